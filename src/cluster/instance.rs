@@ -1,0 +1,131 @@
+//! What a node and its data plane say to each other. The data plane is `logvine::runner`, or a simulation's.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use logvine_gossip::{NodeId, Stamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::Checkpoint,
+    name::Name,
+    spec::{RunnerSpec, SourceSpec},
+};
+
+/// Orders the ownerships of a source. `taker` is the node that took it, which need not be the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Epoch {
+    pub counter: u64,
+    pub taker: NodeId,
+}
+
+impl std::fmt::Display for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.counter, self.taker.short())
+    }
+}
+
+/// What the data plane must do.
+#[derive(Debug, Clone)]
+pub enum InstanceCommand {
+    /// Run this runner here, or go on with another revision of it. Movable sources come by `Open`; pinned ones the instance finds itself.
+    Start {
+        runner: Name,
+        /// The stamp of the runner's creation: checkpoints of another uid mean nothing to it.
+        uid: Stamp,
+        /// The stamp of this spec.
+        revision: Stamp,
+        spec: Arc<RunnerSpec>,
+        /// What is known of the pinned sources, by source.
+        pinned: BTreeMap<Name, Pinned>,
+    },
+    /// Stop reading, flush for at most `flush`, answer `Stopped`. Also for a runner that never started.
+    Stop { runner: Name, flush: Duration },
+    /// Collect a movable source from `resume` on. Its instance was started before.
+    Open { runner: Name, source: Arc<SourceSpec>, epoch: Epoch, resume: Checkpoint },
+    /// Stop reading a source, flush for at most `flush`, answer `Closed`. Zero: drop what is in flight at once.
+    Close { runner: Name, source: Name, epoch: Epoch, flush: Duration },
+    /// A checkpoint is safe: held by a majority of the witnesses (movable), or on this node's disk (pinned, no epoch). The window moves on.
+    Held { runner: Name, source: Name, epoch: Option<Epoch>, checkpoint: Checkpoint },
+}
+
+/// What is remembered of a pinned source: how far it is acknowledged, and how to recognise its file here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    pub checkpoint: Checkpoint,
+    pub place: FilePlace,
+}
+
+/// How a file is recognised on the node that has it (DESIGN §7). Never part of a key: another node has other numbers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FilePlace {
+    pub device: u64,
+    pub inode: u64,
+    /// Birth time in microseconds since 1970, where the file system keeps it.
+    pub born: Option<u64>,
+    /// Where it was last seen.
+    pub path: String,
+}
+
+/// What the data plane tells.
+#[derive(Debug, Clone)]
+pub enum InstanceEvent {
+    /// All senders have acknowledged the prefix up to here. At most once a second per source, and when half of the window is used.
+    Checkpoint {
+        runner: Name,
+        source: Name,
+        /// None for a pinned source, which then has a place.
+        epoch: Option<Epoch>,
+        checkpoint: Checkpoint,
+        place: Option<FilePlace>,
+    },
+    /// A pinned source is gone and all of it acknowledged: nothing of it need be remembered.
+    Finished { runner: Name, source: Name },
+    /// The answer to `Close`.
+    Closed {
+        runner: Name,
+        source: Name,
+        epoch: Epoch,
+        checkpoint: Checkpoint,
+        /// Whether all that was read has been acknowledged; else the next owner reads the rest again.
+        flushed: bool,
+    },
+    /// The answer to `Stop`; pinned sources have sent their last checkpoints before.
+    Stopped { runner: Name },
+    /// How the instance does now. When something changed, at most once a second.
+    Status { runner: Name, status: InstanceStatus },
+}
+
+/// How an instance does, as its node map tells it. Numbers are quantised where they are published.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InstanceStatus {
+    pub state: InstanceState,
+    /// The revision at work.
+    pub revision: Stamp,
+    /// Why it is not running, or the last error of a running one.
+    pub error: Option<String>,
+    pub records_per_s: f64,
+    pub bytes_per_s: f64,
+    /// Bytes that are known to wait at its sources.
+    pub lag_bytes: u64,
+    /// Since this start.
+    pub records: u64,
+    pub errors: u64,
+    pub dead_lettered: u64,
+    /// Sources here that cannot be read now, with the reason. At most 16; the rest is counted in `errors`.
+    pub source_errors: BTreeMap<Name, String>,
+}
+
+/// The state of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    #[default]
+    Starting,
+    Running,
+    /// A sender answers with what only an operator can mend (401, 403, 404).
+    Paused,
+    /// It cannot run as it is written: the error says why.
+    Failed,
+    Stopped,
+}

@@ -1,0 +1,152 @@
+//! The one grammar by which nodes are selected (DESIGN §4).
+//!
+//! `web` is short for `tag=web`; `name=`, `id=`, `status=`, `phase=` and `tag=` compare, `!=` and `in (a, b)` likewise; `,` is *and*; `all` must be said.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Which nodes are meant. Never empty: no selection is the same as a mistake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Selection {
+    text: String,
+    terms: Vec<Term>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Term {
+    key: Key,
+    /// Whether a match is wanted, or none.
+    wanted: bool,
+    values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Tag,
+    Name,
+    Id,
+    Status,
+    Phase,
+}
+
+/// Why a text selects nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectionError {
+    #[error("an empty selection selects nothing: say a tag, `name=…`, or `all`")]
+    Empty,
+    #[error("`{0}` is not a key of nodes: use tag, name, id, status or phase")]
+    Key(String),
+    #[error("`{0}` is not a term: write `web`, `tag=web`, `name!=web-1` or `tag in (web, api)`")]
+    Term(String),
+}
+
+/// What a selection looks at in a node.
+pub trait Selectable {
+    fn has_tag(&self, tag: &str) -> bool;
+    fn name(&self) -> &str;
+    /// 32 hex digits.
+    fn id(&self) -> String;
+    fn status(&self) -> &str;
+    fn phase(&self) -> &str;
+}
+
+impl Selection {
+    /// Whether `node` is meant.
+    pub fn matches(&self, node: &impl Selectable) -> bool {
+        self.terms.iter().all(|term| term.values.iter().any(|value| term.key.equals(node, value)) == term.wanted)
+    }
+}
+
+impl Key {
+    fn equals(self, node: &impl Selectable, value: &str) -> bool {
+        match self {
+            Self::Tag => node.has_tag(value),
+            Self::Name => node.name() == value,
+            Self::Id => value.len() >= 6 && node.id().starts_with(value),
+            Self::Status => node.status() == value,
+            Self::Phase => node.phase() == value,
+        }
+    }
+}
+
+impl FromStr for Key {
+    type Err = SelectionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "tag" => Self::Tag,
+            "name" => Self::Name,
+            "id" => Self::Id,
+            "status" => Self::Status,
+            "phase" => Self::Phase,
+            _ => return Err(SelectionError::Key(text.to_owned())),
+        })
+    }
+}
+
+impl FromStr for Selection {
+    type Err = SelectionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(SelectionError::Empty);
+        }
+        let terms = if text == "all" { Vec::new() } else { split_terms(text).into_iter().map(term).collect::<Result<_, _>>()? };
+        Ok(Self { text: text.to_owned(), terms })
+    }
+}
+
+/// Splits at the commas that stand outside parentheses.
+fn split_terms(text: &str) -> Vec<&str> {
+    let mut depth = 0_i32;
+    text.split(|c| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        c == ',' && depth <= 0
+    })
+    .map(str::trim)
+    .collect()
+}
+
+fn term(text: &str) -> Result<Term, SelectionError> {
+    let wrong = || SelectionError::Term(text.to_owned());
+    let word = |value: &str| {
+        let value = value.trim();
+        let plain = !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        plain.then(|| value.to_owned()).ok_or_else(wrong)
+    };
+    if let Some((key, list)) = text.split_once(" in ") {
+        let list = list.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).ok_or_else(wrong)?;
+        let values = list.split(',').map(word).collect::<Result<_, _>>()?;
+        return Ok(Term { key: key.trim().parse()?, wanted: true, values });
+    }
+    match text.split_once('=') {
+        Some((key, value)) => {
+            let (key, wanted) = key.strip_suffix('!').map_or((key, true), |key| (key, false));
+            Ok(Term { key: key.trim().parse()?, wanted, values: vec![word(value)?] })
+        }
+        None => Ok(Term { key: Key::Tag, wanted: true, values: vec![word(text)?] }),
+    }
+}
+
+impl TryFrom<String> for Selection {
+    type Error = SelectionError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Selection> for String {
+    fn from(selection: Selection) -> Self {
+        selection.text
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,4 @@
+//! The agent: the shells around `logvine_cluster` and `logvine_gossip` (ARCHITECTURE).
+
+pub mod policy;
+pub mod runner;
