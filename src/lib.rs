@@ -1,4 +1,5 @@
 //! The agent: the shells around `logvine_cluster` and `logvine_gossip` (ARCHITECTURE).
 
+pub mod config;
 pub mod policy;
 pub mod runner;
