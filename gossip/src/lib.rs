@@ -4,6 +4,7 @@
 //! A host owns the socket, the clock and the disk: the agent, or a simulation.
 
 mod ids;
+pub mod seal;
 mod stamp;
 mod time;
 
