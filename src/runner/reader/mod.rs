@@ -1,6 +1,18 @@
 //! Readers turn sources into [`Chunk`]s of whole lines, and know files again.
 
+pub mod file;
+pub mod finder;
+pub mod http;
+mod lines;
+
+use std::time::Duration;
+
 use super::record::Chunk;
+
+/// Bytes that one read takes at most.
+const CHUNK_BYTES_MAX: usize = 256 << 10;
+/// A reader that fails waits this long at most before it tries again.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// What a reader has to say.
 #[derive(Debug)]
@@ -21,6 +33,12 @@ pub enum Read {
 pub struct ReadError {
     /// What is wrong and what to do, for people.
     pub message: String,
+}
+
+impl ReadError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
 }
 
 /// Follows one source.

@@ -1,0 +1,1 @@
+//! Splits blocks of a file into lines.
