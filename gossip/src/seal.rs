@@ -90,7 +90,7 @@ impl ClusterKey {
 
     /// The key as one line of text, secret included: for `keygen` and key files, never for logs.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let secret = Zeroizing::new(hex::encode(&*self.secret));
+        let secret = Zeroizing::new(hex::encode(*self.secret));
         Zeroizing::new(format!("{}.{}", self.cluster, secret.as_str()))
     }
 
