@@ -3,11 +3,23 @@
 //! Membership by SWIM, node maps (what each node says of itself) and the catalog (what should be), without IO: `handle_*` in, `poll_*` out.
 //! A host owns the socket, the clock and the disk: the agent, or a simulation.
 
+mod catalog;
+mod face;
+mod gossip;
+mod hash;
 mod ids;
+mod node_map;
 pub mod seal;
 mod stamp;
 mod time;
 
+pub use catalog::{CATALOG_ENTRIES_MAX, Catalog, Entry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use face::{
+    Change, DATAGRAM_BYTES_MAX, DatagramError, Durable, FRAME_BYTES_MAX, FrameError, GossipConfig, Me, Member, Output, Peer, Restored, StateError,
+    Status,
+};
+pub use gossip::Gossip;
 pub use ids::{Generation, NodeId, NodeIdError};
+pub use node_map::{NODE_BYTES_MAX, NODE_KEYS_MAX, NodeMap};
 pub use stamp::{HybridClock, Stamp};
 pub use time::{Instant, Now, UnixMicros};
