@@ -58,6 +58,12 @@ pub struct FileKey {
     pub name: FileName,
 }
 
+impl fmt::Display for FileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file {} (lineage {})", self.name, self.lineage)
+    }
+}
+
 /// A place between two records of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Position {
