@@ -6,8 +6,19 @@
 //!
 //! It carries bytes and decides nothing: whom to call, what to say and what a failed call means are the cluster's.
 
+mod call;
+mod certificate;
+mod endpoint;
+mod frame;
 mod key;
+mod pool;
+mod serve;
 mod udp;
 
+pub use call::{CallError, Refusal};
+pub use certificate::CertificateError;
+pub use endpoint::{DEADLINE_MAX, Endpoint, EndpointConfig, EndpointError};
+pub use frame::{FRAME_BYTES_MAX, FRAME_FORMAT, FrameError, decode, encode};
 pub use key::{NodeKey, NodeKeyError};
+pub use serve::{Incoming, ReplyError, Responder};
 pub use udp::{Refused, Udp, UdpCounters, UdpError};
