@@ -1,26 +1,347 @@
-//! Follows one file.
+//! Follows one file through its growth, renaming, truncation and end.
+//!
+//! ```text
+//!            grows                     truncated, or its bytes changed        the copy is read, or none was found
+//! following ─────────> chunks          following ─────────> rest of a copy ─────────> Rotated, a new lineage from 0
+//!     └── renamed out of the globs or deleted, and quiet ──> the unfinished last line, Finished
+//! ```
+//! Polling is the truth. Each read begins with the ≤ 256 bytes before it: if they are not those that were read, the file is not the one that was read,
+//! however long it has become. The descriptor is kept, so a rename loses nothing.
+//! Not here: which files there are (`finder`).
 
-use logvine_cluster::instance::FilePlace;
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use super::{Read, ReadError, Reader};
+use bytes::Bytes;
+use logvine_cluster::{
+    checkpoint::{FileKey, FileName, Position, hash64},
+    instance::FilePlace,
+};
+use tokio::time::Instant;
+
+use super::{
+    BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader,
+    known::{Context, Identity, Listed, Progress, Sibling, read_at},
+    lines::Splitter,
+};
+use crate::policy::opened_path;
+
+/// Looks without a change after which a file that left its place is final. Its writer may go on for a while after a rename: nginx until it is told to
+/// reopen, which logrotate does at once; ten looks are 5 s by default.
+const QUIET_POLLS: u32 = 10;
 
 /// Follows one file. Made by [`super::finder::Finder`].
 #[derive(Debug)]
-pub struct FileReader {}
+pub struct FileReader {
+    context: Arc<Context>,
+    /// Where the file was last seen.
+    path: PathBuf,
+    identity: Identity,
+    file: Arc<File>,
+    lineage: u32,
+    /// None until the first bytes of this lineage were read.
+    key: Option<FileKey>,
+    splitter: Splitter,
+    state: State,
+    /// What is to be said before the file is looked at again.
+    ready: VecDeque<Read>,
+    /// When to look again.
+    wake: Instant,
+    backoff: Duration,
+    /// Size and change time at the last look, and how many looks they have stayed.
+    seen: Option<(u64, SystemTime)>,
+    quiet: u32,
+    /// It has got another name that the globs mean too: its old writer will not come back.
+    renamed: bool,
+    lag: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Following,
+    /// The file is not what was read up to this position; the rest is looked for.
+    Lost(Position),
+    /// Reading the rest of what was truncated from a copy of it.
+    Rest(Arc<File>),
+    /// Truncated: a writer that did not notice leaves a hole before its next line, which is no content.
+    Hole,
+    Finished,
+}
+
+/// Where a reader begins.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// A file that was never read.
+    Fresh,
+    /// `before` are the bytes before `offset`.
+    At { key: FileKey, offset: u64, before: Vec<u8> },
+    /// The file that was read up to `position` is no longer what is in it.
+    Lost { key: FileKey, position: Position },
+}
+
+/// What one look at a file has seen.
+struct Look {
+    size: u64,
+    changed: SystemTime,
+    whereabouts: Whereabouts,
+    bytes: Bytes,
+}
+
+enum Whereabouts {
+    InPlace,
+    Renamed(PathBuf),
+    /// Deleted, or where no glob means it.
+    Left,
+}
 
 impl FileReader {
+    pub(super) fn new(context: Arc<Context>, path: PathBuf, identity: Identity, file: File, start: Start) -> Self {
+        let (key, lineage, splitter, state) = match start {
+            Start::Fresh => (None, 0, Splitter::new(context.line_bytes_max, 0, b""), State::Following),
+            Start::At { key, offset, before } => (Some(key), key.lineage, Splitter::new(context.line_bytes_max, offset, &before), State::Following),
+            Start::Lost { key, position } => {
+                (Some(key), key.lineage, Splitter::new(context.line_bytes_max, position.offset, b""), State::Lost(position))
+            }
+        };
+        let reader = Self {
+            context,
+            path,
+            identity,
+            file: Arc::new(file),
+            lineage,
+            key,
+            splitter,
+            state,
+            ready: VecDeque::new(),
+            wake: Instant::now(),
+            backoff: Duration::ZERO,
+            seen: None,
+            quiet: 0,
+            renamed: false,
+            lag: 0,
+        };
+        reader.tell_progress();
+        reader
+    }
+
     /// How the file is recognised, for the checkpoint that goes to this node's disk.
     pub fn place(&self) -> FilePlace {
-        FilePlace { device: 0, inode: 0, born: None, path: String::new() }
+        self.identity.place(&self.path)
+    }
+
+    async fn step(&mut self) -> Result<Option<Read>, io::Error> {
+        match &self.state {
+            State::Finished => {
+                self.wake = Instant::now() + self.context.poll;
+                Ok(Some(Read::Finished))
+            }
+            State::Lost(position) => {
+                let position = *position;
+                self.find_rest(position).await?;
+                Ok(None)
+            }
+            State::Rest(copy) => {
+                let look = self.look(copy.clone()).await?;
+                Ok(self.take_rest(&look))
+            }
+            State::Following | State::Hole => {
+                let look = self.look(self.file.clone()).await?;
+                Ok(self.take(&look))
+            }
+        }
+    }
+
+    async fn look(&self, file: Arc<File>) -> Result<Look, io::Error> {
+        let before = self.splitter.recent().len();
+        let from = self.splitter.offset() - before as u64;
+        let (path, identity, context) = (self.path.clone(), self.identity, self.context.clone());
+        blocking(move || {
+            let metadata = file.metadata()?;
+            let waiting = usize::try_from(metadata.len().saturating_sub(from)).unwrap_or(usize::MAX);
+            let bytes = read_at(&file, from, waiting.min(before + CHUNK_BYTES_MAX))?;
+            let whereabouts = if metadata.nlink() == 0 { Whereabouts::Left } else { whereabouts(&context, &path, identity, &file) };
+            Ok(Look { size: metadata.len(), changed: metadata.modified()?, whereabouts, bytes: bytes.into() })
+        })
+        .await
+    }
+
+    fn take(&mut self, look: &Look) -> Option<Read> {
+        let recent = self.splitter.recent();
+        self.lag = look.size.saturating_sub(self.splitter.offset());
+        if !look.bytes.starts_with(recent) {
+            self.state = State::Lost(Position { offset: self.splitter.offset(), marker: hash64(recent) });
+            return None;
+        }
+        let block = look.bytes.slice(recent.len()..);
+        if block.is_empty() { self.at_end(look) } else { self.push(block) }
+    }
+
+    /// The rest of a truncated file: it is complete, as it was copied before the truncation.
+    fn take_rest(&mut self, look: &Look) -> Option<Read> {
+        let recent = self.splitter.recent();
+        let whole = look.bytes.starts_with(recent);
+        if whole && look.bytes.len() > recent.len() {
+            return self.push(look.bytes.slice(recent.len()..));
+        }
+        self.rotate(!whole);
+        None
+    }
+
+    fn push(&mut self, mut block: Bytes) -> Option<Read> {
+        self.quiet = 0;
+        let lineage = self.lineage;
+        let key = *self.key.get_or_insert_with(|| FileKey { lineage, name: FileName::of(&block).expect("the block is not empty") });
+        if matches!(self.state, State::Hole) {
+            let hole = block.iter().take_while(|byte| **byte == 0).count();
+            self.splitter.skip(&block.split_to(hole));
+            if block.is_empty() {
+                return None;
+            }
+            self.state = State::Following;
+        }
+        let chunk = self.splitter.push(key, &block);
+        self.lag = self.lag.saturating_sub(block.len() as u64);
+        self.tell_progress();
+        chunk.map(Read::Chunk)
+    }
+
+    fn at_end(&mut self, look: &Look) -> Option<Read> {
+        let left = match &look.whereabouts {
+            Whereabouts::InPlace => false,
+            Whereabouts::Left => true,
+            Whereabouts::Renamed(path) => {
+                self.path.clone_from(path);
+                self.renamed = true;
+                self.tell_progress();
+                false
+            }
+        };
+        let seen = Some((look.size, look.changed));
+        self.quiet = if self.seen == seen { self.quiet.saturating_add(1) } else { 0 };
+        self.seen = seen;
+        if (left || self.renamed) && self.quiet >= QUIET_POLLS {
+            if left {
+                self.state = State::Finished;
+            }
+            if let Some(chunk) = self.flush() {
+                return Some(chunk);
+            }
+            if left {
+                return Some(Read::Finished);
+            }
+        }
+        self.wake = Instant::now() + self.context.poll;
+        Some(Read::AtEnd)
+    }
+
+    /// The unfinished last line of what will not grow any more.
+    fn flush(&mut self) -> Option<Read> {
+        let chunk = self.splitter.flush(self.key?)?;
+        self.tell_progress();
+        Some(Read::Chunk(chunk))
+    }
+
+    async fn find_rest(&mut self, position: Position) -> Result<(), io::Error> {
+        let name = self.key.expect("what was read has a name").name;
+        let (context, path) = (self.context.clone(), self.path.clone());
+        let found = blocking(move || Ok(context.find_sibling(&path, name, position))).await?;
+        match found {
+            Some(Sibling { file, identity, size, before, .. }) => {
+                let mut known = self.context.known();
+                known.add_copy(identity, size);
+                known.claimed.push((self.path.clone(), identity));
+                drop(known);
+                if self.splitter.recent() != before {
+                    self.splitter = Splitter::new(self.context.line_bytes_max, position.offset, &before);
+                }
+                self.state = State::Rest(Arc::new(file));
+            }
+            None => self.rotate(true),
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, gap: bool) {
+        let last = self.flush();
+        self.ready.extend(last);
+        self.ready.push_back(Read::Rotated { gap });
+        self.lineage += 1;
+        self.key = None;
+        self.splitter = Splitter::new(self.context.line_bytes_max, 0, b"");
+        self.state = State::Hole;
+        self.tell_progress();
+    }
+
+    fn tell_progress(&self) {
+        let progress = Progress {
+            file: self.file.clone(),
+            key: self.key,
+            position: self.splitter.position(),
+            offset: self.splitter.offset(),
+            recent: self.splitter.recent().to_vec(),
+        };
+        self.context.known().followed.insert(self.identity, progress);
     }
 }
 
 impl Reader for FileReader {
     async fn next(&mut self) -> Result<Read, ReadError> {
-        Ok(Read::AtEnd)
+        loop {
+            if let Some(read) = self.ready.pop_front() {
+                return Ok(read);
+            }
+            tokio::time::sleep_until(self.wake).await;
+            match self.step().await {
+                Ok(read) => {
+                    self.backoff = Duration::ZERO;
+                    if let Some(read) = read {
+                        return Ok(read);
+                    }
+                }
+                Err(error) => {
+                    self.backoff = (self.backoff * 2).clamp(self.context.poll, BACKOFF_MAX);
+                    self.wake = Instant::now() + self.backoff;
+                    return Err(ReadError::new(format!("cannot read {}: {error}", self.path.display())));
+                }
+            }
+        }
     }
 
     fn lag_bytes(&self) -> u64 {
-        0
+        self.lag
+    }
+}
+
+/// Where the file that was at `path` is now.
+fn whereabouts(context: &Context, path: &Path, identity: Identity, file: &File) -> Whereabouts {
+    let is_ours = |path: &Path| matches!(Listed::at(path.to_path_buf()), Ok(Some(listed)) if listed.identity == identity);
+    match Listed::at(path.to_path_buf()) {
+        Ok(Some(listed)) if listed.identity == identity => return Whereabouts::InPlace,
+        // A path that cannot be looked at now says nothing.
+        Err(_) => return Whereabouts::InPlace,
+        Ok(_) => {}
+    }
+    let Ok(now) = opened_path(file) else { return Whereabouts::Left };
+    // The globs may lead through a link to the directory that the descriptor names.
+    let beside = now.file_name().map(|name| path.with_file_name(name));
+    match beside.into_iter().chain([now]).find(|path| context.follows(path) && is_ours(path)) {
+        Some(path) => Whereabouts::Renamed(path),
+        None => Whereabouts::Left,
+    }
+}
+
+/// Runs what waits for the disk where waiting holds nobody up. If the caller is dropped meanwhile, nothing has changed.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, io::Error> + Send + 'static) -> Result<T, io::Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(io::Error::other(error)),
     }
 }

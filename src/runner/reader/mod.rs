@@ -3,6 +3,7 @@
 pub mod file;
 pub mod finder;
 pub mod http;
+mod known;
 mod lines;
 
 use std::time::Duration;

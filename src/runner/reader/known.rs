@@ -1,0 +1,216 @@
+//! What a finder and its readers know together: which files are followed, and how a file is known again.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use glob::{MatchOptions, Pattern};
+use logvine_cluster::{
+    checkpoint::{FileKey, FileName, HEAD_BYTES_MAX, MARKER_BYTES_MAX, Position, hash64},
+    instance::FilePlace,
+};
+
+use crate::policy::{OpenError, Policy};
+
+/// A `*` stays within one directory, as in a shell.
+pub(super) const GLOB: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+
+/// How a file is recognised on this node. The birth time tells a reused inode from its last user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Identity {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// Microseconds since 1970.
+    pub(super) born: Option<u64>,
+}
+
+impl Identity {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino(), born: metadata.created().ok().map(micros) }
+    }
+
+    pub(super) fn place(self, path: &Path) -> FilePlace {
+        FilePlace { device: self.device, inode: self.inode, born: self.born, path: path.to_string_lossy().into_owned() }
+    }
+}
+
+impl From<&FilePlace> for Identity {
+    fn from(place: &FilePlace) -> Self {
+        Self { device: place.device, inode: place.inode, born: place.born }
+    }
+}
+
+/// Microseconds since 1970; zero before.
+pub(super) fn micros(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What the readers of one instance share with their finder.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) policy: Arc<Policy>,
+    pub(super) paths: Vec<Pattern>,
+    pub(super) exclude: Vec<Pattern>,
+    pub(super) poll: Duration,
+    pub(super) line_bytes_max: usize,
+    known: Mutex<Known>,
+}
+
+/// The files that are spoken for.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) followed: BTreeMap<Identity, Progress>,
+    /// Copies whose content was read as the rest of a truncated file, with the size that they had then.
+    pub(super) copies: BTreeMap<Identity, u64>,
+    /// Copies found since the finder looked last, with the path of the file that they are a copy of: those made after them are to be read too.
+    pub(super) claimed: Vec<(PathBuf, Identity)>,
+}
+
+impl Known {
+    /// Copies kept in mind: a rotation makes one, and they matter as long as the globs mean them.
+    const COPIES_MAX: usize = 1024;
+
+    pub(super) fn add_copy(&mut self, identity: Identity, size: u64) {
+        self.copies.insert(identity, size);
+        while self.copies.len() > Self::COPIES_MAX {
+            self.copies.pop_first();
+        }
+    }
+}
+
+/// How far the reader of a followed file is.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    pub(super) file: Arc<File>,
+    pub(super) key: Option<FileKey>,
+    /// After the last whole line.
+    pub(super) position: Position,
+    /// Of the next byte to read, and the bytes before it.
+    pub(super) offset: u64,
+    pub(super) recent: Vec<u8>,
+}
+
+impl Context {
+    pub(super) fn new(policy: Arc<Policy>, paths: Vec<Pattern>, exclude: Vec<Pattern>, poll: Duration, line_bytes_max: usize) -> Self {
+        Self { policy, paths, exclude, poll, line_bytes_max, known: Mutex::default() }
+    }
+
+    /// A thread that panicked held it for plain assignments only, so what is in it is whole.
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the spec's globs mean this path.
+    pub(super) fn follows(&self, path: &Path) -> bool {
+        self.paths.iter().any(|glob| glob.matches_path_with(path, GLOB)) && !self.excludes(path)
+    }
+
+    pub(super) fn excludes(&self, path: &Path) -> bool {
+        self.exclude.iter().any(|glob| glob.matches_path_with(path, GLOB))
+    }
+
+    /// Looks among the siblings of `path` for a file that is not spoken for and has what `name` was named by, and the bytes before `at`.
+    pub(super) fn find_sibling(&self, path: &Path, name: FileName, at: Position) -> Option<Sibling> {
+        let mut siblings = siblings(path).ok()?;
+        siblings.retain(|sibling| {
+            sibling.metadata.len() >= at.offset && {
+                let known = self.known();
+                !known.followed.contains_key(&sibling.identity) && !known.copies.contains_key(&sibling.identity)
+            }
+        });
+        // The longest: of two copies the one made last holds the most.
+        siblings.sort_by_key(|sibling| std::cmp::Reverse(sibling.metadata.len()));
+        siblings.into_iter().find_map(|Listed { path, identity, metadata }| {
+            let file = self.policy.open_read(&path).ok()?;
+            let before = verify(&file, name, at).ok()??;
+            Some(Sibling { file, identity, size: metadata.len(), before })
+        })
+    }
+
+    pub(super) fn open(&self, path: &Path) -> Result<(File, Metadata), OpenError> {
+        let file = self.policy.open_read(path)?;
+        let metadata = file.metadata().map_err(|source| OpenError::Io { path: path.display().to_string(), source })?;
+        Ok((file, metadata))
+    }
+}
+
+/// A file that goes on where another ended.
+#[derive(Debug)]
+pub(super) struct Sibling {
+    pub(super) file: File,
+    pub(super) identity: Identity,
+    pub(super) size: u64,
+    /// The bytes before the position that was asked for.
+    pub(super) before: Vec<u8>,
+}
+
+/// A regular file of a directory.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) path: PathBuf,
+    pub(super) identity: Identity,
+    pub(super) metadata: Metadata,
+}
+
+impl Listed {
+    /// None if there is no regular file at `path` (any more).
+    pub(super) fn at(path: PathBuf) -> io::Result<Option<Self>> {
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Ok(Some(Self { identity: Identity::of(&metadata), path, metadata })),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The other regular files beside `path`. A link is no file of its own.
+pub(super) fn siblings(path: &Path) -> io::Result<Vec<Listed>> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) && entry.path() != path {
+            found.extend(Listed::at(entry.path()).ok().flatten());
+        }
+    }
+    Ok(found)
+}
+
+/// The bytes before `at`, if `file` is the one that `name` and `at` speak of: it has the head, is long enough, and has the marker.
+pub(super) fn verify(file: &File, name: FileName, at: Position) -> io::Result<Option<Vec<u8>>> {
+    let head = read_at(file, 0, usize::from(name.head_bytes))?;
+    let before = read_before(file, at.offset)?;
+    Ok((FileName::of(&head) == Some(name) && before.len() as u64 == at.offset.min(MARKER_BYTES_MAX) && hash64(&before) == at.marker)
+        .then_some(before))
+}
+
+/// The ≤ [`MARKER_BYTES_MAX`] bytes before `offset`; fewer where the file is shorter.
+pub(super) fn read_before(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    let from = offset.saturating_sub(MARKER_BYTES_MAX);
+    let most = usize::try_from(offset - from).unwrap_or(HEAD_BYTES_MAX);
+    read_at(file, from, most)
+}
+
+/// The bytes from `offset` on, `most` at most; fewer only at the file's end.
+pub(super) fn read_at(file: &File, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; most];
+    let mut filled = 0;
+    while filled < most {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
