@@ -1,8 +1,20 @@
 //! What a node decides about the cluster, without IO: `handle_*` in, `poll_*` out (ARCHITECTURE).
 
+mod assignment;
+mod attempt;
+pub mod catalog;
 pub mod checkpoint;
+pub mod command;
 pub mod delivery;
+pub mod event;
 pub mod instance;
+pub mod member;
+pub mod message;
 pub mod name;
+pub mod node;
+mod progress;
+pub mod ranking;
+pub mod record;
 pub mod selection;
 pub mod spec;
+pub mod witness;

@@ -1,0 +1,127 @@
+//! Who should take which source, and when (DESIGN §5.1–5.3, 5.5): what this node does about one movable source, from its view of the moment.
+//!
+//! Views differ, so nothing here is proof: a decision to take is a candidacy, and the witnesses decide. Sticky: a live owner keeps its source until it gives
+//! it away itself. Not here: balance by load, which widens `home`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use logvine_gossip::{Instant, NodeId};
+
+use crate::{
+    event::Why,
+    instance::Epoch,
+    ranking::{Capacity, RankingKey, ranking},
+};
+
+/// A successor waits this long for each live node that ranks before it.
+const SUCCESSION: Duration = Duration::from_secs(2);
+/// An owner that restarted is given this long to take up its own sources again.
+const RESUMPTION: Duration = Duration::from_secs(10);
+/// A home that just became active gets its sources only after it has stayed so for a while.
+const HOME_STEADY: Duration = Duration::from_secs(15);
+
+/// What is known of one source.
+#[derive(Debug)]
+pub(crate) struct Situation<'a> {
+    pub(crate) now: Instant,
+    pub(crate) me: NodeId,
+    pub(crate) key: RankingKey,
+    /// Nodes that may own it: active (or away within their grace), in its selection, not overruled. By id, with when each became so.
+    pub(crate) eligible: &'a BTreeMap<NodeId, Eligible>,
+    /// Whether this node owns it, and since when.
+    pub(crate) owned: Option<(Epoch, Instant)>,
+    /// The highest claim that any node's map makes, this node's own excepted.
+    pub(crate) claim: Option<Claimed>,
+    /// Who was last seen to claim it, and when that claim was gone.
+    pub(crate) former: Option<(NodeId, Instant)>,
+    /// This node's disk says that it owned it when it stopped.
+    pub(crate) mine_on_disk: bool,
+    /// Since when nobody has been seen to own it.
+    pub(crate) unowned_since: Instant,
+}
+
+/// A node that may own a source.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Eligible {
+    pub(crate) capacity: Capacity,
+    pub(crate) since: Instant,
+    /// False where it is away, within its grace.
+    pub(crate) present: bool,
+}
+
+/// Another node's claim.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claimed {
+    pub(crate) owner: NodeId,
+    pub(crate) epoch: Epoch,
+    /// When the owner was believed gone; none while it lives, or is away within its grace.
+    pub(crate) gone: Option<Instant>,
+}
+
+/// What to do about a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Nothing now; look again at the instant, if any.
+    Wait(Option<Instant>),
+    /// Become a candidate. `ask`: first ask this node directly whether it still owns it.
+    Take { why: Why, ask: Option<NodeId> },
+    /// Offer it to the first of these that admits it.
+    Give { to: NodeId, why: Why },
+    /// Another owns it under a higher epoch: stop at once.
+    Yield { by: Epoch },
+    /// Nobody may own it here: stop in order.
+    Stop,
+}
+
+/// Decides about one source. Calling it again with the same situation gives the same decision.
+pub(crate) fn decide(situation: &Situation) -> Decision {
+    match situation.owned {
+        Some((epoch, since)) => decide_owned(situation, epoch, since),
+        None => decide_unowned(situation),
+    }
+}
+
+fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision {
+    let Situation { now, me, key, eligible, claim, .. } = situation;
+    if let Some(claim) = claim.filter(|claim| claim.epoch > epoch) {
+        return Decision::Yield { by: claim.epoch };
+    }
+    if !eligible.contains_key(me) {
+        let present = eligible.iter().filter(|(_, node)| node.present).map(|(id, node)| (*id, node.capacity)).collect();
+        let next = ranking(&present, *key, 1).first().copied();
+        return next.map_or(Decision::Stop, |to| Decision::Give { to, why: Why::GaveTo { to } });
+    }
+    let capacities = eligible.iter().map(|(id, node)| (*id, node.capacity)).collect();
+    let Some(home) = ranking(&capacities, *key, 1).first().copied() else { return Decision::Stop };
+    let steady = eligible[&home].since.max(since) + HOME_STEADY;
+    if home == *me || !eligible[&home].present {
+        Decision::Wait(None)
+    } else if *now < steady {
+        Decision::Wait(Some(steady))
+    } else {
+        Decision::Give { to: home, why: Why::Home }
+    }
+}
+
+fn decide_unowned(situation: &Situation) -> Decision {
+    let Situation { now, me, key, eligible, claim, former, mine_on_disk, unowned_since, .. } = situation;
+    if !eligible.contains_key(me) {
+        return Decision::Wait(None);
+    }
+    let (since, why, ask) = match (claim, former) {
+        (Some(claim), _) => match claim.gone {
+            None => return Decision::Wait(None),
+            Some(gone) => (gone, Why::TookOver { from: claim.owner }, Some(claim.owner)),
+        },
+        (None, _) if *mine_on_disk => (Instant::ZERO, Why::Resumed, None),
+        (None, Some((owner, gone))) => (*gone + RESUMPTION, Why::TookOver { from: *owner }, Some(*owner)),
+        (None, None) => (*unowned_since, Why::New, None),
+    };
+    let present = eligible.iter().filter(|(_, node)| node.present).map(|(id, node)| (*id, node.capacity)).collect();
+    let before = ranking(&present, *key, present.len()).iter().take_while(|id| *id != me).count();
+    let due = match why {
+        Why::Resumed => since,
+        _ => since + SUCCESSION * u32::try_from(before).unwrap_or(u32::MAX),
+    };
+    if *now < due { Decision::Wait(Some(due)) } else { Decision::Take { why, ask } }
+}

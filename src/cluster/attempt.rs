@@ -1,0 +1,343 @@
+//! The candidate's side of DESIGN §5.3: one attempt at taking a source's next epoch, for itself or for another.
+//!
+//! ```text
+//! promise ──majority──> accept ──majority──> decided ──(owner is me)──> store ──majority──> activated
+//!    ├─ a newer record ──> begin again from it (positions returned are kept)
+//!    ├─ one was accepted ──> finish it unchanged, then begin again from it
+//!    └─ refused, or too few ──> given up; the node waits a random while and tries anew under a higher ballot
+//! ```
+//! One attempt has one ballot, which was on disk before the attempt was made. Single-decree Paxos by record: the witnesses of each record decide its
+//! successor (Lamport 2001; the chain of configurations as in Vertical Paxos, 2009).
+//! Not here: who should take it and when (`assignment`), the witness's side (`witness`), timers (the node gives up an attempt that takes too long).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use logvine_gossip::NodeId;
+
+use crate::{
+    checkpoint::Checkpoint,
+    instance::Epoch,
+    message::{Accepted, Request, Vote},
+    record::{Record, SourceKey, Witness},
+};
+
+/// An attempt under way.
+#[derive(Debug)]
+pub struct Attempt {
+    source: SourceKey,
+    ballot: Epoch,
+    /// Who shall own it.
+    owner: NodeId,
+    base: Record,
+    /// The join of all positions heard.
+    checkpoint: Checkpoint,
+    /// The witnesses that the new record shall name.
+    witnesses: Vec<Witness>,
+    /// Of those, who said that it is up, with this disk.
+    up: BTreeSet<NodeId>,
+    /// Whether fewer than a majority will do (DESIGN §5.3, "Without a majority").
+    minority: bool,
+    stage: Stage,
+    requests: VecDeque<(NodeId, Request)>,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Promise { votes: BTreeMap<NodeId, Option<Accepted>>, refused: BTreeSet<NodeId> },
+    Accept { record: Record, votes: BTreeSet<NodeId>, refused: BTreeSet<NodeId> },
+    Store { record: Record, votes: BTreeSet<NodeId>, refused: BTreeSet<NodeId> },
+    Done,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// This node owns it now: claim it and read on from the checkpoint.
+    Activated { record: Record, checkpoint: Checkpoint, without_majority: bool },
+    /// Decided for another owner: tell it by RELEASE.
+    Decided { record: Record, checkpoint: Checkpoint },
+    /// Not now. `seen` is the highest epoch heard of: the next ballot must be above it. `base` is the newest decided record heard of.
+    GivenUp { seen: Epoch, base: Record, checkpoint: Checkpoint, why: &'static str },
+}
+
+/// What an attempt is made from.
+#[derive(Debug)]
+pub struct Proposal {
+    pub source: SourceKey,
+    /// On this node's disk already.
+    pub ballot: Epoch,
+    pub owner: NodeId,
+    /// A decided record.
+    pub base: Record,
+    pub checkpoint: Checkpoint,
+    /// The witnesses that the new record shall name: one to three, the owner-to-be's view.
+    pub witnesses: Vec<Witness>,
+    pub minority: bool,
+}
+
+impl Attempt {
+    /// Begins with PROMISE at the base's witnesses, and asks the new ones whether they are up.
+    pub fn new(proposal: Proposal) -> Self {
+        let Proposal { source, ballot, owner, base, checkpoint, witnesses, minority } = proposal;
+        let mut attempt = Self {
+            source,
+            ballot,
+            owner,
+            base,
+            checkpoint,
+            witnesses,
+            up: BTreeSet::new(),
+            minority,
+            stage: Stage::Done,
+            requests: VecDeque::new(),
+            outcome: None,
+        };
+        for witness in &attempt.witnesses {
+            attempt.requests.push_back((witness.node, Request::Up));
+        }
+        attempt.promise();
+        attempt
+    }
+
+    /// Begins at the STORE of a record that another decided for this node (RELEASE).
+    pub fn released(source: SourceKey, record: Record, checkpoint: Checkpoint) -> Self {
+        let mut attempt = Self {
+            source,
+            ballot: record.epoch,
+            owner: record.owner.unwrap_or_default(),
+            base: record.clone(),
+            checkpoint,
+            witnesses: record.witnesses.clone(),
+            up: BTreeSet::new(),
+            minority: false,
+            stage: Stage::Done,
+            requests: VecDeque::new(),
+            outcome: None,
+        };
+        attempt.store(record);
+        attempt
+    }
+
+    /// The next call to make. Each is answered by one of the `handle_*`.
+    pub fn poll_request(&mut self) -> Option<(NodeId, Request)> {
+        self.requests.pop_front()
+    }
+
+    /// How it ended, once it has.
+    pub fn poll_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
+    }
+
+    /// Its ballot.
+    pub fn ballot(&self) -> Epoch {
+        self.ballot
+    }
+
+    /// The decided record that it began from, or was sent on to.
+    pub fn base(&self) -> &Record {
+        &self.base
+    }
+
+    /// Who shall own the source.
+    pub fn owner(&self) -> NodeId {
+        self.owner
+    }
+
+    /// A new witness said that it is up, with this disk.
+    pub fn handle_up(&mut self, witness: Witness) {
+        if self.witnesses.contains(&witness) {
+            self.up.insert(witness.node);
+            self.step();
+        }
+    }
+
+    /// A witness's vote on the step at hand; a late one on an earlier step does no harm, as its epoch tells.
+    pub fn handle_vote(&mut self, from: NodeId, request: &Request, vote: Vote) {
+        if !self.is_current(request) {
+            return;
+        }
+        match vote {
+            Vote::Yes { accepted, checkpoint } => {
+                self.checkpoint.merge(&checkpoint);
+                match &mut self.stage {
+                    Stage::Promise { votes, .. } => {
+                        votes.insert(from, accepted);
+                    }
+                    Stage::Accept { votes, .. } | Stage::Store { votes, .. } => {
+                        votes.insert(from);
+                    }
+                    Stage::Done => {}
+                }
+            }
+            Vote::Newer { record, checkpoint } => {
+                self.checkpoint.merge(&checkpoint);
+                self.begin_again(record);
+                return;
+            }
+            Vote::No { promised } => {
+                if promised > self.ballot {
+                    return self.give_up(promised, "a witness promised more");
+                }
+                self.refuse(from);
+            }
+        }
+        self.step();
+    }
+
+    /// No answer from a witness.
+    pub fn handle_failed(&mut self, from: NodeId, request: &Request) {
+        if self.is_current(request) {
+            self.refuse(from);
+            self.step();
+        }
+    }
+
+    /// It took too long.
+    pub fn handle_deadline(&mut self) {
+        let seen = self.ballot;
+        if self.minority && matches!(self.stage, Stage::Promise { .. }) {
+            // Those that could answer have: go on with what they gave.
+            return self.choose();
+        }
+        if !matches!(self.stage, Stage::Done) {
+            self.give_up(seen, "too few witnesses answered in time");
+        }
+    }
+
+    /// Step 1 and 2 once more, from a newer decided record. Positions are kept.
+    fn begin_again(&mut self, record: Record) {
+        if record.epoch >= self.ballot {
+            return self.give_up(record.epoch, "a newer record was decided");
+        }
+        self.base = record;
+        self.promise();
+    }
+
+    fn promise(&mut self) {
+        self.stage = Stage::Promise { votes: BTreeMap::new(), refused: BTreeSet::new() };
+        let request = Request::Promise {
+            source: self.source.clone(),
+            ballot: self.ballot,
+            base: self.base.clone(),
+            checkpoint: self.checkpoint.clone(),
+        };
+        self.ask(&self.base.witnesses.clone(), &request);
+    }
+
+    fn store(&mut self, record: Record) {
+        let request = Request::Store { source: self.source.clone(), record: record.clone(), checkpoint: self.checkpoint.clone() };
+        self.ask(&record.witnesses.clone(), &request);
+        self.stage = Stage::Store { record, votes: BTreeSet::new(), refused: BTreeSet::new() };
+    }
+
+    fn ask(&mut self, witnesses: &[Witness], request: &Request) {
+        for witness in witnesses {
+            self.requests.push_back((witness.node, request.clone()));
+        }
+    }
+
+    /// Goes on when the step at hand has its majority, or can have none any more.
+    fn step(&mut self) {
+        match &self.stage {
+            Stage::Promise { votes, refused } => {
+                if self.base.is_majority(votes.keys()) {
+                    self.choose();
+                } else if !possible(&self.base, refused) && !self.minority {
+                    self.give_up(self.ballot, "too few of the base's witnesses promised");
+                }
+            }
+            Stage::Accept { record, votes, refused } => {
+                if self.base.is_majority(votes) || (self.minority && votes.len() + refused.len() >= self.base.witnesses.len()) {
+                    let record = record.clone();
+                    self.decided(record);
+                } else if !possible(&self.base, refused) && !self.minority {
+                    self.give_up(self.ballot, "too few of the base's witnesses accepted");
+                }
+            }
+            Stage::Store { record, votes, refused } => {
+                if record.is_majority(votes) {
+                    let (record, checkpoint) = (record.clone(), self.checkpoint.clone());
+                    self.finish(Outcome::Activated { record, checkpoint, without_majority: self.minority });
+                } else if !possible(record, refused) {
+                    self.give_up(self.ballot, "too few of the new witnesses stored the record");
+                }
+            }
+            Stage::Done => {}
+        }
+    }
+
+    /// Step 3: finish what was found, or propose this attempt's own record once a majority of its witnesses is up.
+    fn choose(&mut self) {
+        let Stage::Promise { votes, .. } = &self.stage else { return };
+        let found = votes.values().flatten().max_by_key(|accepted| accepted.ballot);
+        let record = match found {
+            Some(accepted) if self.may_be_decided(&accepted.record) => accepted.record.clone(),
+            _ => {
+                let own = Record { epoch: self.ballot, owner: Some(self.owner), witnesses: self.witnesses.clone() };
+                if !own.is_majority(&self.up) {
+                    return; // `handle_up` comes back here
+                }
+                own
+            }
+        };
+        let request = Request::Accept { source: self.source.clone(), ballot: self.ballot, base: self.base.epoch, record: record.clone() };
+        self.stage = Stage::Accept { record, votes: BTreeSet::new(), refused: BTreeSet::new() };
+        self.ask(&self.base.witnesses.clone(), &request);
+    }
+
+    /// Not, where those that accepted it and those that have not answered make no majority together; in a set of two always.
+    fn may_be_decided(&self, record: &Record) -> bool {
+        let Stage::Promise { votes, .. } = &self.stage else { return true };
+        let against = |node: &NodeId| votes.get(node).is_some_and(|accepted| accepted.as_ref().is_none_or(|accepted| accepted.record != *record));
+        self.base.witnesses.len() == 2
+            || self.base.is_majority(self.base.witnesses.iter().map(|witness| &witness.node).filter(|node| !against(node)))
+    }
+
+    fn decided(&mut self, record: Record) {
+        if record.epoch != self.ballot {
+            // Another's record, finished for it: the next one is decided by its witnesses.
+            self.begin_again(record);
+        } else if record.owner == Some(self.ballot.taker) {
+            self.store(record);
+        } else {
+            let checkpoint = self.checkpoint.clone();
+            self.finish(Outcome::Decided { record, checkpoint });
+        }
+    }
+
+    fn refuse(&mut self, from: NodeId) {
+        match &mut self.stage {
+            Stage::Promise { refused, .. } | Stage::Accept { refused, .. } | Stage::Store { refused, .. } => {
+                refused.insert(from);
+            }
+            Stage::Done => {}
+        }
+    }
+
+    fn give_up(&mut self, seen: Epoch, why: &'static str) {
+        let (base, checkpoint) = (self.base.clone(), self.checkpoint.clone());
+        self.finish(Outcome::GivenUp { seen, base, checkpoint, why });
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.requests.clear();
+        self.stage = Stage::Done;
+        self.outcome = Some(outcome);
+    }
+
+    /// Whether a reply belongs to the step at hand.
+    fn is_current(&self, request: &Request) -> bool {
+        match (&self.stage, request) {
+            (Stage::Promise { .. }, Request::Promise { base, ballot, .. }) => *ballot == self.ballot && base.epoch == self.base.epoch,
+            (Stage::Accept { .. }, Request::Accept { base, ballot, .. }) => *ballot == self.ballot && *base == self.base.epoch,
+            (Stage::Store { record: ours, .. }, Request::Store { record, .. }) => record.epoch == ours.epoch,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a majority can still come together without those that refused.
+fn possible(record: &Record, refused: &BTreeSet<NodeId>) -> bool {
+    record.is_majority(record.witnesses.iter().map(|witness| &witness.node).filter(|node| !refused.contains(node)))
+}

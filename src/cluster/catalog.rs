@@ -1,0 +1,282 @@
+//! What should be: the catalog's keys and values, typed (DESIGN §4).
+//!
+//! A window on `logvine_gossip`'s replicated catalog, refreshed key by key. An entry that this version cannot read is kept by gossip and left out here, with
+//! its reason, so that versions can mix.
+
+use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+
+use bytes::Bytes;
+use logvine_gossip::{Entry, NodeId, Stamp};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    name::Name,
+    record::{SourceKey, Witness},
+    spec::{RunnerSpec, SourceSpec},
+};
+
+/// Whether a runner should run. For a single node also `Absent`: not even its state is kept there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    Running,
+    Stopped,
+    Absent,
+}
+
+/// Where a source entry is from. A later apply of the spec removes only its own that it no longer names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    Spec,
+    Added,
+}
+
+/// The value of `runner/<name>`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunnerValue {
+    /// The stamp of the runner's creation; none where this entry is the creation.
+    pub(crate) uid: Option<Stamp>,
+    pub(crate) spec: RunnerSpec,
+}
+
+/// The value of `source/<runner>/<id>`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SourceValue {
+    /// The runner's.
+    pub(crate) uid: Stamp,
+    /// The stamp of the source's creation; none where this entry is the creation.
+    pub(crate) created: Option<Stamp>,
+    pub(crate) spec: SourceSpec,
+    /// Of its first record (DESIGN §5.3).
+    pub(crate) witnesses: Vec<Witness>,
+    pub(crate) from: Origin,
+}
+
+/// The value of `desired/<runner>` and `desired/<runner>@<node>`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct DesiredValue {
+    pub(crate) uid: Stamp,
+    pub(crate) desired: Desired,
+}
+
+/// A runner.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    pub uid: Stamp,
+    /// The stamp of the present spec.
+    pub revision: Stamp,
+    pub spec: Arc<RunnerSpec>,
+}
+
+/// A movable source.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub key: SourceKey,
+    pub revision: Stamp,
+    pub spec: Arc<SourceSpec>,
+    pub witnesses: Vec<Witness>,
+    pub from: Origin,
+}
+
+/// The catalog as this version reads it.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    runners: BTreeMap<Name, Runner>,
+    sources: BTreeMap<Name, BTreeMap<Name, Source>>,
+    desired: BTreeMap<Name, (Stamp, DesiredValue)>,
+    overrides: BTreeMap<Name, BTreeMap<NodeId, (Stamp, DesiredValue)>>,
+    tags: BTreeMap<NodeId, BTreeMap<Name, bool>>,
+    draining: BTreeSet<NodeId>,
+    unreadable: BTreeMap<String, String>,
+}
+
+/// `runner/<name>`
+pub(crate) fn runner_key(runner: &Name) -> String {
+    format!("runner/{runner}")
+}
+
+/// `source/<runner>/<id>`
+pub(crate) fn source_key(runner: &Name, source: &Name) -> String {
+    format!("source/{runner}/{source}")
+}
+
+/// `desired/<runner>`, or `desired/<runner>@<node>`
+pub(crate) fn desired_key(runner: &Name, node: Option<&NodeId>) -> String {
+    node.map_or_else(|| format!("desired/{runner}"), |node| format!("desired/{runner}@{node}"))
+}
+
+/// `tag/<node>/<tag>`
+pub(crate) fn tag_key(node: &NodeId, tag: &Name) -> String {
+    format!("tag/{node}/{tag}")
+}
+
+/// `drain/<node>`
+pub(crate) fn drain_key(node: &NodeId) -> String {
+    format!("drain/{node}")
+}
+
+/// MessagePack with named fields: every value of ours, in the catalog, in node maps and on disk.
+pub(crate) fn pack<T: Serialize>(value: &T) -> Bytes {
+    rmp_serde::to_vec_named(value).expect("our own types encode").into()
+}
+
+/// The reverse of [`pack`]; a peer's or a disk's bytes may be anything.
+pub(crate) fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    rmp_serde::from_slice(bytes)
+}
+
+impl Catalog {
+    /// Reads one key anew; `entry` is none where it was deleted.
+    pub(crate) fn refresh(&mut self, key: &str, entry: Option<&Entry>) {
+        self.unreadable.remove(key);
+        let present = entry.and_then(|entry| Some((entry.stamp, entry.value.as_ref()?)));
+        let read = match key.split_once('/') {
+            Some(("runner", rest)) => self.refresh_runner(rest, present),
+            Some(("source", rest)) => self.refresh_source(rest, present),
+            Some(("desired", rest)) => self.refresh_desired(rest, present),
+            Some(("tag", rest)) => self.refresh_tag(rest, present),
+            Some(("drain", rest)) => rest.parse().map_err(|error| format!("{error}")).map(|node| {
+                if present.is_some() { self.draining.insert(node) } else { self.draining.remove(&node) };
+            }),
+            _ => Ok(()),
+        };
+        if let Err(reason) = read {
+            self.unreadable.insert(key.to_owned(), reason);
+        }
+    }
+
+    fn refresh_runner(&mut self, name: &str, present: Option<(Stamp, &Bytes)>) -> Result<(), String> {
+        let name: Name = name.parse().map_err(text)?;
+        self.runners.remove(&name);
+        if let Some((stamp, value)) = present {
+            let RunnerValue { uid, spec } = unpack(value).map_err(text)?;
+            self.runners.insert(name, Runner { uid: uid.unwrap_or(stamp), revision: stamp, spec: Arc::new(spec) });
+        }
+        Ok(())
+    }
+
+    fn refresh_source(&mut self, rest: &str, present: Option<(Stamp, &Bytes)>) -> Result<(), String> {
+        let (runner, source) = rest.split_once('/').ok_or("no source is named")?;
+        let (runner, source): (Name, Name) = (runner.parse().map_err(text)?, source.parse().map_err(text)?);
+        let sources = self.sources.entry(runner).or_default();
+        sources.remove(&source);
+        if let Some((stamp, value)) = present {
+            let SourceValue { uid, created, spec, witnesses, from } = unpack(value).map_err(text)?;
+            let key = SourceKey { uid, source: source.clone(), created: created.unwrap_or(stamp) };
+            sources.insert(source, Source { key, revision: stamp, spec: Arc::new(spec), witnesses, from });
+        }
+        Ok(())
+    }
+
+    fn refresh_desired(&mut self, rest: &str, present: Option<(Stamp, &Bytes)>) -> Result<(), String> {
+        let value = match present {
+            Some((stamp, value)) => Some((stamp, unpack(value).map_err(text)?)),
+            None => None,
+        };
+        match rest.split_once('@') {
+            None => set(&mut self.desired, rest.parse().map_err(text)?, value),
+            Some((runner, node)) => {
+                let overrides = self.overrides.entry(runner.parse().map_err(text)?).or_default();
+                set(overrides, node.parse().map_err(text)?, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn refresh_tag(&mut self, rest: &str, present: Option<(Stamp, &Bytes)>) -> Result<(), String> {
+        let (node, tag) = rest.split_once('/').ok_or("no tag is named")?;
+        let value = match present {
+            Some((_, value)) => Some(unpack(value).map_err(text)?),
+            None => None,
+        };
+        set(self.tags.entry(node.parse().map_err(text)?).or_default(), tag.parse().map_err(text)?, value);
+        Ok(())
+    }
+
+    /// All runners, by name.
+    pub fn runners(&self) -> impl Iterator<Item = (&Name, &Runner)> {
+        self.runners.iter()
+    }
+
+    /// One runner.
+    pub fn runner(&self, name: &Name) -> Option<&Runner> {
+        self.runners.get(name)
+    }
+
+    /// The movable sources of a runner, by id: those that were given to this runner and not to an earlier one of its name.
+    pub fn sources(&self, runner: &Name) -> impl Iterator<Item = &Source> {
+        let uid = self.runners.get(runner).map(|runner| runner.uid);
+        self.sources.get(runner).into_iter().flat_map(BTreeMap::values).filter(move |source| Some(source.key.uid) == uid)
+    }
+
+    /// One movable source.
+    pub fn source(&self, runner: &Name, source: &Name) -> Option<&Source> {
+        let uid = self.runners.get(runner)?.uid;
+        self.sources.get(runner)?.get(source).filter(|source| source.key.uid == uid)
+    }
+
+    /// The runner of a uid.
+    pub fn runner_of(&self, uid: Stamp) -> Option<(&Name, &Runner)> {
+        self.runners.iter().find(|(_, runner)| runner.uid == uid)
+    }
+
+    /// The source under a catalog key, whatever runner it was given to.
+    pub(crate) fn source_at(&self, key: &str) -> Option<&Source> {
+        let (runner, source) = key.strip_prefix("source/")?.split_once('/')?;
+        self.sources.get(&runner.parse().ok()?)?.get(&source.parse().ok()?)
+    }
+
+    /// What is wanted of a runner as a whole.
+    pub fn desired(&self, runner: &Name) -> Desired {
+        self.desired_of(runner).map_or(Desired::Running, |(_, desired)| desired)
+    }
+
+    /// What is wanted of a runner on one node: the last word wins, whatever its scope.
+    pub fn desired_on(&self, runner: &Name, node: &NodeId) -> Desired {
+        let single = self.overrides_of(runner).find(|(id, ..)| *id == node).map(|(_, stamp, desired)| (stamp, desired));
+        single.into_iter().chain(self.desired_of(runner)).max_by_key(|(stamp, _)| *stamp).map_or(Desired::Running, |(_, desired)| desired)
+    }
+
+    /// What was said of a runner on single nodes.
+    pub fn overrides_of(&self, runner: &Name) -> impl Iterator<Item = (&NodeId, Stamp, Desired)> {
+        let uid = self.runners.get(runner).map(|runner| runner.uid);
+        let overrides = self.overrides.get(runner).into_iter().flatten();
+        overrides.filter(move |(_, (_, value))| Some(value.uid) == uid).map(|(node, (stamp, value))| (node, *stamp, value.desired))
+    }
+
+    fn desired_of(&self, runner: &Name) -> Option<(Stamp, Desired)> {
+        let uid = self.runners.get(runner)?.uid;
+        self.desired.get(runner).filter(|(_, value)| value.uid == uid).map(|(stamp, value)| (*stamp, value.desired))
+    }
+
+    /// A node's tags: what its own configuration says, overruled by operators tag by tag.
+    pub fn tags(&self, node: &NodeId, own: &BTreeSet<Name>) -> BTreeSet<Name> {
+        let mut tags = own.clone();
+        for (tag, present) in self.tags.get(node).into_iter().flatten() {
+            if *present { tags.insert(tag.clone()) } else { tags.remove(tag) };
+        }
+        tags
+    }
+
+    /// Whether an operator asked a node to drain.
+    pub fn is_draining(&self, node: &NodeId) -> bool {
+        self.draining.contains(node)
+    }
+
+    /// Keys that this version cannot read, with the reason.
+    pub fn unreadable(&self) -> &BTreeMap<String, String> {
+        &self.unreadable
+    }
+}
+
+fn set<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

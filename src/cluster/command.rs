@@ -1,0 +1,59 @@
+//! An operator's words, and what is answered (DESIGN §6). All management is writing to the catalog.
+
+use std::collections::BTreeSet;
+
+use logvine_gossip::{NodeId, Stamp};
+
+use crate::{
+    catalog::Desired,
+    message::Inspected,
+    name::Name,
+    selection::Selection,
+    spec::{RunnerSpec, SourceSpec, SpecFault},
+};
+
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Create or replace a runner. With `if_match`, only if its revision is still that (`Stamp::ZERO`: only if there is none).
+    PutRunner { spec: Box<RunnerSpec>, if_match: Option<Stamp> },
+    DeleteRunner { runner: Name, if_match: Option<Stamp> },
+    /// Start, stop or remove a runner: on all of its nodes (`nodes` none), or on those that a selection resolves to now.
+    Desire { runner: Name, nodes: Option<Selection>, desired: Desired },
+    /// Clear what was said of single nodes: they follow the runner again.
+    Follow { runner: Name, nodes: Selection },
+    /// Add or replace movable sources, and remove some.
+    PatchSources { runner: Name, put: Vec<SourceSpec>, remove: Vec<Name> },
+    /// The whole of a node's tags, whatever its configuration says.
+    SetTags { node: NodeId, tags: BTreeSet<Name> },
+    /// Hand everything over and take nothing, or take part again.
+    Drain { node: NodeId, draining: bool },
+    /// What the owner of a source knows of it. Writes nothing.
+    Inspect { runner: Name, source: Name },
+}
+
+/// What is answered, once what was written is on this node's disk.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The stamp of the last entry written, and the nodes that it concerns now.
+    Written { stamp: Stamp, targets: Vec<NodeId> },
+    /// None: nobody owns it now, or its owner did not answer.
+    Inspected(Option<Inspected>),
+}
+
+/// Why a command was refused. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("there is no {kind} `{name}`")]
+    NotFound { kind: &'static str, name: String },
+    #[error("the runner has {} fault(s)", faults.len())]
+    Invalid { faults: Vec<SpecFault> },
+    #[error("the revision is {revision} now: read it again and repeat the change")]
+    Conflict { revision: Stamp },
+    #[error("`{selection}` matches no node")]
+    NobodySelected { selection: String },
+    #[error("{0}")]
+    State(String),
+    #[error("this node is stopping: ask another")]
+    Stopping,
+}

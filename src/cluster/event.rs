@@ -1,0 +1,58 @@
+//! What a node tells people: for its log, its events and its counters.
+
+use logvine_gossip::{Generation, NodeId, Stamp, Status};
+
+use crate::{instance::Epoch, name::Name};
+
+/// Something happened that people may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// What this node believes of a member changed.
+    Member { node: NodeId, from: Option<Status>, to: Status },
+    /// This node had to renew itself, as others had declared it down.
+    Renewed { generation: Generation },
+    /// What should be changed: a key of the catalog.
+    Catalog { key: String, stamp: Stamp, origin: NodeId },
+    /// This node has a view and takes part.
+    Active,
+    /// This node took a source.
+    Taken { runner: Name, source: Name, epoch: Epoch, why: Why },
+    /// This node stopped collecting a source.
+    Released { runner: Name, source: Name, epoch: Epoch, why: Why },
+    /// An owner saw a higher epoch and stopped.
+    Fenced { runner: Name, source: Name, epoch: Epoch, by: Epoch },
+    /// A source was taken with less than a majority of its witnesses, as they stayed away.
+    WithoutMajority { runner: Name, source: Name, epoch: Epoch },
+    /// Nobody holds a copy of the checkpoint of a source that was claimed before; it is not read from its start by itself.
+    WaitingForCheckpoint { runner: Name, source: Name },
+    /// A value in this node's store does not decode; it goes on without.
+    Unreadable { place: String, error: String },
+    /// A word has no room in this node's map.
+    Unsaid { key: String, error: String },
+    /// A catalog entry was set aside, as its stamp is more than 24 h ahead of this node's clock.
+    StampAhead { key: String, stamp: Stamp, origin: NodeId },
+    /// A runner cannot run here.
+    Failed { runner: Name, error: String },
+}
+
+/// Why a source came or went.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// It had no owner yet.
+    New,
+    /// This node is its home, and its former owner gave it back.
+    Home,
+    /// Its owner is gone.
+    TookOver { from: NodeId },
+    /// Handed over by an owner that drains, or whose selection no longer holds.
+    HandedOver { from: NodeId },
+    /// Handed over to another.
+    GaveTo { to: NodeId },
+    /// This node owned it before it restarted.
+    Resumed,
+    /// Its runner was stopped or deleted, or the source removed.
+    Stopped,
+    /// Its witnesses are not complete: a further epoch with a full set.
+    Repair,
+}

@@ -1,0 +1,159 @@
+//! What a node says of itself in its node map, typed, and what this node makes of it (DESIGN §3.2).
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use logvine_gossip::{Gossip, NodeId, NodeMap, Status, UnixMicros};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    catalog::{Catalog, unpack},
+    event::Why,
+    instance::Epoch,
+    ranking::Capacity,
+    record::{DiskId, Record, SourceKey, Witness},
+    name::Name,
+    selection::Selectable,
+};
+
+/// `meta`: who and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    pub name: Name,
+    pub version: String,
+    pub gossip: SocketAddr,
+    pub quic: SocketAddr,
+    pub http: Option<SocketAddr>,
+    pub disk: DiskId,
+    pub started: UnixMicros,
+}
+
+/// `phase`: what a node says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It has no view yet.
+    #[default]
+    Joining,
+    Active,
+    /// It hands everything over and takes nothing.
+    Draining,
+    /// Back within this many seconds.
+    Away { grace_s: u16 },
+}
+
+impl Phase {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Away { .. } => "away",
+        }
+    }
+
+    /// For how long it asked others to wait for it.
+    pub fn grace(self) -> Option<Duration> {
+        match self {
+            Self::Away { grace_s } => Some(Duration::from_secs(u64::from(grace_s.min(300)))),
+            _ => None,
+        }
+    }
+}
+
+/// `claim/<runner>/<source>`: what an owner says of a source. A hint for people and for finding records, never the proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    pub key: SourceKey,
+    pub epoch: Epoch,
+    pub witnesses: Vec<Witness>,
+    pub since: UnixMicros,
+    pub why: Why,
+}
+
+impl Claim {
+    /// The activated record that it names.
+    pub fn record(&self, owner: NodeId) -> Record {
+        Record { epoch: self.epoch, owner: Some(owner), witnesses: self.witnesses.clone() }
+    }
+}
+
+/// `claim/<runner>/<source>`
+pub fn claim_key(runner: &Name, source: &Name) -> String {
+    format!("claim/{runner}/{source}")
+}
+
+/// A node as this node believes it to be.
+#[derive(Debug, Clone)]
+pub struct NodeInfo {
+    pub id: NodeId,
+    pub status: Status,
+    pub phase: Phase,
+    pub tags: BTreeSet<Name>,
+    pub capacity: Capacity,
+    /// None until its node map has come.
+    pub meta: Option<Meta>,
+}
+
+impl NodeInfo {
+    /// Puts together what gossip and the catalog know of a node. `status` is `Alive` for this node itself.
+    pub fn read(id: NodeId, status: Status, gossip: &Gossip, catalog: &Catalog) -> Self {
+        let map = gossip.node_map(&id);
+        let own: BTreeSet<Name> = value(map, "tags").unwrap_or_default();
+        Self {
+            id,
+            status,
+            phase: value(map, "phase").unwrap_or_default(),
+            tags: catalog.tags(&id, &own),
+            capacity: Capacity(value(map, "capacity").unwrap_or(16)),
+            meta: value(map, "meta"),
+        }
+    }
+
+    /// Whether it is believed to live: a suspect is, until it is declared down.
+    pub fn is_live(&self) -> bool {
+        matches!(self.status, Status::Alive | Status::Suspect)
+    }
+
+    /// This node with its disk, for a record's witnesses.
+    pub fn witness(&self) -> Option<Witness> {
+        self.meta.as_ref().map(|meta| Witness { node: self.id, disk: meta.disk })
+    }
+}
+
+/// A value of a node map; none where it is absent or this version cannot read it.
+pub fn value<T: serde::de::DeserializeOwned>(map: Option<&NodeMap>, key: &str) -> Option<T> {
+    unpack(map?.get(key)?).ok()
+}
+
+impl Selectable for NodeInfo {
+    fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|own| own.as_str() == tag)
+    }
+
+    fn name(&self) -> &str {
+        self.meta.as_ref().map_or("", |meta| meta.name.as_str())
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn status(&self) -> &str {
+        status_word(self.status)
+    }
+
+    fn phase(&self) -> &str {
+        self.phase.word()
+    }
+}
+
+/// The word for a status.
+pub fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::Alive => "alive",
+        Status::Suspect => "suspect",
+        Status::Down => "down",
+        Status::Left => "left",
+    }
+}

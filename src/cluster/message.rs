@@ -1,0 +1,118 @@
+//! What nodes say to each other by calls. Over QUIC, MessagePack with named fields; over nothing at all in a simulation.
+
+use bytes::Bytes;
+use logvine_gossip::NodeId;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::Checkpoint,
+    instance::Epoch,
+    name::Name,
+    record::{DiskId, Record, SourceKey},
+};
+
+/// A peer's call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Request {
+    /// Gossip that is too large for a datagram.
+    Gossip(Bytes),
+    /// Are you up, and with which disk? Asked before a node becomes a witness.
+    Up,
+    /// Step 2 of taking an epoch: vote for nobody below `ballot`.
+    Promise { source: SourceKey, ballot: Epoch, base: Record, checkpoint: Checkpoint },
+    /// Step 4: accept `record` as the successor of the record with epoch `base`.
+    Accept { source: SourceKey, ballot: Epoch, base: Epoch, record: Record },
+    /// Step 5: you are a witness of this decided record.
+    Store { source: SourceKey, record: Record, checkpoint: Checkpoint },
+    /// The owner's heartbeat to a witness: how far its sources are acknowledged, and which are as before.
+    Checkpoints(Vec<CheckpointItem>),
+    /// Do you own it, at which epoch, with a majority?
+    Question(SourceKey),
+    /// Will you take this source over from me?
+    Offer { source: SourceKey, epoch: Epoch },
+    /// You own `record` now; go on from `checkpoint`.
+    Release { source: SourceKey, record: Record, checkpoint: Checkpoint },
+    /// Positions, for people: what the owner knows of a source.
+    Inspect(SourceKey),
+}
+
+/// One source in a heartbeat.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckpointItem {
+    pub source: SourceKey,
+    pub epoch: Epoch,
+    /// None: as before.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Reply {
+    Gossip(Bytes),
+    Up(DiskId),
+    Vote(Vote),
+    /// By source: whether the witness acknowledges the owner's epoch.
+    Checkpoints(Vec<CheckpointReply>),
+    Question(Option<Ownership>),
+    /// To an offer and a release.
+    Offer(OfferReply),
+    Inspect(Option<Inspected>),
+    /// The request makes no sense here (of another version, say).
+    Refused(String),
+}
+
+/// A witness's word on a step of taking an epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Vote {
+    /// It is on the witness's disk. For a promise: with what was accepted before, and the checkpoint.
+    Yes { accepted: Option<Accepted>, checkpoint: Checkpoint },
+    /// It holds a newer record; begin again from that.
+    Newer { record: Record, checkpoint: Checkpoint },
+    /// It promised more, heard the owner a moment ago, or is (with this disk) no witness of the base.
+    No { promised: Epoch },
+}
+
+/// A proposal that a witness accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    pub ballot: Epoch,
+    pub record: Record,
+}
+
+/// What a witness says to one item of a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointReply {
+    pub source: SourceKey,
+    pub epoch: Epoch,
+    /// None: on its disk, and acknowledged. Else the highest epoch that it promised or holds; if that is above the owner's, the owner is fenced.
+    pub refused: Option<Epoch>,
+}
+
+/// How a node owns a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ownership {
+    pub epoch: Epoch,
+    /// Whether a majority of its witnesses acknowledged it in the last 10 s.
+    pub majority: bool,
+}
+
+/// The answer to an offer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OfferReply {
+    Admitted,
+    Refused { reason: String },
+}
+
+/// What an owner knows of a source, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspected {
+    pub node: NodeId,
+    pub runner: Name,
+    pub epoch: Epoch,
+    /// Acknowledged by the senders.
+    pub checkpoint: Checkpoint,
+    /// Held by a majority of the witnesses.
+    pub held: Checkpoint,
+    /// What the reader last complained of.
+    pub error: Option<String>,
+}

@@ -1,0 +1,532 @@
+//! One node's decisions as a whole: membership and state (gossip), what should run here, which sources it owns and witnesses.
+//!
+//! ```text
+//! datagram, request, reply, persisted, instance, command, timeout ─> Node ─> datagram, call, reply, persist, instance command, answer, event
+//! ```
+//! The host (the agent, a simulation) owns sockets, clock and disk. What depends on a `Persist` is emitted after `handle_persisted`.
+//!
+//! `face` has the types that go in and out, `calls` what peers ask and answer, `sources` the movable sources, `instances` what runs here, `operator` commands.
+
+mod calls;
+mod face;
+mod instances;
+mod operator;
+mod sources;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    mem,
+    net::SocketAddr,
+    time::Duration,
+};
+
+use logvine_gossip::{Change, DatagramError, Durable, Generation, Gossip, Instant, Me, NodeId, Now, Output as GossipOutput, Restored, Stamp, Status};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestId, Table, Ticket, Write};
+use self::{calls::{Pending, ReplyTo}, instances::Instances, sources::Sources};
+use crate::{
+    catalog::{Catalog, pack, unpack},
+    command::Answer,
+    event::Event,
+    instance::{InstanceCommand, Pinned},
+    member::{Meta, NodeInfo, Phase},
+    message::{Reply, Request},
+    name::Name,
+    ranking::Capacity,
+    record::{DiskId, SourceKey, Witness},
+    witness::{Row, Witnesses},
+};
+
+/// How often a node looks at everything again, hints or not: heartbeats go out, sources are decided on.
+const TICK: Duration = Duration::from_secs(1);
+/// How often everything is read anew: gossip's changes are hints (PITFALLS §4).
+const FULL_LOOK: Duration = Duration::from_secs(10);
+/// How long a stop waits for the witnesses to hold the last checkpoints once the instances have stopped.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// The node. See the module's text.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    gossip: Gossip,
+    catalog: Catalog,
+    phase: Phase,
+    /// When this node stops waiting for a first complete push-pull.
+    patience_until: Instant,
+    /// Others as gossip and the catalog have them, this node too. Made anew when something changed.
+    view: BTreeMap<NodeId, NodeInfo>,
+    /// When this node learnt that a member is down or has left.
+    gone: BTreeMap<NodeId, Instant>,
+    /// When this node first heard, in a generation, that a member is away.
+    away: BTreeMap<NodeId, (Generation, Instant)>,
+    /// When this node first saw a member active, in one stretch.
+    active: BTreeMap<NodeId, Instant>,
+    witnesses: Witnesses,
+    sources: Sources,
+    instances: Instances,
+    stopping: Option<Stopping>,
+    next_tick: Instant,
+    /// When everything is read anew.
+    full_look_at: Instant,
+    /// Members whose entry in `view` may be out of date.
+    stale: BTreeSet<NodeId>,
+    /// Something changed that a decision may depend on.
+    dirty: bool,
+    rng: ChaCha8Rng,
+    calls: BTreeMap<CallId, (NodeId, Pending)>,
+    call_next: u64,
+    ticket_next: u64,
+    tickets: BTreeMap<Ticket, Vec<After>>,
+    /// Of the input at hand: they become one transaction at its end.
+    writes: Vec<Write>,
+    after: Vec<After>,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug)]
+struct Stopping {
+    until: Option<Instant>,
+    told: bool,
+}
+
+/// What waits for a transaction to be on disk.
+#[derive(Debug)]
+enum After {
+    Reply(ReplyTo, Reply),
+    Attempt(SourceKey),
+    /// A source that was not open needs no closing.
+    Closed(SourceKey),
+    Answer(CommandId, Answer),
+    Instance(InstanceCommand),
+    Reserved(Generation),
+}
+
+const META_DISK: &[u8] = b"disk";
+const META_GENERATION: &[u8] = b"generation";
+
+impl Node {
+    /// A node that starts, with what its disk still knows. `me.generation` is chosen here: above all that were reserved, and at least the wall's milliseconds.
+    ///
+    /// A restored value that does not decode is told and left out; peers have the catalog, witnesses the checkpoints.
+    pub fn new(now: Now, config: NodeConfig, mut me: Me, restored: Vec<Write>, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let disk = Disk::read(restored);
+        me.generation = disk.gossip.reserved.max(Generation(now.wall.as_millis()));
+        let disk_id = disk.id.unwrap_or_else(|| DiskId(rng.next_u64()));
+        let alone = config.gossip.seeds.iter().all(|seed| *seed == me.gossip);
+        let patience = if alone { config.join_patience.min(Duration::from_secs(2)) } else { config.join_patience };
+        let keys: Vec<String> = disk.gossip.catalog.iter().map(|(key, _)| key.clone()).collect();
+        let mut node = Self {
+            gossip: Gossip::new(now, config.gossip.clone(), me, disk.gossip, rng.next_u64()),
+            catalog: Catalog::default(),
+            phase: Phase::Joining,
+            patience_until: now.at + patience,
+            view: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            away: BTreeMap::new(),
+            active: BTreeMap::new(),
+            witnesses: Witnesses::new(Witness { node: me.id, disk: disk_id }, disk.witnessed),
+            sources: Sources::new(disk.ballots),
+            instances: Instances::new(disk.pinned),
+            stopping: None,
+            next_tick: now.at + TICK.mul_f64(rng.random()),
+            full_look_at: now.at + FULL_LOOK,
+            stale: BTreeSet::new(),
+            dirty: true,
+            rng,
+            calls: BTreeMap::new(),
+            call_next: 0,
+            ticket_next: 0,
+            tickets: BTreeMap::new(),
+            writes: Vec::new(),
+            after: Vec::new(),
+            outputs: VecDeque::new(),
+            config,
+        };
+        if disk.id.is_none() {
+            node.write(Table::Meta, META_DISK.to_vec(), Some(pack(&disk_id).to_vec()));
+        }
+        for key in keys {
+            node.catalog.refresh(&key, node.gossip.catalog().get(&key));
+        }
+        for (place, error) in disk.unreadable {
+            node.tell(Event::Unreadable { place, error });
+        }
+        node.introduce(now);
+        node.settle(now);
+        node
+    }
+
+    /// A datagram, unsealed. Errors: it was not understood, or is not from whom it says; the view is as before.
+    pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, payload: &[u8]) -> Result<(), DatagramError> {
+        let result = self.gossip.handle_datagram(now, from, payload);
+        self.settle(now);
+        result
+    }
+
+    /// A transaction is on disk.
+    pub fn handle_persisted(&mut self, now: Now, ticket: Ticket) {
+        for after in self.tickets.remove(&ticket).into_iter().flatten() {
+            self.carry_out(now, after);
+        }
+        self.settle(now);
+    }
+
+    /// Time has passed. Early or repeated calls do no harm.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.gossip.handle_timeout(now);
+        if now.at >= self.next_tick {
+            self.next_tick = now.at + TICK;
+            self.catch_up(now);
+            self.heartbeat(now, true);
+            self.say_statuses(now);
+            self.dirty = true;
+        }
+        self.sources_timeout(now);
+        self.settle(now);
+    }
+
+    /// SIGTERM: says that it will be back within the grace (or goodbye, after a drain), stops its instances in order, and says `Stopped`.
+    pub fn handle_stop(&mut self, now: Now) {
+        if self.stopping.is_none() {
+            self.stopping = Some(Stopping { until: None, told: false });
+            if self.phase == Phase::Draining {
+                self.gossip.leave(now);
+            } else {
+                let grace_s = u16::try_from(self.config.restart_grace.as_secs().min(300)).expect("at most 300");
+                self.enter(now, Phase::Away { grace_s });
+            }
+            self.dirty = true;
+        }
+        self.settle(now);
+    }
+
+    /// What to do next; drain after every `handle_*`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call `handle_timeout`, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let stop = self.stopping.as_ref().and_then(|stopping| stopping.until).map(|at| (at, "stop"));
+        let mine = [Some((self.next_tick, "tick")), self.sources.poll_timeout(), stop];
+        mine.into_iter().flatten().chain(self.gossip.poll_timeout()).min()
+    }
+
+    /// Members, node maps and the raw catalog.
+    pub fn gossip(&self) -> &Gossip {
+        &self.gossip
+    }
+
+    /// What should be, typed.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// All known nodes, this one too, as this node believes them to be, by id.
+    pub fn view(&self) -> &BTreeMap<NodeId, NodeInfo> {
+        &self.view
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.gossip.me().id
+    }
+
+    /// This node's own phase.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What this node witnesses, for people and for checks.
+    pub fn witnesses(&self) -> &Witnesses {
+        &self.witnesses
+    }
+
+    /// Says in the node map what does not change while the node runs, and what it is about to do.
+    fn introduce(&mut self, now: Now) {
+        let me = self.gossip.me();
+        let meta = Meta {
+            name: self.config.name.clone(),
+            version: self.config.version.clone(),
+            gossip: me.gossip,
+            quic: me.quic,
+            http: self.config.http,
+            disk: self.witnesses.me().disk,
+            started: now.wall,
+        };
+        self.say(now, "meta", &meta);
+        let tags: BTreeSet<_> = self.config.tags.clone();
+        self.say(now, "tags", &tags);
+        self.say(now, "phase", &self.phase.clone());
+        self.say(now, "capacity", &Capacity(self.config.capacity));
+    }
+
+    fn enter(&mut self, now: Now, phase: Phase) {
+        if self.phase != phase {
+            if self.phase == Phase::Joining {
+                self.tell(Event::Active);
+            }
+            self.phase = phase;
+            self.say(now, "phase", &phase);
+            self.dirty = true;
+        }
+    }
+
+    /// The end of every input: what gossip wants, what follows from it, and one transaction for all of it.
+    fn settle(&mut self, now: Now) {
+        loop {
+            self.drain_gossip(now);
+            if mem::take(&mut self.dirty) {
+                self.look_around(now);
+                self.decide_phase(now);
+                self.decide_sources(now);
+                self.decide_instances();
+            } else if !self.flush(now) {
+                break;
+            }
+        }
+        self.decide_stopped(now);
+    }
+
+    fn drain_gossip(&mut self, now: Now) {
+        while let Some(output) = self.gossip.poll_output() {
+            match output {
+                GossipOutput::Datagram { to, payload } => self.outputs.push_back(Output::Datagram { to, payload }),
+                GossipOutput::Call { to, body } => self.call_peer(to, Request::Gossip(body.into()), Pending::Gossip),
+                GossipOutput::Persist(durable) => self.persist_gossip(durable),
+                GossipOutput::Changed(change) => self.note_change(now, change),
+            }
+        }
+    }
+
+    fn persist_gossip(&mut self, durable: Durable) {
+        match durable {
+            Durable::Catalog { key, entry } => self.write(Table::Catalog, key.into_bytes(), Some(pack(&entry).to_vec())),
+            Durable::CatalogForgotten { key } => self.write(Table::Catalog, key.into_bytes(), None),
+            Durable::Peer(peer) => self.write(Table::Peer, peer.id.0.to_vec(), Some(pack(&peer).to_vec())),
+            Durable::PeerForgotten(id) => self.write(Table::Peer, id.0.to_vec(), None),
+            Durable::ReserveGeneration { up_to } => {
+                self.write(Table::Meta, META_GENERATION.to_vec(), Some(pack(&up_to).to_vec()));
+                self.after.push(After::Reserved(up_to));
+            }
+        }
+    }
+
+    fn note_change(&mut self, now: Now, change: Change) {
+        match change {
+            Change::Member { id, from, to } => {
+                self.stale.insert(id);
+                self.dirty = true;
+                if from != Some(to) {
+                    self.tell(Event::Member { node: id, from, to });
+                }
+            }
+            Change::Said { node, key } => {
+                if let Some(claim) = key.strip_prefix("claim/") {
+                    self.note_claim(now, node, claim);
+                    self.dirty = true;
+                } else if matches!(key.as_str(), "meta" | "tags" | "phase" | "capacity") {
+                    self.stale.insert(node);
+                    self.dirty = true;
+                }
+            }
+            Change::Catalog { key } => self.note_catalog(&key),
+            Change::Renewed { generation } => {
+                self.tell(Event::Renewed { generation });
+                self.introduce(now);
+                self.claim_again(now);
+                self.instances.say_again();
+                self.dirty = true;
+            }
+            Change::Synced { .. } => {
+                self.patience_until = now.at;
+                self.dirty = true;
+            }
+            Change::StampAhead { key, stamp, origin } => self.tell(Event::StampAhead { key, stamp, origin }),
+        }
+    }
+
+    fn note_catalog(&mut self, key: &str) {
+        let entry = self.gossip.catalog().get(key);
+        let (stamp, origin) = entry.map_or((Stamp::ZERO, self.id()), |entry| (entry.stamp, entry.origin));
+        let deleted = self.catalog.source_at(key).filter(|_| entry.is_none()).map(|source| source.key.clone());
+        self.catalog.refresh(key, entry);
+        if let Some(source) = deleted {
+            self.forget_source(&source);
+        }
+        // A node's tags and drain are part of how it is seen.
+        if let Some(node) = key.strip_prefix("tag/").and_then(|rest| rest.split('/').next()?.parse().ok()) {
+            self.stale.insert(node);
+        }
+        self.dirty = true;
+        self.tell(Event::Catalog { key: key.to_owned(), stamp, origin });
+    }
+
+    /// Hints get lost: every now and then all is read anew.
+    fn catch_up(&mut self, now: Now) {
+        if now.at >= self.full_look_at {
+            self.full_look_at = now.at + FULL_LOOK;
+            self.stale.extend(self.gossip.members().map(|member| member.id));
+            self.read_claims(now);
+        }
+    }
+
+    fn look_around(&mut self, now: Now) {
+        let me = self.id();
+        self.stale.insert(me);
+        for id in mem::take(&mut self.stale) {
+            let status = if id == me { Some(Status::Alive) } else { self.gossip.member(&id).map(|member| member.status) };
+            let Some(status) = status else {
+                self.view.remove(&id);
+                continue;
+            };
+            let info = NodeInfo::read(id, status, &self.gossip, &self.catalog);
+            self.note_presence(now, &info);
+            self.view.insert(id, info);
+        }
+    }
+
+    /// Since when a node is gone, away, or active: durations are counted by this node's own clock.
+    fn note_presence(&mut self, now: Now, info: &NodeInfo) {
+        let id = info.id;
+        if info.is_live() {
+            self.gone.remove(&id);
+        } else {
+            self.gone.entry(id).or_insert(now.at);
+        }
+        let generation = self.gossip.node_map(&id).map_or(Generation(0), logvine_gossip::NodeMap::generation);
+        if info.phase.grace().is_none() {
+            self.away.remove(&id);
+        } else if self.away.get(&id).is_none_or(|(heard, _)| *heard != generation) {
+            self.away.insert(id, (generation, now.at));
+        }
+        if info.is_live() && info.phase == Phase::Active {
+            self.active.entry(id).or_insert(now.at);
+        } else if info.phase.grace().is_none() {
+            self.active.remove(&id);
+        }
+    }
+
+    /// Whether a node said that it would be back, and still has time to.
+    fn is_away(&self, now: Now, info: &NodeInfo) -> bool {
+        let heard = self.away.get(&info.id).map(|(_, heard)| *heard);
+        info.phase.grace().zip(heard).is_some_and(|(grace, heard)| now.at.since(heard) < grace)
+    }
+
+    fn decide_phase(&mut self, now: Now) {
+        if self.stopping.is_some() || (self.phase == Phase::Joining && now.at < self.patience_until) {
+            return;
+        }
+        let draining = self.catalog.is_draining(&self.id());
+        self.enter(now, if draining { Phase::Draining } else { Phase::Active });
+    }
+
+    fn decide_stopped(&mut self, now: Now) {
+        let Some(stopping) = &mut self.stopping else { return };
+        if stopping.told || !self.instances.is_idle() {
+            return;
+        }
+        let until = *stopping.until.get_or_insert(now.at + SETTLE);
+        if now.at >= until || (self.sources.is_settled() && self.tickets.is_empty()) {
+            stopping.told = true;
+            self.outputs.push_back(Output::Stopped);
+        }
+    }
+
+    /// Makes one transaction of the input's writes. Returns whether something that waited for none was carried out instead.
+    fn flush(&mut self, now: Now) -> bool {
+        let after = mem::take(&mut self.after);
+        if self.writes.is_empty() {
+            let any = !after.is_empty();
+            for after in after {
+                self.carry_out(now, after);
+            }
+            return any;
+        }
+        let ticket = Ticket(self.ticket_next);
+        self.ticket_next += 1;
+        self.tickets.insert(ticket, after);
+        self.outputs.push_back(Output::Persist { ticket, writes: mem::take(&mut self.writes) });
+        false
+    }
+
+    fn carry_out(&mut self, now: Now, after: After) {
+        match after {
+            After::Reply(to, reply) => self.reply(now, to, reply),
+            After::Attempt(source) => self.start_attempt(now, &source),
+            After::Closed(source) => self.after_close(now, &source),
+            After::Answer(command, answer) => self.outputs.push_back(Output::Answer { command, answer }),
+            After::Instance(command) => self.outputs.push_back(Output::Instance(command)),
+            After::Reserved(up_to) => self.gossip.handle_reserved(now, up_to),
+        }
+    }
+
+    fn write(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.writes.push(Write { table, key, value });
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Tell(event));
+    }
+
+    /// Says a word in the node map. One that gossip has no room for is told: the rest of the node goes on.
+    fn say<T: Serialize>(&mut self, now: Now, key: &str, value: &T) {
+        if let Err(error) = self.gossip.say(now, key, Some(pack(value))) {
+            self.tell(Event::Unsaid { key: key.to_owned(), error: error.to_string() });
+        }
+    }
+
+    fn unsay(&mut self, now: Now, key: &str) {
+        self.gossip.say(now, key, None).ok();
+    }
+}
+
+/// The store's content, typed.
+#[derive(Debug, Default)]
+struct Disk {
+    id: Option<DiskId>,
+    gossip: Restored,
+    witnessed: BTreeMap<SourceKey, Row>,
+    ballots: BTreeMap<SourceKey, u64>,
+    pinned: BTreeMap<(Stamp, Name), Pinned>,
+    /// What does not decode, with the reason.
+    unreadable: Vec<(String, String)>,
+}
+
+impl Disk {
+    fn read(restored: Vec<Write>) -> Self {
+        let mut disk = Self::default();
+        for Write { table, key, value } in restored {
+            if let Some(value) = value
+                && let Err(error) = disk.take(table, &key, &value)
+            {
+                disk.unreadable.push((format!("{table:?} {}", String::from_utf8_lossy(&key)), error.to_string()));
+            }
+        }
+        disk
+    }
+
+    fn take(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), rmp_serde::decode::Error> {
+        match table {
+            Table::Meta if key == META_DISK => self.id = Some(unpack(value)?),
+            Table::Meta if key == META_GENERATION => self.gossip.reserved = unpack(value)?,
+            Table::Meta => {}
+            Table::Catalog => self.gossip.catalog.push((String::from_utf8_lossy(key).into_owned(), unpack(value)?)),
+            Table::Peer => self.gossip.peers.push(unpack(value)?),
+            Table::Witness => {
+                self.witnessed.insert(unpack(key)?, unpack(value)?);
+            }
+            Table::Ballot => {
+                self.ballots.insert(unpack(key)?, unpack(value)?);
+            }
+            Table::Pinned => {
+                self.pinned.insert(unpack(key)?, unpack(value)?);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! What this node asks of others, and what it answers them.
+//!
+//! A call to itself takes the same way without a network: a node is often a witness of its own sources.
+
+use std::time::Duration;
+
+use logvine_gossip::{NodeId, Now, Peer};
+
+use super::{After, CallFailed, CallId, CommandId, Node, Output, RequestId, Table};
+use crate::{
+    catalog::pack,
+    command::Answer,
+    instance::Epoch,
+    member::Phase,
+    message::{CheckpointItem, Inspected, OfferReply, Ownership, Reply, Request, Vote},
+    record::{Record, SourceKey, Witness},
+};
+
+/// A witness's disk may be slow (a 10 s fsync exists); a candidate gives up sooner and tries again.
+const CALL_DEADLINE: Duration = Duration::from_secs(4);
+/// The direct question before a takeover (DESIGN §5.3).
+const QUESTION_DEADLINE: Duration = Duration::from_millis(500);
+/// Gossip's bulk exchange.
+const GOSSIP_DEADLINE: Duration = Duration::from_secs(10);
+/// A release is acknowledged once the new owner has its witnesses.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a call of this node's was for.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Gossip,
+    /// A step of an attempt, with what was asked, so that a late answer is known as such.
+    Vote { source: SourceKey, ballot: Epoch, request: Box<Request> },
+    /// A heartbeat: by source, the epoch and the number of the checkpoint it carried or stood for.
+    Heartbeat(Vec<(SourceKey, Epoch, u64)>),
+    Question(SourceKey),
+    Offer(SourceKey),
+    Release(SourceKey),
+    Inspect(CommandId),
+}
+
+/// Who waits for a reply.
+#[derive(Debug)]
+pub(super) enum ReplyTo {
+    Peer(RequestId),
+    /// This node itself.
+    Me(Pending),
+}
+
+impl Node {
+    /// A peer's call. Answered by `Output::Reply`, at once or when it is on disk.
+    pub fn handle_request(&mut self, now: Now, id: RequestId, from: NodeId, request: Request) {
+        self.serve(now, from, request, ReplyTo::Peer(id));
+        self.settle(now);
+    }
+
+    /// What came of an `Output::Call`.
+    pub fn handle_reply(&mut self, now: Now, call: CallId, reply: Result<Reply, CallFailed>) {
+        if let Some((from, pending)) = self.calls.remove(&call) {
+            self.take_reply(now, from, pending, reply.ok());
+        }
+        self.settle(now);
+    }
+
+    /// Asks a member, or this node itself.
+    pub(super) fn ask(&mut self, now: Now, to: NodeId, request: Request, pending: Pending) {
+        if to == self.id() {
+            return self.serve(now, to, request, ReplyTo::Me(pending));
+        }
+        match self.gossip.member(&to).map(logvine_gossip::Member::peer) {
+            Some(peer) => self.call_peer(peer, request, pending),
+            None => self.after.push(After::Reply(ReplyTo::Me(pending), Reply::Refused("not a member".to_owned()))),
+        }
+    }
+
+    pub(super) fn call_peer(&mut self, to: Peer, request: Request, pending: Pending) {
+        let call = CallId(self.call_next);
+        self.call_next += 1;
+        let deadline = match pending {
+            Pending::Gossip => GOSSIP_DEADLINE,
+            Pending::Question(_) => QUESTION_DEADLINE,
+            Pending::Release(_) => RELEASE_DEADLINE,
+            _ => CALL_DEADLINE,
+        };
+        self.calls.insert(call, (to.id, pending));
+        self.outputs.push_back(Output::Call { call, to, request, deadline });
+    }
+
+    pub(super) fn reply(&mut self, now: Now, to: ReplyTo, reply: Reply) {
+        match to {
+            ReplyTo::Peer(request) => self.outputs.push_back(Output::Reply { request, reply }),
+            ReplyTo::Me(pending) => self.take_reply(now, self.id(), pending, Some(reply)),
+        }
+    }
+
+    fn take_reply(&mut self, now: Now, from: NodeId, pending: Pending, reply: Option<Reply>) {
+        match (pending, reply) {
+            (Pending::Gossip, reply) => {
+                let body = match &reply {
+                    Some(Reply::Gossip(body)) => Some(&body[..]),
+                    _ => None,
+                };
+                // A bad reply is the peer's fault; the next exchange tries again.
+                self.gossip.handle_reply(now, from, body).ok();
+            }
+            (Pending::Vote { source, ballot, request }, reply) => self.note_vote(now, &source, ballot, from, &request, reply),
+            (Pending::Heartbeat(sent), Some(Reply::Checkpoints(replies))) => self.note_heartbeat(now, from, &sent, &replies),
+            (Pending::Heartbeat(_), _) => self.heartbeat_failed(from),
+            (Pending::Question(source), Some(Reply::Question(ownership))) => self.note_question(now, &source, ownership),
+            (Pending::Question(source), _) => self.note_question(now, &source, None),
+            (Pending::Offer(source), Some(Reply::Offer(OfferReply::Admitted))) => self.note_offer(now, &source, true),
+            (Pending::Offer(source), _) => self.note_offer(now, &source, false),
+            (Pending::Release(source), Some(Reply::Offer(OfferReply::Admitted))) => self.note_release(now, &source, true),
+            (Pending::Release(source), _) => self.note_release(now, &source, false),
+            (Pending::Inspect(command), reply) => {
+                let inspected = match reply {
+                    Some(Reply::Inspect(inspected)) => inspected,
+                    _ => None,
+                };
+                self.outputs.push_back(Output::Answer { command, answer: Answer::Inspected(inspected) });
+            }
+        }
+    }
+
+    fn serve(&mut self, now: Now, from: NodeId, request: Request, to: ReplyTo) {
+        match request {
+            Request::Gossip(body) => {
+                let reply = match self.gossip.handle_call(now, from, &body) {
+                    Ok(body) => Reply::Gossip(body.into()),
+                    Err(error) => Reply::Refused(error.to_string()),
+                };
+                self.reply(now, to, reply);
+            }
+            Request::Up => self.after.push(After::Reply(to, Reply::Up(self.witnesses.me().disk))),
+            Request::Promise { source, ballot, base, checkpoint } => {
+                let owner = self.witnesses.row(&source).and_then(|row| row.record.owner);
+                let gone = owner.and_then(|owner| self.gone.get(&owner)).copied();
+                let vote = self.witnesses.handle_promise(now.at, &source, ballot, base, &checkpoint, gone);
+                self.vote(&source, vote, to);
+            }
+            Request::Accept { source, ballot, base, record } => {
+                let vote = self.witnesses.handle_accept(&source, ballot, base, record);
+                self.vote(&source, vote, to);
+            }
+            Request::Store { source, record, checkpoint } => {
+                let vote = self.witnesses.handle_store(&source, record, &checkpoint);
+                self.vote(&source, vote, to);
+            }
+            Request::Checkpoints(items) => self.serve_checkpoints(now, from, &items, to),
+            Request::Question(source) => {
+                let ownership = self.sources.owned(&source).map(|owned| Ownership { epoch: owned.record.epoch, majority: owned.progress.has_majority(now.at) });
+                self.after.push(After::Reply(to, Reply::Question(ownership)));
+            }
+            Request::Offer { source, .. } => {
+                let reply = self.serve_offer(now, &source);
+                self.after.push(After::Reply(to, Reply::Offer(reply)));
+            }
+            Request::Release { source, record, checkpoint } => self.serve_release(now, from, source, record, checkpoint, to),
+            Request::Inspect(source) => {
+                let inspected = self.inspect(&source);
+                self.after.push(After::Reply(to, Reply::Inspect(inspected)));
+            }
+        }
+    }
+
+    /// A vote that changed the row is sent once the row is on disk.
+    fn vote(&mut self, source: &SourceKey, vote: Vote, to: ReplyTo) {
+        if matches!(vote, Vote::Yes { .. }) {
+            self.write_row(source);
+        }
+        self.after.push(After::Reply(to, Reply::Vote(vote)));
+    }
+
+    fn serve_checkpoints(&mut self, now: Now, from: NodeId, items: &[CheckpointItem], to: ReplyTo) {
+        let mut replies = Vec::with_capacity(items.len());
+        for item in items {
+            let (reply, changed) = self.witnesses.handle_checkpoint(now.at, from, item);
+            if changed {
+                self.write_row(&item.source);
+            }
+            replies.push(reply);
+        }
+        self.after.push(After::Reply(to, Reply::Checkpoints(replies)));
+    }
+
+    fn serve_offer(&mut self, now: Now, source: &SourceKey) -> OfferReply {
+        let refused = |reason: &str| OfferReply::Refused { reason: reason.to_owned() };
+        if self.phase != Phase::Active {
+            return refused("not active");
+        }
+        match self.catalog.runner_of(source.uid) {
+            Some((name, _)) if self.may_own(now, &name.clone(), source) => OfferReply::Admitted,
+            Some(_) => refused("not in the source's selection"),
+            None => refused("no such runner here yet"),
+        }
+    }
+
+    pub(super) fn inspect(&self, source: &SourceKey) -> Option<Inspected> {
+        let owned = self.sources.owned(source)?;
+        Some(Inspected {
+            node: self.id(),
+            runner: owned.runner.clone(),
+            epoch: owned.record.epoch,
+            checkpoint: owned.progress.last().1.clone(),
+            held: owned.progress.held().clone(),
+            error: self.instances.source_error(&owned.runner, &source.source),
+        })
+    }
+
+    pub(super) fn write_row(&mut self, source: &SourceKey) {
+        let value = self.witnesses.row(source).map(|row| pack(row).to_vec());
+        self.write(Table::Witness, pack(source).to_vec(), value);
+    }
+
+    /// The witnesses that a record made now should name: the first three of the ranking over all active nodes.
+    pub(super) fn witnesses_for(&self, source: &SourceKey) -> Vec<Witness> {
+        let active = self.view.values().filter(|info| info.is_live() && info.phase == Phase::Active);
+        let capacities = active.filter(|info| info.meta.is_some()).map(|info| (info.id, info.capacity)).collect();
+        let key = crate::ranking::RankingKey::of(source);
+        let ranked = crate::ranking::ranking(&capacities, key, Record::WITNESSES);
+        ranked.iter().filter_map(|id| self.view[id].witness()).collect()
+    }
+}

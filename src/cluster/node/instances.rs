@@ -1,0 +1,184 @@
+//! Which runners run here, and what they tell.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use logvine_gossip::{Now, Stamp};
+
+use super::{After, Node, Output, Table};
+use crate::{
+    catalog::{Desired, Runner, pack},
+    event::Event,
+    instance::{InstanceCommand, InstanceEvent, InstanceState, InstanceStatus, Pinned},
+    member::{NodeInfo, Phase},
+    name::Name,
+    selection::Selection,
+};
+
+/// How long senders are flushed when a runner stops (DESIGN §8.1).
+pub(super) const FLUSH: Duration = Duration::from_secs(20);
+
+/// What runs here.
+#[derive(Debug)]
+pub(super) struct Instances {
+    running: BTreeMap<Name, Instance>,
+    pinned: BTreeMap<(Stamp, Name), Pinned>,
+}
+
+#[derive(Debug)]
+struct Instance {
+    uid: Stamp,
+    revision: Stamp,
+    /// Asked to stop, and not yet stopped.
+    stopping: bool,
+    /// Names of pinned sources met in this instance.
+    status: Option<InstanceStatus>,
+    /// The status has not been said since it changed.
+    unsaid: bool,
+}
+
+impl Instances {
+    pub(super) fn new(pinned: BTreeMap<(Stamp, Name), Pinned>) -> Self {
+        Self { running: BTreeMap::new(), pinned }
+    }
+
+    /// Whether nothing runs or stops here.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Whether an instance of this runner takes sources.
+    pub(super) fn is_ready(&self, runner: &Name, uid: Stamp) -> bool {
+        self.running.get(runner).is_some_and(|instance| instance.uid == uid && !instance.stopping)
+    }
+
+    /// The node map begins anew.
+    pub(super) fn say_again(&mut self) {
+        for instance in self.running.values_mut() {
+            instance.unsaid = true;
+        }
+    }
+
+    pub(super) fn source_error(&self, runner: &Name, source: &Name) -> Option<String> {
+        self.running.get(runner)?.status.as_ref()?.source_errors.get(source).cloned()
+    }
+
+    /// How this node's own instances do.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (&Name, &InstanceStatus)> {
+        self.running.iter().filter_map(|(name, instance)| Some((name, instance.status.as_ref()?)))
+    }
+}
+
+/// Whether a runner's placement holds for a node, and nobody said that it shall not run there.
+pub(super) fn is_placed(node: &Node, name: &Name, runner: &Runner, info: &NodeInfo) -> bool {
+    let selected = runner.spec.placement.selection().parse::<Selection>().is_ok_and(|selection| selection.matches(info));
+    selected && node.catalog.desired_on(name, &info.id) == Desired::Running
+}
+
+impl Node {
+    /// What the data plane tells.
+    pub fn handle_instance(&mut self, now: Now, event: InstanceEvent) {
+        match event {
+            InstanceEvent::Checkpoint { runner, source, epoch: Some(epoch), checkpoint, .. } => {
+                self.note_checkpoint(now, &runner, &source, epoch, &checkpoint);
+            }
+            InstanceEvent::Checkpoint { runner, source, epoch: None, checkpoint, place } => {
+                if let (Some(instance), Some(place)) = (self.instances.running.get(&runner), place) {
+                    let (uid, pinned) = (instance.uid, Pinned { checkpoint: checkpoint.clone(), place });
+                    self.write(Table::Pinned, pack(&(uid, &source)).to_vec(), Some(pack(&pinned).to_vec()));
+                    self.instances.pinned.insert((uid, source.clone()), pinned);
+                    self.after.push(After::Instance(InstanceCommand::Held { runner, source, epoch: None, checkpoint }));
+                }
+            }
+            InstanceEvent::Finished { runner, source } => {
+                if let Some(uid) = self.instances.running.get(&runner).map(|instance| instance.uid) {
+                    self.write(Table::Pinned, pack(&(uid, &source)).to_vec(), None);
+                    self.instances.pinned.remove(&(uid, source));
+                }
+            }
+            InstanceEvent::Closed { runner, source, epoch, checkpoint, .. } => self.note_closed(now, &runner, &source, epoch, &checkpoint),
+            InstanceEvent::Stopped { runner } => {
+                self.instances.running.remove(&runner);
+                self.unsay(now, &format!("runner/{runner}"));
+                self.dirty = true;
+            }
+            InstanceEvent::Status { runner, status } => self.note_status(now, runner, status),
+        }
+        self.settle(now);
+    }
+
+    /// How this node's own instances do, by runner.
+    pub fn instances(&self) -> impl Iterator<Item = (&Name, &InstanceStatus)> {
+        self.instances.statuses()
+    }
+
+    fn note_status(&mut self, now: Now, runner: Name, status: InstanceStatus) {
+        let Some(instance) = self.instances.running.get_mut(&runner) else { return };
+        let failed = |status: &InstanceStatus| status.state == InstanceState::Failed;
+        let newly_failed = failed(&status) && !instance.status.as_ref().is_some_and(failed);
+        instance.status = Some(status.clone());
+        instance.unsaid = false;
+        self.say(now, &format!("runner/{runner}"), &status);
+        if newly_failed {
+            self.tell(Event::Failed { runner, error: status.error.unwrap_or_default() });
+        }
+    }
+
+    /// Starts and stops instances. A runner stops here once its sources are closed, so that their last checkpoints are known.
+    pub(super) fn decide_instances(&mut self) {
+        let wanted = self.wanted_here();
+        for name in self.instances.running.keys().cloned().collect::<Vec<_>>() {
+            let instance = &self.instances.running[&name];
+            let keep = wanted.contains(&name) && self.catalog.runner(&name).is_some_and(|runner| runner.uid == instance.uid);
+            if !keep && !instance.stopping && !self.sources.has_open(&name) {
+                self.instances.running.get_mut(&name).expect("listed above").stopping = true;
+                self.outputs.push_back(Output::Instance(InstanceCommand::Stop { runner: name, flush: FLUSH }));
+            }
+        }
+        for name in wanted {
+            self.start(&name);
+        }
+    }
+
+    /// The runners that should run here now; none before this node has a view, or once it stops.
+    fn wanted_here(&self) -> BTreeSet<Name> {
+        let me = self.view.get(&self.id());
+        match me {
+            Some(me) if self.stopping.is_none() && self.phase != Phase::Joining => {
+                self.catalog.runners().filter(|(name, runner)| is_placed(self, name, runner, me)).map(|(name, _)| name.clone()).collect()
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    fn start(&mut self, name: &Name) {
+        let Some(Runner { uid, revision, spec }) = self.catalog.runner(name).cloned() else { return };
+        match self.instances.running.get_mut(name) {
+            Some(instance) if instance.uid != uid || instance.stopping || instance.revision == revision => return,
+            Some(instance) => instance.revision = revision,
+            None => {
+                self.instances.running.insert(name.clone(), Instance { uid, revision, stopping: false, status: None, unsaid: false });
+            }
+        }
+        let of_runner = (uid, first_name())..;
+        let pinned = self.instances.pinned.range(of_runner).take_while(|((of, _), _)| *of == uid);
+        let pinned = pinned.map(|((_, source), pinned)| (source.clone(), pinned.clone())).collect();
+        self.outputs.push_back(Output::Instance(InstanceCommand::Start { runner: name.clone(), uid, revision, spec, pinned }));
+    }
+
+    /// Says again what the node map lost when it began anew.
+    pub(super) fn say_statuses(&mut self, now: Now) {
+        let unsaid: Vec<_> = self.instances.running.iter_mut().filter(|(_, instance)| std::mem::take(&mut instance.unsaid)).collect();
+        let words: Vec<_> = unsaid.into_iter().filter_map(|(name, instance)| Some((format!("runner/{name}"), instance.status.clone()?))).collect();
+        for (key, status) in words {
+            self.say(now, &key, &status);
+        }
+    }
+}
+
+/// The least name there is: where a range over names begins.
+fn first_name() -> Name {
+    "0".parse().expect("a name")
+}
