@@ -134,16 +134,6 @@ impl Attempt {
         self.ballot
     }
 
-    /// The decided record that it began from, or was sent on to.
-    pub fn base(&self) -> &Record {
-        &self.base
-    }
-
-    /// Who shall own the source.
-    pub fn owner(&self) -> NodeId {
-        self.owner
-    }
-
     /// A new witness said that it is up, with this disk.
     pub fn handle_up(&mut self, witness: Witness) {
         if self.witnesses.contains(&witness) {
@@ -216,12 +206,8 @@ impl Attempt {
 
     fn promise(&mut self) {
         self.stage = Stage::Promise { votes: BTreeMap::new(), refused: BTreeSet::new() };
-        let request = Request::Promise {
-            source: self.source.clone(),
-            ballot: self.ballot,
-            base: self.base.clone(),
-            checkpoint: self.checkpoint.clone(),
-        };
+        let request =
+            Request::Promise { source: self.source.clone(), ballot: self.ballot, base: self.base.clone(), checkpoint: self.checkpoint.clone() };
         self.ask(&self.base.witnesses.clone(), &request);
     }
 
@@ -290,8 +276,7 @@ impl Attempt {
     fn may_be_decided(&self, record: &Record) -> bool {
         let Stage::Promise { votes, .. } = &self.stage else { return true };
         let against = |node: &NodeId| votes.get(node).is_some_and(|accepted| accepted.as_ref().is_none_or(|accepted| accepted.record != *record));
-        self.base.witnesses.len() == 2
-            || self.base.is_majority(self.base.witnesses.iter().map(|witness| &witness.node).filter(|node| !against(node)))
+        self.base.witnesses.len() == 2 || self.base.is_majority(self.base.witnesses.iter().map(|witness| &witness.node).filter(|node| !against(node)))
     }
 
     fn decided(&mut self, record: Record) {

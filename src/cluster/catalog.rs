@@ -3,7 +3,10 @@
 //! A window on `logvine_gossip`'s replicated catalog, refreshed key by key. An entry that this version cannot read is kept by gossip and left out here, with
 //! its reason, so that versions can mix.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use logvine_gossip::{Entry, NodeId, Stamp};
@@ -137,7 +140,11 @@ impl Catalog {
             Some(("desired", rest)) => self.refresh_desired(rest, present),
             Some(("tag", rest)) => self.refresh_tag(rest, present),
             Some(("drain", rest)) => rest.parse().map_err(|error| format!("{error}")).map(|node| {
-                if present.is_some() { self.draining.insert(node) } else { self.draining.remove(&node) };
+                if present.is_some() {
+                    self.draining.insert(node)
+                } else {
+                    self.draining.remove(&node)
+                };
             }),
             _ => Ok(()),
         };
@@ -254,7 +261,11 @@ impl Catalog {
     pub fn tags(&self, node: &NodeId, own: &BTreeSet<Name>) -> BTreeSet<Name> {
         let mut tags = own.clone();
         for (tag, present) in self.tags.get(node).into_iter().flatten() {
-            if *present { tags.insert(tag.clone()) } else { tags.remove(tag) };
+            if *present {
+                tags.insert(tag.clone())
+            } else {
+                tags.remove(tag)
+            };
         }
         tags
     }

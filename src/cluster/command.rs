@@ -16,20 +16,46 @@ use crate::{
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Create or replace a runner. With `if_match`, only if its revision is still that (`Stamp::ZERO`: only if there is none).
-    PutRunner { spec: Box<RunnerSpec>, if_match: Option<Stamp> },
-    DeleteRunner { runner: Name, if_match: Option<Stamp> },
+    PutRunner {
+        spec: Box<RunnerSpec>,
+        if_match: Option<Stamp>,
+    },
+    DeleteRunner {
+        runner: Name,
+        if_match: Option<Stamp>,
+    },
     /// Start, stop or remove a runner: on all of its nodes (`nodes` none), or on those that a selection resolves to now.
-    Desire { runner: Name, nodes: Option<Selection>, desired: Desired },
+    Desire {
+        runner: Name,
+        nodes: Option<Selection>,
+        desired: Desired,
+    },
     /// Clear what was said of single nodes: they follow the runner again.
-    Follow { runner: Name, nodes: Selection },
+    Follow {
+        runner: Name,
+        nodes: Selection,
+    },
     /// Add or replace movable sources, and remove some.
-    PatchSources { runner: Name, put: Vec<SourceSpec>, remove: Vec<Name> },
+    PatchSources {
+        runner: Name,
+        put: Vec<SourceSpec>,
+        remove: Vec<Name>,
+    },
     /// The whole of a node's tags, whatever its configuration says.
-    SetTags { node: NodeId, tags: BTreeSet<Name> },
+    SetTags {
+        node: NodeId,
+        tags: BTreeSet<Name>,
+    },
     /// Hand everything over and take nothing, or take part again.
-    Drain { node: NodeId, draining: bool },
+    Drain {
+        node: NodeId,
+        draining: bool,
+    },
     /// What the owner of a source knows of it. Writes nothing.
-    Inspect { runner: Name, source: Name },
+    Inspect {
+        runner: Name,
+        source: Name,
+    },
 }
 
 /// What is answered, once what was written is on this node's disk.

@@ -9,9 +9,9 @@ use crate::{
     catalog::{Catalog, unpack},
     event::Why,
     instance::Epoch,
+    name::Name,
     ranking::Capacity,
     record::{DiskId, Record, SourceKey, Witness},
-    name::Name,
     selection::Selectable,
 };
 
@@ -38,7 +38,9 @@ pub enum Phase {
     /// It hands everything over and takes nothing.
     Draining,
     /// Back within this many seconds.
-    Away { grace_s: u16 },
+    Away {
+        grace_s: u16,
+    },
 }
 
 impl Phase {

@@ -26,7 +26,12 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestId, Table, Ticket, Write};
-use self::{calls::{Pending, ReplyTo}, instances::Instances, sources::Sources};
+pub use self::sources::Owned;
+use self::{
+    calls::{Pending, ReplyTo},
+    instances::Instances,
+    sources::Sources,
+};
 use crate::{
     catalog::{Catalog, pack, unpack},
     command::Answer,

@@ -15,7 +15,7 @@ use crate::{
     checkpoint::Checkpoint,
     instance::Epoch,
     message::{Accepted, CheckpointItem, CheckpointReply, Vote},
-    record::{DiskId, Record, SourceKey, Witness},
+    record::{Record, SourceKey, Witness},
 };
 
 /// How long a witness keeps faith with an owner that it heard.
@@ -189,9 +189,4 @@ impl Witnesses {
         owner != Some(ballot.taker)
             && self.heard.get(source).is_some_and(|heard| now.since(*heard) < STICKY && owner_gone.is_none_or(|gone| *heard > gone))
     }
-}
-
-/// The disk id that a set of witnesses has for `node`.
-pub fn disk_of(witnesses: &[Witness], node: NodeId) -> Option<DiskId> {
-    witnesses.iter().find(|witness| witness.node == node).map(|witness| witness.disk)
 }

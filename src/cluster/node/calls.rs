@@ -30,7 +30,11 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) enum Pending {
     Gossip,
     /// A step of an attempt, with what was asked, so that a late answer is known as such.
-    Vote { source: SourceKey, ballot: Epoch, request: Box<Request> },
+    Vote {
+        source: SourceKey,
+        ballot: Epoch,
+        request: Box<Request>,
+    },
     /// A heartbeat: by source, the epoch and the number of the checkpoint it carried or stood for.
     Heartbeat(Vec<(SourceKey, Epoch, u64)>),
     Question(SourceKey),
@@ -148,7 +152,8 @@ impl Node {
             }
             Request::Checkpoints(items) => self.serve_checkpoints(now, from, &items, to),
             Request::Question(source) => {
-                let ownership = self.sources.owned(&source).map(|owned| Ownership { epoch: owned.record.epoch, majority: owned.progress.has_majority(now.at) });
+                let ownership =
+                    self.sources.owned(&source).map(|owned| Ownership { epoch: owned.record.epoch, majority: owned.progress.has_majority(now.at) });
                 self.after.push(After::Reply(to, Reply::Question(ownership)));
             }
             Request::Offer { source, .. } => {

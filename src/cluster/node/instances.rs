@@ -33,7 +33,6 @@ struct Instance {
     revision: Stamp,
     /// Asked to stop, and not yet stopped.
     stopping: bool,
-    /// Names of pinned sources met in this instance.
     status: Option<InstanceStatus>,
     /// The status has not been said since it changed.
     unsaid: bool,
@@ -170,8 +169,13 @@ impl Node {
 
     /// Says again what the node map lost when it began anew.
     pub(super) fn say_statuses(&mut self, now: Now) {
-        let unsaid: Vec<_> = self.instances.running.iter_mut().filter(|(_, instance)| std::mem::take(&mut instance.unsaid)).collect();
-        let words: Vec<_> = unsaid.into_iter().filter_map(|(name, instance)| Some((format!("runner/{name}"), instance.status.clone()?))).collect();
+        let running = self.instances.running.iter_mut().filter(|(_, instance)| instance.unsaid);
+        let words: Vec<_> = running
+            .filter_map(|(name, instance)| {
+                instance.unsaid = false;
+                Some((format!("runner/{name}"), instance.status.clone()?))
+            })
+            .collect();
         for (key, status) in words {
             self.say(now, &key, &status);
         }

@@ -31,7 +31,7 @@ use crate::{
     name::Name,
     progress::Progress,
     ranking::RankingKey,
-    record::{Record, SourceKey, Witness, disk_of},
+    record::{Record, SourceKey, Witness},
     selection::Selection,
 };
 
@@ -73,7 +73,7 @@ pub(super) struct Sources {
 
 /// A source that this node owns.
 #[derive(Debug)]
-pub(super) struct Owned {
+pub struct Owned {
     pub(super) runner: Name,
     pub(super) record: Record,
     pub(super) progress: Progress,
@@ -395,8 +395,9 @@ impl Node {
             gone || other_disk || info.is_none_or(|info| info.phase == Phase::Draining)
         };
         let incomplete = owned.record.witnesses.iter().any(lost) || owned.record.witnesses.len() < wanted.len();
-        if (incomplete || !owned.progress.has_majority(now.at)) && self.may_retry(now, key) {
-            let (base, checkpoint, why) = (owned.record.clone(), owned.progress.last().1.clone(), owned.claim.why.clone());
+        let needs_renewal = incomplete || !owned.progress.has_majority(now.at);
+        let (base, checkpoint, why) = (owned.record.clone(), owned.progress.last().1.clone(), owned.claim.why.clone());
+        if needs_renewal && self.may_retry(now, key) {
             self.attempt(now, key, Purpose::Renew, name, self.id(), base, checkpoint, why);
         }
     }
@@ -472,7 +473,8 @@ impl Node {
     /// Whether the witnesses of `base` have been waited for long enough (DESIGN §5.3, "Without a majority").
     fn is_out_of_patience(&self, now: Now, key: &SourceKey, base: &Record) -> bool {
         let Some(stuck) = self.sources.memory.get(key).and_then(|memory| memory.stuck_since) else { return false };
-        let missing = || base.witnesses.iter().filter(|witness| self.gone.contains_key(&witness.node)).filter_map(|witness| self.view.get(&witness.node));
+        let missing =
+            || base.witnesses.iter().filter(|witness| self.gone.contains_key(&witness.node)).filter_map(|witness| self.view.get(&witness.node));
         if missing().any(|info| self.is_away(now, info)) {
             return false;
         }
