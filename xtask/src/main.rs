@@ -1,1 +1,35 @@
-fn main() {}
+//! The project's chores: `cargo xtask test` is what CI runs, `cargo xtask bench` prints the measures.
+
+mod bench;
+mod packages;
+mod test;
+mod tests_summary;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test [--skip-missing]   format, lints, fences, unit, whole-program and doc tests, simulations; ends with one summary line
+cargo xtask bench [--nodes 5,32] [--profile release]
+                                    time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["test"] => test::run(false),
+        ["test", "--skip-missing"] => test::run(true),
+        ["bench", options @ ..] => bench::Options::parse(options).and_then(|options| bench::run(&options)),
+        _ => {
+            eprintln!("usage:\n{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `cargo xtask test`: every check there is, and one line at the end.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::Context;
+
+use crate::{packages, tests_summary::Summary};
+
+/// Simulated runs, each of another seed. By hand there is no limit; these are for every change.
+const SEEDS: &str = "1..65";
+
+/// The pure packages, in whose dependencies there may be no runtime and no socket (ARCHITECTURE).
+const PURE: [&str; 2] = ["logvine-gossip", "logvine-cluster"];
+const IMPURE: [&str; 6] = ["tokio", "mio", "quinn", "socket2", "reqwest", "redb"];
+
+/// Runs everything. False if something failed.
+pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
+    let without = packages::provide(skip_missing)?;
+    let mut sum = Summary::default();
+    let mut failed = Vec::new();
+    let mut step = |name: &str, summary: Summary| {
+        if summary.failed > 0 {
+            failed.push(format!("{name} ({} failed)", summary.failed));
+        }
+        sum += summary;
+    };
+    step("format", check("format", cargo(&["fmt", "--all", "--check"]))?);
+    step("lints", check("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?);
+    step("fences", fences()?);
+    step("deny", deny()?);
+    let mut tests = vec!["test", "--workspace", "--no-fail-fast", "--"];
+    tests.extend(without.iter().flat_map(|name| ["--skip", name]));
+    step("tests", libtest("tests", cargo(&tests))?);
+    step(
+        "simulations",
+        check("simulations", cargo(&["run", "--package", "logvine-simulations", "--", "run", "--twice", "--all", "--seeds", SEEDS]))?,
+    );
+    if !failed.is_empty() {
+        println!("\nxtask: failed: {}", failed.join(", "));
+    }
+    println!("\n{sum}");
+    Ok(sum.failed == 0)
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args);
+    command
+}
+
+/// A command that passes or fails as a whole.
+fn check(name: &str, mut command: Command) -> anyhow::Result<Summary> {
+    let begin = announce(name);
+    let status = command.status().with_context(|| format!("run {command:?}"))?;
+    finish(name, begin);
+    Ok(Summary::one(status.success()))
+}
+
+/// Runs test binaries and adds up their last lines. One that ends without such a line (it did not compile, it was killed) counts as a failed test.
+fn libtest(name: &str, mut command: Command) -> anyhow::Result<Summary> {
+    let begin = announce(name);
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("run {command:?}"))?;
+    let output = child.stdout.take().context("stdout is piped")?;
+    let mut sum = Summary::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("read what the tests say")?;
+        let mut out = std::io::stdout().lock();
+        out.write_all(&line).and_then(|()| out.write_all(b"\n")).context("pass on what the tests say")?;
+        if let Some(summary) = Summary::of_line(&String::from_utf8_lossy(&line)) {
+            sum += summary;
+        }
+    }
+    let status = child.wait().with_context(|| format!("wait for {command:?}"))?;
+    if !status.success() && sum.failed == 0 {
+        sum += Summary::one(false);
+    }
+    finish(name, begin);
+    Ok(sum)
+}
+
+/// The pure packages depend on nothing that has effects.
+fn fences() -> anyhow::Result<Summary> {
+    let begin = announce("fences");
+    let mut sum = Summary::default();
+    for package in PURE {
+        let output = cargo(&["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{lib}"])
+            .output()
+            .context("run cargo tree")?;
+        let tree = String::from_utf8_lossy(&output.stdout).into_owned();
+        let found: Vec<_> = IMPURE.into_iter().filter(|name| tree.lines().any(|line| line.trim_end_matches(" (*)") == *name)).collect();
+        if !output.status.success() {
+            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        if !found.is_empty() {
+            println!("{package} is pure, but depends on {}", found.join(", "));
+        }
+        sum += Summary::one(output.status.success() && found.is_empty());
+    }
+    finish("fences", begin);
+    Ok(sum)
+}
+
+/// Licences, bans and sources of the dependencies. Advisories need the network, and are not a property of this commit.
+fn deny() -> anyhow::Result<Summary> {
+    let installed = cargo(&["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !installed {
+        println!("\n== deny: skipped, cargo-deny is not installed (`cargo install cargo-deny`)");
+        return Ok(Summary::one_skipped());
+    }
+    check("deny", cargo(&["deny", "--offline", "--workspace", "check", "bans", "licenses", "sources"]))
+}
+
+fn announce(name: &str) -> Instant {
+    println!("\n== {name}");
+    Instant::now()
+}
+
+fn finish(name: &str, begin: Instant) {
+    println!("== {name}: {} s", begin.elapsed().as_secs());
+}
