@@ -337,3 +337,6 @@ fn quic_config(key: &NodeKey) -> QuicConfig {
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(seed)));
     config
 }
+
+#[cfg(test)]
+mod tests;

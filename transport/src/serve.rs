@@ -76,6 +76,11 @@ impl Responder {
         }
     }
 
+    /// Completes when the caller has given up: what is still being done for it may stop.
+    pub async fn gone(&mut self) {
+        self.answer.closed().await;
+    }
+
     /// Answers that no answer comes, and why: `Format` for a request that cannot be read, `Busy` when there is too much to do.
     pub fn refuse(self, refusal: Refusal) {
         // A caller that is gone needs no answer.
