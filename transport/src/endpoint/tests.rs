@@ -375,27 +375,25 @@ fn a_peer_that_was_killed_and_restarted_is_called_at_once() {
     for life in 0..3 {
         let mut peer = mortal(&key, at);
         at = peer.node.at;
-        let (said, ()) = runtime.block_on(async {
-            tokio::join!(a.ask(key.id(), at, "hello"), async {
-                peer.node.incoming.recv().await.unwrap().responder.reply(&say(&life.to_string())).unwrap();
-            })
-        });
+        let answer = async { peer.node.incoming.recv().await.unwrap().responder.reply(&say(&life.to_string())).unwrap() };
+        let both = async { timeout(LONG, async { tokio::join!(a.ask(key.id(), at, "hello"), answer) }).await };
+        let (said, ()) = runtime.block_on(both).expect("the restarted peer hears the call");
         assert_eq!(said.unwrap().words, life.to_string());
         peer.kill();
     }
 }
 
-/// A node that has moved is called where it is now, although the connection to its former address is still kept.
-#[test]
-fn a_peer_that_moved_is_called_at_its_new_address() {
-    let key = NodeKey::generate().unwrap();
-    let runtime = Runtime::new().unwrap();
-    let a = runtime.block_on(async { node() });
-    for _ in 0..2 {
-        let peer = mortal(&key, LOOPBACK.parse().unwrap());
-        let Mortal { runtime: theirs, node } = peer;
-        let (id, at, _b) = theirs.block_on(async { node.echoing() });
-        runtime.block_on(a.ask(id, at, "hello")).unwrap();
-        theirs.shutdown_background();
+/// A node that has moved is called where it is now, although the connection to its former address still stands.
+#[tokio::test]
+async fn a_peer_that_moved_is_called_at_its_new_address() {
+    let (a, key) = (node(), NodeKey::generate().unwrap());
+    let mut stay = Vec::new();
+    for place in ["here", "there"] {
+        let (endpoint, mut incoming) = Endpoint::bind(LOOPBACK.parse().unwrap(), &key, &ring(1, 1), &EndpointConfig::default()).unwrap();
+        let at = endpoint.local();
+        let answer = async { incoming.recv().await.unwrap().responder.reply(&say(place)).unwrap() };
+        let (said, ()) = timeout(LONG, async { tokio::join!(a.ask(key.id(), at, "where are you?"), answer) }).await.unwrap();
+        assert_eq!(said.unwrap().words, place);
+        stay.push((endpoint, incoming));
     }
 }
