@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use logvine_cluster::{
-    checkpoint::{FileKey, FileName, Position, hash64},
+    checkpoint::{FileKey, Position, hash64},
     instance::FilePlace,
 };
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use super::{
     BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader,
     known::{Context, Identity, Listed, Progress, Sibling, read_at},
-    lines::Splitter,
+    tail::Tail,
 };
 use crate::policy::opened_path;
 
@@ -45,10 +45,7 @@ pub struct FileReader {
     path: PathBuf,
     identity: Identity,
     file: Arc<File>,
-    lineage: u32,
-    /// None until the first bytes of this lineage were read.
-    key: Option<FileKey>,
-    splitter: Splitter,
+    tail: Tail,
     state: State,
     /// What is to be said before the file is looked at again.
     ready: VecDeque<Read>,
@@ -70,8 +67,6 @@ enum State {
     Lost(Position),
     /// Reading the rest of what was truncated from a copy of it.
     Rest(Arc<File>),
-    /// Truncated: a writer that did not notice leaves a hole before its next line, which is no content.
-    Hole,
     Finished,
 }
 
@@ -103,21 +98,18 @@ enum Whereabouts {
 
 impl FileReader {
     pub(super) fn new(context: Arc<Context>, path: PathBuf, identity: Identity, file: File, start: Start) -> Self {
-        let (key, lineage, splitter, state) = match start {
-            Start::Fresh => (None, 0, Splitter::new(context.line_bytes_max, 0, b""), State::Following),
-            Start::At { key, offset, before } => (Some(key), key.lineage, Splitter::new(context.line_bytes_max, offset, &before), State::Following),
-            Start::Lost { key, position } => {
-                (Some(key), key.lineage, Splitter::new(context.line_bytes_max, position.offset, b""), State::Lost(position))
-            }
+        let most = context.line_bytes_max;
+        let (tail, state) = match start {
+            Start::Fresh => (Tail::new(most), State::Following),
+            Start::At { key, offset, before } => (Tail::resumed(most, key, offset, &before), State::Following),
+            Start::Lost { key, position } => (Tail::resumed(most, key, position.offset, b""), State::Lost(position)),
         };
         let reader = Self {
             context,
             path,
             identity,
             file: Arc::new(file),
-            lineage,
-            key,
-            splitter,
+            tail,
             state,
             ready: VecDeque::new(),
             wake: Instant::now(),
@@ -151,7 +143,7 @@ impl FileReader {
                 let look = self.look(copy.clone()).await?;
                 Ok(self.take_rest(&look))
             }
-            State::Following | State::Hole => {
+            State::Following => {
                 let look = self.look(self.file.clone()).await?;
                 Ok(self.take(&look))
             }
@@ -159,8 +151,8 @@ impl FileReader {
     }
 
     async fn look(&self, file: Arc<File>) -> Result<Look, io::Error> {
-        let before = self.splitter.recent().len();
-        let from = self.splitter.offset() - before as u64;
+        let before = self.tail.recent().len();
+        let from = self.tail.offset() - before as u64;
         let (path, identity, context) = (self.path.clone(), self.identity, self.context.clone());
         blocking(move || {
             let metadata = file.metadata()?;
@@ -173,10 +165,10 @@ impl FileReader {
     }
 
     fn take(&mut self, look: &Look) -> Option<Read> {
-        let recent = self.splitter.recent();
-        self.lag = look.size.saturating_sub(self.splitter.offset());
+        let recent = self.tail.recent();
+        self.lag = look.size.saturating_sub(self.tail.offset());
         if !look.bytes.starts_with(recent) {
-            self.state = State::Lost(Position { offset: self.splitter.offset(), marker: hash64(recent) });
+            self.state = State::Lost(Position { offset: self.tail.offset(), marker: hash64(recent) });
             return None;
         }
         let block = look.bytes.slice(recent.len()..);
@@ -185,7 +177,7 @@ impl FileReader {
 
     /// The rest of a truncated file: it is complete, as it was copied before the truncation.
     fn take_rest(&mut self, look: &Look) -> Option<Read> {
-        let recent = self.splitter.recent();
+        let recent = self.tail.recent();
         let whole = look.bytes.starts_with(recent);
         if whole && look.bytes.len() > recent.len() {
             return self.push(look.bytes.slice(recent.len()..));
@@ -194,20 +186,10 @@ impl FileReader {
         None
     }
 
-    fn push(&mut self, mut block: Bytes) -> Option<Read> {
+    fn push(&mut self, block: Bytes) -> Option<Read> {
         self.quiet = 0;
-        let lineage = self.lineage;
-        let key = *self.key.get_or_insert_with(|| FileKey { lineage, name: FileName::of(&block).expect("the block is not empty") });
-        if matches!(self.state, State::Hole) {
-            let hole = block.iter().take_while(|byte| **byte == 0).count();
-            self.splitter.skip(&block.split_to(hole));
-            if block.is_empty() {
-                return None;
-            }
-            self.state = State::Following;
-        }
-        let chunk = self.splitter.push(key, &block);
         self.lag = self.lag.saturating_sub(block.len() as u64);
+        let chunk = self.tail.take(block);
         self.tell_progress();
         chunk.map(Read::Chunk)
     }
@@ -243,23 +225,23 @@ impl FileReader {
 
     /// The unfinished last line of what will not grow any more.
     fn flush(&mut self) -> Option<Read> {
-        let chunk = self.splitter.flush(self.key?)?;
+        let chunk = self.tail.flush()?;
         self.tell_progress();
         Some(Read::Chunk(chunk))
     }
 
     async fn find_rest(&mut self, position: Position) -> Result<(), io::Error> {
-        let name = self.key.expect("what was read has a name").name;
+        let key = self.tail.key().expect("what was read has a name");
         let (context, path) = (self.context.clone(), self.path.clone());
-        let found = blocking(move || Ok(context.find_sibling(&path, name, position))).await?;
+        let found = blocking(move || Ok(context.find_sibling(&path, key.name, position))).await?;
         match found {
             Some(Sibling { file, identity, size, before, .. }) => {
                 let mut known = self.context.known();
                 known.add_copy(identity, size);
                 known.claimed.push((self.path.clone(), identity));
                 drop(known);
-                if self.splitter.recent() != before {
-                    self.splitter = Splitter::new(self.context.line_bytes_max, position.offset, &before);
+                if self.tail.recent() != before {
+                    self.tail = Tail::resumed(self.context.line_bytes_max, key, position.offset, &before);
                 }
                 self.state = State::Rest(Arc::new(file));
             }
@@ -269,23 +251,18 @@ impl FileReader {
     }
 
     fn rotate(&mut self, gap: bool) {
-        let last = self.flush();
-        self.ready.extend(last);
-        self.ready.push_back(Read::Rotated { gap });
-        self.lineage += 1;
-        self.key = None;
-        self.splitter = Splitter::new(self.context.line_bytes_max, 0, b"");
-        self.state = State::Hole;
+        self.tail.rotate(gap, &mut self.ready);
+        self.state = State::Following;
         self.tell_progress();
     }
 
     fn tell_progress(&self) {
         let progress = Progress {
             file: self.file.clone(),
-            key: self.key,
-            position: self.splitter.position(),
-            offset: self.splitter.offset(),
-            recent: self.splitter.recent().to_vec(),
+            key: self.tail.key(),
+            position: self.tail.position(),
+            offset: self.tail.offset(),
+            recent: self.tail.recent().to_vec(),
         };
         self.context.known().followed.insert(self.identity, progress);
     }

@@ -5,6 +5,7 @@ pub mod finder;
 pub mod http;
 mod known;
 mod lines;
+mod tail;
 
 use std::time::Duration;
 

@@ -1,0 +1,76 @@
+//! What following a file means, wherever its bytes come from: its name at the first bytes, its lines, its lineages.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use logvine_cluster::checkpoint::{FileKey, FileName, Position};
+
+use super::{Read, lines::Splitter};
+use crate::runner::record::Chunk;
+
+/// The reading end of one source.
+#[derive(Debug)]
+pub(super) struct Tail {
+    line_bytes_max: usize,
+    lineage: u32,
+    /// None until the first bytes of this lineage were read.
+    key: Option<FileKey>,
+    splitter: Splitter,
+    /// At the start of a file that was truncated: a writer that did not notice leaves a hole before its next line, which is no content.
+    hole: bool,
+}
+
+impl Tail {
+    /// Of a file that was never read.
+    pub(super) fn new(line_bytes_max: usize) -> Self {
+        Self { line_bytes_max, lineage: 0, key: None, splitter: Splitter::new(line_bytes_max, 0, b""), hole: false }
+    }
+
+    /// Of a file that was read up to `offset`, before which are the bytes `before`.
+    pub(super) fn resumed(line_bytes_max: usize, key: FileKey, offset: u64, before: &[u8]) -> Self {
+        let splitter = Splitter::new(line_bytes_max, offset, before);
+        Self { line_bytes_max, lineage: key.lineage, key: Some(key), splitter, hole: false }
+    }
+
+    pub(super) fn key(&self) -> Option<FileKey> {
+        self.key
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.splitter.position()
+    }
+
+    /// Of the next byte to read.
+    pub(super) fn offset(&self) -> u64 {
+        self.splitter.offset()
+    }
+
+    /// The ≤ 256 bytes before [`Self::offset`]: what must still be there when more is read.
+    pub(super) fn recent(&self) -> &[u8] {
+        self.splitter.recent()
+    }
+
+    /// Takes the next bytes, at least one. None if no line ends in them.
+    pub(super) fn take(&mut self, mut block: Bytes) -> Option<Chunk> {
+        let lineage = self.lineage;
+        let key = *self.key.get_or_insert_with(|| FileKey { lineage, name: FileName::of(&block).expect("the block is not empty") });
+        if self.hole {
+            let hole = block.iter().take_while(|byte| **byte == 0).count();
+            self.splitter.skip(&block.split_to(hole));
+            self.hole = block.is_empty();
+        }
+        self.splitter.push(key, &block)
+    }
+
+    /// Gives the unfinished last line, as no end of it will come.
+    pub(super) fn flush(&mut self) -> Option<Chunk> {
+        self.splitter.flush(self.key?)
+    }
+
+    /// Ends this lineage and begins the next from 0. What is to be said of it goes to `ready`.
+    pub(super) fn rotate(&mut self, gap: bool, ready: &mut VecDeque<Read>) {
+        ready.extend(self.flush().map(Read::Chunk));
+        ready.push_back(Read::Rotated { gap });
+        *self = Self { lineage: self.lineage + 1, hole: true, ..Self::new(self.line_bytes_max) };
+    }
+}
