@@ -125,3 +125,104 @@ fn decide_unowned(situation: &Situation) -> Decision {
     };
     if *now < due { Decision::Wait(Some(due)) } else { Decision::Take { why, ask } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: u8) -> NodeId {
+        NodeId([n; 16])
+    }
+
+    fn secs(n: u64) -> Instant {
+        Instant::from_micros(n * 1_000_000)
+    }
+
+    /// Three equal nodes; which of them ranks first, second and third for the key.
+    fn cluster() -> (BTreeMap<NodeId, Eligible>, RankingKey, Vec<NodeId>) {
+        let eligible: BTreeMap<_, _> = (1..4).map(|n| (node(n), Eligible { capacity: Capacity(16), since: secs(0), present: true })).collect();
+        let key = RankingKey::of(&crate::record::SourceKey {
+            uid: logvine_gossip::Stamp(1),
+            source: "s".parse().unwrap(),
+            created: logvine_gossip::Stamp(2),
+        });
+        let ranked = ranking(&eligible.iter().map(|(id, node)| (*id, node.capacity)).collect(), key, 3);
+        (eligible, key, ranked)
+    }
+
+    fn situation(eligible: &BTreeMap<NodeId, Eligible>, key: RankingKey, me: NodeId) -> Situation<'_> {
+        let now = secs(100);
+        Situation { now, me, key, eligible, owned: None, claim: None, former: None, mine_on_disk: false, unowned_since: now }
+    }
+
+    #[test]
+    fn a_new_source_is_taken_by_the_first_of_its_ranking() {
+        let (eligible, key, ranked) = cluster();
+        assert_eq!(decide(&situation(&eligible, key, ranked[0])), Decision::Take { why: Why::New, ask: None });
+        assert_eq!(decide(&situation(&eligible, key, ranked[1])), Decision::Wait(Some(secs(102))));
+        assert_eq!(decide(&situation(&eligible, key, ranked[2])), Decision::Wait(Some(secs(104))));
+    }
+
+    #[test]
+    fn a_live_owner_keeps_its_source() {
+        let (eligible, key, ranked) = cluster();
+        let epoch = Epoch { counter: 3, taker: ranked[2] };
+        let claimed = Situation { claim: Some(Claimed { owner: ranked[2], epoch, gone: None }), ..situation(&eligible, key, ranked[0]) };
+        assert_eq!(decide(&claimed), Decision::Wait(None));
+    }
+
+    /// DESIGN §5.3, Takeover: the first live node of the ranking asks, the k-th successor waits k × 2 s more.
+    #[test]
+    fn a_dead_owners_source_goes_to_its_successors_in_turn() {
+        let (mut eligible, key, ranked) = cluster();
+        eligible.remove(&ranked[0]);
+        let epoch = Epoch { counter: 3, taker: ranked[0] };
+        let claim = Some(Claimed { owner: ranked[0], epoch, gone: Some(secs(99)) });
+        let take = Decision::Take { why: Why::TookOver { from: ranked[0] }, ask: Some(ranked[0]) };
+        assert_eq!(decide(&Situation { claim, ..situation(&eligible, key, ranked[1]) }), take);
+        assert_eq!(decide(&Situation { claim, ..situation(&eligible, key, ranked[2]) }), Decision::Wait(Some(secs(101))));
+        assert_eq!(decide(&Situation { claim, now: secs(101), ..situation(&eligible, key, ranked[2]) }), take);
+    }
+
+    #[test]
+    fn an_owner_that_restarted_may_take_up_its_own() {
+        let (eligible, key, ranked) = cluster();
+        let others = Situation { former: Some((ranked[2], secs(95))), ..situation(&eligible, key, ranked[0]) };
+        assert_eq!(decide(&others), Decision::Wait(Some(secs(105))));
+        let itself = Situation { mine_on_disk: true, ..situation(&eligible, key, ranked[2]) };
+        assert_eq!(decide(&itself), Decision::Take { why: Why::Resumed, ask: None });
+    }
+
+    #[test]
+    fn an_owner_yields_to_a_higher_epoch_only() {
+        let (eligible, key, ranked) = cluster();
+        let epoch = |counter| Epoch { counter, taker: ranked[1] };
+        let rival = |counter| Some(Claimed { owner: ranked[1], epoch: epoch(counter), gone: None });
+        let owned = |counter| Situation { owned: Some((epoch(3), secs(0))), claim: rival(counter), ..situation(&eligible, key, ranked[0]) };
+        assert_eq!(decide(&owned(4)), Decision::Yield { by: epoch(4) });
+        assert_eq!(decide(&owned(2)), Decision::Wait(None));
+    }
+
+    #[test]
+    fn a_guest_goes_home_once_its_home_is_steady() {
+        let (mut eligible, key, ranked) = cluster();
+        let owned = Some((Epoch { counter: 1, taker: ranked[1] }, secs(0)));
+        eligible.get_mut(&ranked[0]).unwrap().since = secs(90);
+        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Wait(Some(secs(105))));
+        eligible.get_mut(&ranked[0]).unwrap().since = secs(80);
+        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Give { to: ranked[0], why: Why::Home });
+        // Away within its grace: it keeps its rank, and is waited for.
+        eligible.get_mut(&ranked[0]).unwrap().present = false;
+        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Wait(None));
+    }
+
+    #[test]
+    fn who_may_not_own_it_gives_it_away_or_stops() {
+        let (mut eligible, key, ranked) = cluster();
+        let owned = Some((Epoch { counter: 1, taker: ranked[0] }, secs(0)));
+        eligible.remove(&ranked[0]);
+        let give = Decision::Give { to: ranked[1], why: Why::GaveTo { to: ranked[1] } };
+        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[0]) }), give);
+        assert_eq!(decide(&Situation { owned, ..situation(&BTreeMap::new(), key, ranked[0]) }), Decision::Stop);
+    }
+}

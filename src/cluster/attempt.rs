@@ -23,7 +23,7 @@ use crate::{
 
 /// An attempt under way.
 #[derive(Debug)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     source: SourceKey,
     ballot: Epoch,
     /// Who shall own it.
@@ -52,7 +52,7 @@ enum Stage {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// This node owns it now: claim it and read on from the checkpoint.
     Activated { record: Record, checkpoint: Checkpoint, without_majority: bool },
     /// Decided for another owner: tell it by RELEASE.
@@ -63,22 +63,22 @@ pub enum Outcome {
 
 /// What an attempt is made from.
 #[derive(Debug)]
-pub struct Proposal {
-    pub source: SourceKey,
+pub(crate) struct Proposal {
+    pub(crate) source: SourceKey,
     /// On this node's disk already.
-    pub ballot: Epoch,
-    pub owner: NodeId,
+    pub(crate) ballot: Epoch,
+    pub(crate) owner: NodeId,
     /// A decided record.
-    pub base: Record,
-    pub checkpoint: Checkpoint,
+    pub(crate) base: Record,
+    pub(crate) checkpoint: Checkpoint,
     /// The witnesses that the new record shall name: one to three, the owner-to-be's view.
-    pub witnesses: Vec<Witness>,
-    pub minority: bool,
+    pub(crate) witnesses: Vec<Witness>,
+    pub(crate) minority: bool,
 }
 
 impl Attempt {
     /// Begins with PROMISE at the base's witnesses, and asks the new ones whether they are up.
-    pub fn new(proposal: Proposal) -> Self {
+    pub(crate) fn new(proposal: Proposal) -> Self {
         let Proposal { source, ballot, owner, base, checkpoint, witnesses, minority } = proposal;
         let mut attempt = Self {
             source,
@@ -101,7 +101,7 @@ impl Attempt {
     }
 
     /// Begins at the STORE of a record that another decided for this node (RELEASE).
-    pub fn released(source: SourceKey, record: Record, checkpoint: Checkpoint) -> Self {
+    pub(crate) fn released(source: SourceKey, record: Record, checkpoint: Checkpoint) -> Self {
         let mut attempt = Self {
             source,
             ballot: record.epoch,
@@ -120,22 +120,22 @@ impl Attempt {
     }
 
     /// The next call to make. Each is answered by one of the `handle_*`.
-    pub fn poll_request(&mut self) -> Option<(NodeId, Request)> {
+    pub(crate) fn poll_request(&mut self) -> Option<(NodeId, Request)> {
         self.requests.pop_front()
     }
 
     /// How it ended, once it has.
-    pub fn poll_outcome(&mut self) -> Option<Outcome> {
+    pub(crate) fn poll_outcome(&mut self) -> Option<Outcome> {
         self.outcome.take()
     }
 
     /// Its ballot.
-    pub fn ballot(&self) -> Epoch {
+    pub(crate) fn ballot(&self) -> Epoch {
         self.ballot
     }
 
     /// A new witness said that it is up, with this disk.
-    pub fn handle_up(&mut self, witness: Witness) {
+    pub(crate) fn handle_up(&mut self, witness: Witness) {
         if self.witnesses.contains(&witness) {
             self.up.insert(witness.node);
             self.step();
@@ -143,7 +143,7 @@ impl Attempt {
     }
 
     /// A witness's vote on the step at hand; a late one on an earlier step does no harm, as its epoch tells.
-    pub fn handle_vote(&mut self, from: NodeId, request: &Request, vote: Vote) {
+    pub(crate) fn handle_vote(&mut self, from: NodeId, request: &Request, vote: Vote) {
         if !self.is_current(request) {
             return;
         }
@@ -176,7 +176,7 @@ impl Attempt {
     }
 
     /// No answer from a witness.
-    pub fn handle_failed(&mut self, from: NodeId, request: &Request) {
+    pub(crate) fn handle_failed(&mut self, from: NodeId, request: &Request) {
         if self.is_current(request) {
             self.refuse(from);
             self.step();
@@ -184,7 +184,7 @@ impl Attempt {
     }
 
     /// It took too long.
-    pub fn handle_deadline(&mut self) {
+    pub(crate) fn handle_deadline(&mut self) {
         let seen = self.ballot;
         if self.minority && matches!(self.stage, Stage::Promise { .. }) {
             // Those that could answer have: go on with what they gave.
@@ -326,3 +326,6 @@ impl Attempt {
 fn possible(record: &Record, refused: &BTreeSet<NodeId>) -> bool {
     record.is_majority(record.witnesses.iter().map(|witness| &witness.node).filter(|node| !refused.contains(node)))
 }
+
+#[cfg(test)]
+mod tests;

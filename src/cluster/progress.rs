@@ -88,3 +88,74 @@ impl Progress {
         now.since(self.majority_at) < MAJORITY_LOST
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use logvine_gossip::Stamp;
+
+    use super::*;
+    use crate::{
+        instance::Epoch,
+        record::{DiskId, Witness},
+    };
+
+    fn node(n: u8) -> NodeId {
+        NodeId([n; 16])
+    }
+
+    fn record(witnesses: &[u8]) -> Record {
+        let witnesses = witnesses.iter().map(|n| Witness { node: node(*n), disk: DiskId(1) }).collect();
+        Record { epoch: Epoch { counter: 1, taker: node(1) }, owner: Some(node(1)), witnesses }
+    }
+
+    /// Rewinds stand in for positions: they order checkpoints as well.
+    fn checkpoint(n: u64) -> Checkpoint {
+        Checkpoint { rewind: Stamp(n), ..Checkpoint::default() }
+    }
+
+    fn secs(n: u64) -> Instant {
+        Instant::from_micros(n * 1_000_000)
+    }
+
+    #[test]
+    fn held_is_what_a_majority_has() {
+        let mut progress = Progress::new(secs(0), checkpoint(0));
+        let record = record(&[1, 2, 3]);
+        progress.advance(&checkpoint(1));
+        progress.advance(&checkpoint(2));
+        assert_eq!(progress.acknowledge(secs(1), &record, node(1), 2), None);
+        assert_eq!(progress.acknowledge(secs(1), &record, node(2), 1), Some(&checkpoint(1)));
+        assert_eq!(progress.acknowledge(secs(1), &record, node(3), 2), Some(&checkpoint(2)));
+        assert!(progress.is_settled());
+    }
+
+    /// DESIGN §5.3: of two witnesses, the owner itself is a majority.
+    #[test]
+    fn of_two_witnesses_the_owner_decides() {
+        let mut progress = Progress::new(secs(0), checkpoint(0));
+        progress.advance(&checkpoint(1));
+        assert_eq!(progress.acknowledge(secs(1), &record(&[1, 2]), node(2), 1), None);
+        assert_eq!(progress.acknowledge(secs(1), &record(&[1, 2]), node(1), 1), Some(&checkpoint(1)));
+    }
+
+    /// A late acknowledgement of an earlier checkpoint takes nothing back.
+    #[test]
+    fn acknowledgements_may_come_out_of_order() {
+        let mut progress = Progress::new(secs(0), checkpoint(0));
+        progress.advance(&checkpoint(1));
+        progress.acknowledge(secs(1), &record(&[1]), node(1), 1);
+        assert_eq!(progress.acknowledge(secs(1), &record(&[1]), node(1), 0), None);
+        assert_eq!(progress.held(), &checkpoint(1));
+    }
+
+    #[test]
+    fn a_majority_is_lost_after_ten_seconds_of_silence() {
+        let mut progress = Progress::new(secs(0), checkpoint(0));
+        let record = record(&[1, 2, 3]);
+        progress.acknowledge(secs(5), &record, node(1), 0);
+        progress.acknowledge(secs(6), &record, node(2), 0);
+        assert!(progress.has_majority(secs(15)));
+        progress.acknowledge(secs(16), &record, node(1), 0);
+        assert!(!progress.has_majority(secs(16)));
+    }
+}

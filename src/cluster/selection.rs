@@ -150,3 +150,68 @@ impl fmt::Display for Selection {
         f.write_str(&self.text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Node;
+
+    impl Selectable for Node {
+        fn has_tag(&self, tag: &str) -> bool {
+            tag == "web" || tag == "eu"
+        }
+
+        fn name(&self) -> &str {
+            "web-1"
+        }
+
+        fn id(&self) -> String {
+            "0123456789abcdef0123456789abcdef".to_owned()
+        }
+
+        fn status(&self) -> &str {
+            "alive"
+        }
+
+        fn phase(&self) -> &str {
+            "active"
+        }
+    }
+
+    fn selects(text: &str) -> bool {
+        text.parse::<Selection>().unwrap().matches(&Node)
+    }
+
+    #[test]
+    fn a_word_is_a_tag_and_a_comma_is_and() {
+        assert!(selects("web") && selects("tag=web") && selects("web, eu") && selects("all"));
+        assert!(!selects("db") && !selects("web,db"));
+    }
+
+    #[test]
+    fn keys_compare_by_value_by_list_and_by_not() {
+        assert!(selects("name=web-1") && selects("name!=web-2") && selects("name in (web-2, web-1),eu") && selects("status=alive,phase=active"));
+        assert!(!selects("name!=web-1") && !selects("tag!=eu") && !selects("name in (web-2)"));
+    }
+
+    #[test]
+    fn an_id_may_be_a_prefix_of_six() {
+        assert!(selects("id=012345") && !selects("id=01234"));
+    }
+
+    /// logkit's empty selector meant every machine, delete included (PITFALLS §5).
+    #[test]
+    fn nothing_is_not_everything() {
+        for text in ["", "  "] {
+            assert_eq!(text.parse::<Selection>(), Err(SelectionError::Empty));
+        }
+        assert!("web,".parse::<Selection>().is_err());
+    }
+
+    #[test]
+    fn a_mistake_says_what_to_write() {
+        assert!("host=web-1".parse::<Selection>().unwrap_err().to_string().contains("tag, name, id, status or phase"));
+        assert!("name in web".parse::<Selection>().unwrap_err().to_string().contains("tag in (web, api)"));
+    }
+}

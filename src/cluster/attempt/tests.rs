@@ -1,0 +1,211 @@
+//! Many candidates, five witnesses, a network that loses, repeats and reorders: DESIGN §9 S3 and §5.4, over random histories.
+
+use logvine_gossip::{Instant, Stamp};
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::{
+    checkpoint::{FileKey, FileName, Position},
+    message::CheckpointItem,
+    record::DiskId,
+    witness::Witnesses,
+};
+
+const NODES: u8 = 5;
+
+fn node(n: u8) -> NodeId {
+    NodeId([n; 16])
+}
+
+fn witness(n: u8) -> Witness {
+    Witness { node: node(n), disk: DiskId(u64::from(n)) }
+}
+
+fn source() -> SourceKey {
+    SourceKey { uid: Stamp(1), source: "s".parse().unwrap(), created: Stamp(2) }
+}
+
+fn at(offset: u64) -> Checkpoint {
+    let file = FileKey { lineage: 0, name: FileName::of(b"head").unwrap() };
+    let positions = BTreeMap::from([("out".parse().unwrap(), Position { offset, marker: offset })]);
+    Checkpoint { files: BTreeMap::from([(file, positions)]), ..Checkpoint::default() }
+}
+
+fn offset(checkpoint: &Checkpoint) -> u64 {
+    checkpoint.files.values().flat_map(BTreeMap::values).map(|position| position.offset).max().unwrap_or(0)
+}
+
+/// A message on its way: to a witness, or back to the candidate that asked.
+#[derive(Debug, Clone)]
+enum Message {
+    Ask { candidate: usize, to: NodeId, request: Request },
+    Answer { candidate: usize, from: NodeId, request: Request, reply: Result<Vote, DiskId> },
+}
+
+struct Owner {
+    record: Record,
+    acknowledged: BTreeSet<NodeId>,
+    /// The greatest position that a majority acknowledged for this owner.
+    held: u64,
+    sent: u64,
+}
+
+struct World {
+    rng: ChaCha8Rng,
+    witnesses: BTreeMap<NodeId, Witnesses>,
+    candidates: Vec<Option<Attempt>>,
+    bases: Vec<Record>,
+    counters: BTreeMap<NodeId, u64>,
+    network: Vec<Message>,
+    owners: BTreeMap<Epoch, Owner>,
+    now: Instant,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let first = Record::first(vec![witness(0), witness(1), witness(2)]);
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            witnesses: (0..NODES).map(|n| (node(n), Witnesses::new(witness(n), BTreeMap::new()))).collect(),
+            candidates: Vec::new(),
+            bases: vec![first],
+            counters: BTreeMap::new(),
+            network: Vec::new(),
+            owners: BTreeMap::new(),
+            now: Instant::ZERO,
+        }
+    }
+
+    fn candidate(&mut self) {
+        let taker = node(self.rng.random_range(0..NODES));
+        let base = self.bases[self.rng.random_range(0..self.bases.len())].clone();
+        let counter = self.counters.get(&taker).copied().unwrap_or(0).max(base.epoch.counter) + self.rng.random_range(1..3);
+        self.counters.insert(taker, counter);
+        let start = self.rng.random_range(0..NODES);
+        let witnesses = (0..3).map(|n| witness((start + n) % NODES)).collect();
+        let (source, ballot) = (source(), Epoch { counter, taker });
+        let proposal = Proposal { source, ballot, owner: taker, base, checkpoint: Checkpoint::default(), witnesses, minority: false };
+        self.candidates.push(Some(Attempt::new(proposal)));
+        self.pump(self.candidates.len() - 1);
+    }
+
+    fn pump(&mut self, candidate: usize) {
+        let Some(attempt) = &mut self.candidates[candidate] else { return };
+        while let Some((to, request)) = attempt.poll_request() {
+            self.network.push(Message::Ask { candidate, to, request });
+        }
+        match attempt.poll_outcome() {
+            Some(Outcome::Activated { record, checkpoint, .. }) => self.activate(record, &checkpoint),
+            Some(Outcome::GivenUp { base, .. }) => self.bases.push(base),
+            _ => {}
+        }
+    }
+
+    /// S3, and §5.4: it resumes at nothing less than any majority holds.
+    fn activate(&mut self, record: Record, checkpoint: &Checkpoint) {
+        let resume = offset(checkpoint);
+        for (epoch, owner) in self.owners.range(..record.epoch) {
+            assert!(resume >= owner.held, "{:?} resumes at {resume}, but {epoch:?} had {} held", record.epoch, owner.held);
+        }
+        self.bases.push(record.clone());
+        let owner = Owner { acknowledged: BTreeSet::new(), held: 0, sent: resume, record: record.clone() };
+        assert!(self.owners.insert(record.epoch, owner).is_none(), "epoch {:?} was activated twice", record.epoch);
+    }
+
+    fn deliver(&mut self, message: Message) {
+        match message {
+            Message::Ask { candidate, to, request } => {
+                let rows = self.witnesses.get_mut(&to).unwrap();
+                let reply = match request.clone() {
+                    Request::Up => Err(rows.me().disk),
+                    Request::Promise { source, ballot, base, checkpoint } => {
+                        Ok(rows.handle_promise(self.now, &source, ballot, base, &checkpoint, Some(self.now)))
+                    }
+                    Request::Accept { source, ballot, base, record } => Ok(rows.handle_accept(&source, ballot, base, record)),
+                    Request::Store { source, record, checkpoint } => Ok(rows.handle_store(&source, record, &checkpoint)),
+                    other => panic!("an attempt asks for no {other:?}"),
+                };
+                self.network.push(Message::Answer { candidate, from: to, request, reply });
+            }
+            Message::Answer { candidate, from, request, reply } => {
+                let Some(attempt) = &mut self.candidates[candidate] else { return };
+                match reply {
+                    Ok(vote) => attempt.handle_vote(from, &request, vote),
+                    Err(disk) => attempt.handle_up(Witness { node: from, disk }),
+                }
+                self.pump(candidate);
+            }
+        }
+    }
+
+    /// An owner that believes in itself reads on and sends its checkpoint to one witness.
+    fn heartbeat(&mut self) {
+        let Some(at_owner) = (!self.owners.is_empty()).then(|| self.rng.random_range(0..self.owners.len())) else { return };
+        let newest = *self.owners.keys().next_back().unwrap();
+        let (epoch, owner) = self.owners.iter_mut().nth(at_owner).unwrap();
+        if owner.acknowledged.is_empty() {
+            owner.sent += 1;
+        }
+        let to = owner.record.witnesses[self.rng.random_range(0..owner.record.witnesses.len())].node;
+        let item = CheckpointItem { source: source(), epoch: *epoch, checkpoint: Some(at(owner.sent)) };
+        let (reply, _) = self.witnesses.get_mut(&to).unwrap().handle_checkpoint(self.now, owner.record.owner.unwrap(), &item);
+        if reply.refused.is_none() {
+            owner.acknowledged.insert(to);
+            if owner.record.is_majority(&owner.acknowledged) {
+                owner.held = owner.sent;
+                owner.acknowledged.clear();
+                assert!(*epoch == newest, "{epoch:?} is acknowledged by a majority although {newest:?} was activated");
+            }
+        }
+    }
+
+    fn run(&mut self, steps: usize) {
+        for _ in 0..steps {
+            self.now += std::time::Duration::from_millis(10);
+            match self.rng.random_range(0..100) {
+                0..4 => self.candidate(),
+                4..24 => self.heartbeat(),
+                24..27 => {
+                    // A candidate dies wherever it is.
+                    if !self.candidates.is_empty() {
+                        let dead = self.rng.random_range(0..self.candidates.len());
+                        self.candidates[dead] = None;
+                    }
+                }
+                _ if self.network.is_empty() => {}
+                draw => {
+                    let at = self.rng.random_range(0..self.network.len());
+                    let message = if draw < 35 { self.network[at].clone() } else { self.network.swap_remove(at) };
+                    if draw < 95 {
+                        self.deliver(message);
+                    }
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// One owner is activated per epoch; none is acknowledged once a higher epoch was activated; nothing that a majority holds is read again or skipped.
+    #[test]
+    fn epochs_are_decided_once_and_carry_what_was_held(seed: u64) {
+        World::new(seed).run(4_000);
+    }
+}
+
+/// The histories above reach what they are about: several activations in a row.
+#[test]
+fn candidates_do_take_epochs() {
+    let activated: usize = (0..20)
+        .map(|seed| {
+            let mut world = World::new(seed);
+            world.run(4_000);
+            world.owners.len()
+        })
+        .sum();
+    assert!(activated > 40, "{activated}");
+}
