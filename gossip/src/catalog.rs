@@ -41,8 +41,11 @@ impl Entry {
 /// What one entry is worth in a comparison: the key's hash, its stamp, and a sum over key, stamp and origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
+    #[serde(rename = "k")]
     pub(crate) key: u64,
+    #[serde(rename = "s")]
     pub(crate) stamp: Stamp,
+    #[serde(rename = "h")]
     pub(crate) sum: u64,
 }
 

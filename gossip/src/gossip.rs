@@ -1,91 +1,233 @@
 //! Membership, node maps and catalog behind one face: `handle_*` in, `poll_*` out.
+//!
+//! ```text
+//! new ─Persist─> handle_reserved ─> seeking (hello, announce) ─> active ─> compare and pass on, until leave
+//!                                      ▲                            │
+//!                                      └── renewed ◄── defunct ◄────┘  (believed down: a higher generation, from disk)
+//! ```
+//! Invariants: no packet before its generation is on disk; no generation used twice; only this node writes its own map.
+//! Not here: sockets, sealing, the disk; what the catalog's entries mean.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
+    time::Duration,
 };
 
 use bytes::Bytes;
 
 use crate::{
-    Catalog, Change, DatagramError, Durable, Entry, FrameError, Generation, GossipConfig, HybridClock, Instant, Me, Member, NodeId, NodeMap, Now,
-    Output, Restored, Stamp, StateError, node_map::NodeMaps,
+    Catalog, Change, DatagramError, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now, Output, Peer, Restored,
+    Stamp, StateError,
+    membership::{Effect, Membership},
+    push_pull::Replica,
+    rumour::{Rumours, Topic, sendings},
+    wire::{Parts, Suspicion},
 };
+
+mod packets;
+mod rounds;
+
+/// How many generations are reserved on disk at a time: one write per 64 renewals.
+const GENERATION_BLOCK: u64 = 64;
+/// Generations are wall milliseconds and then some; one above this (the year 287,396) is damage, and following it would never end.
+const GENERATION_MAX: Generation = Generation(1 << 53);
+/// Foca's word of a death rides on its datagrams; for so long after a goodbye they say too that it was one.
+const GOODBYE_TIME: Duration = Duration::from_secs(10);
+/// Most goodbyes in one datagram.
+const GOODBYES_MAX: usize = 8;
+/// A call without an answer for this long is given up.
+const CALL_PATIENCE: Duration = Duration::from_secs(30);
+
+/// When the next rounds are due.
+#[derive(Debug)]
+struct Due {
+    seek: Instant,
+    greet: Instant,
+    push_pull: Instant,
+    members: Instant,
+    rumours: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The generation is not on disk yet: not a word.
+    Waiting,
+    /// Nobody has confirmed this generation.
+    Seeking,
+    Active,
+    Left,
+}
+
+#[derive(Debug)]
+struct Calling {
+    since: Instant,
+    bytes: usize,
+}
 
 /// One node's part in the cluster's gossip.
 #[derive(Debug)]
 pub struct Gossip {
+    config: GossipConfig,
     me: Me,
-    members: BTreeMap<NodeId, Member>,
-    nodes: NodeMaps,
-    catalog: Catalog,
-    clock: HybridClock,
+    stage: Stage,
+    synced: bool,
+    reserved: Generation,
+    reserving: Option<Generation>,
+    renew_to: Option<Generation>,
+    membership: Membership,
+    replica: Replica,
+    rumours: Rumours,
+    /// Who said goodbye lately, and when that was heard.
+    goodbyes: BTreeMap<NodeId, (Generation, Instant)>,
+    /// Keys that were rumoured as too large and are being pulled; news to be passed on when they come.
+    awaited: BTreeSet<String>,
+    /// Nodes met before this start.
+    acquaintances: BTreeMap<NodeId, Peer>,
+    calling: BTreeMap<NodeId, Calling>,
+    due: Due,
     outputs: VecDeque<Output>,
 }
 
 impl Gossip {
-    /// A node that has just started. Chance comes from `seed` alone.
-    pub fn new(_now: Now, _config: GossipConfig, me: Me, restored: Restored, _seed: u64) -> Self {
-        let mut clock = HybridClock::default();
-        let mut catalog = Catalog::default();
-        for (key, entry) in restored.catalog {
-            clock.observe(entry.stamp);
-            catalog.merge(&key, entry).ok();
-        }
-        Self { me, members: BTreeMap::new(), nodes: NodeMaps::new(me.id, me.generation, me.quic), catalog, clock, outputs: VecDeque::new() }
+    /// A node that has just started. Chance comes from `seed` alone; the same inputs give the same outputs.
+    ///
+    /// If `me.generation` is not below `restored.reserved`, a block of generations is asked to be persisted first, and nothing is sent
+    /// before `handle_reserved`.
+    pub fn new(now: Now, config: GossipConfig, me: Me, restored: Restored, seed: u64) -> Self {
+        let due = Due { seek: now.at, greet: now.at, push_pull: now.at, members: now.at, rumours: None };
+        let acquaintances = restored.peers.into_iter().filter(|peer| peer.id != me.id).map(|peer| (peer.id, peer)).collect();
+        let mut gossip = Self {
+            membership: Membership::new(&config, &me, seed),
+            replica: Replica::new(me.id, me.generation, me.quic, restored.catalog),
+            rumours: Rumours::new(now.at, config.rumour_bytes_per_second),
+            config,
+            me,
+            stage: Stage::Waiting,
+            synced: false,
+            reserved: restored.reserved,
+            reserving: None,
+            renew_to: None,
+            goodbyes: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+            acquaintances,
+            calling: BTreeMap::new(),
+            due,
+            outputs: VecDeque::new(),
+        };
+        gossip.start_if_reserved(now);
+        gossip
     }
 
     /// A datagram from `from`, unsealed.
-    pub fn handle_datagram(&mut self, _now: Now, _from: SocketAddr, _payload: &[u8]) -> Result<(), DatagramError> {
-        Ok(())
+    ///
+    /// Errors: what is malformed, claims another sender or is over a limit; see [`DatagramError`].
+    pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, payload: &[u8]) -> Result<(), DatagramError> {
+        if !matches!(self.stage, Stage::Seeking | Stage::Active) {
+            return Ok(());
+        }
+        let result = self.take_datagram(now, from, payload);
+        self.settle(now);
+        result
     }
 
-    /// A peer's call; the answer is its reply's body.
-    pub fn handle_call(&mut self, _now: Now, _from: NodeId, _body: &[u8]) -> Result<Vec<u8>, FrameError> {
-        Ok(Vec::new())
+    /// A peer's call over a connection that has proved `from`. The answer is its reply's body.
+    pub fn handle_call(&mut self, now: Now, from: NodeId, body: &[u8]) -> Result<Vec<u8>, FrameError> {
+        let result = self.take_call(now, from, body);
+        self.settle(now);
+        result
     }
 
-    /// What came of an [`Output::Call`]; None: it failed.
-    pub fn handle_reply(&mut self, _now: Now, _from: NodeId, _reply: Option<&[u8]>) -> Result<(), FrameError> {
-        Ok(())
+    /// What came of an [`Output::Call`] to `from`; None: it failed.
+    pub fn handle_reply(&mut self, now: Now, from: NodeId, reply: Option<&[u8]>) -> Result<(), FrameError> {
+        let result = self.take_reply(now, from, reply);
+        self.settle(now);
+        result
     }
 
     /// Generations below `up_to` are on disk as used.
-    pub fn handle_reserved(&mut self, _now: Now, _up_to: Generation) {}
+    pub fn handle_reserved(&mut self, now: Now, up_to: Generation) {
+        self.reserved = self.reserved.max(up_to);
+        self.reserving = self.reserving.filter(|asked| *asked > up_to);
+        self.start_if_reserved(now);
+        if let Some(generation) = self.renew_to {
+            self.renew(now, generation);
+        }
+        self.settle(now);
+    }
 
-    /// Fires what is due. Early or repeated calls do no harm.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    /// Fires what is due. Early or repeated calls do no harm. After a standstill read the sockets first: the answers in them clear others.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.stage == Stage::Waiting {
+            return;
+        }
+        self.membership.fire(now);
+        self.settle(now);
+        if self.stage != Stage::Left {
+            self.rounds(now);
+        }
+        if self.due.rumours.is_some_and(|due| due <= now.at) {
+            self.due.rumours = None;
+            self.tell_rumours(now, false);
+        }
+        self.settle(now);
+    }
 
-    /// The next thing to do; drain after every `handle_*`.
+    /// The next thing to do; drain after every `handle_*`, `say`, `write` and `leave`.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
     /// When to call `handle_timeout`, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        None
+        let swim = self.membership.next_due().map(|due| (due, "swim"));
+        let rumours = self.due.rumours.map(|due| (due, "rumours"));
+        let rounds =
+            [(self.due.seek, "seek"), (self.due.greet, "greet"), (self.due.push_pull, "push-pull"), (self.due.members, "members")].into_iter().min();
+        match self.stage {
+            Stage::Waiting => None,
+            Stage::Left => rumours,
+            Stage::Seeking | Stage::Active => [swim, rumours, rounds].into_iter().flatten().min(),
+        }
     }
 
-    /// Says a word in this node's own map; None deletes it. An equal value: nothing happens.
-    pub fn say(&mut self, _now: Now, key: &str, value: Option<Bytes>) -> Result<(), StateError> {
-        if let Some(word) = self.nodes.say(key, value)? {
-            self.outputs.push_back(Output::Changed(Change::Said { node: self.me.id, key: word.key }));
+    /// Says a word in this node's own map; None deletes it. An equal value: nothing happens. `phase` and `tags` travel at once.
+    ///
+    /// Errors: key or value over its limit, or no room; nothing has changed.
+    pub fn say(&mut self, now: Now, key: &str, value: Option<Bytes>) -> Result<(), StateError> {
+        if self.replica.say(key, value)? {
+            if let Some(topic) = Topic::of_word(self.me.id, key) {
+                self.learn(now, topic);
+            }
+            self.settle(now);
         }
         Ok(())
     }
 
-    /// Writes to the catalog; None leaves a tombstone. The stamp is above all that this node has seen.
+    /// Writes to the catalog; None leaves a tombstone. The stamp is above all that this node has seen, so that it can be overruled.
+    ///
+    /// Errors: key or value over its limit, or no room; nothing has changed.
     pub fn write(&mut self, now: Now, key: &str, value: Option<Bytes>) -> Result<Stamp, StateError> {
-        let stamp = self.clock.tick(now.wall);
-        let entry = Entry { stamp, origin: self.me.id, value };
-        self.catalog.merge(key, entry.clone())?;
-        self.outputs.push_back(Output::Persist(Durable::Catalog { key: key.to_owned(), entry }));
-        self.outputs.push_back(Output::Changed(Change::Catalog { key: key.to_owned() }));
+        let stamp = self.replica.write(now.wall, key, value)?;
+        self.learn(now, Topic::Catalog(key.to_owned()));
+        self.settle(now);
         Ok(stamp)
     }
 
-    /// Says goodbye: others see this node as left at once.
-    pub fn leave(&mut self, _now: Now) {}
+    /// Says goodbye: others see this node as left at once. It takes and sends nothing more, save that goodbye.
+    pub fn leave(&mut self, now: Now) {
+        if self.stage == Stage::Left {
+            return;
+        }
+        let silent = self.stage == Stage::Waiting;
+        self.stage = Stage::Left;
+        if !silent {
+            self.learn_left(now, self.me.id, self.me.generation);
+            self.tell_rumours(now, true);
+            self.membership.leave(now);
+            self.settle(now);
+        }
+    }
 
     /// This node, with its generation as renewed.
     pub fn me(&self) -> Me {
@@ -94,21 +236,163 @@ impl Gossip {
 
     /// All known others, down ones too, by id.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.values()
+        self.membership.view().values()
     }
 
     /// One of them.
     pub fn member(&self, id: &NodeId) -> Option<&Member> {
-        self.members.get(id)
+        self.membership.view().get(id)
     }
 
-    /// What a node says of itself; this node's own map too.
+    /// What a node says of itself; this node's own map too. None until it was heard whole once.
     pub fn node_map(&self, id: &NodeId) -> Option<&NodeMap> {
-        self.nodes.get(id)
+        self.replica.node_map(id)
     }
 
     /// What should be.
     pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+        &self.replica.catalog
+    }
+
+    /// One number for all node maps that are held: equal on nodes that have heard the same.
+    pub fn node_maps_digest(&self) -> u64 {
+        self.replica.nodes.root()
+    }
+
+    /// True once the catalog has agreed with another node's since the start.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    fn start_if_reserved(&mut self, now: Now) {
+        if self.stage != Stage::Waiting {
+            return;
+        }
+        if self.me.generation >= self.reserved {
+            self.reserve(self.me.generation);
+            return;
+        }
+        self.stage = Stage::Seeking;
+        // Nodes that are started together must not do everything in lock-step.
+        self.due.seek = now.at + self.membership.draw_between(Duration::ZERO, rounds::START_SPREAD);
+        self.due.greet = now.at + self.membership.draw_between(self.config.announce_interval / 2, self.config.announce_interval);
+        self.due.push_pull = now.at + self.membership.draw_between(Duration::ZERO, self.config.push_pull_interval);
+        self.due.members = now.at + self.membership.draw_between(Duration::ZERO, self.config.members_interval);
+    }
+
+    /// Asks for a block of generations that begins at or before `generation`.
+    fn reserve(&mut self, generation: Generation) {
+        let up_to = Generation(generation.0 + GENERATION_BLOCK);
+        if self.reserving.is_none_or(|asked| asked <= generation) {
+            self.reserving = Some(up_to);
+            self.outputs.push_back(Output::Persist(Durable::ReserveGeneration { up_to }));
+        }
+    }
+
+    /// Others believe this node down under `known`, or know it under that: goes on above it as soon as the disk allows.
+    fn renew_above(&mut self, now: Now, known: Generation) {
+        if known >= GENERATION_MAX || known < self.me.generation || self.stage == Stage::Left {
+            return;
+        }
+        let generation = known.next().max(self.renew_to.unwrap_or_default());
+        self.renew_to = Some(generation);
+        self.renew(now, generation);
+    }
+
+    fn renew(&mut self, now: Now, generation: Generation) {
+        if generation >= self.reserved {
+            self.reserve(generation);
+            return;
+        }
+        self.renew_to = None;
+        self.me.generation = generation;
+        self.stage = Stage::Seeking;
+        self.due.seek = now.at;
+        self.membership.renew(now, generation);
+        self.replica.nodes.renew(generation);
+        self.outputs.push_back(Output::Changed(Change::Renewed { generation }));
+        if generation.0 + GENERATION_BLOCK / 2 >= self.reserved.0 {
+            self.reserve(self.reserved);
+        }
+    }
+
+    /// Takes up a rumour.
+    fn learn(&mut self, now: Now, topic: Topic) {
+        let nodes = self.membership.live().count() + 1;
+        if nodes > 1 {
+            self.rumours.learn(now.at, topic, sendings(self.config.rumour_factor, nodes));
+        }
+    }
+
+    fn learn_left(&mut self, now: Now, id: NodeId, generation: Generation) {
+        self.goodbyes.insert(id, (generation, now.at));
+        self.learn(now, Topic::Left(id));
+    }
+
+    /// Carries out what the inner machines ask for, until they ask for nothing.
+    fn settle(&mut self, now: Now) {
+        loop {
+            while let Some(effect) = self.membership.poll_effect() {
+                self.carry_out(now, effect);
+            }
+            if let Some(known) = self.replica.own_generation_heard.take() {
+                self.renew_above(now, known);
+                continue;
+            }
+            break;
+        }
+        self.outputs.extend(self.replica.outputs.drain(..));
+        for key in std::mem::take(&mut self.replica.pulled) {
+            if self.awaited.remove(&key) {
+                self.learn(now, Topic::Catalog(key));
+            }
+        }
+        if self.rumours.has_fresh() {
+            self.tell_rumours(now, true);
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, effect: Effect) {
+        match effect {
+            Effect::Swim { to, bytes } => {
+                self.goodbyes.retain(|_, (_, heard)| now.at.since(*heard) < GOODBYE_TIME);
+                let left = self.goodbyes.iter().take(GOODBYES_MAX).map(|(id, (generation, _))| (*id, *generation)).collect();
+                self.send(now, to.gossip, None, vec![Parts { swim: Some(Bytes::from(bytes)), left, ..Parts::default() }]);
+            }
+            Effect::SpeakUp { to, incarnation } => {
+                let suspicion = Some(Suspicion { generation: to.generation, incarnation });
+                self.send(now, to.gossip, None, vec![Parts { suspicion, ..Parts::default() }]);
+            }
+            Effect::Active if self.stage == Stage::Seeking => {
+                self.stage = Stage::Active;
+                // At join the first comparison does not wait for its turn.
+                self.due.push_pull = now.at;
+                self.due.members = now.at;
+            }
+            Effect::Active => {}
+            Effect::Defunct => self.renew_above(now, self.me.generation),
+            Effect::Changed { id, from, to } => {
+                self.outputs.push_back(Output::Changed(Change::Member { id, from, to }));
+                self.recall_quic(id);
+                if let Some(member) = self.membership.view().get(&id) {
+                    self.outputs.push_back(Output::Persist(Durable::Peer(member.peer())));
+                }
+            }
+        }
+    }
+
+    /// Fills in where a member takes calls, from what is known of it besides membership.
+    fn recall_quic(&mut self, id: NodeId) {
+        if let Some((generation, quic)) = self.replica.nodes.quic(&id) {
+            self.membership.set_quic(id, generation, quic);
+        } else if let Some((known, member)) = self.acquaintances.get(&id).zip(self.membership.view().get(&id)) {
+            let (quic, generation) = (known.quic, member.generation);
+            if known.gossip == member.gossip {
+                self.membership.set_quic(id, generation, quic);
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,15 @@ mod face;
 mod gossip;
 mod hash;
 mod ids;
+mod membership;
 mod node_map;
+mod push_pull;
+mod rumour;
 pub mod seal;
 mod stamp;
+mod swim;
 mod time;
+mod wire;
 
 pub use catalog::{CATALOG_ENTRIES_MAX, Catalog, Entry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use face::{

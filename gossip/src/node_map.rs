@@ -17,6 +17,7 @@ use crate::{
     Generation, NodeId, StateError,
     catalog::{check_key, check_value},
     hash::hash64,
+    wire::RumourWord,
 };
 
 /// Most keys in one map, deleted ones included: one claim for each of 100,000 sources, and the rest.
@@ -161,7 +162,7 @@ pub(crate) struct WireWord {
 
 impl WireWord {
     /// About what this takes on the wire, in bytes.
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + 24
     }
 }
@@ -262,8 +263,12 @@ impl NodeMaps {
         self.kept.get(&node).map_or(NodeMark { node, generation: Generation::default(), whole_to: 0 }, |kept| kept.newest().mark(node))
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.kept.len()
+    /// One word of a node, a deleted one too, as a rumour.
+    pub(crate) fn word(&self, node: NodeId, key: &str) -> Option<RumourWord> {
+        let map = self.get(&node)?;
+        let word = map.words.get(key)?;
+        let word = WireWord { key: key.to_owned(), seq: word.seq, value: word.value.clone() };
+        Some(RumourWord { node, generation: map.generation, word })
     }
 
     /// Says a word of this node. The word's seq, or None if that was its value already.

@@ -1,0 +1,294 @@
+//! Packets in and out: who claims to have sent one, what its parts ask for, and what carries the answer.
+
+use std::net::SocketAddr;
+
+use foca::State;
+
+use super::{CALL_PATIENCE, Calling, GENERATION_MAX, Gossip};
+use crate::{
+    Change, DATAGRAM_BYTES_MAX, DatagramError, Durable, FRAME_BYTES_MAX, FrameError, Generation, NodeId, Now, Output, Peer, StateError, Status,
+    catalog::check_key,
+    hash::hash64,
+    membership::{MEMBERS_MAX, SwimError},
+    rumour::Topic,
+    swim::Identity,
+    wire::{FORMAT, Members, Packet, PacketError, Parts, Record},
+};
+
+/// A call that moved this much was a piece of something larger: the next piece is asked for at once.
+const PIECE_BYTES: usize = FRAME_BYTES_MAX / 2;
+/// Most large entries that are being pulled at a time.
+const AWAITED_MAX: usize = 1_024;
+
+impl Gossip {
+    pub(super) fn take_datagram(&mut self, now: Now, from: SocketAddr, payload: &[u8]) -> Result<(), DatagramError> {
+        if payload.len() > DATAGRAM_BYTES_MAX {
+            return Err(DatagramError::TooLarge { bytes: payload.len(), bytes_max: DATAGRAM_BYTES_MAX });
+        }
+        let mut packet = Packet::decode(payload).map_err(|error| match error {
+            PacketError::Body(source) => DatagramError::Body { source },
+            PacketError::Format(format) => DatagramError::Format { format, known: FORMAT },
+        })?;
+        if packet.gossip != from || packet.id == self.me.id || packet.generation > GENERATION_MAX {
+            return Err(DatagramError::Sender { claimed: packet.id });
+        }
+        let sender = Identity { id: packet.id, gossip: from, generation: packet.generation };
+        let mut result = Ok(());
+        for parts in std::mem::take(&mut packet.parts) {
+            result = self.take_datagram_parts(now, &sender, packet.quic, parts);
+            if result.is_err() {
+                break;
+            }
+        }
+        self.membership.heard(now, packet.id);
+        self.know_quic(packet.id, packet.generation, packet.quic);
+        result
+    }
+
+    fn take_datagram_parts(&mut self, now: Now, sender: &Identity, quic: SocketAddr, mut parts: Parts) -> Result<(), DatagramError> {
+        self.take_left(now, &parts.left);
+        let known = self.highest_known(&sender.id);
+        if parts.hello || (parts.swim.is_some() && known > sender.generation) {
+            self.send(now, sender.gossip, None, vec![Parts { welcome: Some(known), ..Parts::default() }]);
+        }
+        if let Some(known) = parts.welcome {
+            if known > self.me.generation {
+                self.renew_above(now, known);
+            } else {
+                self.membership.announce(now, *sender);
+            }
+        }
+        if let Some(swim) = parts.swim.take() {
+            self.membership.handle_swim(now, sender, &swim).map_err(|error| match error {
+                SwimError::Sender => DatagramError::Sender { claimed: sender.id },
+                SwimError::Full => DatagramError::Full { members_max: MEMBERS_MAX },
+                SwimError::Refused(reason) => DatagramError::Membership { reason },
+            })?;
+        }
+        if let Some(suspicion) = parts.suspicion {
+            self.membership.handle_suspicion(now, *sender, suspicion.generation, suspicion.incarnation);
+        }
+        let peer = Peer { id: sender.id, gossip: sender.gossip, quic };
+        let answers = self.take_state(now, &peer, parts)?;
+        self.send(now, sender.gossip, Some(&peer), answers);
+        Ok(())
+    }
+
+    fn take_frame(&mut self, from: NodeId, body: &[u8]) -> Result<Packet, FrameError> {
+        if body.len() > FRAME_BYTES_MAX {
+            return Err(FrameError::TooLarge { bytes: body.len(), bytes_max: FRAME_BYTES_MAX });
+        }
+        let packet = Packet::decode(body).map_err(|error| match error {
+            PacketError::Body(source) => FrameError::Body { source },
+            PacketError::Format(format) => FrameError::Format { format, known: FORMAT },
+        })?;
+        if packet.id != from || from == self.me.id {
+            return Err(FrameError::Sender { claimed: packet.id, proved: from });
+        }
+        Ok(packet)
+    }
+
+    pub(super) fn take_call(&mut self, now: Now, from: NodeId, body: &[u8]) -> Result<Vec<u8>, FrameError> {
+        let packet = self.take_frame(from, body)?;
+        let peer = Peer { id: from, gossip: packet.gossip, quic: packet.quic };
+        let mut answers = Vec::new();
+        for parts in packet.parts {
+            answers.extend(self.take_state(now, &peer, parts)?);
+        }
+        let mut reply = self.packet(answers);
+        let mut encoded = reply.encode();
+        while encoded.len() > FRAME_BYTES_MAX {
+            // What does not fit is still a difference, and the next round's.
+            reply.parts.pop();
+            encoded = reply.encode();
+        }
+        Ok(encoded)
+    }
+
+    pub(super) fn take_reply(&mut self, now: Now, from: NodeId, reply: Option<&[u8]>) -> Result<(), FrameError> {
+        let sent = self.calling.remove(&from).map_or(0, |calling| calling.bytes);
+        let Some(body) = reply else { return Ok(()) };
+        let packet = self.take_frame(from, body)?;
+        let peer = Peer { id: from, gossip: packet.gossip, quic: packet.quic };
+        for parts in packet.parts {
+            let answers = self.take_state(now, &peer, parts)?;
+            self.send(now, peer.gossip, Some(&peer), answers);
+        }
+        if sent.max(body.len()) >= PIECE_BYTES {
+            let roots = Some(self.replica.roots(None));
+            self.send(now, peer.gossip, Some(&peer), vec![Parts { roots, ..Parts::default() }]);
+        }
+        Ok(())
+    }
+
+    /// Takes what a peer says of members, maps and catalog, by whatever carrier; gives the answers.
+    fn take_state(&mut self, now: Now, peer: &Peer, mut parts: Parts) -> Result<Vec<Parts>, StateError> {
+        let mut answers = Vec::new();
+        self.take_rumours(now, &mut parts, &mut answers)?;
+        if let Some(members) = parts.members.take() {
+            answers.extend(self.take_members(now, &members));
+        }
+        if parts.roots.and_then(|roots| roots.members).is_some_and(|theirs| theirs != self.membership.root()) {
+            answers.push(Parts { members: Some(Members { records: self.records(), answer: true }), ..Parts::default() });
+        }
+        if parts.agreed && !self.synced {
+            self.synced = true;
+            self.outputs.push_back(Output::Changed(Change::Synced { with: peer.id }));
+        }
+        let confirm = !self.synced && !parts.catalog_entries.is_empty();
+        let quics: Vec<_> = parts.node_deltas.iter().filter_map(|delta| Some((delta.node, delta.generation, delta.quic?))).collect();
+        answers.extend(self.replica.answer(now, parts)?);
+        for (node, generation, quic) in quics {
+            self.know_quic(node, generation, quic);
+        }
+        if confirm {
+            answers.push(Parts { roots: Some(self.replica.roots(None)), ..Parts::default() });
+        }
+        Ok(answers)
+    }
+
+    fn take_left(&mut self, now: Now, left: &[(NodeId, Generation)]) {
+        let me = self.me.id;
+        for (id, generation) in left.iter().filter(|(id, _)| *id != me) {
+            let Some(gossip) = self.membership.view().get(id).map(|member| member.gossip) else { continue };
+            if self.membership.handle_left(now, Identity { id: *id, gossip, generation: *generation }) {
+                self.learn_left(now, *id, *generation);
+            }
+        }
+    }
+
+    fn take_rumours(&mut self, now: Now, parts: &mut Parts, answers: &mut Vec<Parts>) -> Result<(), StateError> {
+        for (key, entry) in std::mem::take(&mut parts.rumour_entries) {
+            if self.replica.merge(now.wall, &key, entry)? {
+                self.learn(now, Topic::Catalog(key));
+            }
+        }
+        for (key, stamp) in std::mem::take(&mut parts.rumour_marks) {
+            check_key(&key)?;
+            if self.replica.catalog.held(&key).is_none_or(|held| held.stamp < stamp) {
+                answers.push(Parts { catalog_wants: vec![hash64(&[key.as_bytes()])], ..Parts::default() });
+                if self.awaited.len() < AWAITED_MAX {
+                    self.awaited.insert(key);
+                }
+            }
+        }
+        for rumour in std::mem::take(&mut parts.rumour_words) {
+            let (node, key) = (rumour.node, rumour.word.key.clone());
+            let Some(heard) = self.replica.hear(node, rumour.generation, rumour.word)? else { continue };
+            if heard.gap {
+                answers.push(Parts { node_wants: vec![self.replica.nodes.mark_of(node)], ..Parts::default() });
+            } else if let Some(topic) = Topic::of_word(node, &key) {
+                self.learn(now, topic);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what a peer believes of members; gives what is known better here, if it asks.
+    fn take_members(&mut self, now: Now, members: &Members) -> Option<Parts> {
+        let mut updates = Vec::new();
+        for record in members.records.iter().filter(|record| record.generation <= GENERATION_MAX) {
+            let identity = Identity { id: record.id, gossip: record.gossip, generation: record.generation };
+            if record.id == self.me.id {
+                if record.generation > self.me.generation {
+                    self.replica.own_generation_heard = Some(record.generation);
+                } else if record.generation == self.me.generation && record.status != Status::Alive {
+                    let me = Identity { gossip: self.me.gossip, ..identity };
+                    updates.push(foca::Member::new(
+                        me,
+                        record.incarnation,
+                        if record.status == Status::Suspect { State::Suspect } else { State::Down },
+                    ));
+                }
+                continue;
+            }
+            let known = self.membership.view().get(&record.id).map(|known| (known.generation, known.status));
+            if known.is_none() && self.membership.view().len() + updates.len() >= MEMBERS_MAX {
+                continue;
+            }
+            let gone_already = known.is_some_and(|(generation, status)| generation >= record.generation && !status.is_live());
+            match record.status {
+                Status::Left => {
+                    self.membership.handle_left(now, identity);
+                }
+                Status::Down if gone_already => {}
+                Status::Down => updates.push(foca::Member::new(identity, record.incarnation, State::Down)),
+                Status::Suspect => updates.push(foca::Member::new(identity, record.incarnation, State::Suspect)),
+                Status::Alive => updates.push(foca::Member::new(identity, record.incarnation, State::Alive)),
+            }
+        }
+        self.membership.apply(now, updates);
+        for record in &members.records {
+            if let Some(quic) = record.quic {
+                self.know_quic(record.id, record.generation, quic);
+            }
+        }
+        let better = members.answer.then(|| self.better_records(&members.records)).filter(|records| !records.is_empty())?;
+        Some(Parts { members: Some(Members { records: better, answer: false }), ..Parts::default() })
+    }
+
+    /// What this node believes of all, itself first.
+    fn records(&self) -> Vec<Record> {
+        let incarnations = self.membership.incarnations();
+        let me = Record {
+            id: self.me.id,
+            generation: self.me.generation,
+            gossip: self.me.gossip,
+            quic: Some(self.me.quic),
+            incarnation: 0,
+            status: Status::Alive,
+        };
+        let others = self.membership.view().values().map(|member| Record {
+            id: member.id,
+            generation: member.generation,
+            gossip: member.gossip,
+            quic: self.membership.quic(&member.id),
+            incarnation: incarnations.get(&member.id).copied().unwrap_or_default(),
+            status: member.status,
+        });
+        std::iter::once(me).chain(others).collect()
+    }
+
+    fn better_records(&self, theirs: &[Record]) -> Vec<Record> {
+        let named: std::collections::BTreeMap<NodeId, (Generation, bool)> =
+            theirs.iter().map(|record| (record.id, (record.generation, record.status.is_live()))).collect();
+        let better =
+            |own: &Record| named.get(&own.id).is_none_or(|(generation, live)| (own.generation, !own.status.is_live()) > (*generation, !*live));
+        self.records().into_iter().filter(better).collect()
+    }
+
+    fn highest_known(&self, id: &NodeId) -> Generation {
+        let member = self.membership.view().get(id).map(|member| member.generation);
+        member.max(self.replica.nodes.generation(id)).unwrap_or_default()
+    }
+
+    /// Notes where a node takes calls.
+    fn know_quic(&mut self, id: NodeId, generation: Generation, quic: SocketAddr) {
+        if self.membership.set_quic(id, generation, quic)
+            && let Some(member) = self.membership.view().get(&id)
+        {
+            self.outputs.push_back(Output::Persist(Durable::Peer(member.peer())));
+        }
+    }
+
+    fn packet(&self, parts: Vec<Parts>) -> Packet {
+        Packet { format: FORMAT, id: self.me.id, generation: self.me.generation, gossip: self.me.gossip, quic: self.me.quic, parts }
+    }
+
+    /// Sends each of `parts` by itself: in a datagram if it fits, else in a call to `peer`, one at a time.
+    pub(super) fn send(&mut self, now: Now, to: SocketAddr, peer: Option<&Peer>, parts: Vec<Parts>) {
+        for parts in parts.into_iter().filter(|parts| *parts != Parts::default()) {
+            let body = self.packet(vec![parts]).encode();
+            if body.len() <= DATAGRAM_BYTES_MAX {
+                self.outputs.push_back(Output::Datagram { to, payload: body });
+                continue;
+            }
+            let Some(peer) = peer.filter(|_| body.len() <= FRAME_BYTES_MAX) else { continue };
+            let busy = self.calling.get(&peer.id).is_some_and(|calling| now.at.since(calling.since) < CALL_PATIENCE);
+            if !busy {
+                self.calling.insert(peer.id, Calling { since: now.at, bytes: body.len() });
+                self.outputs.push_back(Output::Call { to: *peer, body });
+            }
+        }
+    }
+}

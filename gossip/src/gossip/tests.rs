@@ -1,0 +1,354 @@
+//! A cluster of real `Gossip`s over a lossy virtual network, in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::{Status, UnixMicros};
+
+mod convergence;
+mod guards;
+mod input;
+
+const WALL: u64 = 1_800_000_000_000_000;
+
+pub(super) fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(super) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(super) fn id(index: usize) -> NodeId {
+    let mut id = NodeId([0; 16]);
+    id.0[..2].copy_from_slice(&u16::try_from(index + 1).unwrap().to_be_bytes());
+    id
+}
+
+pub(super) fn gossip_address(index: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, u8::try_from(index / 250).unwrap(), u8::try_from(index % 250 + 1).unwrap()], 7946))
+}
+
+/// Ports differ from node to node, so that a guess is a wrong guess.
+pub(super) fn quic_address(index: usize) -> SocketAddr {
+    SocketAddr::new(gossip_address(index).ip(), 9_000 + u16::try_from(index).unwrap())
+}
+
+pub(super) fn value(text: &str) -> Option<Bytes> {
+    Some(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+enum Event {
+    Datagram { to: SocketAddr, from: SocketAddr, payload: Vec<u8> },
+    Call { to: SocketAddr, from: usize, body: Vec<u8> },
+    Reply { to: usize, from: usize, body: Option<Vec<u8>> },
+    Reserved { to: usize, up_to: Generation },
+}
+
+pub(super) struct Node {
+    pub(super) gossip: Gossip,
+    pub(super) up: bool,
+    /// Stands still until then: neither reads its socket nor fires its timers.
+    pub(super) paused_to: Instant,
+    pub(super) reserved: Generation,
+    catalog: BTreeMap<String, crate::Entry>,
+    peers: BTreeMap<NodeId, Peer>,
+    pub(super) changes: Vec<(Instant, Change)>,
+    starts: u64,
+}
+
+/// The virtual world: its clock, its network, and the disks as far as gossip asks for them.
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) nodes: Vec<Node>,
+    rng: ChaCha8Rng,
+    events: BTreeMap<(Instant, u64), Event>,
+    numbered: u64,
+    pub(super) loss: f64,
+    pub(super) latency: Duration,
+    /// Pairs of nodes between which nothing passes.
+    pub(super) cut: BTreeSet<(usize, usize)>,
+    config: GossipConfig,
+    pub(super) datagrams: usize,
+    pub(super) bytes: usize,
+    pub(super) calls: usize,
+    pub(super) fsync: Duration,
+}
+
+impl World {
+    /// `count` nodes, each with the first three as seeds, all started at once.
+    pub(super) fn new(count: usize, seed: u64) -> Self {
+        let mut world = Self::empty(seed);
+        for _ in 0..count {
+            world.start_new();
+        }
+        world
+    }
+
+    pub(super) fn empty(seed: u64) -> Self {
+        Self {
+            now: Instant::from_micros(1_000_000),
+            nodes: Vec::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            events: BTreeMap::new(),
+            numbered: 0,
+            loss: 0.0,
+            latency: millis(1),
+            cut: BTreeSet::new(),
+            config: GossipConfig { seeds: (0..3).map(gossip_address).collect(), ..GossipConfig::default() },
+            datagrams: 0,
+            bytes: 0,
+            calls: 0,
+            fsync: millis(1),
+        }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { at: self.now, wall: UnixMicros(WALL + self.now.as_micros()) }
+    }
+
+    fn me(&self, index: usize, reserved: Generation) -> Me {
+        let wall = Generation(self.now().wall.as_millis());
+        Me { id: id(index), generation: wall.max(reserved), gossip: gossip_address(index), quic: quic_address(index) }
+    }
+
+    pub(super) fn start_new(&mut self) -> usize {
+        let index = self.nodes.len();
+        let me = self.me(index, Generation(0));
+        let gossip = Gossip::new(self.now(), self.config.clone(), me, Restored::default(), self.rng.random());
+        self.nodes.push(Node {
+            gossip,
+            up: true,
+            paused_to: Instant::ZERO,
+            reserved: Generation(0),
+            catalog: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            changes: Vec::new(),
+            starts: 1,
+        });
+        self.drain(index);
+        index
+    }
+
+    /// Starts a node again from what its disk kept.
+    pub(super) fn restart(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let restored =
+            Restored { catalog: node.catalog.clone().into_iter().collect(), peers: node.peers.values().copied().collect(), reserved: node.reserved };
+        let me = self.me(index, node.reserved);
+        let gossip = Gossip::new(self.now(), self.config.clone(), me, restored, self.rng.random());
+        let node = &mut self.nodes[index];
+        (node.gossip, node.up) = (gossip, true);
+        node.starts += 1;
+        self.drain(index);
+    }
+
+    pub(super) fn kill(&mut self, index: usize) {
+        self.nodes[index].up = false;
+    }
+
+    pub(super) fn pause(&mut self, index: usize, how_long: Duration) {
+        self.nodes[index].paused_to = self.now + how_long;
+    }
+
+    pub(super) fn split(&mut self, from: usize) {
+        for left in 0..from {
+            for right in from..self.nodes.len() {
+                self.cut.insert((left, right));
+                self.cut.insert((right, left));
+            }
+        }
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    fn index_of(&self, address: SocketAddr) -> Option<usize> {
+        (0..self.nodes.len()).find(|index| gossip_address(*index) == address || quic_address(*index) == address)
+    }
+
+    fn schedule(&mut self, after: Duration, event: Event) {
+        self.numbered += 1;
+        self.events.insert((self.now + after, self.numbered), event);
+    }
+
+    fn passes(&mut self, from: usize, to: SocketAddr) -> bool {
+        let reachable = self.index_of(to).is_some_and(|to| self.nodes[to].up && !self.cut.contains(&(from, to)));
+        reachable && self.rng.random::<f64>() >= self.loss
+    }
+
+    /// Does what a node asks for.
+    pub(super) fn drain(&mut self, index: usize) {
+        while let Some(output) = self.nodes[index].gossip.poll_output() {
+            let latency = self.latency + Duration::from_micros(self.rng.random_range(0..1_000));
+            match output {
+                Output::Datagram { to, payload } => {
+                    assert!(payload.len() <= crate::DATAGRAM_BYTES_MAX);
+                    self.datagrams += 1;
+                    self.bytes += payload.len();
+                    if self.passes(index, to) {
+                        self.schedule(latency, Event::Datagram { to, from: gossip_address(index), payload });
+                    }
+                }
+                Output::Call { to, body } => {
+                    assert!(body.len() <= crate::FRAME_BYTES_MAX);
+                    self.calls += 1;
+                    let reachable = self.index_of(to.quic).is_some_and(|peer| self.nodes[peer].up && !self.cut.contains(&(index, peer)));
+                    let event = match self.index_of(to.gossip) {
+                        Some(_) if reachable => Event::Call { to: to.quic, from: index, body },
+                        peer => Event::Reply { to: index, from: peer.unwrap_or_default(), body: None },
+                    };
+                    self.schedule(latency * 3, event);
+                }
+                Output::Persist(durable) => self.persist(index, durable),
+                Output::Changed(change) => self.nodes[index].changes.push((self.now, change)),
+            }
+        }
+    }
+
+    fn persist(&mut self, index: usize, durable: Durable) {
+        let node = &mut self.nodes[index];
+        match durable {
+            Durable::Catalog { key, entry } => {
+                node.catalog.insert(key, entry);
+            }
+            Durable::Peer(peer) => {
+                node.peers.insert(peer.id, peer);
+            }
+            Durable::ReserveGeneration { up_to } => {
+                let fsync = self.fsync;
+                self.schedule(fsync, Event::Reserved { to: index, up_to });
+            }
+            Durable::CatalogForgotten { .. } | Durable::PeerForgotten(_) => {}
+        }
+    }
+
+    fn deliver(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Datagram { to, from, payload } => {
+                let Some(index) = self.index_of(to).filter(|index| self.nodes[*index].up) else { return };
+                self.nodes[index].gossip.handle_datagram(now, from, &payload).unwrap();
+                self.drain(index);
+            }
+            Event::Call { to, from, body } => {
+                let Some(index) = self.index_of(to).filter(|index| self.nodes[*index].up) else { return };
+                let reply = self.nodes[index].gossip.handle_call(now, id(from), &body).unwrap();
+                self.drain(index);
+                self.schedule(self.latency, Event::Reply { to: from, from: index, body: Some(reply) });
+            }
+            Event::Reply { to, from, body } if self.nodes[to].up => {
+                self.nodes[to].gossip.handle_reply(now, id(from), body.as_deref()).unwrap();
+                self.drain(to);
+            }
+            Event::Reserved { to, up_to } if self.nodes[to].up => {
+                self.nodes[to].reserved = up_to;
+                self.nodes[to].gossip.handle_reserved(now, up_to);
+                self.drain(to);
+            }
+            Event::Reply { .. } | Event::Reserved { .. } => {}
+        }
+    }
+
+    fn target(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::Datagram { to, .. } | Event::Call { to, .. } => self.index_of(*to),
+            Event::Reply { to, .. } | Event::Reserved { to, .. } => Some(*to),
+        }
+    }
+
+    /// Lets `how_long` pass. Sockets go before timers, as the shell must have it.
+    pub(super) fn run(&mut self, how_long: Duration) {
+        let end = self.now + how_long;
+        loop {
+            let event = self.events.first_key_value().map(|((at, _), _)| *at);
+            let due = |node: &Node| node.gossip.poll_timeout().map(|(at, _)| at.max(node.paused_to)).filter(|_| node.up);
+            let timer = self.nodes.iter().enumerate().filter_map(|(index, node)| Some((due(node)?, index))).min();
+            let next = event.into_iter().chain(timer.map(|(at, _)| at)).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.now = self.now.max(next);
+            if event == Some(next) {
+                let (key, event) = self.events.pop_first().unwrap();
+                match self.target(&event).map(|index| self.nodes[index].paused_to).filter(|to| *to > self.now) {
+                    Some(paused_to) => {
+                        self.events.insert((paused_to, key.1), event);
+                    }
+                    None => self.deliver(event),
+                }
+            } else if let Some((_, index)) = timer {
+                let now = self.now();
+                self.nodes[index].gossip.handle_timeout(now);
+                self.drain(index);
+            }
+        }
+        self.now = end;
+    }
+
+    /// Runs until `done`, at most `limit`; how long it took, or None.
+    pub(super) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> Option<Duration> {
+        let start = self.now;
+        while self.now.since(start) < limit {
+            if done(self) {
+                return Some(self.now.since(start));
+            }
+            self.run(millis(50));
+        }
+        done(self).then_some(limit)
+    }
+
+    pub(super) fn up(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.nodes.iter().enumerate().filter(|(_, node)| node.up)
+    }
+
+    pub(super) fn status(&self, of: usize, at: usize) -> Option<Status> {
+        self.nodes[at].gossip.member(&id(of)).map(|member| member.status)
+    }
+
+    /// Every node that is up sees every other one alive, in its present generation and at its address for calls.
+    pub(super) fn all_see_all(&self) -> bool {
+        let sees = |node: &Node, other: usize| {
+            node.gossip.member(&id(other)).is_some_and(|member| {
+                let me = self.nodes[other].gossip.me();
+                member.status == Status::Alive && member.generation == me.generation
+            })
+        };
+        self.up().all(|(index, node)| self.up().all(|(other, _)| other == index || sees(node, other)))
+    }
+
+    pub(super) fn all_agree(&self) -> bool {
+        let digests: BTreeSet<(u64, u64)> = self.up().map(|(_, node)| (node.gossip.catalog().digest(), node.gossip.node_maps_digest())).collect();
+        digests.len() == 1
+    }
+
+    /// How often a node that was up came to be believed down, or had to renew, since the last call.
+    pub(super) fn wrongs(&mut self) -> (usize, usize) {
+        let (mut downs, mut renewals) = (0, 0);
+        for node in &mut self.nodes {
+            for (_, change) in node.changes.drain(..) {
+                match change {
+                    Change::Member { to: Status::Down, .. } => downs += 1,
+                    Change::Renewed { .. } => renewals += 1,
+                    _ => {}
+                }
+            }
+        }
+        (downs, renewals)
+    }
+
+    pub(super) fn write(&mut self, index: usize, key: &str, text: &str) -> Stamp {
+        let now = self.now();
+        let stamp = self.nodes[index].gossip.write(now, key, value(text)).unwrap();
+        self.drain(index);
+        stamp
+    }
+
+    pub(super) fn say(&mut self, index: usize, key: &str, text: &str) {
+        let now = self.now();
+        self.nodes[index].gossip.say(now, key, value(text)).unwrap();
+        self.drain(index);
+    }
+}

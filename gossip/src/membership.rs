@@ -1,0 +1,446 @@
+//! Who is there: foca (SWIM) behind a face without callbacks, with the guards that experiments asked for (`guards`).
+//!
+//! ```text
+//! handle_swim, apply, announce, fire, leave, renew ──► foca ──► effects: send, speak-up, active, defunct, changed
+//! ```
+//! Invariants: a member that is down stays in the view; a view never goes back to an older generation.
+//! Not here: sockets, which generations are free (`Gossip`), what is told beside membership.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    net::SocketAddr,
+    num::{NonZeroU8, NonZeroUsize},
+    time::Duration,
+};
+
+use foca::{Foca, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Generation, GossipConfig, Instant, Me, Member, NodeId, Now, Status,
+    swim::{Identity, SwimCodec, peek},
+};
+
+pub(crate) mod guards;
+
+use guards::{Buddies, StallGuard};
+
+/// Foca's bytes in one datagram; with our own header and the seal it stays below 1,400.
+const SWIM_BYTES_MAX: usize = 1_200;
+/// Most members, down ones too: twice the 10,000 of the largest simulation.
+pub(crate) const MEMBERS_MAX: usize = 20_000;
+/// The fewest transmissions of a membership update: with foca's lan preset (4) one of 16 nodes missed a death for 15 s.
+const TRANSMISSIONS_MIN: f64 = 12.0;
+/// How long foca itself remembers the dead. The view keeps them; in foca each costs a timer (512,000 in a split of 1,024).
+const REMOVE_DOWN_AFTER: Duration = Duration::from_secs(3_600);
+
+/// What is to be done after an input.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Effect {
+    Swim {
+        to: Identity,
+        bytes: Vec<u8>,
+    },
+    /// Buddy: tell a suspect that it is suspected.
+    SpeakUp {
+        to: Identity,
+        incarnation: u16,
+    },
+    /// Others know this generation.
+    Active,
+    /// Others believe this generation down: a new one is needed.
+    Defunct,
+    Changed {
+        id: NodeId,
+        from: Option<Status>,
+        to: Status,
+    },
+}
+
+/// Why a membership message was refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SwimError {
+    #[error("it claims another sender")]
+    Sender,
+    #[error("the member table is full")]
+    Full,
+    #[error("{0}")]
+    Refused(String),
+}
+
+pub(crate) struct Membership {
+    foca: Foca<Identity, SwimCodec, ChaCha8Rng, NoCustomBroadcast>,
+    foca_config: foca::Config,
+    quic_port: u16,
+    rng: ChaCha8Rng,
+    timers: BTreeSet<(Instant, Timer<Identity>, u64)>,
+    timers_made: u64,
+    buddies: Buddies,
+    stall: StallGuard,
+    view: BTreeMap<NodeId, Member>,
+    /// Members whose address for calls is a guess.
+    guessed: BTreeSet<NodeId>,
+    effects: VecDeque<Effect>,
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership").field("me", self.foca.identity()).field("view", &self.view).finish_non_exhaustive()
+    }
+}
+
+/// What foca asked for during one call.
+#[derive(Default)]
+struct Asked {
+    sends: Vec<(Identity, Vec<u8>)>,
+    timers: Vec<(Timer<Identity>, Duration)>,
+    touched: BTreeSet<NodeId>,
+    active: bool,
+    defunct: bool,
+}
+
+impl Runtime<Identity> for Asked {
+    fn notify(&mut self, notification: Notification<'_, Identity>) {
+        match notification {
+            Notification::MemberUp(member)
+            | Notification::MemberDown(member)
+            | Notification::Rename(_, member)
+            | Notification::ProbeFailed(_, member) => {
+                self.touched.insert(member.id);
+            }
+            Notification::Active => self.active = true,
+            Notification::Defunct => self.defunct = true,
+            Notification::Idle | Notification::Rejoin(_) | Notification::DataReceived(_) | Notification::DataSent(_) => {}
+        }
+    }
+
+    fn send_to(&mut self, to: Identity, data: &[u8]) {
+        self.sends.push((to, data.to_vec()));
+    }
+
+    fn submit_after(&mut self, event: Timer<Identity>, after: Duration) {
+        self.timers.push((event, after));
+    }
+}
+
+fn periodic(frequency: Duration, members: usize) -> Option<PeriodicParams> {
+    Some(PeriodicParams { frequency, num_members: NonZeroUsize::new(members)? })
+}
+
+/// How often an update is sent among `nodes`: max(12, 4·log10 n).
+fn transmissions(nodes: usize) -> NonZeroU8 {
+    let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+    let wanted = (4.0 * f64::from(nodes.max(1)).log10()).max(TRANSMISSIONS_MIN).ceil();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "12 to 39, for any u32")]
+    NonZeroU8::new(wanted as u8).expect("at least twelve")
+}
+
+fn foca_config(config: &GossipConfig) -> foca::Config {
+    foca::Config {
+        probe_period: config.probe_period,
+        probe_rtt: config.probe_rtt,
+        num_indirect_probes: NonZeroUsize::new(config.indirect_probes).unwrap_or(NonZeroUsize::MIN),
+        max_transmissions: transmissions(1),
+        suspect_to_down_after: config.suspicion,
+        remove_down_after: Some(REMOVE_DOWN_AFTER),
+        max_packet_size: NonZeroUsize::new(SWIM_BYTES_MAX).expect("not zero"),
+        // Nodes that are declared down would never learn it otherwise.
+        notify_down_members: true,
+        periodic_announce: periodic(config.announce_interval, 1),
+        periodic_announce_to_down_members: periodic(config.announce_down_interval, 2),
+        periodic_gossip: periodic(config.gossip_interval, config.gossip_members),
+    }
+}
+
+impl Membership {
+    pub(crate) fn new(config: &GossipConfig, me: &Me, seed: u64) -> Self {
+        let identity = Identity { id: me.id, gossip: me.gossip, generation: me.generation };
+        let foca_config = foca_config(config);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let foca_rng = ChaCha8Rng::from_rng(&mut rng);
+        Self {
+            foca: Foca::new(identity, foca_config.clone(), foca_rng, SwimCodec),
+            foca_config,
+            quic_port: me.quic.port(),
+            rng,
+            timers: BTreeSet::new(),
+            timers_made: 0,
+            buddies: Buddies::new(config.suspicion),
+            stall: StallGuard::new(config.probe_rtt, config.probe_period),
+            view: BTreeMap::new(),
+            guessed: BTreeSet::new(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn view(&self) -> &BTreeMap<NodeId, Member> {
+        &self.view
+    }
+
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Member> {
+        self.view.values().filter(|member| member.status.is_live())
+    }
+
+    pub(crate) fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let timer = self.timers.first().map(|(due, ..)| *due);
+        [timer, self.buddies.next_due()].into_iter().flatten().min()
+    }
+
+    /// A datagram came from this member.
+    pub(crate) fn heard(&mut self, now: Now, id: NodeId) {
+        if let Some(member) = self.view.get_mut(&id) {
+            member.heard = Some(now.at);
+        }
+    }
+
+    /// Where a member takes calls; None if that is only a guess.
+    pub(crate) fn quic(&self, id: &NodeId) -> Option<SocketAddr> {
+        self.view.get(id).filter(|_| !self.guessed.contains(id)).map(|member| member.quic)
+    }
+
+    /// Notes where a member takes calls. True if that is new.
+    pub(crate) fn set_quic(&mut self, id: NodeId, generation: Generation, quic: SocketAddr) -> bool {
+        let Some(member) = self.view.get_mut(&id).filter(|member| generation >= member.generation) else { return false };
+        self.guessed.remove(&id);
+        std::mem::replace(&mut member.quic, quic) != quic
+    }
+
+    /// A membership message from `from`.
+    pub(crate) fn handle_swim(&mut self, now: Now, from: &Identity, bytes: &[u8]) -> Result<(), SwimError> {
+        let (header, named) = peek(bytes).map_err(|error| SwimError::Refused(error.to_string()))?;
+        if header.src != *from {
+            return Err(SwimError::Sender);
+        }
+        let unknown: BTreeSet<&NodeId> = named.iter().filter(|id| !self.view.contains_key(id)).collect();
+        if self.view.len() + unknown.len() > MEMBERS_MAX {
+            return Err(SwimError::Full);
+        }
+        let mut asked = Asked::default();
+        let result = self.foca.handle_data(bytes, &mut asked);
+        asked.touched.extend(named);
+        self.carry_out(now, asked, false);
+        result.map_err(|error| SwimError::Refused(error.to_string()))
+    }
+
+    /// What others believe, taken as foca takes gossip; to be passed on where it is news.
+    pub(crate) fn apply(&mut self, now: Now, updates: Vec<foca::Member<Identity>>) {
+        let me = *self.foca.identity();
+        // A record of an older self would make foca hold this node itself as a down member, and call it.
+        let updates: Vec<_> = updates.into_iter().filter(|update| update.id().id != me.id || *update.id() == me).collect();
+        let mut asked = Asked::default();
+        asked.touched.extend(updates.iter().map(|update| update.id().id));
+        let result = self.foca.apply_many(updates.into_iter(), true, &mut asked);
+        debug_assert!(result.is_ok(), "foca refused a record: {result:?}");
+        self.carry_out(now, asked, false);
+    }
+
+    /// Somebody suspects this node: refutes, and brings the accuser the news (Lifeguard's buddy system, Dadgar et al. 2018).
+    pub(crate) fn handle_suspicion(&mut self, now: Now, accuser: Identity, generation: Generation, incarnation: u16) {
+        let me = *self.foca.identity();
+        if generation == me.generation {
+            self.apply(now, vec![foca::Member::new(me, incarnation, State::Suspect)]);
+            self.announce(now, accuser);
+        }
+    }
+
+    /// Asks `to` to take this node in; it answers with members.
+    pub(crate) fn announce(&mut self, now: Now, to: Identity) {
+        let mut asked = Asked::default();
+        let result = self.foca.announce(to, &mut asked);
+        debug_assert!(result.is_ok(), "foca could not announce: {result:?}");
+        self.carry_out(now, asked, false);
+    }
+
+    /// Goes on under a higher generation, which is on disk as used.
+    pub(crate) fn renew(&mut self, now: Now, generation: Generation) {
+        let mut asked = Asked::default();
+        let identity = Identity { generation, ..*self.foca.identity() };
+        let result = self.foca.change_identity(identity, &mut asked);
+        debug_assert!(result.is_ok(), "foca refused a higher generation: {result:?}");
+        self.carry_out(now, asked, false);
+    }
+
+    /// Tells some members that this node goes. It is out of the cluster then.
+    pub(crate) fn leave(&mut self, now: Now) {
+        let mut asked = Asked::default();
+        let result = self.foca.leave_cluster(&mut asked);
+        debug_assert!(result.is_ok(), "foca could not leave: {result:?}");
+        asked.defunct = false;
+        self.carry_out(now, asked, false);
+    }
+
+    /// A member said goodbye under this identity. True if that is news.
+    pub(crate) fn handle_left(&mut self, now: Now, identity: Identity) -> bool {
+        let known = self.view.get(&identity.id).map(|known| (known.generation, known.status));
+        if known.is_some_and(|known| known.0 > identity.generation || known == (identity.generation, Status::Left)) || self.view.len() >= MEMBERS_MAX
+        {
+            return false;
+        }
+        self.enter(now, &identity, Status::Left);
+        self.effects.push_back(Effect::Changed { id: identity.id, from: known.map(|(_, status)| status), to: Status::Left });
+        self.apply(now, vec![foca::Member::new(identity, 0, State::Down)]);
+        true
+    }
+
+    /// The highest incarnation that foca knows of each member's present generation.
+    pub(crate) fn incarnations(&self) -> BTreeMap<NodeId, u16> {
+        self.foca.iter_membership_state().map(|member| (member.id().id, member.incarnation())).collect()
+    }
+
+    /// Fires what is due, in foca's own order.
+    pub(crate) fn fire(&mut self, now: Now) {
+        let due = self.timers.first().map(|(due, ..)| *due);
+        if let Some(late) = due.and_then(|due| self.stall.stalled(due, now.at)) {
+            self.stall.postpone(&mut self.timers, now.at, late);
+        }
+        while let Some((due, timer, number)) = self.timers.pop_first() {
+            if due > now.at {
+                self.timers.insert((due, timer, number));
+                break;
+            }
+            self.fire_one(now, timer);
+        }
+        while let Some((to, incarnation)) = self.buddies.pop_due(now.at) {
+            if guards::still_suspect(&self.foca, &to, incarnation) {
+                self.effects.push_back(Effect::SpeakUp { to, incarnation });
+            } else {
+                self.buddies.forget(&to);
+            }
+        }
+    }
+
+    fn fire_one(&mut self, now: Now, timer: Timer<Identity>) {
+        let mut asked = Asked::default();
+        if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {
+            if !guards::still_suspect(&self.foca, member_id, *incarnation) {
+                return;
+            }
+            asked.touched.insert(member_id.id);
+        }
+        let probing = matches!(timer, Timer::ProbeRandomMember(_));
+        let result = self.foca.handle_timer(timer, &mut asked);
+        debug_assert!(result.is_ok(), "a timer came out of its order: {result:?}");
+        self.carry_out(now, asked, probing);
+    }
+
+    /// Does what foca asked for. `probing`: its probe timer was just fired, so that a probe timer in `asked` is not the first.
+    fn carry_out(&mut self, now: Now, asked: Asked, probing: bool) {
+        let me = self.foca.identity().id;
+        for (to, bytes) in asked.sends {
+            if to.id != me {
+                self.effects.push_back(Effect::Swim { to, bytes });
+            }
+        }
+        for (timer, after) in asked.timers {
+            if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {
+                self.buddies.suspect(now.at, *member_id, *incarnation);
+            }
+            let after = guards::jittered(&mut self.rng, &timer, after, !probing);
+            self.timers_made += 1;
+            self.timers.insert((now.at + after, timer, self.timers_made));
+        }
+        self.refresh(now, &asked.touched);
+        if asked.active {
+            self.effects.push_back(Effect::Active);
+        }
+        if asked.defunct {
+            self.effects.push_back(Effect::Defunct);
+        }
+    }
+
+    /// Brings the view in line with foca for the members that an input touched.
+    fn refresh(&mut self, now: Now, touched: &BTreeSet<NodeId>) {
+        if touched.is_empty() {
+            return;
+        }
+        let me = self.foca.identity().id;
+        let states: Vec<(Identity, State)> = self
+            .foca
+            .iter_membership_state()
+            .filter(|member| member.id().id != me && touched.contains(&member.id().id))
+            .map(|member| (*member.id(), member.state()))
+            .collect();
+        for (identity, state) in states {
+            let known = self.view.get(&identity.id).map(|known| (known.generation, known.status));
+            let to = match state {
+                State::Alive => Status::Alive,
+                State::Suspect => Status::Suspect,
+                State::Down if known == Some((identity.generation, Status::Left)) => Status::Left,
+                State::Down => Status::Down,
+            };
+            let older = known.is_some_and(|(generation, _)| generation > identity.generation);
+            if older || known == Some((identity.generation, to)) {
+                continue;
+            }
+            self.enter(now, &identity, to);
+            self.effects.push_back(Effect::Changed { id: identity.id, from: known.map(|(_, status)| status), to });
+        }
+        let wanted = transmissions(self.foca.num_members() + 1);
+        if wanted != self.foca_config.max_transmissions {
+            self.foca_config.max_transmissions = wanted;
+            let result = self.foca.set_config(self.foca_config.clone());
+            debug_assert!(result.is_ok(), "foca lets the number of transmissions change: {result:?}");
+        }
+    }
+
+    fn enter(&mut self, now: Now, identity: &Identity, status: Status) {
+        let guess = SocketAddr::new(identity.gossip.ip(), self.quic_port);
+        if self.view.get(&identity.id).is_none_or(|known| known.gossip != identity.gossip) {
+            self.guessed.insert(identity.id);
+        }
+        let member = self.view.entry(identity.id).or_insert(Member {
+            id: identity.id,
+            generation: identity.generation,
+            gossip: identity.gossip,
+            quic: guess,
+            status,
+            since: now.wall,
+            heard: None,
+        });
+        if member.status != status {
+            member.since = now.wall;
+        }
+        if member.gossip != identity.gossip {
+            member.quic = guess;
+        }
+        (member.generation, member.gossip, member.status) = (identity.generation, identity.gossip, status);
+    }
+
+    /// A number for what is believed of the members; a suspicion that may yet be refuted does not count.
+    pub(crate) fn root(&self) -> u64 {
+        let me = self.foca.identity();
+        let sum = |id: &NodeId, generation: Generation, rank: u8| crate::hash::hash64(&[&id.0, &generation.0.to_be_bytes(), &[rank]]);
+        self.view.values().fold(sum(&me.id, me.generation, 0), |root, member| {
+            let rank = match member.status {
+                Status::Alive | Status::Suspect => 0,
+                Status::Down => 1,
+                Status::Left => 2,
+            };
+            root.wrapping_add(sum(&member.id, member.generation, rank))
+        })
+    }
+
+    /// Up to `count` of `from`, drawn at random.
+    pub(crate) fn draw<T: Copy>(&mut self, mut from: Vec<T>, count: usize) -> Vec<T> {
+        let mut drawn = Vec::with_capacity(count.min(from.len()));
+        while drawn.len() < count && !from.is_empty() {
+            let index = self.rng.random_range(0..from.len());
+            drawn.push(from.swap_remove(index));
+        }
+        drawn
+    }
+
+    /// A duration drawn between `least` and `most`.
+    pub(crate) fn draw_between(&mut self, least: Duration, most: Duration) -> Duration {
+        guards::between(&mut self.rng, least, most)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! What nodes send each other: one packet type for datagrams (before sealing) and for the bodies of calls. MessagePack, named fields.
+//!
+//! A packet is a sender and parts. Absent parts take no room, unknown ones are ignored, so that versions can mix.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    Entry, Generation, NodeId, Stamp, Status,
+    catalog::{Bucket, Mark},
+    node_map::{NodeDelta, NodeMark, WireWord},
+};
+
+/// The number of this format.
+pub(crate) const FORMAT: u8 = 1;
+/// Deepest nesting that is read. The types need nine levels; a peer's unknown fields may have a few more.
+const DEPTH_MAX: usize = 24;
+
+/// A datagram, a call's body or its reply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Packet {
+    #[serde(rename = "f")]
+    pub(crate) format: u8,
+    #[serde(rename = "i")]
+    pub(crate) id: NodeId,
+    #[serde(rename = "g")]
+    pub(crate) generation: Generation,
+    #[serde(rename = "a")]
+    pub(crate) gossip: SocketAddr,
+    #[serde(rename = "q")]
+    pub(crate) quic: SocketAddr,
+    #[serde(rename = "p", default)]
+    pub(crate) parts: Vec<Parts>,
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    #[serde(rename = "f")]
+    format: u8,
+}
+
+/// Why bytes are not a packet.
+#[derive(Debug)]
+pub(crate) enum PacketError {
+    Body(rmp_serde::decode::Error),
+    Format(u8),
+}
+
+impl Packet {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        rmp_serde::to_vec_named(self).expect("these types always encode, and a Vec takes all")
+    }
+
+    /// Reads a packet; the caller has bounded its length.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, PacketError> {
+        let format = read::<FormatOnly>(bytes)?.format;
+        if format != FORMAT {
+            return Err(PacketError::Format(format));
+        }
+        read(bytes)
+    }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PacketError> {
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    reader.set_max_depth(DEPTH_MAX);
+    T::deserialize(&mut reader).map_err(PacketError::Body)
+}
+
+/// What a packet says. Several parts may stand together.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Parts {
+    /// Foca's own bytes. Only in datagrams.
+    #[serde(rename = "s", skip_serializing_if = "Option::is_none")]
+    pub(crate) swim: Option<Bytes>,
+    /// Who are you? Answered by `welcome`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) hello: bool,
+    /// I am here; this is the highest generation that I know of you (zero: none).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) welcome: Option<Generation>,
+    /// I suspect you: speak.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) suspicion: Option<Suspicion>,
+    /// These nodes said goodbye.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left: Vec<(NodeId, Generation)>,
+    /// Shall we compare?
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) roots: Option<Roots>,
+    /// My catalog has the root that you named.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) agreed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) members: Option<Members>,
+    /// All my marks of node maps: answered by deltas and wants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node_marks: Option<Vec<NodeMark>>,
+    /// Where I am behind you: answered by deltas.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) node_wants: Vec<NodeMark>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) node_deltas: Vec<NodeDelta>,
+    /// The 64 upper sums of my catalog: answered by the leaves that differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) catalog_tops: Vec<u64>,
+    /// Answered by the marks in the leaves that differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) catalog_leaves: Vec<Leaves>,
+    /// Answered by entries and wants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) catalog_marks: Option<Marks>,
+    /// Hashes of keys whose entries I lack.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) catalog_wants: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) catalog_entries: Vec<(String, Entry)>,
+    /// News of the catalog, to be passed on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rumour_entries: Vec<(String, Entry)>,
+    /// News of entries that are too large for a rumour: pull them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rumour_marks: Vec<(String, Stamp)>,
+    /// News of node maps, to be passed on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rumour_words: Vec<RumourWord>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Suspicion {
+    #[serde(rename = "g")]
+    pub(crate) generation: Generation,
+    #[serde(rename = "n")]
+    pub(crate) incarnation: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Roots {
+    #[serde(rename = "n")]
+    pub(crate) nodes: u64,
+    #[serde(rename = "c")]
+    pub(crate) catalog: u64,
+    /// Only now and then.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) members: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Members {
+    #[serde(rename = "m")]
+    pub(crate) records: Vec<Record>,
+    /// Tell me in turn what you know better.
+    #[serde(rename = "a")]
+    pub(crate) answer: bool,
+}
+
+/// What one node believes of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    #[serde(rename = "i")]
+    pub(crate) id: NodeId,
+    #[serde(rename = "g")]
+    pub(crate) generation: Generation,
+    #[serde(rename = "a")]
+    pub(crate) gossip: SocketAddr,
+    /// None: not known.
+    #[serde(rename = "q")]
+    pub(crate) quic: Option<SocketAddr>,
+    #[serde(rename = "n")]
+    pub(crate) incarnation: u16,
+    #[serde(rename = "s")]
+    pub(crate) status: Status,
+}
+
+/// The sums of the 64 leaves below one upper bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Leaves {
+    #[serde(rename = "t")]
+    pub(crate) top: u8,
+    #[serde(rename = "l")]
+    pub(crate) sums: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    /// The leaves that these are all marks of; empty: of the whole catalog.
+    #[serde(rename = "b")]
+    pub(crate) buckets: Vec<Bucket>,
+    #[serde(rename = "m")]
+    pub(crate) marks: Vec<Mark>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RumourWord {
+    #[serde(rename = "i")]
+    pub(crate) node: NodeId,
+    #[serde(rename = "g")]
+    pub(crate) generation: Generation,
+    #[serde(rename = "w")]
+    pub(crate) word: WireWord,
+}
