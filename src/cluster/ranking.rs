@@ -167,7 +167,7 @@ const fn gumbel_table() -> [[i32; CELLS + 1]; 64] {
 }
 
 /// −ln(−ln(1 − y/2^70)) in 1/65,536 nat.
-#[allow(clippy::cast_possible_truncation)] // see above
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // see above
 const fn gumbel_at(y: u128) -> i64 {
     const ONE: u128 = 1 << 70;
     if y < ONE >> 8 {
@@ -183,6 +183,7 @@ const fn gumbel_at(y: u128) -> i64 {
 }
 
 /// A base-2 logarithm with `LOG_BITS` fraction bits, in 1/65,536 nat.
+#[allow(clippy::cast_possible_truncation)] // see above
 const fn nats(log2: i64) -> i64 {
     ((log2 as i128 * LN_2 as i128) >> LOG_BITS) as i64
 }
@@ -228,6 +229,7 @@ mod tests {
                 if y > 0.99 {
                     continue;
                 }
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // y < 1
                 let hash = !((y * 2_f64.powi(64)) as u64);
                 let exact = -(-(-y).ln_1p()).ln();
                 let ours = f64::from(gumbel(hash)) / 65_536.0;

@@ -97,14 +97,14 @@ impl World {
             self.network.push(Message::Ask { candidate, to, request });
         }
         match attempt.poll_outcome() {
-            Some(Outcome::Activated { record, checkpoint, .. }) => self.activate(record, &checkpoint),
+            Some(Outcome::Activated { record, checkpoint, .. }) => self.activate(&record, &checkpoint),
             Some(Outcome::GivenUp { base, .. }) => self.bases.push(base),
             _ => {}
         }
     }
 
     /// S3, and §5.4: it resumes at nothing less than any majority holds.
-    fn activate(&mut self, record: Record, checkpoint: &Checkpoint) {
+    fn activate(&mut self, record: &Record, checkpoint: &Checkpoint) {
         let resume = offset(checkpoint);
         for (epoch, owner) in self.owners.range(..record.epoch) {
             assert!(resume >= owner.held, "{:?} resumes at {resume}, but {epoch:?} had {} held", record.epoch, owner.held);

@@ -1,0 +1,133 @@
+//! Giving a source away, stopping it, and letting it go.
+
+use std::time::Duration;
+
+use logvine_gossip::{NodeId, Now};
+
+use super::{
+    super::{After, Node, Output, calls::Pending},
+    Activity, Purpose, Then,
+};
+use crate::{
+    checkpoint::Checkpoint,
+    event::{Event, Why},
+    instance::{Epoch, InstanceCommand},
+    member::claim_key,
+    message::{CheckpointItem, Request},
+    name::Name,
+    record::SourceKey,
+};
+
+/// A planned handover flushes for at most this long; the rest is read again by the new owner.
+const HANDOVER_FLUSH: Duration = Duration::from_secs(10);
+/// A refused offer is repeated after this long.
+const OFFER_AGAIN: Duration = Duration::from_secs(10);
+
+impl Node {
+    pub(super) fn offer(&mut self, now: Now, key: &SourceKey, to: NodeId, why: Why) {
+        let Some(owned) = self.sources.owned.get_mut(key) else { return };
+        owned.activity = Activity::Offering { to, why };
+        let request = Request::Offer { source: key.clone(), epoch: owned.record.epoch };
+        self.ask(now, to, request, Pending::Offer(key.clone()));
+    }
+
+    pub(in crate::node) fn note_offer(&mut self, now: Now, key: &SourceKey, admitted: bool) {
+        let Some(owned) = self.sources.owned.get_mut(key) else { return };
+        let Activity::Offering { to, why } = owned.activity.clone() else { return };
+        owned.activity = Activity::Reading;
+        if admitted {
+            self.close(key, Then::Give { to, why }, HANDOVER_FLUSH);
+        } else {
+            self.sources.retry_at.insert(key.clone(), now.at + OFFER_AGAIN);
+        }
+        self.dirty = true;
+    }
+
+    /// Stops reading; `then` follows once the data plane has closed the source.
+    pub(super) fn close(&mut self, key: &SourceKey, then: Then, flush: Duration) {
+        let Some(owned) = self.sources.owned.get_mut(key) else { return };
+        if matches!(owned.activity, Activity::Closing(_) | Activity::Giving { .. } | Activity::Resting) {
+            return;
+        }
+        owned.activity = Activity::Closing(then);
+        match owned.open {
+            Some(epoch) => {
+                let (runner, source) = (owned.runner.clone(), key.source.clone());
+                self.outputs.push_back(Output::Instance(InstanceCommand::Close { runner, source, epoch, flush }));
+            }
+            None => self.after.push(After::Closed(key.clone())),
+        }
+    }
+
+    pub(in crate::node) fn note_closed(&mut self, now: Now, runner: &Name, source: &Name, epoch: Epoch, checkpoint: &Checkpoint) {
+        let found = self.sources.owned.iter_mut().find(|(key, owned)| key.source == *source && owned.runner == *runner && owned.open == Some(epoch));
+        if let Some((key, owned)) = found {
+            owned.progress.advance(checkpoint);
+            let key = key.clone();
+            self.after_close(now, &key);
+        }
+    }
+
+    /// A source is closed: goes on with what its closing was for.
+    pub(in crate::node) fn after_close(&mut self, now: Now, key: &SourceKey) {
+        let Some(owned) = self.sources.owned.get_mut(key) else { return };
+        owned.open = None;
+        let Activity::Closing(then) = owned.activity.clone() else { return };
+        let (runner, record, checkpoint) = (owned.runner.clone(), owned.record.clone(), owned.progress.last().1.clone());
+        match then {
+            Then::Give { to, why } => {
+                owned.activity = Activity::Giving { to, why: why.clone() };
+                self.attempt(now, key, Purpose::Give, &runner, to, record, checkpoint, why);
+            }
+            Then::Rest => {
+                owned.activity = Activity::Resting;
+                self.heartbeat(now, false);
+            }
+            Then::Drop => {
+                self.heartbeat(now, false);
+                self.witnesses.keep(key, &record, &checkpoint);
+                self.write_row(key);
+                self.tell(Event::Released { runner, source: key.source.clone(), epoch: record.epoch, why: Why::Stopped });
+                self.let_go(now, key);
+            }
+            Then::Yield { by } => {
+                // What was acknowledged is a fact, whoever owns it now.
+                let facts = vec![CheckpointItem { source: key.clone(), epoch: record.epoch, checkpoint: Some(checkpoint) }];
+                for witness in self.claimed_witnesses(&runner, key) {
+                    self.ask(now, witness, Request::Checkpoints(facts.clone()), Pending::Heartbeat(Vec::new()));
+                }
+                self.tell(Event::Fenced { runner, source: key.source.clone(), epoch: record.epoch, by });
+                self.let_go(now, key);
+            }
+        }
+        self.dirty = true;
+    }
+
+    /// Owns it no longer.
+    pub(super) fn let_go(&mut self, now: Now, key: &SourceKey) {
+        if let Some(owned) = self.sources.owned.remove(key) {
+            let memory = self.sources.memory.entry(key.clone()).or_default();
+            memory.checkpoint.merge(owned.progress.last().1);
+            memory.seen = memory.seen.max(owned.record.epoch);
+            memory.unowned_since = Some(now.at);
+            self.unsay(now, &claim_key(&owned.runner, &key.source));
+            self.dirty = true;
+        }
+    }
+
+    pub(in crate::node) fn note_release(&mut self, now: Now, key: &SourceKey, admitted: bool) {
+        let Some(owned) = self.sources.owned.get(key) else { return };
+        let Activity::Giving { to, why } = owned.activity.clone() else { return };
+        let (runner, epoch) = (owned.runner.clone(), owned.record.epoch);
+        if admitted {
+            let why = if why == Why::Home { Why::GaveTo { to } } else { why };
+            self.tell(Event::Released { runner, source: key.source.clone(), epoch, why });
+            // The new owner's claim is on its way: until it is seen, this node must not think that nobody owns it.
+            let memory = self.sources.memory.entry(key.clone()).or_default();
+            if let Some(record) = memory.base.clone() {
+                memory.former = Some((to, record, Some(now.at)));
+            }
+        }
+        self.let_go(now, key);
+    }
+}

@@ -1,0 +1,250 @@
+//! Taking a source: attempts at epochs, their calls and outcomes, and what a new owner does first.
+
+use std::time::Duration;
+
+use logvine_gossip::{NodeId, Now, Status};
+use rand::RngExt;
+
+use super::{
+    super::{
+        After, Node, Table,
+        calls::{Pending, ReplyTo},
+    },
+    Activity, Owned, Purpose, Try,
+};
+use crate::{
+    attempt::{Attempt, Outcome, Proposal},
+    catalog::{Source, pack},
+    checkpoint::Checkpoint,
+    event::{Event, Why},
+    instance::Epoch,
+    member::{Claim, claim_key},
+    message::{OfferReply, Ownership, Reply, Request},
+    name::Name,
+    progress::Progress,
+    record::{Record, SourceKey, Witness},
+};
+
+/// A step of an attempt that takes longer is given up: another may be luckier.
+pub(super) const ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
+/// Without a majority of a source's witnesses: how long to wait for them (DESIGN §5.3).
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The same in a cluster of two, where one death always takes the majority.
+const PATIENCE_OF_TWO: Duration = Duration::from_secs(60);
+/// The same where all of the missing said goodbye.
+const PATIENCE_WHEN_PROVED: Duration = Duration::from_secs(10);
+
+impl Node {
+    /// Asks the owner that is believed gone before taking its source, then takes it.
+    pub(super) fn consider_taking(&mut self, now: Now, name: &Name, source: &Source, why: Why, ask: Option<NodeId>) {
+        let key = &source.key;
+        if !self.may_retry(now, key) {
+            return;
+        }
+        let memory = self.sources.memory.entry(key.clone()).or_default();
+        let asked = memory.denied.is_some_and(|at| now.at.since(at) < ATTEMPT_DEADLINE);
+        if let Some(owner) = ask.filter(|_| !asked) {
+            if !memory.asking {
+                memory.asking = true;
+                self.ask(now, owner, Request::Question(key.clone()), Pending::Question(key.clone()));
+            }
+            return;
+        }
+        let checkpoint = memory.checkpoint.clone();
+        let base = self.newest_base(name, source);
+        self.attempt(now, key, Purpose::Take, name, self.id(), base, checkpoint, why);
+    }
+
+    pub(in crate::node) fn note_question(&mut self, now: Now, source: &SourceKey, ownership: Option<Ownership>) {
+        let memory = self.sources.memory.entry(source.clone()).or_default();
+        memory.asking = false;
+        if ownership.is_some_and(|ownership| ownership.majority) {
+            // It lives and has its majority: whoever believes it gone is wrong, or will see its claim soon.
+            self.sources.retry_at.insert(source.clone(), now.at + Duration::from_secs(2));
+        } else {
+            memory.denied = Some(now.at);
+        }
+        self.dirty = true;
+    }
+
+    /// Makes an attempt, once its ballot is on disk.
+    #[allow(clippy::too_many_arguments)] // the parts of one proposal, each from elsewhere
+    pub(super) fn attempt(
+        &mut self,
+        now: Now,
+        key: &SourceKey,
+        purpose: Purpose,
+        runner: &Name,
+        owner: NodeId,
+        base: Record,
+        checkpoint: Checkpoint,
+        why: Why,
+    ) {
+        let seen = self.sources.memory.get(key).map_or(Epoch::default(), |memory| memory.seen).max(base.epoch);
+        let counter = self.sources.ballots.get(key).copied().unwrap_or(0).max(seen.counter) + 1;
+        self.sources.ballots.insert(key.clone(), counter);
+        self.write(Table::Ballot, pack(key).to_vec(), Some(pack(&counter).to_vec()));
+        self.after.push(After::Attempt(key.clone()));
+        let proposal = Proposal {
+            source: key.clone(),
+            ballot: Epoch { counter, taker: self.id() },
+            owner,
+            minority: self.is_out_of_patience(now, key, &base),
+            base,
+            checkpoint,
+            witnesses: self.witnesses_for(key),
+        };
+        let deadline = now.at + ATTEMPT_DEADLINE;
+        let runner = runner.clone();
+        let attempt = Try { runner, why, purpose, proposal: Some(proposal), attempt: None, deadline, answer: None };
+        self.sources.attempts.insert(key.clone(), attempt);
+    }
+
+    /// Whether the witnesses of `base` have been waited for long enough (DESIGN §5.3, "Without a majority").
+    pub(super) fn is_out_of_patience(&self, now: Now, key: &SourceKey, base: &Record) -> bool {
+        let Some(stuck) = self.sources.memory.get(key).and_then(|memory| memory.stuck_since) else { return false };
+        let missing =
+            || base.witnesses.iter().filter(|witness| self.gone.contains_key(&witness.node)).filter_map(|witness| self.view.get(&witness.node));
+        if missing().any(|info| self.is_away(now, info)) {
+            return false;
+        }
+        let proved = missing().next().is_some() && missing().all(|info| info.status == Status::Left);
+        let patience = match (proved, self.view.len()) {
+            (true, _) => PATIENCE_WHEN_PROVED,
+            (false, ..=2) => PATIENCE_OF_TWO,
+            _ => PATIENCE,
+        };
+        now.at.since(stuck) >= patience
+    }
+
+    /// The ballot is on disk: the attempt may begin.
+    pub(in crate::node) fn start_attempt(&mut self, now: Now, key: &SourceKey) {
+        if let Some(attempt) = self.sources.attempts.get_mut(key)
+            && let Some(proposal) = attempt.proposal.take()
+        {
+            attempt.deadline = now.at + ATTEMPT_DEADLINE;
+            attempt.attempt = Some(Attempt::new(proposal));
+            self.pump(now, key);
+        }
+    }
+
+    pub(in crate::node) fn note_vote(&mut self, now: Now, key: &SourceKey, ballot: Epoch, from: NodeId, request: &Request, reply: Option<Reply>) {
+        let Some(attempt) = self.sources.attempts.get_mut(key).and_then(|attempt| attempt.attempt.as_mut()) else { return };
+        if attempt.ballot() != ballot {
+            return;
+        }
+        match reply {
+            Some(Reply::Vote(vote)) => attempt.handle_vote(from, request, vote),
+            Some(Reply::Up(disk)) => attempt.handle_up(Witness { node: from, disk }),
+            _ => attempt.handle_failed(from, request),
+        }
+        self.pump(now, key);
+    }
+
+    /// Makes the calls that an attempt wants, and takes its outcome.
+    pub(super) fn pump(&mut self, now: Now, key: &SourceKey) {
+        while let Some(attempt) = self.sources.attempts.get_mut(key).and_then(|attempt| attempt.attempt.as_mut()) {
+            let ballot = attempt.ballot();
+            if let Some((to, request)) = attempt.poll_request() {
+                let pending = Pending::Vote { source: key.clone(), ballot, request: Box::new(request.clone()) };
+                self.ask(now, to, request, pending);
+            } else if let Some(outcome) = attempt.poll_outcome() {
+                let attempt = self.sources.attempts.remove(key).expect("just seen");
+                self.conclude(now, key, attempt, outcome);
+            } else {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn conclude(&mut self, now: Now, key: &SourceKey, attempt: Try, outcome: Outcome) {
+        self.dirty = true;
+        let memory = self.sources.memory.entry(key.clone()).or_default();
+        match outcome {
+            Outcome::Activated { record, checkpoint, without_majority } => {
+                memory.stuck_since = None;
+                memory.unowned_since = None;
+                memory.seen = memory.seen.max(record.epoch);
+                self.own(now, key, &attempt, record, checkpoint, without_majority);
+                if let Some(to) = attempt.answer {
+                    self.after.push(After::Reply(to, Reply::Offer(OfferReply::Admitted)));
+                }
+            }
+            Outcome::Decided { record, checkpoint } => {
+                memory.base = Some(record.clone());
+                let to = record.owner.expect("decided for an owner");
+                self.ask(now, to, Request::Release { source: key.clone(), record, checkpoint }, Pending::Release(key.clone()));
+            }
+            Outcome::GivenUp { seen, base, checkpoint, why } => {
+                memory.seen = memory.seen.max(seen);
+                memory.checkpoint.merge(&checkpoint);
+                memory.stuck_since.get_or_insert(now.at);
+                memory.denied = None;
+                if memory.base.as_ref().is_none_or(|known| known.epoch < base.epoch) {
+                    memory.base = Some(base);
+                }
+                // Duellers back off at random.
+                let pause = Duration::from_millis(self.rng.random_range(200..1_500));
+                self.sources.retry_at.insert(key.clone(), now.at + pause);
+                self.look_at(Some(now.at + pause));
+                if let Some(to) = attempt.answer {
+                    self.after.push(After::Reply(to, Reply::Offer(OfferReply::Refused { reason: why.to_owned() })));
+                }
+                if attempt.purpose == Purpose::Give {
+                    // It is closed already: this node takes a further epoch for itself, or for another.
+                    self.let_go(now, key);
+                }
+            }
+        }
+    }
+
+    /// This node owns a source under an activated record: keeps the record, claims it, and reads. Only now.
+    pub(super) fn own(&mut self, now: Now, key: &SourceKey, attempt: &Try, record: Record, checkpoint: Checkpoint, without_majority: bool) {
+        self.witnesses.keep(key, &record, &checkpoint);
+        self.write_row(key);
+        let (runner, why, epoch) = (attempt.runner.clone(), attempt.why.clone(), record.epoch);
+        let claim = Claim { key: key.clone(), epoch, witnesses: record.witnesses.clone(), since: now.wall, why: why.clone() };
+        self.say(now, &claim_key(&runner, &key.source), &claim);
+        if let Some(owned) = self.sources.owned.get_mut(key) {
+            owned.record = record;
+            owned.claim = Claim { since: owned.claim.since, ..claim };
+            owned.progress.renew(now.at);
+            self.heartbeat(now, false);
+            return;
+        }
+        let source = key.source.clone();
+        if without_majority {
+            self.tell(Event::WithoutMajority { runner: runner.clone(), source: source.clone(), epoch });
+        }
+        let was_read = attempt.why != Why::New;
+        let activity = if without_majority && was_read && checkpoint.files.is_empty() {
+            self.tell(Event::WaitingForCheckpoint { runner: runner.clone(), source: source.clone() });
+            Activity::Waiting
+        } else {
+            Activity::Reading
+        };
+        self.tell(Event::Taken { runner: runner.clone(), source, epoch, why });
+        let progress = Progress::new(now.at, checkpoint);
+        self.sources.owned.insert(key.clone(), Owned { runner, record, progress, since: now.at, claim, open: None, activity });
+    }
+
+    /// A RELEASE: this node owns the record now; its witnesses must store it first.
+    pub(in crate::node) fn serve_release(&mut self, now: Now, from: NodeId, key: &SourceKey, record: Record, checkpoint: Checkpoint, to: ReplyTo) {
+        let refused = |reason: &str| Reply::Offer(OfferReply::Refused { reason: reason.to_owned() });
+        let known = self.sources.owned.get(key).map(|owned| owned.record.epoch);
+        let runner = self.catalog.runner_of(key.uid).map(|(name, _)| name.clone());
+        let reply = match (known, runner) {
+            (Some(epoch), _) if epoch == record.epoch => Reply::Offer(OfferReply::Admitted),
+            (None, Some(runner)) if record.owner == Some(self.id()) && self.stopping.is_none() && !self.sources.attempts.contains_key(key) => {
+                let attempt = Attempt::released(key.clone(), record, checkpoint);
+                let (why, deadline) = (Why::HandedOver { from }, now.at + ATTEMPT_DEADLINE);
+                let attempt = Try { runner, why, purpose: Purpose::Receive, proposal: None, attempt: Some(attempt), deadline, answer: Some(to) };
+                self.sources.attempts.insert(key.clone(), attempt);
+                return self.pump(now, key);
+            }
+            (None, None) => refused("no such runner here yet"),
+            _ => refused("not now"),
+        };
+        self.after.push(After::Reply(to, reply));
+    }
+}
