@@ -34,9 +34,11 @@ pub(crate) struct Situation<'a> {
     pub(crate) claim: Option<Claimed>,
     /// Who was last seen to claim it, and when that claim was gone.
     pub(crate) former: Option<(NodeId, Instant)>,
+    /// Its runner is placed on this node and shall run here, whatever this node's phase.
+    pub(crate) placed_here: bool,
     /// This node's disk says that it owned it when it stopped.
     pub(crate) mine_on_disk: bool,
-    /// Since when nobody has been seen to own it.
+    /// Since when it should have an owner and none has been seen.
     pub(crate) unowned_since: Instant,
 }
 
@@ -89,7 +91,12 @@ fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision
     if !eligible.contains_key(me) {
         let present = eligible.iter().filter(|(_, node)| node.present).map(|(id, node)| (*id, node.capacity)).collect();
         let next = ranking(&present, *key, 1).first().copied();
-        return next.map_or(Decision::Stop, |to| Decision::Give { to, why: Why::GaveTo { to } });
+        return match next {
+            Some(to) => Decision::Give { to, why: Why::GaveTo { to } },
+            // It drains, and nobody else is there: better here than nowhere.
+            None if situation.placed_here => Decision::Wait(None),
+            None => Decision::Stop,
+        };
     }
     let capacities = eligible.iter().map(|(id, node)| (*id, node.capacity)).collect();
     let Some(home) = ranking(&capacities, *key, 1).first().copied() else { return Decision::Stop };
@@ -114,7 +121,7 @@ fn decide_unowned(situation: &Situation) -> Decision {
             Some(gone) => (gone, Why::TookOver { from: claim.owner }, Some(claim.owner)),
         },
         (None, _) if *mine_on_disk => (Instant::ZERO, Why::Resumed, None),
-        (None, Some((owner, gone))) => (*gone + RESUMPTION, Why::TookOver { from: *owner }, Some(*owner)),
+        (None, Some((owner, gone))) => ((*gone).max(*unowned_since) + RESUMPTION, Why::TookOver { from: *owner }, Some(*owner)),
         (None, None) => (*unowned_since, Why::New, None),
     };
     let present = eligible.iter().filter(|(_, node)| node.present).map(|(id, node)| (*id, node.capacity)).collect();
@@ -152,15 +159,16 @@ mod tests {
 
     fn situation(eligible: &BTreeMap<NodeId, Eligible>, key: RankingKey, me: NodeId) -> Situation<'_> {
         let now = secs(100);
-        Situation { now, me, key, eligible, owned: None, claim: None, former: None, mine_on_disk: false, unowned_since: now }
+        Situation { now, me, key, eligible, owned: None, claim: None, former: None, placed_here: true, mine_on_disk: false, unowned_since: secs(90) }
     }
 
     #[test]
     fn a_new_source_is_taken_by_the_first_of_its_ranking() {
         let (eligible, key, ranked) = cluster();
-        assert_eq!(decide(&situation(&eligible, key, ranked[0])), Decision::Take { why: Why::New, ask: None });
-        assert_eq!(decide(&situation(&eligible, key, ranked[1])), Decision::Wait(Some(secs(102))));
-        assert_eq!(decide(&situation(&eligible, key, ranked[2])), Decision::Wait(Some(secs(104))));
+        let new = |me| Situation { unowned_since: secs(100), ..situation(&eligible, key, me) };
+        assert_eq!(decide(&new(ranked[0])), Decision::Take { why: Why::New, ask: None });
+        assert_eq!(decide(&new(ranked[1])), Decision::Wait(Some(secs(102))));
+        assert_eq!(decide(&new(ranked[2])), Decision::Wait(Some(secs(104))));
     }
 
     #[test]
@@ -189,6 +197,9 @@ mod tests {
         let (eligible, key, ranked) = cluster();
         let others = Situation { former: Some((ranked[2], secs(95))), ..situation(&eligible, key, ranked[0]) };
         assert_eq!(decide(&others), Decision::Wait(Some(secs(105))));
+        // A runner that was stopped for an hour is as new to its nodes.
+        let started = Situation { former: Some((ranked[2], secs(5))), unowned_since: secs(99), ..situation(&eligible, key, ranked[0]) };
+        assert_eq!(decide(&started), Decision::Wait(Some(secs(109))));
         let itself = Situation { mine_on_disk: true, ..situation(&eligible, key, ranked[2]) };
         assert_eq!(decide(&itself), Decision::Take { why: Why::Resumed, ask: None });
     }
@@ -223,6 +234,8 @@ mod tests {
         eligible.remove(&ranked[0]);
         let give = Decision::Give { to: ranked[1], why: Why::GaveTo { to: ranked[1] } };
         assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[0]) }), give);
-        assert_eq!(decide(&Situation { owned, ..situation(&BTreeMap::new(), key, ranked[0]) }), Decision::Stop);
+        let nobody = BTreeMap::new();
+        assert_eq!(decide(&Situation { owned, placed_here: false, ..situation(&nobody, key, ranked[0]) }), Decision::Stop);
+        assert_eq!(decide(&Situation { owned, ..situation(&nobody, key, ranked[0]) }), Decision::Wait(None));
     }
 }

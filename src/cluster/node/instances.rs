@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use logvine_gossip::{Now, Stamp};
+use logvine_gossip::{Instant, Now, Stamp};
 
 use super::{After, Node, Output, Table};
 use crate::{
@@ -19,6 +19,11 @@ use crate::{
 
 /// How long senders are flushed when a runner stops (DESIGN §8.1).
 pub(super) const FLUSH: Duration = Duration::from_secs(20);
+
+/// How often numbers alone are worth a word in the node map.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+/// Sign, exponent and the first two digits of a double's mantissa.
+const TWO_DIGITS: u64 = !0 << 50;
 
 /// What runs here.
 #[derive(Debug)]
@@ -34,8 +39,8 @@ struct Instance {
     /// Asked to stop, and not yet stopped.
     stopping: bool,
     status: Option<InstanceStatus>,
-    /// The status has not been said since it changed.
-    unsaid: bool,
+    /// What the node map says of it, and since when.
+    said: Option<(InstanceStatus, Instant)>,
 }
 
 impl Instances {
@@ -56,7 +61,7 @@ impl Instances {
     /// The node map begins anew.
     pub(super) fn say_again(&mut self) {
         for instance in self.running.values_mut() {
-            instance.unsaid = true;
+            instance.said = None;
         }
     }
 
@@ -118,10 +123,20 @@ impl Node {
         let failed = |status: &InstanceStatus| status.state == InstanceState::Failed;
         let newly_failed = failed(&status) && !instance.status.as_ref().is_some_and(failed);
         instance.status = Some(status.clone());
-        instance.unsaid = false;
-        self.say(now, &format!("runner/{runner}"), &status);
+        if instance.is_worth_saying(now.at) {
+            self.say_status(now, &runner);
+        }
         if newly_failed {
             self.tell(Event::Failed { runner, error: status.error.unwrap_or_default() });
+        }
+    }
+
+    fn say_status(&mut self, now: Now, runner: &Name) {
+        if let Some(instance) = self.instances.running.get_mut(runner)
+            && let Some(status) = instance.status.as_ref().map(InstanceStatus::quantised)
+        {
+            instance.said = Some((status.clone(), now.at));
+            self.say(now, &format!("runner/{runner}"), &status);
         }
     }
 
@@ -158,7 +173,7 @@ impl Node {
             Some(instance) if instance.uid != uid || instance.stopping || instance.revision == revision => return,
             Some(instance) => instance.revision = revision,
             None => {
-                self.instances.running.insert(name.clone(), Instance { uid, revision, stopping: false, status: None, unsaid: false });
+                self.instances.running.insert(name.clone(), Instance { uid, revision, stopping: false, status: None, said: None });
             }
         }
         let of_runner = (uid, first_name())..;
@@ -167,18 +182,33 @@ impl Node {
         self.outputs.push_back(Output::Instance(InstanceCommand::Start { runner: name.clone(), uid, revision, spec, pinned }));
     }
 
-    /// Says again what the node map lost when it began anew.
+    /// Says what has become worth it, and again what the node map lost when it began anew.
     pub(super) fn say_statuses(&mut self, now: Now) {
-        let running = self.instances.running.iter_mut().filter(|(_, instance)| instance.unsaid);
-        let words: Vec<_> = running
-            .filter_map(|(name, instance)| {
-                instance.unsaid = false;
-                Some((format!("runner/{name}"), instance.status.clone()?))
-            })
-            .collect();
-        for (key, status) in words {
-            self.say(now, &key, &status);
+        let due = self.instances.running.iter().filter(|(_, instance)| instance.is_worth_saying(now.at));
+        for runner in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.say_status(now, &runner);
         }
+    }
+}
+
+impl Instance {
+    /// Numbers are published when they moved by a step, at most once per interval; what people must see, at once (DESIGN §3.2).
+    fn is_worth_saying(&self, now: Instant) -> bool {
+        let (Some(status), Some((said, at))) = (&self.status, &self.said) else { return self.status.is_some() };
+        let urgent = |status: &InstanceStatus| (status.state, status.revision, status.error.clone(), status.source_errors.clone());
+        urgent(status) != urgent(said) || (now.since(*at) >= SAY_EVERY && status.quantised() != *said)
+    }
+}
+
+impl InstanceStatus {
+    /// Rates and lag to two binary digits: a step of about a quarter.
+    fn quantised(&self) -> Self {
+        let mut rough = self.clone();
+        rough.records_per_s = f64::from_bits(self.records_per_s.to_bits() & TWO_DIGITS);
+        rough.bytes_per_s = f64::from_bits(self.bytes_per_s.to_bits() & TWO_DIGITS);
+        let shift = self.lag_bytes.checked_ilog2().unwrap_or(0).saturating_sub(2);
+        rough.lag_bytes = self.lag_bytes >> shift << shift;
+        rough
     }
 }
 

@@ -13,7 +13,7 @@ mod taking;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use logvine_gossip::{Instant, NodeId, Now};
+use logvine_gossip::{Instant, NodeId, Now, Stamp};
 
 use self::taking::ATTEMPT_DEADLINE;
 use super::{
@@ -68,6 +68,8 @@ pub struct Owned {
     claim: Claim,
     /// The epoch under which the data plane reads it; none while it does not.
     open: Option<Epoch>,
+    /// Of the entry by which it was opened last.
+    revision: Stamp,
     activity: Activity,
 }
 
@@ -92,6 +94,7 @@ enum Activity {
 enum Then {
     Give { to: NodeId, why: Why },
     Drop,
+    Reopen,
     Yield { by: Epoch },
     Rest,
 }
@@ -243,7 +246,8 @@ impl Node {
         {
             return;
         }
-        let decision = decide(&self.situation(now, name, source, &eligible));
+        self.note_unowned(now, name, source, !eligible.is_empty());
+        let decision = decide(&self.situation(now, name, runner, source, &eligible));
         match decision {
             Decision::Wait(until) => {
                 self.look_at(until);
@@ -261,7 +265,7 @@ impl Node {
         }
     }
 
-    fn situation<'a>(&self, now: Now, name: &Name, source: &Source, eligible: &'a BTreeMap<NodeId, Eligible>) -> Situation<'a> {
+    fn situation<'a>(&self, now: Now, name: &Name, runner: &Runner, source: &Source, eligible: &'a BTreeMap<NodeId, Eligible>) -> Situation<'a> {
         let key = &source.key;
         let me = self.id();
         let claim = self.claims_of(name, source).into_iter().find(|(id, _)| *id != me).map(|(owner, claim)| {
@@ -278,21 +282,30 @@ impl Node {
             owned: self.sources.owned.get(key).map(|owned| (owned.record.epoch, owned.since)),
             claim,
             former: former.filter(|(owner, _)| *owner != me),
+            placed_here: self.view.get(&me).is_some_and(|info| is_placed(self, name, runner, info)),
             mine_on_disk: self.witnesses.row(key).is_some_and(|row| row.record.owner == Some(me)),
             unowned_since: memory.and_then(|memory| memory.unowned_since).unwrap_or(now.at),
         }
     }
 
+    /// Takes note of since when a source should have an owner and none is seen.
+    fn note_unowned(&mut self, now: Now, name: &Name, source: &Source, wanted: bool) {
+        let unowned = wanted && self.claims_of(name, source).is_empty();
+        let memory = self.sources.memory.entry(source.key.clone()).or_default();
+        memory.unowned_since = if unowned { memory.unowned_since.or(Some(now.at)) } else { None };
+    }
+
     /// Looks after a source that stays where it is: opens it if need be, and renews its record when that lost a witness or its majority.
     fn tend(&mut self, now: Now, name: &Name, source: &Source) {
         let key = &source.key;
-        let Some(owned) = self.sources.owned.get_mut(key) else {
-            let memory = self.sources.memory.entry(key.clone()).or_default();
-            memory.unowned_since.get_or_insert(now.at);
-            return;
-        };
+        let Some(owned) = self.sources.owned.get_mut(key) else { return };
+        if owned.open.is_some() && owned.revision != source.revision {
+            // Its entry has changed: read on from where it is, as the entry says now.
+            return self.close(key, Then::Reopen, FLUSH);
+        }
         if owned.open.is_none() && self.instances.is_ready(name, key.uid) {
             owned.open = Some(owned.record.epoch);
+            owned.revision = source.revision;
             let resume = owned.progress.last().1.clone();
             let command = InstanceCommand::Open { runner: name.clone(), source: source.spec.clone(), epoch: owned.record.epoch, resume };
             self.outputs.push_back(Output::Instance(command));

@@ -83,10 +83,14 @@ impl Node {
                 owned.activity = Activity::Resting;
                 self.heartbeat(now, false);
             }
+            Then::Reopen => owned.activity = Activity::Reading,
             Then::Drop => {
-                self.heartbeat(now, false);
-                self.witnesses.keep(key, &record, &checkpoint);
-                self.write_row(key);
+                // Its last position, for the witnesses and for this node's own next start; unless it is deleted.
+                if self.catalog.source(&runner, &key.source).is_some_and(|source| source.key == *key) {
+                    self.heartbeat(now, false);
+                    self.witnesses.keep(key, &record, &checkpoint);
+                    self.write_row(key);
+                }
                 self.tell(Event::Released { runner, source: key.source.clone(), epoch: record.epoch, why: Why::Stopped });
                 self.let_go(now, key);
             }
@@ -109,7 +113,6 @@ impl Node {
             let memory = self.sources.memory.entry(key.clone()).or_default();
             memory.checkpoint.merge(owned.progress.last().1);
             memory.seen = memory.seen.max(owned.record.epoch);
-            memory.unowned_since = Some(now.at);
             self.unsay(now, &claim_key(&owned.runner, &key.source));
             self.dirty = true;
         }

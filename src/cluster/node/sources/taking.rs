@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use logvine_gossip::{NodeId, Now, Status};
+use logvine_gossip::{NodeId, Now, Stamp, Status};
 use rand::RngExt;
 
 use super::{
@@ -163,7 +163,6 @@ impl Node {
         match outcome {
             Outcome::Activated { record, checkpoint, without_majority } => {
                 memory.stuck_since = None;
-                memory.unowned_since = None;
                 memory.seen = memory.seen.max(record.epoch);
                 self.own(now, key, &attempt, record, checkpoint, without_majority);
                 if let Some(to) = attempt.answer {
@@ -225,7 +224,7 @@ impl Node {
         };
         self.tell(Event::Taken { runner: runner.clone(), source, epoch, why });
         let progress = Progress::new(now.at, checkpoint);
-        self.sources.owned.insert(key.clone(), Owned { runner, record, progress, since: now.at, claim, open: None, activity });
+        self.sources.owned.insert(key.clone(), Owned { runner, record, progress, since: now.at, claim, open: None, revision: Stamp::ZERO, activity });
     }
 
     /// A RELEASE: this node owns the record now; its witnesses must store it first.
