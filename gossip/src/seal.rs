@@ -30,11 +30,11 @@ pub const NONCE_BYTES: usize = 24;
 /// What sealing adds to a payload, in bytes: version, key id, nonce, tag.
 pub const SEAL_BYTES: usize = 2 + NONCE_BYTES + TAG_BYTES;
 
-/// Largest payload, in bytes: room above the largest delta of 8 KiB, and a quarter of what UDP could carry.
-pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+/// Largest payload, in bytes: what gossip sends at most.
+pub const PAYLOAD_BYTES_MAX: usize = crate::DATAGRAM_BYTES_MAX;
 
 /// Largest sealed datagram, in bytes.
-pub const DATAGRAM_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + SEAL_BYTES;
+pub const SEALED_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + SEAL_BYTES;
 
 const TAG_BYTES: usize = 16;
 
@@ -162,7 +162,7 @@ pub enum KeyringError {
 pub enum SealError {
     #[error("datagram of {bytes} bytes is too short to be sealed")]
     TooShort { bytes: usize },
-    #[error("datagram of {bytes} bytes is over the limit of {DATAGRAM_BYTES_MAX}")]
+    #[error("datagram of {bytes} bytes is over the limit of {SEALED_BYTES_MAX}")]
     TooLarge { bytes: usize },
     #[error("seal of version {version}, and this node knows {SEAL_VERSION} only")]
     Version { version: u8 },
@@ -231,7 +231,7 @@ impl Keyring {
     /// Cost: one decryption for each key of the ring with the datagram's key id, which is rarely more than one.
     pub fn open(&self, from: SocketAddr, datagram: &[u8]) -> Result<Vec<u8>, SealError> {
         let bytes = datagram.len();
-        if bytes > DATAGRAM_BYTES_MAX {
+        if bytes > SEALED_BYTES_MAX {
             return Err(SealError::TooLarge { bytes });
         }
         let Some((&[version, key_id], rest)) = datagram.split_first_chunk() else { return Err(SealError::TooShort { bytes }) };
@@ -387,9 +387,9 @@ mod tests {
     fn a_datagram_over_the_limit_is_refused_before_it_is_opened() {
         let ring = ring(&[key(1, 2)]);
         let largest = ring.seal(address(SENDER), [9; NONCE_BYTES], &vec![0; PAYLOAD_BYTES_MAX]);
-        assert_eq!(largest.len(), DATAGRAM_BYTES_MAX);
+        assert_eq!(largest.len(), SEALED_BYTES_MAX);
         assert!(ring.open(address(SENDER), &largest).is_ok());
-        let bytes = DATAGRAM_BYTES_MAX + 1;
+        let bytes = SEALED_BYTES_MAX + 1;
         assert_eq!(ring.open(address(SENDER), &vec![SEAL_VERSION; bytes]), Err(SealError::TooLarge { bytes }));
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use logvine_gossip::seal::{DATAGRAM_BYTES_MAX, Keyring, NONCE_BYTES, PAYLOAD_BYTES_MAX, SealError};
+use logvine_gossip::seal::{Keyring, NONCE_BYTES, PAYLOAD_BYTES_MAX, SEALED_BYTES_MAX, SealError};
 use socket2::SockRef;
 use tokio::{io::Interest, net::UdpSocket};
 
@@ -231,7 +231,7 @@ impl Udp {
     /// One datagram from the kernel; `None` if it was refused.
     fn receive(&self) -> io::Result<Option<(SocketAddr, Vec<u8>)>> {
         // One byte more than allowed shows that a datagram was longer; on the stack, so that no future carries it.
-        let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
+        let mut buffer = [0; SEALED_BYTES_MAX + 1];
         let (bytes, from) = self.direct.recv_from(&mut buffer)?;
         Ok(self.open(from, &buffer[..bytes]).map(|payload| (unmapped(from), payload)))
     }
@@ -336,7 +336,7 @@ mod tests {
         let bare = std::net::UdpSocket::bind(LOOPBACK).unwrap();
         bare.send_to(b"GET / HTTP/1.1", a.local()).unwrap();
         bare.send_to(&[9; 60], a.local()).unwrap();
-        bare.send_to(&vec![1; DATAGRAM_BYTES_MAX + 1000], a.local()).unwrap();
+        bare.send_to(&vec![1; SEALED_BYTES_MAX + 1000], a.local()).unwrap();
         stranger.send(a.local(), b"1").unwrap();
         stranger.send(a.local(), b"2").unwrap();
         assert!(a.try_recv().is_none());
