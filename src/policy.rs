@@ -171,7 +171,8 @@ impl Policy {
         self.check_opened("read", &self.read, path, file)
     }
 
-    /// Opens a regular file for appending and makes it, and the directories above it, where they do not exist. Blocks on the disk.
+    /// Opens a regular file for appending, and for reading what is there, and makes it and the directories above it where they do not exist. Blocks on
+    /// the disk.
     pub fn open_append(&self, path: &Path) -> Result<File, OpenError> {
         let io = |source| OpenError::Io { path: path.display().to_string(), source };
         let at = real(path);
@@ -181,7 +182,7 @@ impl Policy {
         }
         let at = real(path);
         self.check("write", &self.write, &at)?;
-        let file = open(&at, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE).map_err(io)?;
+        let file = open(&at, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE).map_err(io)?;
         self.check_opened("write", &self.write, path, file)
     }
 

@@ -364,11 +364,15 @@ impl Delivery {
     }
 
     /// Reads no more. What was emitted is flushed for at most `flush`; what was not is forgotten, and read again without a repeat by whoever reads next.
+    /// Said again, it can only end sooner.
     pub fn handle_close(&mut self, now: Now, flush: Duration) {
-        if self.closing == Closing::No {
-            self.closing = Closing::Until(now.at + flush);
-            self.settle(now);
-        }
+        let deadline = now.at + flush;
+        self.closing = match self.closing {
+            Closing::No => Closing::Until(deadline),
+            Closing::Until(earlier) => Closing::Until(earlier.min(deadline)),
+            Closing::Closed => Closing::Closed,
+        };
+        self.settle(now);
     }
 
     /// Does what has become due. Early or repeated calls do no harm.

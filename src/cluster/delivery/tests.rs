@@ -371,6 +371,19 @@ fn closing_with_no_time_drops_what_is_in_flight_at_once() {
     assert_eq!(said(&mut delivery), ["closed 0/out=0 flushed=false"]);
 }
 
+/// A handover that is flushing is fenced: it must end at once.
+#[test]
+fn a_second_close_can_only_shorten_the_flush() {
+    let mut delivery = one_sender();
+    delivery.handle_batch(at(0), batch(0, 0..100, 1)).unwrap();
+    said(&mut delivery);
+    delivery.handle_close(at(10), Duration::from_secs(10));
+    delivery.handle_close(at(20), Duration::from_secs(60));
+    assert_eq!(delivery.poll_timeout(), Some((at(10_010).at, "flush ends")));
+    delivery.handle_close(at(30), Duration::ZERO);
+    assert_eq!(said(&mut delivery), ["closed 0/out=0 flushed=false"]);
+}
+
 #[test]
 fn the_rewind_of_the_checkpoint_stays() {
     let resume = Checkpoint { rewind: logvine_gossip::Stamp(7), files: BTreeMap::new() };

@@ -1,1 +1,111 @@
-//! Senders.
+//! Senders bring batches to a sink and say what became of them. A sender is shared by all sources of its instance.
+//!
+//! Not here: what is sent again, when, and what is put aside (`logvine_cluster::delivery`).
+
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use logvine_cluster::{
+    delivery::{Outcome, SendId},
+    name::Name,
+    spec::SenderSpec,
+};
+use tokio::sync::mpsc;
+
+use crate::policy::Policy;
+
+mod file;
+mod http;
+pub mod ndjson;
+mod stdout;
+#[cfg(test)]
+mod tests;
+
+/// Records to bring to a sink, as NDJSON.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Whole lines, each with its end.
+    pub(super) lines: Bytes,
+    pub(super) reply: Reply,
+    /// Keeps the batch in the instance's account of memory as long as this job has its bytes.
+    pub(super) lease: Arc<super::board::Lease>,
+}
+
+/// Where a job's outcome goes.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) send: SendId,
+    pub(super) to: mpsc::UnboundedSender<(SendId, Outcome)>,
+}
+
+impl Job {
+    /// Whether nobody waits for it any more: its source was closed, and another owner may have it by now.
+    fn is_stale(&self) -> bool {
+        self.reply.to.is_closed()
+    }
+
+    fn answer(self, outcome: Outcome) {
+        drop(self.lease);
+        // A source that was closed meanwhile does not want to know.
+        let _ = self.reply.to.send((self.reply.send, outcome));
+    }
+}
+
+/// The jobs of a sender. As many wait at most as all sources together may have unanswered (`DeliveryConfig::sends_max` each), so it needs no other bound.
+pub(super) type Jobs = mpsc::UnboundedReceiver<Job>;
+
+/// A sender that is ready to run.
+#[derive(Debug)]
+pub(super) enum Sender {
+    File(file::FileSender),
+    Stdout,
+    Http(http::HttpSender),
+}
+
+impl Sender {
+    /// Prepares a sender of `runner` on `node`. Errors: what is wrong with its spec here, for people. Blocks on the disk (secrets).
+    pub(super) fn new(spec: &SenderSpec, runner: &Name, node: &Name, policy: &Arc<Policy>) -> Result<Self, String> {
+        match spec {
+            SenderSpec::File(spec) => {
+                let path = spec.path.replace("{node}", node.as_str()).replace("{runner}", runner.as_str());
+                Ok(Self::File(file::FileSender::new(PathBuf::from(path), policy.clone())))
+            }
+            SenderSpec::Stdout(_) => Ok(Self::Stdout),
+            SenderSpec::Http(spec) => http::HttpSender::new(spec, policy).map(Self::Http),
+        }
+    }
+
+    /// Works until the last source lets go of its queue.
+    pub(super) async fn run(self, jobs: Jobs) {
+        match self {
+            Self::File(sender) => sender.run(jobs).await,
+            Self::Stdout => stdout::run(jobs).await,
+            Self::Http(sender) => sender.run(jobs).await,
+        }
+    }
+}
+
+/// One write's worth of jobs.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// Waits for a job, and takes those that wait behind it: while one group is written, the next one gathers, so one fsync serves them all.
+async fn next_group(jobs: &mut Jobs) -> Option<Vec<Job>> {
+    let mut group = vec![jobs.recv().await?];
+    let mut bytes = group[0].lines.len();
+    while bytes < GROUP_BYTES_MAX
+        && let Ok(job) = jobs.try_recv()
+    {
+        bytes += job.lines.len();
+        group.push(job);
+    }
+    group.retain(|job| !job.is_stale());
+    Some(group)
+}
+
+/// The lines of a group, for one write.
+fn joined(group: &[Job]) -> Bytes {
+    match group {
+        [job] => job.lines.clone(),
+        _ => group.iter().map(|job| &job.lines[..]).collect::<Vec<_>>().concat().into(),
+    }
+}

@@ -1,0 +1,160 @@
+//! Appends whole lines to a file so that what is acknowledged survives a power cut.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use crate::policy::OpenError;
+
+type Open = Box<dyn Fn(&Path) -> Result<File, OpenError> + Send + Sync>;
+
+/// A file of lines, opened when it is first needed and again when another file took its name. Blocks on the disk.
+pub(super) struct AppendFile {
+    path: PathBuf,
+    open: Open,
+    file: Option<File>,
+}
+
+impl fmt::Debug for AppendFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppendFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Why lines were not appended, or not durably: append them again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AppendError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot write {path}: {source}")]
+    Io { path: String, source: io::Error },
+}
+
+impl AppendFile {
+    /// `open` must open for reading and appending, and make the file where it is not there.
+    pub(super) fn new(path: PathBuf, open: impl Fn(&Path) -> Result<File, OpenError> + Send + Sync + 'static) -> Self {
+        Self { path, open: Box::new(open), file: None }
+    }
+
+    /// Appends `lines` (whole lines, each with its end) by one write, and waits until the disk has them.
+    ///
+    /// A torn last line, left by a crash or a full disk, is ended first, so that the first of these lines is whole. After an error the file is opened anew.
+    pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), AppendError> {
+        let result = self.try_append(lines);
+        if result.is_err() {
+            self.file = None;
+        }
+        result
+    }
+
+    fn try_append(&mut self, lines: &[u8]) -> Result<(), AppendError> {
+        if self.file.as_ref().is_some_and(|file| !self.is_at_path(file)) {
+            self.file = None;
+        }
+        let path = self.path.clone();
+        let io = |source| AppendError::Io { path: path.display().to_string(), source };
+        if self.file.is_none() {
+            let file = (self.open)(&self.path)?;
+            end_torn_line(&file).map_err(io)?;
+            // The name of a new file must survive as well.
+            if let Some(parent) = self.path.parent() {
+                File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)?;
+            }
+            self.file = Some(file);
+        }
+        let mut file = self.file.as_ref().expect("it was just opened");
+        file.write_all(lines).and_then(|()| file.sync_data()).map_err(io)
+    }
+
+    /// Whether the name still leads to this file: what is written to one that was moved or deleted would not be found.
+    fn is_at_path(&self, file: &File) -> bool {
+        match (fs::metadata(&self.path), file.metadata()) {
+            (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
+            _ => false,
+        }
+    }
+}
+
+fn end_torn_line(mut file: &File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    if last == [b'\n'] { Ok(()) } else { file.write_all(b"\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+
+    fn appender(path: &Path) -> AppendFile {
+        AppendFile::new(path.to_owned(), |path| {
+            let file = OpenOptions::new().read(true).append(true).create(true).open(path);
+            file.map_err(|source| OpenError::Io { path: path.display().to_string(), source })
+        })
+    }
+
+    #[test]
+    fn a_line_torn_by_a_crash_is_ended_before_the_next() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("out.ndjson");
+        fs::write(&path, "{\"n\":1}\n{\"n\":").unwrap();
+        appender(&path).append(b"{\"n\":2}\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"n\":1}\n{\"n\":\n{\"n\":2}\n");
+    }
+
+    #[test]
+    fn a_whole_file_and_an_empty_one_get_no_empty_line() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("out.ndjson");
+        appender(&path).append(b"1\n").unwrap();
+        appender(&path).append(b"2\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n2\n");
+    }
+
+    /// logrotate moves the file away, or deletes it: what comes after must be found under the name.
+    #[test]
+    fn lines_go_to_the_file_that_has_the_name() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("out.ndjson");
+        let mut file = appender(&path);
+        file.append(b"1\n").unwrap();
+        fs::rename(&path, place.path().join("out.ndjson.1")).unwrap();
+        file.append(b"2\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        file.append(b"3\n").unwrap();
+        assert_eq!(fs::read_to_string(place.path().join("out.ndjson.1")).unwrap(), "1\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
+    }
+
+    #[test]
+    fn an_error_is_told_and_the_next_append_tries_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("missing");
+        let path = directory.join("out.ndjson");
+        let mut file = appender(&path);
+        let error = file.append(b"1\n").unwrap_err().to_string();
+        assert!(error.contains("missing/out.ndjson"), "{error}");
+        fs::create_dir(&directory).unwrap();
+        file.append(b"1\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+    }
+
+    /// `/dev/full` is a disk without room.
+    #[test]
+    fn a_full_disk_is_an_error_and_not_an_acknowledgement() {
+        let mut file = AppendFile::new("/dev/full".into(), |path| {
+            let file = OpenOptions::new().write(true).open(path);
+            file.map_err(|source| OpenError::Io { path: path.display().to_string(), source })
+        });
+        let error = file.append(b"1\n").unwrap_err().to_string();
+        assert!(error.contains("No space left"), "{error}");
+    }
+}

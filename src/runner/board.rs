@@ -1,0 +1,182 @@
+//! What the tasks of an instance note for all to see: how each source does, counts, and the memory that batches take.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use logvine_cluster::{
+    checkpoint::Checkpoint,
+    delivery::Trouble,
+    instance::{FilePlace, InstanceState, InstanceStatus},
+    name::Name,
+};
+
+/// Payload bytes of all sources of an instance together. A source that holds nothing may always read one chunk, so none starves.
+const BUFFERED_BYTES_MAX: u64 = 64 << 20;
+/// `InstanceStatus::source_errors` names so many.
+const SOURCE_ERRORS_MAX: usize = 16;
+/// Rates are averaged over about this time: long enough to be read, short enough to see a stop.
+const RATE_TIME: Duration = Duration::from_secs(10);
+
+/// How one source does.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SourceNote {
+    pub(super) lag_bytes: u64,
+    /// Why it cannot be read now.
+    pub(super) error: Option<String>,
+    /// The sender that does not get on.
+    pub(super) trouble: Option<Trouble>,
+    /// How far it is acknowledged: where a restart after a panic begins.
+    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) place: Option<FilePlace>,
+}
+
+/// Shared by the tasks of one instance.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    buffered_bytes: AtomicU64,
+    pub(super) records: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) errors: AtomicU64,
+    pub(super) dead_lettered: AtomicU64,
+    sources: Mutex<BTreeMap<Name, SourceNote>>,
+    /// What is wrong with no source in particular (the finder, the dead letters), by who says it.
+    faults: Mutex<BTreeMap<&'static str, String>>,
+}
+
+/// A batch's share of the memory; given back when the last one who has its bytes lets go.
+#[derive(Debug)]
+pub(super) struct Lease {
+    board: Arc<Board>,
+    bytes: u64,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.board.buffered_bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+impl Board {
+    /// Whether a source that holds something already may read more.
+    pub(super) fn has_room(&self) -> bool {
+        self.buffered_bytes.load(Relaxed) < BUFFERED_BYTES_MAX
+    }
+
+    pub(super) fn lease(self: &Arc<Self>, bytes: u64) -> Arc<Lease> {
+        self.buffered_bytes.fetch_add(bytes, Relaxed);
+        Arc::new(Lease { board: self.clone(), bytes })
+    }
+
+    /// All sources. A panic while it was held leaves notes that are at worst old.
+    pub(super) fn sources(&self) -> MutexGuard<'_, BTreeMap<Name, SourceNote>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note(&self, source: &Name, change: impl FnOnce(&mut SourceNote)) {
+        let mut sources = self.sources();
+        match sources.get_mut(source) {
+            Some(note) => change(note),
+            None => change(sources.entry(source.clone()).or_default()),
+        }
+    }
+
+    pub(super) fn note_fault(&self, who: &'static str, what: Option<String>) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => faults.insert(who, what),
+            None => faults.remove(who),
+        };
+    }
+
+    /// The part of a status that the tasks know.
+    pub(super) fn fill(&self, status: &mut InstanceStatus) {
+        status.records = self.records.load(Relaxed);
+        status.dead_lettered = self.dead_lettered.load(Relaxed);
+        status.errors = self.errors.load(Relaxed);
+        let sources = self.sources();
+        status.lag_bytes = sources.values().map(|note| note.lag_bytes).sum();
+        let errors = sources.iter().filter_map(|(source, note)| Some((source.clone(), note.error.clone()?)));
+        status.source_errors = errors.take(SOURCE_ERRORS_MAX).collect();
+        let paused = sources.values().find_map(|note| match &note.trouble {
+            Some(Trouble::Paused { reason }) => Some(reason.clone()),
+            _ => None,
+        });
+        let retrying = sources.values().find_map(|note| match &note.trouble {
+            Some(Trouble::Retrying { reason }) => Some(reason.clone()),
+            _ => None,
+        });
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        status.state = if paused.is_some() { InstanceState::Paused } else { InstanceState::Running };
+        status.error = paused.or_else(|| faults.values().next().cloned()).or(retrying);
+    }
+}
+
+/// Exponentially weighted rates (Holt 1957) of growing counts.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    records: u64,
+    bytes: u64,
+    records_per_s: f64,
+    bytes_per_s: f64,
+}
+
+impl Meter {
+    /// Takes the counts of now, `elapsed` after the last ones.
+    pub(super) fn fill(&mut self, board: &Board, elapsed: Duration, status: &mut InstanceStatus) {
+        let (records, bytes) = (board.records.load(Relaxed), board.bytes.load(Relaxed));
+        let weight = 1.0 - (-elapsed.as_secs_f64() / RATE_TIME.as_secs_f64()).exp();
+        let mean = |old: f64, grown: u64| old + weight * (grown as f64 / elapsed.as_secs_f64().max(1e-3) - old);
+        self.records_per_s = mean(self.records_per_s, records - self.records);
+        self.bytes_per_s = mean(self.bytes_per_s, bytes - self.bytes);
+        (self.records, self.bytes) = (records, bytes);
+        // What is left of a rate long after the last record would change the status each second for nothing.
+        status.records_per_s = (self.records_per_s * 10.0).round() / 10.0;
+        status.bytes_per_s = self.bytes_per_s.round();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_by_the_last_who_holds_it() {
+        let board = Arc::new(Board::default());
+        let lease = board.lease(BUFFERED_BYTES_MAX);
+        let other = lease.clone();
+        drop(lease);
+        assert!(!board.has_room());
+        drop(other);
+        assert!(board.has_room());
+    }
+
+    #[test]
+    fn rates_follow_the_counts_and_come_to_rest() {
+        let (board, mut meter, mut status) = (Board::default(), Meter::default(), InstanceStatus::default());
+        for _ in 0..60 {
+            board.records.fetch_add(100, Relaxed);
+            meter.fill(&board, Duration::from_secs(1), &mut status);
+        }
+        assert!((99.0..=100.0).contains(&status.records_per_s), "{}", status.records_per_s);
+        for _ in 0..120 {
+            meter.fill(&board, Duration::from_secs(1), &mut status);
+        }
+        assert_eq!(status.records_per_s, 0.0);
+    }
+
+    #[test]
+    fn a_paused_sender_pauses_the_instance_and_says_why() {
+        let board = Board::default();
+        board.note(&"a".parse().unwrap(), |note| note.trouble = Some(Trouble::Retrying { reason: "503".into() }));
+        board.note(&"b".parse().unwrap(), |note| note.trouble = Some(Trouble::Paused { reason: "401".into() }));
+        let mut status = InstanceStatus::default();
+        board.fill(&mut status);
+        assert_eq!((status.state, status.error.as_deref()), (InstanceState::Paused, Some("401")));
+    }
+}

@@ -1,0 +1,285 @@
+//! One source at work: its reader, its stages and its [`Delivery`].
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use logvine_cluster::{
+    checkpoint::Checkpoint,
+    delivery::{Batch, BatchId, Delivery, Outcome, Output, SendId, Trouble},
+    instance::{Epoch, FilePlace, InstanceEvent},
+    name::Name,
+};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::{
+    board::{Board, Lease},
+    clock,
+    dead_letter::Letter,
+    reader::{Read, ReadError, Reader, file::FileReader, http::HttpReader},
+    record::Chunk,
+    sender::{Job, Reply},
+    stages::{Payload, Stages},
+};
+
+/// A reader that may know its file again on this node.
+pub(super) trait Follow: Reader + 'static {
+    fn place(&self) -> Option<FilePlace>;
+}
+
+impl Follow for FileReader {
+    fn place(&self) -> Option<FilePlace> {
+        Some(FileReader::place(self))
+    }
+}
+
+impl Follow for HttpReader {
+    fn place(&self) -> Option<FilePlace> {
+        None
+    }
+}
+
+/// What an instance says to one of its sources.
+#[derive(Debug)]
+pub(super) enum SourceCommand {
+    Held(Checkpoint),
+    Close { flush: Duration },
+}
+
+/// How a source's task ended.
+#[derive(Debug)]
+pub(super) struct SourceEnd {
+    pub(super) source: Name,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) why: EndReason,
+}
+
+#[derive(Debug)]
+pub(super) enum EndReason {
+    /// It was told to close.
+    Closed { flushed: bool },
+    /// The file is gone and all of it acknowledged.
+    Finished,
+    /// The reader brought what cannot be delivered without a loss.
+    Broken(String),
+}
+
+/// What a source shares with the others of its instance.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) runner: Name,
+    pub(super) senders: BTreeMap<Name, mpsc::UnboundedSender<Job>>,
+    pub(super) letters: mpsc::UnboundedSender<Letter>,
+    pub(super) board: Arc<Board>,
+    pub(super) events: mpsc::Sender<InstanceEvent>,
+}
+
+/// Answers of senders and dead letters, as many as sends are unanswered.
+type Answers<T> = (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>);
+type Reading<R> = Pin<Box<dyn Future<Output = (R, Result<Read, ReadError>)> + Send>>;
+
+/// The task of one source.
+pub(super) struct Source<R> {
+    source: Name,
+    epoch: Option<Epoch>,
+    shared: Shared,
+    /// None while a chunk is in them.
+    stages: Option<Stages>,
+    delivery: Delivery,
+    payloads: BTreeMap<BatchId, Held>,
+    /// The reader, while it is not reading.
+    reader: Option<R>,
+    /// One read, kept from turn to turn: an HTTP answer that is dropped at each acknowledgement would never be read to its end.
+    reading: Option<Reading<R>>,
+    place: Option<FilePlace>,
+    finished: bool,
+    commands: mpsc::UnboundedReceiver<SourceCommand>,
+    outcomes: Answers<(SendId, Outcome)>,
+    letters: Answers<SendId>,
+}
+
+struct Held {
+    payload: Payload,
+    lease: Arc<Lease>,
+    /// Bytes of the source that it came of.
+    span: u64,
+}
+
+impl<R: Follow> Source<R> {
+    /// `delivery` says where `reader` must begin.
+    pub(super) fn new(
+        source: Name,
+        epoch: Option<Epoch>,
+        shared: Shared,
+        stages: &Stages,
+        delivery: Delivery,
+        reader: R,
+        commands: mpsc::UnboundedReceiver<SourceCommand>,
+    ) -> Self {
+        Self {
+            stages: Some(stages.of(&source)),
+            place: reader.place(),
+            reader: Some(reader),
+            reading: None,
+            finished: false,
+            payloads: BTreeMap::new(),
+            outcomes: mpsc::unbounded_channel(),
+            letters: mpsc::unbounded_channel(),
+            source,
+            epoch,
+            shared,
+            delivery,
+            commands,
+        }
+    }
+
+    /// Reads and delivers until it is closed, finished or broken.
+    pub(super) async fn run(mut self) -> SourceEnd {
+        loop {
+            if let Some(why) = self.carry_out().await {
+                return self.end(why);
+            }
+            self.begin_read();
+            let due = self.delivery.poll_timeout().map(|(due, _)| due);
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(SourceCommand::Held(checkpoint)) => self.delivery.handle_held(clock::now(), &checkpoint),
+                    Some(SourceCommand::Close { flush }) => {
+                        self.reading = None;
+                        self.reader = None;
+                        self.delivery.handle_close(clock::now(), flush);
+                    }
+                    // The instance is gone, and with it whoever would hear of an end.
+                    None => return self.end(EndReason::Closed { flushed: false }),
+                },
+                Some((send, outcome)) = self.outcomes.1.recv() => self.delivery.handle_outcome(clock::now(), send, outcome),
+                Some(send) = self.letters.1.recv() => self.delivery.handle_dead_lettered(clock::now(), send),
+                (reader, read) = next(&mut self.reading) => {
+                    self.reading = None;
+                    if let Err(error) = self.take(reader, read).await {
+                        return self.end(EndReason::Broken(error));
+                    }
+                }
+                () = clock::sleep_until(due) => self.delivery.handle_timeout(clock::now()),
+            }
+        }
+    }
+
+    fn end(self, why: EndReason) -> SourceEnd {
+        SourceEnd { checkpoint: self.delivery.checkpoint(), source: self.source, why }
+    }
+
+    /// Reads ahead as far as the delivery and the instance's memory allow.
+    fn begin_read(&mut self) {
+        let room = self.delivery.may_read() && (self.delivery.buffered_bytes() == 0 || self.shared.board.has_room());
+        if room
+            && !self.finished
+            && let Some(mut reader) = self.reader.take()
+        {
+            self.reading = Some(Box::pin(async move {
+                let read = reader.next().await;
+                (reader, read)
+            }));
+        }
+    }
+
+    /// Errors: what the reader brought cannot be delivered without a loss.
+    async fn take(&mut self, reader: R, read: Result<Read, ReadError>) -> Result<(), String> {
+        self.place = reader.place();
+        let lag_bytes = reader.lag_bytes();
+        self.reader = Some(reader);
+        let error = read.as_ref().err().map(|error| error.message.clone());
+        if error.is_some() {
+            self.shared.board.errors.fetch_add(1, Relaxed);
+        }
+        let place = self.place.clone();
+        self.shared.board.note(&self.source, |note| {
+            note.lag_bytes = lag_bytes;
+            note.error = error;
+            note.place = place;
+        });
+        match read {
+            Ok(Read::Chunk(chunk)) => self.take_chunk(chunk).await,
+            Ok(Read::Rotated { gap }) => {
+                if gap {
+                    self.shared.board.errors.fetch_add(1, Relaxed);
+                    warn!(runner = %self.shared.runner, source = %self.source, "rotated, and what was left of the old file could not be found");
+                }
+                Ok(())
+            }
+            Ok(Read::Finished) => {
+                self.finished = true;
+                Ok(())
+            }
+            Ok(Read::AtEnd) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn take_chunk(&mut self, chunk: Chunk) -> Result<(), String> {
+        let (file, start, end) = (chunk.file, chunk.start, chunk.end);
+        let stages = self.stages.take().expect("only one chunk at a time is in the stages");
+        let (stages, payload) = stages.apply(chunk).await;
+        self.stages = Some(stages);
+        self.shared.board.errors.fetch_add(payload.errors, Relaxed);
+        let batch = Batch { file, start, end, records: payload.records(), bytes: payload.bytes() };
+        let id = self.delivery.handle_batch(clock::now(), batch).map_err(|error| error.to_string())?;
+        let lease = self.shared.board.lease(payload.bytes());
+        self.payloads.insert(id, Held { payload, lease, span: end.offset - start.offset });
+        Ok(())
+    }
+
+    /// Does what the delivery says. Some: the source has ended.
+    async fn carry_out(&mut self) -> Option<EndReason> {
+        while let Some(output) = self.delivery.poll_output() {
+            match output {
+                Output::Send { send, sender, batch, records, .. } => {
+                    let held = &self.payloads[&batch];
+                    let reply = Reply { send, to: self.outcomes.0.clone() };
+                    let job = Job { lines: held.payload.lines(&records), reply, lease: held.lease.clone() };
+                    // A sender that has panicked takes its whole instance down: no answer is the right one.
+                    let _ = self.shared.senders[&sender].send(job);
+                }
+                Output::DeadLetter { send, sender, batch, record, reason } => {
+                    let record = self.payloads[&batch].payload.lines(&(record..record + 1));
+                    let _ = self.shared.letters.send(Letter { sender, reason, record, send, to: self.letters.0.clone() });
+                }
+                Output::Done { batch } => {
+                    let held = self.payloads.remove(&batch).expect("a batch is done once");
+                    self.shared.board.records.fetch_add(held.payload.records().into(), Relaxed);
+                    self.shared.board.bytes.fetch_add(held.span, Relaxed);
+                }
+                Output::Checkpoint { checkpoint } => self.tell(checkpoint).await,
+                Output::Closed { flushed, .. } => return Some(EndReason::Closed { flushed }),
+            }
+        }
+        let trouble = self.delivery.troubles().map(|(_, trouble)| trouble).max_by_key(|trouble| matches!(trouble, Trouble::Paused { .. })).cloned();
+        self.shared.board.note(&self.source, |note| note.trouble = trouble);
+        (self.finished && self.delivery.is_drained()).then_some(EndReason::Finished)
+    }
+
+    async fn tell(&mut self, checkpoint: Checkpoint) {
+        self.shared.board.note(&self.source, |note| note.checkpoint = Some(checkpoint.clone()));
+        let event = InstanceEvent::Checkpoint {
+            runner: self.shared.runner.clone(),
+            source: self.source.clone(),
+            epoch: self.epoch,
+            checkpoint,
+            place: self.place.clone(),
+        };
+        // Nobody listens any more only when the agent is going down.
+        let _ = self.shared.events.send(event).await;
+    }
+}
+
+/// The read under way; none never ends.
+async fn next<R>(reading: &mut Option<Reading<R>>) -> (R, Result<Read, ReadError>) {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}

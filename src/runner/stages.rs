@@ -1,0 +1,134 @@
+//! Parse, transform, and the lines that senders take: a chunk becomes a payload.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use logvine_cluster::{checkpoint::record_id, name::Name, spec::RunnerSpec};
+use logvine_gossip::Stamp;
+
+use super::{
+    parse::Parser,
+    record::{Chunk, Record},
+    sender::ndjson::{self, Origin},
+    transform::Transform,
+};
+
+/// The stages of an instance, ready to run. Each source has its own clone.
+#[derive(Debug, Clone)]
+pub(super) struct Stages {
+    uid: Stamp,
+    parser: Parser,
+    transform: Option<Transform>,
+    origin: Origin,
+}
+
+/// The records of one chunk, as NDJSON.
+#[derive(Debug)]
+pub(super) struct Payload {
+    lines: Bytes,
+    /// Where each record's line ends.
+    ends: Vec<usize>,
+    /// Records on which a stage failed, or that were cut.
+    pub(super) errors: u64,
+}
+
+impl Stages {
+    /// Compiles the stages of `spec`. Errors: the stage's own diagnostics, for people.
+    pub(super) fn new(spec: &RunnerSpec, uid: Stamp, node: &Name) -> Result<Self, String> {
+        let parser = Parser::new(&spec.parse).map_err(|error| format!("parse: {error}"))?;
+        let transform = (!spec.transform.is_empty()).then(|| Transform::new(&spec.transform)).transpose();
+        let transform = transform.map_err(|error| format!("transform: {error}"))?;
+        let origin = Origin { runner: spec.name.to_string(), node: node.to_string(), source: String::new() };
+        Ok(Self { uid, parser, transform, origin })
+    }
+
+    /// The same for one source.
+    pub(super) fn of(&self, source: &Name) -> Self {
+        let mut stages = self.clone();
+        stages.origin.source = source.to_string();
+        stages
+    }
+
+    /// Runs the stages on a chunk; a panic of a stage goes through. A transform's program takes long enough to leave the async threads alone; the native
+    /// stages take a chunk in about a millisecond.
+    pub(super) async fn apply(mut self, chunk: Chunk) -> (Self, Payload) {
+        if self.transform.is_none() {
+            let payload = self.run(chunk);
+            return (self, payload);
+        }
+        let run = move || {
+            let payload = self.run(chunk);
+            (self, payload)
+        };
+        match tokio::task::spawn_blocking(run).await {
+            Ok(done) => done,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    fn run(&mut self, chunk: Chunk) -> Payload {
+        // A record's frame of names and numbers is about this long.
+        let guess = chunk.lines.iter().map(|line| line.bytes.len() + 192).sum();
+        let mut lines = Vec::with_capacity(guess);
+        let mut payload = Payload { lines: Bytes::new(), ends: Vec::with_capacity(chunk.lines.len()), errors: 0 };
+        for line in chunk.lines {
+            let id = record_id(self.uid, &self.origin.source, &chunk.file, line.offset);
+            let parsed = self.parser.parse(line.bytes);
+            let mut record = Record { id, offset: line.offset, time: parsed.time, body: parsed.body, error: parsed.error, cut: line.cut };
+            if let Some(transform) = &mut self.transform {
+                transform.apply(&mut record);
+            }
+            payload.errors += u64::from(record.error.is_some() || record.cut);
+            ndjson::write(&mut lines, &self.origin, &record);
+            payload.ends.push(lines.len());
+        }
+        payload.lines = lines.into();
+        payload
+    }
+}
+
+impl Payload {
+    /// How many records there are.
+    pub(super) fn records(&self) -> u32 {
+        u32::try_from(self.ends.len()).expect("a chunk has fewer lines than bytes, and is far below 4 GiB")
+    }
+
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.lines.len() + self.ends.len() * size_of::<usize>()) as u64
+    }
+
+    /// The lines of some of its records.
+    pub(super) fn lines(&self, records: &Range<u32>) -> Bytes {
+        let end = |count: u32| count.checked_sub(1).map_or(0, |last| self.ends[last as usize]);
+        self.lines.slice(end(records.start)..end(records.end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use logvine_cluster::checkpoint::{FileKey, FileName, Position};
+
+    use super::*;
+    use crate::runner::record::Line;
+
+    #[tokio::test]
+    async fn records_of_a_chunk_are_cut_out_whole() {
+        let spec: RunnerSpec = serde_json::from_value(serde_json::json!({
+            "name": "r", "placement": {"every": "all"}, "reader": {"type": "file", "paths": ["/x"]}, "senders": [],
+        }))
+        .unwrap();
+        let stages = Stages::new(&spec, Stamp(1), &"n".parse().unwrap()).unwrap().of(&"s".parse().unwrap());
+        let file = FileKey { lineage: 0, name: FileName::of(b"one").unwrap() };
+        let line = |offset, text: &'static str| Line { offset, bytes: Bytes::from_static(text.as_bytes()), cut: false };
+        let chunk =
+            Chunk { file, start: Position::default(), end: Position::default(), lines: vec![line(0, "one"), line(4, "two"), line(8, "three")] };
+        let (_, payload) = stages.apply(chunk).await;
+        assert_eq!(payload.records(), 3);
+        let two_and_three = payload.lines(&(1..3));
+        let lines: Vec<serde_json::Value> = str::from_utf8(&two_and_three).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.iter().map(|line| line["body"].as_str().unwrap()).collect::<Vec<_>>(), ["two", "three"]);
+        assert_eq!(lines[0]["id"], hex::encode(record_id(Stamp(1), "s", &file, 4)));
+        assert_eq!(payload.lines(&(0..3)).len() as u64, payload.bytes() - 24);
+    }
+}

@@ -1,0 +1,263 @@
+//! The task tree of one instance: its senders, its dead letters, its finder, and a task for each source. Dropping it ends them all.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use logvine_cluster::{
+    checkpoint::Checkpoint,
+    delivery::{Delivery, DeliveryConfig},
+    instance::{Epoch, InstanceEvent, Pinned},
+    name::Name,
+    spec::{ReaderSpec, RunnerSpec, SourceSpec},
+};
+use logvine_gossip::Stamp;
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+};
+
+use super::{
+    RunnerContext,
+    board::Board,
+    dead_letter,
+    reader::{
+        finder::{Finder, Found, Scan},
+        http::HttpReaders,
+    },
+    sender::Sender,
+    source::{Follow, Shared, Source, SourceCommand, SourceEnd},
+    stages::Stages,
+};
+
+/// A runner as it should run here.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) uid: Stamp,
+    pub(super) revision: Stamp,
+    pub(super) spec: Arc<RunnerSpec>,
+    pub(super) pinned: BTreeMap<Name, Pinned>,
+}
+
+/// All that can fail before a task runs, done.
+#[derive(Debug)]
+pub(super) struct Built {
+    revision: Stamp,
+    stages: Stages,
+    senders: Vec<(Name, Sender)>,
+    readers: Readers,
+    pinned: BTreeMap<Name, Pinned>,
+}
+
+#[derive(Debug)]
+enum Readers {
+    Http(HttpReaders),
+    File { finder: Finder, poll: Duration },
+}
+
+impl Built {
+    /// Compiles the stages, opens what senders and readers need. Errors: what is wrong and what to do, for people. Blocks on the disk.
+    pub(super) fn new(context: &RunnerContext, wanted: &Wanted) -> Result<Self, String> {
+        let spec = &wanted.spec;
+        let stages = Stages::new(spec, wanted.uid, &context.node_name)?;
+        let senders = spec.senders.iter().map(|sender| {
+            let built = Sender::new(sender, &spec.name, &context.node_name, &context.policy);
+            built.map(|built| (sender.name().clone(), built)).map_err(|error| format!("sender `{}`: {error}", sender.name()))
+        });
+        let senders: Vec<_> = senders.collect::<Result<_, _>>()?;
+        if senders.is_empty() {
+            return Err("a runner needs at least one sender".to_owned());
+        }
+        let readers = match &spec.reader {
+            ReaderSpec::Http(http) => HttpReaders::new(http, context.policy.clone()).map(Readers::Http),
+            ReaderSpec::File(file) => {
+                let names: Vec<Name> = senders.iter().map(|(name, _)| name.clone()).collect();
+                let finder = Finder::new(file, context.policy.clone(), context.node_id, &names, wanted.pinned.clone());
+                finder.map(|finder| Readers::File { finder, poll: Duration::from_millis(file.poll_ms) })
+            }
+        };
+        let readers = readers.map_err(|error| format!("reader: {error}"))?;
+        Ok(Self { revision: wanted.revision, stages, senders, readers, pinned: wanted.pinned.clone() })
+    }
+}
+
+/// How one of the tasks ended.
+#[derive(Debug)]
+enum TaskEnd {
+    Source(SourceEnd),
+    /// A sender, the dead letters, or the finder: they end when nobody needs them.
+    Service,
+}
+
+/// What happened in the tree.
+#[derive(Debug)]
+pub(super) enum TaskEvent {
+    Ended(SourceEnd),
+    /// A task panicked; the text is the panic's.
+    Panicked(String),
+    Scanned(Scan),
+}
+
+/// A source's task, as its instance holds it.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) epoch: Option<Epoch>,
+    commands: mpsc::UnboundedSender<SourceCommand>,
+}
+
+impl Handle {
+    pub(super) fn hold(&self, checkpoint: Checkpoint) {
+        // One that has just ended needs no word.
+        let _ = self.commands.send(SourceCommand::Held(checkpoint));
+    }
+
+    /// Said again, it can only end sooner.
+    pub(super) fn close(&self, flush: Duration) {
+        let _ = self.commands.send(SourceCommand::Close { flush });
+    }
+}
+
+/// An instance at work.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    pub(super) revision: Stamp,
+    pub(super) board: Arc<Board>,
+    pub(super) sources: BTreeMap<Name, Handle>,
+    stages: Stages,
+    readers: Option<HttpReaders>,
+    sender_names: Vec<Name>,
+    shared: Shared,
+    set: JoinSet<TaskEnd>,
+    scans: mpsc::Receiver<Scan>,
+    finished: mpsc::UnboundedSender<Name>,
+    /// What is remembered of the files that the finder has not found (again) yet.
+    pinned: BTreeMap<Name, Pinned>,
+}
+
+impl Tasks {
+    /// Starts the senders and what else serves the sources; none is read yet.
+    pub(super) fn start(context: &RunnerContext, runner: &Name, built: Built, events: mpsc::Sender<InstanceEvent>) -> Self {
+        let mut set = JoinSet::new();
+        let board = Arc::new(Board::default());
+        let mut senders = BTreeMap::new();
+        for (name, sender) in built.senders {
+            let (jobs, queue) = mpsc::unbounded_channel();
+            senders.insert(name, jobs);
+            set.spawn(async move {
+                sender.run(queue).await;
+                TaskEnd::Service
+            });
+        }
+        let (letters, queue) = mpsc::unbounded_channel();
+        let (file, noted) = (dead_letter::file(&context.data_dir, runner), board.clone());
+        set.spawn(async move {
+            dead_letter::run(file, queue, noted).await;
+            TaskEnd::Service
+        });
+        let (found, scans) = mpsc::channel(1);
+        let (finished, ended) = mpsc::unbounded_channel();
+        let readers = match built.readers {
+            Readers::Http(readers) => Some(readers),
+            Readers::File { finder, poll } => {
+                set.spawn(async move {
+                    find(finder, poll, found, ended).await;
+                    TaskEnd::Service
+                });
+                None
+            }
+        };
+        Self {
+            revision: built.revision,
+            sources: BTreeMap::new(),
+            stages: built.stages,
+            readers,
+            sender_names: senders.keys().cloned().collect(),
+            shared: Shared { runner: runner.clone(), senders, letters, board: board.clone(), events },
+            board,
+            set,
+            scans,
+            finished,
+            pinned: built.pinned,
+        }
+    }
+
+    /// Begins to follow a movable source. Errors: its URL is malformed or forbidden, or this runner's reader has no movable sources.
+    pub(super) fn open(&mut self, source: &SourceSpec, epoch: Epoch, resume: Checkpoint) -> Result<(), String> {
+        let Some(readers) = self.readers.clone() else {
+            return Err("this runner's reader finds its sources itself".to_owned());
+        };
+        let delivery = self.delivery(resume);
+        let reader = readers.open(source, delivery.resume()).map_err(|error| error.to_string())?;
+        self.spawn(source.id.clone(), Some(epoch), delivery, reader);
+        Ok(())
+    }
+
+    /// Begins to follow a file that the finder found.
+    pub(super) fn follow(&mut self, found: Found) {
+        let resume = self.pinned.remove(&found.source).map(|pinned| pinned.checkpoint).unwrap_or_default();
+        let delivery = self.delivery(resume);
+        self.spawn(found.source, None, delivery, found.reader);
+    }
+
+    fn delivery(&self, resume: Checkpoint) -> Delivery {
+        // The seed only spreads retries; no chance at all would do less harm than a panic.
+        let seed = getrandom::u64().unwrap_or_default();
+        Delivery::new(DeliveryConfig::default(), &self.sender_names, resume, seed)
+    }
+
+    fn spawn<R: Follow>(&mut self, source: Name, epoch: Option<Epoch>, delivery: Delivery, reader: R) {
+        let (commands, queue) = mpsc::unbounded_channel();
+        let task = Source::new(source.clone(), epoch, self.shared.clone(), &self.stages, delivery, reader, queue);
+        self.set.spawn(async move { TaskEnd::Source(task.run().await) });
+        self.board.note(&source, |note| note.error = None);
+        self.sources.insert(source, Handle { epoch, commands });
+    }
+
+    /// A pinned source's task has ended: its file may be found again. `known`: where to go on if it is.
+    pub(super) fn release(&mut self, source: &Name, known: Option<Pinned>) {
+        if let Some(known) = known {
+            self.pinned.insert(source.clone(), known);
+        }
+        let _ = self.finished.send(source.clone());
+    }
+
+    /// What happens next. Cancel-safe.
+    pub(super) async fn next(&mut self) -> TaskEvent {
+        loop {
+            tokio::select! {
+                Some(ended) = self.set.join_next() => match ended {
+                    Ok(TaskEnd::Source(end)) => return TaskEvent::Ended(end),
+                    Ok(TaskEnd::Service) => {}
+                    Err(error) => return TaskEvent::Panicked(panic_text(error)),
+                },
+                Some(scan) = self.scans.recv() => return TaskEvent::Scanned(scan),
+                else => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Looks for files until the instance ends.
+async fn find(mut finder: Finder, poll: Duration, scans: mpsc::Sender<Scan>, mut finished: mpsc::UnboundedReceiver<Name>) {
+    loop {
+        let scan = finder.poll().await;
+        if scans.send(scan).await.is_err() {
+            return;
+        }
+        let pause = tokio::time::sleep(poll);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                source = finished.recv() => match source {
+                    Some(source) => finder.finished(&source),
+                    None => return,
+                },
+                () = &mut pause => break,
+            }
+        }
+    }
+}
+
+fn panic_text(error: JoinError) -> String {
+    let Ok(payload) = error.try_into_panic() else { return "it was cancelled".to_owned() };
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".to_owned())
+}
