@@ -247,7 +247,7 @@ async fn find(mut finder: Finder, poll: Duration, scans: mpsc::Sender<Scan>, mut
         loop {
             tokio::select! {
                 source = finished.recv() => match source {
-                    Some(source) => finder.finished(&source),
+                    Some(source) => finder.finished(&source).await,
                     None => return,
                 },
                 () = &mut pause => break,
