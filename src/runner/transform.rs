@@ -1,24 +1,82 @@
-//! VRL.
+//! Transform: a VRL program that changes each record (<https://vrl.dev>).
+//!
+//! Dear beside the native parse stages, and it forgets key order: a record of a runner without a program never becomes a VRL object.
+//! Not here: programs that need the environment or the network; those functions are not compiled in, as a program comes from anybody who may write runners.
+
+#[cfg(feature = "vrl")]
+mod vrl;
+
+#[cfg(feature = "vrl")]
+use self::vrl::Program;
 
 use logvine_cluster::spec::TransformSpec;
 
 use super::record::Record;
 
+/// A mark on a record says what is wrong, it does not repeat the record.
+const ERROR_CHARS_MAX: usize = 500;
+
 /// A transform, ready to run by one task; clone it for another. One of an empty spec changes nothing.
 #[derive(Debug, Clone)]
-pub struct Transform {}
+pub struct Transform {
+    program: Option<Program>,
+}
 
 /// Whether a VRL program compiles. Errors: VRL's own diagnostics, for people.
-pub fn check(_program: &str) -> Result<(), String> {
-    Ok(())
+pub fn check(program: &str) -> Result<(), String> {
+    Program::compile(program).map(drop)
 }
 
 impl Transform {
     /// Compiles a transform. Errors: see [`check`].
-    pub fn new(_spec: &TransformSpec) -> Result<Self, String> {
-        Ok(Self {})
+    pub fn new(spec: &TransformSpec) -> Result<Self, String> {
+        Ok(Self { program: spec.vrl.as_deref().map(Program::compile).transpose()? })
     }
 
-    /// Changes `record` in place. One on which the program fails, or which it aborts, is kept as it was, with `error` set.
-    pub fn apply(&mut self, _record: &mut Record) {}
+    /// Changes `record` in place. One on which the program fails, or which it aborts, is kept as it was, with `error` set: nothing is lost.
+    pub fn apply(&mut self, record: &mut Record) {
+        let Some(program) = &mut self.program else { return };
+        match program.run(&record.body) {
+            Ok(body) => record.body = body,
+            Err(error) => {
+                let error: String = format!("vrl: {error}").chars().take(ERROR_CHARS_MAX).collect();
+                record.error = Some(match record.error.take() {
+                    Some(earlier) => format!("{earlier}; {error}"),
+                    None => error,
+                });
+            }
+        }
+    }
+}
+
+/// Stands for the VRL program that this build cannot compile.
+#[cfg(not(feature = "vrl"))]
+#[derive(Debug, Clone)]
+enum Program {}
+
+#[cfg(not(feature = "vrl"))]
+impl Program {
+    fn compile(_: &str) -> Result<Self, String> {
+        Err("this logvine was built without VRL: build it with the feature `vrl`, or leave `transform` out".to_owned())
+    }
+
+    fn run(&mut self, _: &super::record::Body) -> Result<super::record::Body, String> {
+        match *self {}
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "vrl")]
+mod tests;
+
+#[cfg(test)]
+#[cfg(not(feature = "vrl"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_vrl_a_program_is_refused_with_what_to_do() {
+        assert!(check(".a = 1").unwrap_err().contains("feature `vrl`"));
+        Transform::new(&TransformSpec::default()).unwrap();
+    }
 }

@@ -1,0 +1,76 @@
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::runner::record::Body;
+
+fn record(body: Body) -> Record {
+    Record { id: [0; 16], offset: 0, time: None, body, error: None, cut: false }
+}
+
+fn apply(program: &str, body: Body) -> Record {
+    let mut record = record(body);
+    Transform::new(&TransformSpec { vrl: Some(program.to_owned()) }).unwrap().apply(&mut record);
+    record
+}
+
+fn object(value: &Value) -> Body {
+    Body::Object(value.as_object().unwrap().clone())
+}
+
+#[test]
+fn every_kind_of_body_is_changed_as_an_object() {
+    let text = apply(".env = \"prod\"", Body::Text(Bytes::from("hello")));
+    assert_eq!((text.body, text.error), (object(&json!({"message": "hello", "env": "prod"})), None));
+    let json = apply(".b = .a + 1 ?? 0", Body::Json(Bytes::from(r#"{"a":1}"#)));
+    assert_eq!(json.body, object(&json!({"a": 1, "b": 2})));
+    let fields = apply("del(.a)\n.n.x = [1, null, 1.5]", object(&json!({"a": true})));
+    assert_eq!(fields.body, object(&json!({"n": {"x": [1, null, 1.5]}})));
+}
+
+#[test]
+fn a_record_on_which_it_fails_is_kept_and_marked() {
+    for program in [". = parse_json!(string!(.message))", "abort", ". = [1]", ".message = 1\nabort \"not wanted\""] {
+        let kept = apply(program, Body::Text(Bytes::from("no json")));
+        assert_eq!(kept.body, Body::Text(Bytes::from("no json")), "{program}");
+        assert!(kept.error.unwrap().starts_with("vrl: "), "{program}");
+    }
+    let mut twice = record(Body::Text(Bytes::from("x")));
+    twice.error = Some("json: no object".to_owned());
+    Transform::new(&TransformSpec { vrl: Some("abort".to_owned()) }).unwrap().apply(&mut twice);
+    assert!(twice.error.unwrap().starts_with("json: no object; vrl: "));
+}
+
+#[test]
+fn no_record_sees_what_another_left() {
+    let mut transform = Transform::new(&TransformSpec { vrl: Some("x = null\nif exists(.a) { x = .a }\n.x = x".to_owned()) }).unwrap();
+    let mut second = record(object(&json!({"b": 1})));
+    transform.apply(&mut record(object(&json!({"a": 1}))));
+    transform.clone().apply(&mut second.clone());
+    transform.apply(&mut second);
+    assert_eq!(second.body, object(&json!({"b": 1, "x": null})));
+}
+
+#[test]
+fn without_a_program_nothing_is_touched() {
+    let mut record = record(Body::Json(Bytes::from(r#"{"z":1, "a":18446744073709551616}"#)));
+    let before = record.body.clone();
+    Transform::new(&TransformSpec::default()).unwrap().apply(&mut record);
+    assert_eq!(record.body, before);
+}
+
+#[test]
+fn a_program_that_does_not_compile_is_told_by_vrls_own_diagnostic() {
+    let told = check(".a = parse_json(.message)").unwrap_err();
+    assert!(told.starts_with("error[E") && told.contains("unhandled") && told.contains("parse_json(.message)"), "{told}");
+    assert!(!told.contains('\u{1b}'), "no colours");
+    check(".a = 1").unwrap();
+}
+
+/// A program comes from anybody who may write runners: it must not see the node's secrets nor reach the network.
+#[test]
+fn programs_reach_neither_environment_nor_network() {
+    for call in ["get_env_var!(\"HOME\")", "http_request!(\"http://127.0.0.1/\")", "dns_lookup!(\"localhost\")", "get_hostname!()"] {
+        assert!(check(&format!(".a = {call}")).unwrap_err().contains("undefined function"), "{call}");
+    }
+}

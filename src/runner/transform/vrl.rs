@@ -1,0 +1,67 @@
+//! The feature `vrl`.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::Map;
+use vrl::{
+    compiler::{self, TargetValue, TimeZone, runtime::Runtime},
+    diagnostic::Formatter,
+    value::{ObjectMap, Secrets, Value},
+};
+
+use crate::runner::record::Body;
+
+/// Text of a record that nothing has taken apart.
+const MESSAGE: &str = "message";
+
+/// A compiled program with the state of its runs.
+pub(super) struct Program {
+    program: Arc<compiler::Program>,
+    runtime: Runtime,
+    /// For times without a zone: the same on every node.
+    zone: TimeZone,
+}
+
+impl Program {
+    pub(super) fn compile(source: &str) -> Result<Self, String> {
+        let compiled =
+            compiler::compile(source, &vrl::stdlib::all()).map_err(|faults| Formatter::new(source, faults).to_string().trim().to_owned())?;
+        let zone = TimeZone::parse("UTC").expect("the table of zones has UTC");
+        Ok(Self { program: Arc::new(compiled.program), runtime: Runtime::default(), zone })
+    }
+
+    /// What the program makes of a body. Errors: it failed, was aborted, or left no object.
+    pub(super) fn run(&mut self, body: &Body) -> Result<Body, String> {
+        let mut target = TargetValue { value: value(body)?, metadata: Value::Object(ObjectMap::new()), secrets: Secrets::new() };
+        let result = self.runtime.resolve(&mut target, &self.program, &self.zone);
+        self.runtime.clear();
+        result.map_err(|error| error.to_string())?;
+        let Value::Object(fields) = target.value else {
+            return Err("the program must leave an object in `.`".to_owned());
+        };
+        let json = |(key, value): (_, Value)| value.try_into().map(|value| (String::from(key), value));
+        let fields: Result<Map<_, _>, _> = fields.into_iter().map(json).collect();
+        fields.map(Body::Object).map_err(|error: <Value as TryInto<serde_json::Value>>::Error| error.to_string())
+    }
+}
+
+impl Clone for Program {
+    fn clone(&self) -> Self {
+        Self { program: self.program.clone(), runtime: Runtime::default(), zone: self.zone }
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Program")
+    }
+}
+
+fn value(body: &Body) -> Result<Value, String> {
+    match body {
+        Body::Text(text) => Ok(Value::Object([(MESSAGE.into(), Value::Bytes(Bytes::clone(text)))].into())),
+        Body::Json(json) => serde_json::from_slice(json).map_err(|error| error.to_string()),
+        Body::Object(fields) => Ok(Value::Object(fields.iter().map(|(key, value)| (key.as_str().into(), value.into())).collect())),
+    }
+}
