@@ -75,12 +75,6 @@ impl Instances {
     }
 }
 
-/// Whether a runner's placement holds for a node, and nobody said that it shall not run there.
-pub(super) fn is_placed(node: &Node, name: &Name, runner: &Runner, info: &NodeInfo) -> bool {
-    let selected = runner.spec.placement.selection().parse::<Selection>().is_ok_and(|selection| selection.matches(info));
-    selected && node.catalog.desired_on(name, &info.id) == Desired::Running
-}
-
 impl Node {
     /// What the data plane tells.
     pub fn handle_instance(&mut self, now: Now, event: InstanceEvent) {
@@ -158,13 +152,22 @@ impl Node {
 
     /// The runners that should run here now; none before this node has a view, or once it stops.
     fn wanted_here(&self) -> BTreeSet<Name> {
-        let me = self.view.get(&self.id());
-        match me {
-            Some(me) if self.stopping.is_none() && self.phase != Phase::Joining => {
-                self.catalog.runners().filter(|(name, runner)| is_placed(self, name, runner, me)).map(|(name, _)| name.clone()).collect()
-            }
-            _ => BTreeSet::new(),
+        if self.stopping.is_some() || self.phase == Phase::Joining {
+            return BTreeSet::new();
         }
+        self.catalog.runners().filter(|(name, runner)| self.is_placed_here(name, runner)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The nodes for which a runner's placement holds, and of which nobody said that it shall not run there.
+    pub(super) fn placed(&self, name: &Name, runner: &Runner) -> impl Iterator<Item = &NodeInfo> {
+        let selection = runner.spec.placement.selection().parse::<Selection>().ok();
+        let selected = self.view.values().filter(move |info| selection.as_ref().is_some_and(|selection| selection.matches(*info)));
+        selected.filter(|info| self.catalog.desired_on(name, &info.id) == Desired::Running)
+    }
+
+    /// Whether that holds for this node.
+    pub(super) fn is_placed_here(&self, name: &Name, runner: &Runner) -> bool {
+        self.placed(name, runner).any(|info| info.id == self.id())
     }
 
     fn start(&mut self, name: &Name) {

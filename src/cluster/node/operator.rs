@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use logvine_gossip::{NodeId, Now, Stamp};
 
-use super::{After, CommandId, Node, Output, calls::Pending, instances::is_placed};
+use super::{After, CommandId, Node, Output, calls::Pending};
 use crate::{
     catalog::{Desired, DesiredValue, Origin, RunnerValue, SourceValue, desired_key, drain_key, pack, runner_key, source_key, tag_key},
     command::{Answer, Command, CommandError},
@@ -104,7 +104,7 @@ impl Node {
         let value = pack(&DesiredValue { uid, desired });
         let Some(selection) = nodes else {
             let stamp = self.put(now, &desired_key(name, None), Some(value))?;
-            return Ok((stamp, self.placed(name)));
+            return Ok((stamp, self.placed_anyhow(name)));
         };
         let targets = self.selected(selection)?;
         let mut stamp = Stamp::ZERO;
@@ -150,7 +150,7 @@ impl Node {
         for source in remove {
             stamp = self.put(now, &source_key(name, source), None)?;
         }
-        Ok((stamp, self.placed(name)))
+        Ok((stamp, self.placed_anyhow(name)))
     }
 
     /// Writes a source's entry, unless it says so already. A new one names its first witnesses.
@@ -207,11 +207,11 @@ impl Node {
     /// The nodes on which a runner should run now.
     pub fn targets(&self, name: &Name) -> Vec<NodeId> {
         let Some(runner) = self.catalog.runner(name) else { return Vec::new() };
-        self.view.values().filter(|info| is_placed(self, name, runner, info)).map(|info| info.id).collect()
+        self.placed(name, runner).map(|info| info.id).collect()
     }
 
     /// The nodes that a runner's placement selects now, whatever is desired there.
-    fn placed(&self, name: &Name) -> Vec<NodeId> {
+    fn placed_anyhow(&self, name: &Name) -> Vec<NodeId> {
         let selection = self.catalog.runner(name).and_then(|runner| runner.spec.placement.selection().parse::<Selection>().ok());
         self.view.values().filter(|info| selection.as_ref().is_some_and(|selection| selection.matches(*info))).map(|info| info.id).collect()
     }

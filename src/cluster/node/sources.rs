@@ -11,16 +11,12 @@ mod giving;
 mod heartbeat;
 mod taking;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use logvine_gossip::{Instant, NodeId, Now, Stamp};
 
 use self::taking::ATTEMPT_DEADLINE;
-use super::{
-    Node, Output,
-    calls::ReplyTo,
-    instances::{FLUSH, is_placed},
-};
+use super::{Node, Output, calls::ReplyTo, instances::FLUSH};
 use crate::{
     assignment::{Claimed, Decision, Eligible, Situation, decide},
     attempt::{Attempt, Proposal},
@@ -28,7 +24,7 @@ use crate::{
     checkpoint::Checkpoint,
     event::Why,
     instance::{Epoch, InstanceCommand},
-    member::{Claim, Phase},
+    member::{Claim, NodeInfo, Phase},
     name::Name,
     progress::Progress,
     ranking::RankingKey,
@@ -184,25 +180,31 @@ impl Node {
 
     /// Whether this node may own a source now.
     pub(super) fn may_own(&self, now: Now, runner: &Name, source: &SourceKey) -> bool {
-        let Some(entry) = self.catalog.source(runner, &source.source).filter(|entry| entry.key == *source) else { return false };
-        let Some(runner) = self.catalog.runner(runner).map(|found| (runner, found)) else { return false };
-        self.eligible(now, runner.0, runner.1, entry).contains_key(&self.id())
+        let (Some(entry), Some(found)) = (self.catalog.source(runner, &source.source), self.catalog.runner(runner)) else { return false };
+        entry.key == *source && self.narrowed(&self.eligible(now, runner, found), entry).contains_key(&self.id())
     }
 
-    /// The nodes that may own a source, as this node sees them.
-    fn eligible(&self, now: Now, name: &Name, runner: &Runner, source: &Source) -> BTreeMap<NodeId, Eligible> {
-        let narrower = source.spec.selection.as_deref().and_then(|text| text.parse::<Selection>().ok());
-        let able = self.view.values().filter(|info| {
-            let present = info.is_live() && info.phase == Phase::Active;
-            (present || self.is_away(now, info))
-                && is_placed(self, name, runner, info)
-                && narrower.as_ref().is_none_or(|selection| selection.matches(*info))
-        });
+    /// The nodes that may own sources of a runner, as this node sees them.
+    fn eligible(&self, now: Now, name: &Name, runner: &Runner) -> BTreeMap<NodeId, Eligible> {
+        let is_present = |info: &NodeInfo| info.is_live() && info.phase == Phase::Active;
+        let able = self.placed(name, runner).filter(|info| is_present(info) || self.is_away(now, info));
         able.map(|info| {
             let since = self.active.get(&info.id).copied().unwrap_or(now.at);
-            (info.id, Eligible { capacity: info.capacity, since, present: info.is_live() && info.phase == Phase::Active })
+            (info.id, Eligible { capacity: info.capacity, since, present: is_present(info) })
         })
         .collect()
+    }
+
+    /// Those of them that the source's own selection leaves.
+    fn narrowed<'a>(&self, eligible: &'a BTreeMap<NodeId, Eligible>, source: &Source) -> Cow<'a, BTreeMap<NodeId, Eligible>> {
+        match source.spec.selection.as_deref().and_then(|text| text.parse::<Selection>().ok()) {
+            None => Cow::Borrowed(eligible),
+            Some(selection) => {
+                let mut narrowed = eligible.clone();
+                narrowed.retain(|id, _| self.view.get(id).is_some_and(|info| selection.matches(info)));
+                Cow::Owned(narrowed)
+            }
+        }
     }
 
     /// Looks at every movable source and does what is to be done about it.
@@ -211,23 +213,26 @@ impl Node {
         if self.phase == Phase::Joining {
             return;
         }
-        self.stop_what_is_gone(now);
+        self.stop_what_is_gone();
         let mut handovers = 0;
         let runners: Vec<_> = self.catalog.runners().map(|(name, runner)| (name.clone(), runner.clone())).collect();
         for (name, runner) in runners {
+            let eligible = self.eligible(now, &name, &runner);
+            let placed_here = self.is_placed_here(&name, &runner);
             let sources: Vec<_> = self.catalog.sources(&name).cloned().collect();
             for source in sources {
                 if self.stopping.is_some() {
                     self.close(&source.key, Then::Rest, FLUSH);
                 } else {
-                    self.decide_source(now, &name, &runner, &source, &mut handovers);
+                    let eligible = self.narrowed(&eligible, &source);
+                    self.decide_source(now, &name, &source, &eligible, placed_here, &mut handovers);
                 }
             }
         }
     }
 
     /// Closes what this node owns of runners and sources that are deleted.
-    fn stop_what_is_gone(&mut self, _now: Now) {
+    fn stop_what_is_gone(&mut self) {
         let is_there = |key: &SourceKey, runner: &Name| self.catalog.source(runner, &key.source).is_some_and(|source| source.key == *key);
         let gone: Vec<_> = self.sources.owned.iter().filter(|(key, owned)| !is_there(key, &owned.runner)).map(|(key, _)| key.clone()).collect();
         for key in gone {
@@ -235,9 +240,16 @@ impl Node {
         }
     }
 
-    fn decide_source(&mut self, now: Now, name: &Name, runner: &Runner, source: &Source, handovers: &mut usize) {
+    fn decide_source(
+        &mut self,
+        now: Now,
+        name: &Name,
+        source: &Source,
+        eligible: &BTreeMap<NodeId, Eligible>,
+        placed_here: bool,
+        handovers: &mut usize,
+    ) {
         let key = &source.key;
-        let eligible = self.eligible(now, name, runner, source);
         if self.sources.attempts.contains_key(key) {
             return;
         }
@@ -247,7 +259,7 @@ impl Node {
             return;
         }
         self.note_unowned(now, name, source, !eligible.is_empty());
-        let decision = decide(&self.situation(now, name, runner, source, &eligible));
+        let decision = decide(&self.situation(now, name, source, eligible, placed_here));
         match decision {
             Decision::Wait(until) => {
                 self.look_at(until);
@@ -265,7 +277,7 @@ impl Node {
         }
     }
 
-    fn situation<'a>(&self, now: Now, name: &Name, runner: &Runner, source: &Source, eligible: &'a BTreeMap<NodeId, Eligible>) -> Situation<'a> {
+    fn situation<'a>(&self, now: Now, name: &Name, source: &Source, eligible: &'a BTreeMap<NodeId, Eligible>, placed_here: bool) -> Situation<'a> {
         let key = &source.key;
         let me = self.id();
         let claim = self.claims_of(name, source).into_iter().find(|(id, _)| *id != me).map(|(owner, claim)| {
@@ -282,7 +294,7 @@ impl Node {
             owned: self.sources.owned.get(key).map(|owned| (owned.record.epoch, owned.since)),
             claim,
             former: former.filter(|(owner, _)| *owner != me),
-            placed_here: self.view.get(&me).is_some_and(|info| is_placed(self, name, runner, info)),
+            placed_here,
             mine_on_disk: self.witnesses.row(key).is_some_and(|row| row.record.owner == Some(me)),
             unowned_since: memory.and_then(|memory| memory.unowned_since).unwrap_or(now.at),
         }
