@@ -1,1 +1,5 @@
-fn main() {}
+//! `logvine`: see `logvine --help`.
+
+fn main() -> std::process::ExitCode {
+    logvine::cli::run()
+}

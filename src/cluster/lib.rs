@@ -17,4 +17,5 @@ pub mod ranking;
 pub mod record;
 pub mod selection;
 pub mod spec;
+pub mod view;
 pub mod witness;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `[a-z0-9][a-z0-9._-]{0,62}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[a-z0-9][a-z0-9._-]{0,62}$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 

@@ -194,6 +194,11 @@ impl Node {
         self.settle(now);
     }
 
+    /// Other seeds from now on: a name leads elsewhere than it did.
+    pub fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
+        self.gossip.set_seeds(seeds);
+    }
+
     /// SIGTERM: says that it will be back within the grace (or goodbye, after a drain), stops its instances in order, and says `Stopped`.
     pub fn handle_stop(&mut self, now: Now) {
         if self.stopping.is_none() {

@@ -10,6 +10,7 @@ use crate::name::Name;
 
 /// A named pipeline: reader → parse → transform → senders, with its placement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RunnerSpec {
     /// The runner's name; the API's path may give it instead.
@@ -33,6 +34,7 @@ pub struct RunnerSpec {
 
 /// Where a runner runs. The text is a selection (DESIGN §4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
     /// On every node of the selection.
@@ -52,6 +54,7 @@ impl Placement {
 
 /// What reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ReaderSpec {
     /// Follows files of the node itself.
@@ -62,6 +65,7 @@ pub enum ReaderSpec {
 
 /// Where to begin with what was never read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StartAt {
     #[default]
@@ -71,6 +75,7 @@ pub enum StartAt {
 
 /// `type = "file"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FileReaderSpec {
     /// Absolute paths or globs.
@@ -91,6 +96,7 @@ pub struct FileReaderSpec {
 
 /// `type = "http"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HttpReaderSpec {
     /// Where to begin with a source that was never read.
@@ -117,6 +123,7 @@ fn line_bytes_max() -> usize {
 
 /// One movable source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
     /// Unique in the runner, and immutable: it is what nodes rank by.
@@ -130,6 +137,7 @@ pub struct SourceSpec {
 
 /// How a line is taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ParseSpec {
     /// Not at all: the line is the record's body.
@@ -145,6 +153,7 @@ pub enum ParseSpec {
 
 /// `type = "json"`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct JsonParseSpec {
     /// The field that holds the record's time (RFC 3339, or seconds or milliseconds since 1970).
@@ -154,6 +163,7 @@ pub struct JsonParseSpec {
 
 /// `type = "nginx"`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct NginxParseSpec {
     /// `combined` (nginx's default) or `common`, or the text of a `log_format` of `$variables`.
@@ -163,6 +173,7 @@ pub struct NginxParseSpec {
 
 /// `type = "regex"`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RegexParseSpec {
     /// The regular expression (the regex crate's syntax); each named group becomes a field.
@@ -177,6 +188,7 @@ pub struct RegexParseSpec {
 
 /// What is changed in each record.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TransformSpec {
     /// A VRL program; `.` is the record's fields.
@@ -193,6 +205,7 @@ impl TransformSpec {
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SenderSpec {
     /// NDJSON, appended to a file of the node that sends.
@@ -205,6 +218,7 @@ pub enum SenderSpec {
 
 /// `type = "file"`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FileSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.
@@ -215,6 +229,7 @@ pub struct FileSenderSpec {
 
 /// `type = "stdout"`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StdoutSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.
@@ -223,6 +238,7 @@ pub struct StdoutSenderSpec {
 
 /// `type = "http"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HttpSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.

@@ -11,6 +11,8 @@ use super::keys::{KEYS, Key, Kind, Preset};
 pub struct AgentArgs {
     /// The configuration file.
     pub config: Option<PathBuf>,
+    /// End when standard input does, so that a node cannot outlive the program that started it.
+    pub exit_with_stdin: bool,
     pub(super) given: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -18,6 +20,8 @@ impl clap::Args for AgentArgs {
     fn augment_args(command: Command) -> Command {
         let config = Arg::new("config").long("config").value_name("FILE").value_parser(clap::value_parser!(PathBuf));
         let command = command.arg(config.help("The configuration file (TOML, the same keys) [env: LOGVINE_CONFIG]"));
+        let leash = Arg::new("exit_with_stdin").long("exit-with-stdin").action(ArgAction::SetTrue).hide(true);
+        let command = command.arg(leash.help("Stop when standard input ends: for programs that start agents"));
         KEYS.iter().fold(command, |command, key| command.arg(arg(key)))
     }
 
@@ -47,7 +51,11 @@ impl FromArgMatches for AgentArgs {
             Kind::Switch => (key.path, vec![matches.get_flag(key.path).to_string()]),
             _ => (key.path, matches.get_many::<String>(key.path).into_iter().flatten().cloned().collect()),
         });
-        Ok(Self { config: matches.get_one::<PathBuf>("config").cloned(), given: given.collect() })
+        Ok(Self {
+            config: matches.get_one::<PathBuf>("config").cloned(),
+            exit_with_stdin: matches.get_flag("exit_with_stdin"),
+            given: given.collect(),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -149,7 +149,7 @@ pub(super) static KEYS: &[Key] = &[
     list(
         "policy.connect",
         "allow-connect",
-        "CIDR|HOST:PORT",
+        "CIDR|HOST:PORT|any",
         Preset::Derived("on loopback, anything; else anything but link-local and metadata addresses", "10.0.0.0/8"),
         "Where runners may connect to from this node",
     ),

@@ -93,7 +93,8 @@ impl Layers {
         match text.parse::<toml::Table>() {
             Ok(table) => self.add_table(path, "", &table),
             Err(error) => {
-                self.faults.push(Fault { place: path.display().to_string(), detail: format!("is not TOML: {}", error.to_string().trim_end()) })
+                let detail = format!("is not TOML: {}", error.to_string().trim_end());
+                self.faults.push(Fault { place: path.display().to_string(), detail });
             }
         }
     }
@@ -114,11 +115,6 @@ impl Layers {
                 self.faults.push(Fault { place, detail });
             }
         }
-    }
-
-    /// Whether any layer says `path`.
-    pub(super) fn said(&self, path: &str) -> bool {
-        self.given.contains_key(path)
     }
 
     /// Reads a setting of one value; None when that was a fault, which is noted.

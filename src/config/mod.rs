@@ -16,6 +16,8 @@ use std::{
 
 use logvine_cluster::name::Name;
 
+use crate::policy::{ConnectRule, PolicyConfig};
+
 pub use self::{address::Seed, args::AgentArgs, layers::Host};
 use self::{
     keys::{KEYS, key},
@@ -61,14 +63,6 @@ pub struct TlsFiles {
 pub enum LogFormat {
     Text,
     Json,
-}
-
-/// What runners may do on this node, as written. None: not said, and the default of the policy holds.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PolicyConfig {
-    pub read: Option<Vec<PathBuf>>,
-    pub write: Option<Vec<PathBuf>>,
-    pub connect: Option<Vec<String>>,
 }
 
 /// A fault of the configuration.
@@ -189,9 +183,9 @@ fn read(layers: &mut Layers, host: &Host) -> Option<Config> {
     let token_file = layers.one("token_file", path).flatten();
     let insecure_http = layers.one("insecure_http", |text| switch(text.unwrap_or("false")))?;
     let policy = PolicyConfig {
-        read: layers.said("policy.read").then(|| layers.many("policy.read", absolute)),
-        write: layers.said("policy.write").then(|| layers.many("policy.write", absolute)),
-        connect: layers.said("policy.connect").then(|| layers.many("policy.connect", |text| Ok(text.to_owned()))),
+        read: layers.many("policy.read", absolute),
+        write: layers.many("policy.write", absolute),
+        connect: layers.many("policy.connect", |text| text.parse::<ConnectRule>().map_err(|error| error.to_string())),
     };
     let http_hosts = layers.many("http_hosts", |text| Ok(text.to_lowercase()));
     let tls = match (cert, tls_key) {

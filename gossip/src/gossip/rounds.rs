@@ -76,6 +76,11 @@ impl Gossip {
         }
     }
 
+    /// Other seeds from now on: a name leads elsewhere than it did. They are greeted in the next round.
+    pub fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
+        self.config.seeds = seeds;
+    }
+
     fn seeds(&self) -> impl Iterator<Item = SocketAddr> {
         self.config.seeds.iter().copied().filter(|seed| *seed != self.me.gossip)
     }

@@ -1,0 +1,205 @@
+//! The loop: feeds the node, and carries out what it says. It never waits for a disk or a peer.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use logvine_cluster::{
+    command::{Answer, CommandError},
+    instance::InstanceEvent,
+    message::{Reply, Request},
+    node::{CallFailed, CallId, CommandId, Node, Output, RequestId},
+};
+use logvine_transport::{Endpoint, Incoming, Refusal, Responder, Udp};
+use tokio::{
+    sync::{mpsc::Receiver, oneshot},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tracing::{debug, warn};
+
+use super::handle::{Call, Clock};
+use crate::{events::EventLog, runner::Runners, store::Store};
+
+/// Transactions that may wait for the disk before orders of operators and calls of peers wait too. Datagrams never wait: a slow disk is no dead node.
+const BACKLOG_MAX: u64 = 4096;
+/// Datagrams taken at once before outputs are carried out: a stall of seconds at the rate of a large cluster.
+const DRAIN_MAX: usize = 4096;
+/// For the whole of a stop: senders are flushed within 20 s (DESIGN §8.1), the rest is the last checkpoints.
+const STOP_PATIENCE: Duration = Duration::from_secs(25);
+
+/// One running node.
+pub(super) struct Shell {
+    node: Node,
+    clock: Clock,
+    udp: Arc<Udp>,
+    endpoint: Endpoint,
+    store: Store,
+    runners: Runners,
+    events: EventLog,
+    /// This node's calls at peers; each ends by its deadline.
+    calling: JoinSet<(CallId, Result<Reply, CallFailed>)>,
+    /// Peers' calls that wait for the node's word. The endpoint bounds them.
+    requests: BTreeMap<RequestId, Responder>,
+    /// Operators' commands that wait for the node's word. The channel to here bounds them, and their callers' patience.
+    commands: BTreeMap<CommandId, oneshot::Sender<Result<Answer, CommandError>>>,
+    next_id: u64,
+    stop_by: Option<Instant>,
+    stopped: bool,
+}
+
+impl Shell {
+    pub(super) fn new(node: Node, clock: Clock, udp: Arc<Udp>, endpoint: Endpoint, store: Store, runners: Runners, events: EventLog) -> Self {
+        Self {
+            node,
+            clock,
+            udp,
+            endpoint,
+            store,
+            runners,
+            events,
+            calling: JoinSet::new(),
+            requests: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            next_id: 0,
+            stop_by: None,
+            stopped: false,
+        }
+    }
+
+    /// Runs the node until it has stopped. Every branch is cancel-safe: whole messages only.
+    ///
+    /// Errors: this node's own store failed.
+    pub(super) async fn run(
+        mut self,
+        mut calls: Receiver<Call>,
+        mut incoming: Receiver<Incoming>,
+        mut instances: Receiver<InstanceEvent>,
+    ) -> anyhow::Result<()> {
+        loop {
+            while let Some(output) = self.node.poll_output() {
+                self.begin(output);
+            }
+            if self.stopped {
+                return Ok(());
+            }
+            let free = self.store.backlog() < BACKLOG_MAX;
+            let wake = self.node.poll_timeout().map(|(at, _)| self.clock.deadline(at));
+            tokio::select! {
+                (from, payload) = self.udp.recv() => {
+                    self.take_datagram(from, &payload);
+                    self.drain();
+                }
+                report = self.store.next_persisted() => {
+                    let ticket = report.context("this node's store failed")?;
+                    self.node.handle_persisted(self.clock.now(), ticket);
+                }
+                Some(event) = instances.recv() => self.node.handle_instance(self.clock.now(), event),
+                Some(joined) = self.calling.join_next() => {
+                    // A call that panicked has no id to answer; the node counts it as lost by its deadline.
+                    if let Ok((call, reply)) = joined {
+                        self.node.handle_reply(self.clock.now(), call, reply);
+                    }
+                }
+                Some(call) = incoming.recv(), if free => self.take_request(call),
+                Some(call) = calls.recv(), if free || self.stop_by.is_none() => self.take_call(call),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                    // After a stall the answers that a timer misses lie in the socket (PITFALLS §1 row 5).
+                    self.drain();
+                    self.node.handle_timeout(self.clock.now());
+                }
+                () = sleep_until(self.stop_by.unwrap_or_else(Instant::now)), if self.stop_by.is_some() => {
+                    warn!("stopping took too long: what was not acknowledged is read again by the next owner");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..DRAIN_MAX {
+            let Some((from, payload)) = self.udp.try_recv() else { break };
+            self.take_datagram(from, &payload);
+        }
+    }
+
+    fn take_datagram(&mut self, from: std::net::SocketAddr, payload: &[u8]) {
+        if let Err(error) = self.node.handle_datagram(self.clock.now(), from, payload) {
+            debug!(%from, %error, "datagram refused");
+        }
+    }
+
+    fn take_request(&mut self, incoming: Incoming) {
+        match incoming.request::<Request>() {
+            Ok(request) => {
+                let id = RequestId(self.fresh_id());
+                self.requests.insert(id, incoming.responder);
+                self.node.handle_request(self.clock.now(), id, incoming.from, request);
+            }
+            Err(error) => {
+                debug!(peer = %incoming.from, %error, "call refused");
+                incoming.responder.refuse(Refusal::Format);
+            }
+        }
+    }
+
+    fn take_call(&mut self, call: Call) {
+        let now = self.clock.now();
+        match call {
+            Call::Look(look) => look(&mut self.node, now),
+            Call::Command(command, reply) => {
+                self.commands.retain(|_, waiting| !waiting.is_closed());
+                let id = CommandId(self.fresh_id());
+                match self.node.handle_command(now, id, *command) {
+                    Ok(()) => {
+                        self.commands.insert(id, reply);
+                    }
+                    // An asker that is gone needs no answer.
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            Call::Stop if self.stop_by.is_none() => {
+                self.stop_by = Some(Instant::now() + STOP_PATIENCE);
+                self.node.handle_stop(now);
+            }
+            Call::Stop => {}
+        }
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Begins what the node wants; nothing here waits.
+    fn begin(&mut self, output: Output) {
+        match output {
+            Output::Datagram { to, payload } => {
+                if let Err(error) = self.udp.send(to, &payload) {
+                    debug!(%to, %error, "datagram not sent");
+                }
+            }
+            Output::Call { call, to, request, deadline } => {
+                let endpoint = self.endpoint.clone();
+                self.calling.spawn(async move {
+                    let reply = endpoint.call(to.id, to.quic, &request, deadline).await;
+                    (call, reply.map_err(|error| CallFailed { reason: error.to_string() }))
+                });
+            }
+            Output::Reply { request, reply } => {
+                if let Some(Err(error)) = self.requests.remove(&request).map(|responder| responder.reply(&reply)) {
+                    debug!(%error, "reply not sent");
+                }
+            }
+            Output::Persist { ticket, writes } => self.store.persist(ticket, writes),
+            Output::Instance(command) => self.runners.handle(command),
+            Output::Answer { command, answer } => {
+                if let Some(reply) = self.commands.remove(&command) {
+                    // An asker that is gone needs no answer.
+                    let _ = reply.send(Ok(answer));
+                }
+            }
+            Output::Tell(event) => self.events.tell(self.clock.now().wall, crate::events::words(&event, &self.node)),
+            Output::Stopped => self.stopped = true,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Lists, page by page, and the parameters that all of them have.
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::request::Parts,
+};
+use logvine_cluster::selection::Selection;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{ApiError, ApiResult};
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+
+/// One page of a list.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Listing<T> {
+    pub items: Vec<T>,
+    /// For the next page; null: this is the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// Rows on a page: 1 to 1,000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Only what concerns these nodes: `web`, `name=web-1`, `status=down`, `tag in (a, b)`.
+    pub selector: Option<String>,
+    /// Only of this runner (sources, instances).
+    pub runner: Option<String>,
+}
+
+impl ListQuery {
+    /// The selection, if there is one.
+    pub(super) fn selection(&self) -> ApiResult<Option<Selection>> {
+        let parsed = self.selector.as_deref().map(str::parse::<Selection>).transpose();
+        parsed.map_err(|error| ApiError::bad_request(format!("selector: {error}")))
+    }
+
+    /// The page of `rows` (all, in any order) that is asked for; `key` orders them and is unique.
+    pub(super) fn page<T>(&self, mut rows: Vec<T>, key: impl Fn(&T) -> String) -> ApiResult<Listing<T>> {
+        let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(ApiError::bad_request(format!("limit: {limit} is not from 1 to {LIMIT_MAX}")));
+        }
+        let after = self.cursor.as_deref().map(decode_cursor).transpose()?;
+        rows.sort_by_cached_key(&key);
+        let begin = after.map_or(0, |after| rows.partition_point(|row| key(row) <= after));
+        let mut items: Vec<T> = rows.into_iter().skip(begin).take(limit + 1).collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = items.last().filter(|_| more).map(|last| hex::encode(key(last)));
+        Ok(Listing { items, next_cursor })
+    }
+}
+
+fn decode_cursor(text: &str) -> ApiResult<String> {
+    let wrong = || ApiError::bad_request("cursor: not one that a list has given: begin again without it");
+    String::from_utf8(hex::decode(text).map_err(|_| wrong())?).map_err(|_| wrong())
+}
+
+/// Query parameters, with our own words where they are wrong.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let query = Query::<T>::try_from_uri(&parts.uri);
+        query.map(|Query(query)| Self(query)).map_err(|error| ApiError::bad_request(format!("in the query: {}", error.body_text())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(limit: usize, cursor: Option<String>) -> ApiResult<Listing<u32>> {
+        ListQuery { limit: Some(limit), cursor, ..ListQuery::default() }.page((0..5).rev().collect(), |row| format!("{row:02}"))
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_repeat() {
+        let mut seen = Vec::new();
+        let mut cursor = None;
+        loop {
+            let listing = page(2, cursor).unwrap();
+            seen.extend(listing.items);
+            cursor = listing.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_limit_or_a_cursor_that_makes_no_sense_is_refused() {
+        assert!(page(0, None).is_err() && page(1001, None).is_err() && page(1, Some("zz".to_owned())).is_err());
+    }
+}

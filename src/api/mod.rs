@@ -1,0 +1,152 @@
+//! The HTTP API (DESIGN §8.2): a handler parses, asks the node's loop, shapes an answer. It decides nothing.
+
+mod access;
+mod body;
+mod events;
+mod listing;
+mod nodes;
+mod problem;
+mod process;
+mod runners;
+mod sources;
+mod written;
+
+use std::{net::TcpListener, sync::Arc};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderName, Method, Uri},
+    middleware,
+};
+use axum_server::tls_rustls::RustlsConfig;
+use logvine_gossip::seal::ClusterId;
+use tower_http::{
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    trace::TraceLayer,
+};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use self::{
+    access::{Access, Role, token_hash},
+    problem::{ApiError, ApiResult, Problem},
+};
+use crate::{
+    agent::AgentHandle,
+    config::{Config, TlsFiles},
+    events::EventLog,
+};
+
+/// What handlers share. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct App(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    agent: AgentHandle,
+    events: EventLog,
+    access: Access,
+    cluster: ClusterId,
+    name: String,
+}
+
+impl App {
+    /// The API of a node.
+    pub fn new(agent: AgentHandle, events: EventLog, config: &Config, access: Access, cluster: ClusterId) -> Self {
+        Self(Arc::new(Shared { agent, events, access, cluster, name: config.name.to_string() }))
+    }
+
+    fn agent(&self) -> &AgentHandle {
+        &self.0.agent
+    }
+
+    fn events(&self) -> &EventLog {
+        &self.0.events
+    }
+
+    fn access(&self) -> &Access {
+        &self.0.access
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "logvine", description = "A node's API. Any node answers for the whole cluster.", license(name = "Apache-2.0")),
+    components(schemas(Problem)),
+    tags(
+        (name = "nodes"), (name = "runners"), (name = "sources"), (name = "events"), (name = "process")
+    )
+)]
+struct Description;
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(nodes::this))
+        .routes(routes!(nodes::cluster))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::one))
+        .routes(routes!(nodes::set_tags))
+        .routes(routes!(nodes::drain))
+        .routes(routes!(nodes::undrain))
+        .routes(routes!(nodes::tags))
+        .routes(routes!(runners::list))
+        .routes(routes!(runners::one, runners::put, runners::delete))
+        .routes(routes!(runners::verb))
+        .routes(routes!(runners::instances))
+        .routes(routes!(sources::list))
+        .routes(routes!(sources::one))
+        .routes(routes!(sources::patch))
+        .routes(routes!(sources::check))
+        .routes(routes!(events::list))
+        .routes(routes!(process::livez))
+        .routes(routes!(process::readyz))
+        .routes(routes!(process::metrics))
+        .routes(routes!(process::openapi))
+        .routes(routes!(process::index))
+}
+
+fn router(app: App) -> Router {
+    let request_id = HeaderName::from_static("x-request-id");
+    let span = |request: &Request| {
+        let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+        tracing::debug_span!("request", method = %request.method(), path = request.uri().path(), id)
+    };
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(|uri: Uri| async move { ApiError::no_route(uri.path()) })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move { ApiError::no_method(method.as_str(), uri.path()) })
+        .layer(middleware::from_fn_with_state(app.clone(), access::guard))
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(PropagateRequestIdLayer::new(request_id.clone()))
+        .layer(SetRequestIdLayer::new(request_id, MakeRequestUuid))
+        .with_state(app)
+}
+
+/// A certificate and its key, ready to serve with.
+#[derive(Debug, Clone)]
+pub struct Tls(RustlsConfig);
+
+impl Tls {
+    /// Reads the two files. Errors: they cannot be read, hold no PEM, or do not belong together.
+    pub async fn load(files: &TlsFiles) -> anyhow::Result<Self> {
+        let loaded = RustlsConfig::from_pem_file(&files.cert, &files.key).await;
+        let doing =
+            || format!("cannot use the certificate {} with the key {}; check --http-cert and --http-key", files.cert.display(), files.key.display());
+        Ok(Self(loaded.with_context(doing)?))
+    }
+}
+
+/// Serves the API until it is dropped. Errors: the listener failed.
+pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> anyhow::Result<()> {
+    let service = router(app).into_make_service();
+    match tls {
+        Some(Tls(config)) => axum_server::from_tcp_rustls(listener, config)?.serve(service).await?,
+        None => axum_server::from_tcp(listener)?.serve(service).await?,
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

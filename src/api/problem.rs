@@ -1,0 +1,188 @@
+//! Errors as problem documents (RFC 9457), in one `IntoResponse`.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use logvine_cluster::{command::CommandError, spec::SpecFault};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::agent::Unavailable;
+
+/// A problem document (RFC 9457). `type` is stable; the words are not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// `urn:logvine:…`
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub title: &'static str,
+    pub status: u16,
+    /// What is wrong with this request.
+    pub detail: String,
+    /// What is wrong where.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+    /// What to do.
+    pub action: String,
+}
+
+/// One fault of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Fault {
+    /// Into the body (RFC 6901); empty: the whole of it.
+    pub pointer: String,
+    pub detail: String,
+}
+
+impl From<SpecFault> for Fault {
+    fn from(fault: SpecFault) -> Self {
+        Self { pointer: fault.pointer, detail: fault.detail }
+    }
+}
+
+/// Why a request was refused. Nothing was changed, save where the kind says that this is unknown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError(Box<Problem>);
+
+/// What a handler gives.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>, action: impl Into<String>) -> Self {
+        Self(Box::new(Problem { kind, title, status: status.as_u16(), detail: detail.into(), errors: Vec::new(), action: action.into() }))
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "urn:logvine:bad-request", "The request is not understood", detail, "See /openapi.json.")
+    }
+
+    pub(super) fn invalid(detail: impl Into<String>, faults: Vec<SpecFault>) -> Self {
+        let mut error =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:logvine:invalid", "The body has faults", detail, "Mend each of them and send it again.");
+        error.0.errors = faults.into_iter().map(Fault::from).collect();
+        error
+    }
+
+    pub(super) fn not_found(what: &str, name: &str, list: &str) -> Self {
+        let detail = format!("There is no {what} `{name}`.");
+        Self::new(StatusCode::NOT_FOUND, "urn:logvine:not-found", "Not found", detail, format!("`{list}` lists what there is."))
+    }
+
+    pub(super) fn no_route(path: &str) -> Self {
+        let detail = format!("There is nothing at {path}.");
+        Self::new(StatusCode::NOT_FOUND, "urn:logvine:no-route", "No such address", detail, "See /openapi.json for what there is.")
+    }
+
+    pub(super) fn no_method(method: &str, path: &str) -> Self {
+        let detail = format!("{path} does not know {method}.");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "urn:logvine:no-method", "No such method here", detail, "See /openapi.json.")
+    }
+
+    pub(super) fn ambiguous(name: &str, ids: &[String]) -> Self {
+        let detail = format!("`{name}` means {} nodes.", ids.len());
+        let mut error = Self::new(
+            StatusCode::CONFLICT,
+            "urn:logvine:ambiguous",
+            "More than one node is meant",
+            detail,
+            "Use one of the ids, or more digits of it.",
+        );
+        error.0.errors = ids.iter().map(|id| Fault { pointer: String::new(), detail: id.clone() }).collect();
+        error
+    }
+
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        let detail = format!("The body is over {bytes_max} bytes.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:logvine:too-large", "The body is too large", detail, "Send it in parts.")
+    }
+
+    pub(super) fn media_type(given: &str) -> Self {
+        let detail = format!("`{given}` is not a content type that is read here.");
+        let action = "Send application/json, application/yaml or application/toml, and say so in Content-Type.";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "urn:logvine:media-type", "The body's type is not known", detail, action)
+    }
+
+    pub(super) fn wrong_host(host: &str) -> Self {
+        let detail = format!("`{host}` is not a name of this node's API.");
+        let action = "Call it by its address, or start its agent with --http-host NAME.";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "urn:logvine:wrong-host", "Wrong host", detail, action)
+    }
+
+    pub(super) fn wrong_origin(origin: &str) -> Self {
+        let detail = format!("A page of {origin} may not change this cluster.");
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "urn:logvine:wrong-origin",
+            "Wrong origin",
+            detail,
+            "Use this node's own console, or a client that is no browser.",
+        )
+    }
+
+    pub(super) fn no_token() -> Self {
+        let action = "Send `Authorization: Bearer TOKEN` (LOGVINE_TOKEN for the command line).";
+        let detail = "This node wants a token, and none that it knows was sent.";
+        Self::new(StatusCode::UNAUTHORIZED, "urn:logvine:no-token", "No token", detail, action)
+    }
+
+    pub(super) fn role(has: &str, wants: &str) -> Self {
+        let detail = format!("The token's role is {has}; this wants {wants}.");
+        Self::new(StatusCode::FORBIDDEN, "urn:logvine:role", "Not allowed", detail, "Use a token of that role.")
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> Self {
+        let action = match error {
+            Unavailable::Stopping => "Ask another node.",
+            Unavailable::TimedOut => "Look whether it was carried out, then repeat it.",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:logvine:unavailable", "This node cannot answer", error.to_string(), action)
+    }
+}
+
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CommandError::NotFound { kind, name } => Self::not_found(kind, &name, &format!("GET /v1/{kind}s")),
+            CommandError::Invalid { faults } => Self::invalid(detail, faults),
+            CommandError::Conflict { revision } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "urn:logvine:revision",
+                "It was changed meanwhile",
+                detail,
+                format!("Read it again and repeat the change with If-Match: \"{revision}\"."),
+            ),
+            CommandError::NobodySelected { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "urn:logvine:nobody",
+                "No node is meant",
+                detail,
+                "`GET /v1/nodes` lists the nodes and their tags.",
+            ),
+            CommandError::State(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:logvine:state",
+                "It cannot be stored",
+                detail,
+                "Mend the reason, or ask another node.",
+            ),
+            CommandError::Stopping => Self::from(Unavailable::Stopping),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.0)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

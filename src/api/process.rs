@@ -1,0 +1,132 @@
+//! This process: whether it lives and is ready, what it counts, what it serves.
+
+use std::fmt::Write;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{Html, IntoResponse},
+};
+use logvine_cluster::{
+    member::Phase,
+    node::Node,
+    view::{self, state_word},
+};
+use logvine_transport::UdpCounters;
+
+use super::{ApiResult, App};
+
+/// The API's description as committed; a test holds it equal to the code.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
+
+/// Whether this process's loop turns
+#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "process", responses((status = 200, body = String), (status = 503)))]
+pub(super) async fn livez(State(app): State<App>) -> ApiResult<&'static str> {
+    app.agent().look(|_, _| ()).await?;
+    Ok("ok\n")
+}
+
+/// Whether this node takes part in the cluster
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "process", responses((status = 200, body = String), (status = 503, body = String)))]
+pub(super) async fn readyz(State(app): State<App>) -> ApiResult<impl IntoResponse> {
+    let phase = app.agent().look(|node, _| node.phase()).await?;
+    let ready = matches!(phase, Phase::Active | Phase::Draining);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, format!("{}\n", phase.word())))
+}
+
+/// What this node counts, as Prometheus reads it
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "process", responses((status = 200, body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(State(app): State<App>) -> ApiResult<impl IntoResponse> {
+    let udp = app.agent().udp_counters();
+    let text = app.agent().look(move |node, _| exposition(node, &udp)).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+}
+
+/// This API's description
+#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "process", responses((status = 200, content_type = "application/json")))]
+pub(super) async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+/// The console
+#[utoipa::path(get, path = "/", operation_id = "console", tag = "process", responses((status = 200, content_type = "text/html")))]
+pub(super) async fn index() -> Html<&'static str> {
+    Html(logvine_ui::INDEX)
+}
+
+/// Metrics in Prometheus's text format 0.0.4.
+#[derive(Default)]
+struct Exposition(String);
+
+impl Exposition {
+    fn family<'a>(&mut self, name: &str, kind: &str, help: &str, samples: impl IntoIterator<Item = (Vec<(&'a str, String)>, f64)>) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in samples {
+            let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let _ = writeln!(self.0, "{name}{labels} {value}");
+        }
+    }
+
+    fn plain(&mut self, name: &str, kind: &str, help: &str, value: f64) {
+        self.family(name, kind, help, [(Vec::new(), value)]);
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Counts are small enough to be exact in a double for some thousand years.
+#[expect(clippy::cast_precision_loss, reason = "metrics are doubles")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+fn exposition(node: &Node, udp: &UdpCounters) -> String {
+    let mut text = Exposition::default();
+    let glance = view::cluster(node);
+    let by = |label: &'static str, counts: std::collections::BTreeMap<String, usize>| {
+        counts.into_iter().map(move |(word, count)| (vec![(label, word)], float(count as u64))).collect::<Vec<_>>()
+    };
+    text.family("logvine_nodes", "gauge", "Nodes that this node knows, by status.", by("status", glance.nodes_by_status));
+    text.plain("logvine_runners", "gauge", "Runners in the catalog.", float(glance.runners as u64));
+    text.family("logvine_sources", "gauge", "Movable sources, by state as this node sees it.", by("state", glance.sources_by_state));
+    text.plain("logvine_sources_owned", "gauge", "Movable sources that this node owns.", float(node.owned_sources().count() as u64));
+    text.plain("logvine_catalog_entries", "gauge", "Entries of the catalog, tombstones included.", float(node.gossip().catalog().len() as u64));
+    let instances: Vec<_> = node.instances().map(|(name, status)| (name.to_string(), status)).collect();
+    let of = |value: fn(&logvine_cluster::instance::InstanceStatus) -> u64| {
+        instances.iter().map(move |(runner, status)| (vec![("runner", runner.clone())], float(value(status)))).collect::<Vec<_>>()
+    };
+    text.family("logvine_records_total", "counter", "Records acknowledged by all senders since the instance's start.", of(|status| status.records));
+    text.family(
+        "logvine_record_errors_total",
+        "counter",
+        "Records marked by a failing stage since the instance's start.",
+        of(|status| status.errors),
+    );
+    text.family("logvine_dead_letters_total", "counter", "Records that a sink rejected for themselves.", of(|status| status.dead_lettered));
+    text.family("logvine_lag_bytes", "gauge", "Bytes known to wait at the instance's sources.", of(|status| status.lag_bytes));
+    let states = instances.iter().map(|(runner, status)| (vec![("runner", runner.clone()), ("state", state_word(status.state).to_owned())], 1.0));
+    text.family("logvine_instance_state", "gauge", "1 for the state of each of this node's instances.", states);
+    text.plain("logvine_gossip_received_total", "counter", "Datagrams opened.", float(udp.received));
+    text.plain("logvine_gossip_received_bytes_total", "counter", "Bytes of datagrams opened.", float(udp.received_bytes));
+    text.plain("logvine_gossip_sent_total", "counter", "Datagrams sent.", float(udp.sent));
+    text.plain("logvine_gossip_sent_bytes_total", "counter", "Bytes of datagrams sent.", float(udp.sent_bytes));
+    text.plain("logvine_gossip_send_failed_total", "counter", "Datagrams that the kernel did not take.", float(udp.send_failed));
+    text.plain("logvine_gossip_refused_total", "counter", "Datagrams without a seal of this cluster's.", float(udp.refused.total()));
+    text.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut text = Exposition::default();
+        text.family("m", "gauge", "h", [(vec![("a", "x\"y\\z".to_owned())], 1.5)]);
+        assert_eq!(text.0, "# HELP m h\n# TYPE m gauge\nm{a=\"x\\\"y\\\\z\"} 1.5\n");
+    }
+}

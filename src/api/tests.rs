@@ -1,0 +1,281 @@
+use axum::{
+    body::{Body, to_bytes},
+    http::{Request, StatusCode, header},
+};
+use clap::CommandFactory;
+use expect_test::expect_file;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::{agent::test_handle, cli::Cli, config::load};
+
+/// A node's API without sockets: real routes, real node, no peers.
+struct Api {
+    router: Router,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: axum::http::HeaderMap,
+    body: Value,
+}
+
+impl Api {
+    fn new() -> Self {
+        Self::with_tokens(&[])
+    }
+
+    /// `tokens`: roles and tokens of the token file; none: no file.
+    fn with_tokens(tokens: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut config = load(&crate::config::AgentArgs::default()).unwrap().config;
+        config.name = "here".parse().unwrap();
+        if !tokens.is_empty() {
+            let path = home.path().join("tokens");
+            let lines: String = tokens.iter().map(|(role, token)| format!("{role} {}\n", token_hash(token))).collect();
+            std::fs::write(&path, lines).unwrap();
+            config.token_file = Some(path);
+        }
+        let access = Access::load(&config).unwrap();
+        let (agent, me) = test_handle(&config);
+        let app = App::new(agent, EventLog::new(me), &config, access, ClusterId([7; 8]));
+        Self { router: router(app) }
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "127.0.0.1:7948");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    async fn put_runner(&self, name: &str) -> Answer {
+        self.send("PUT", &format!("/v1/runners/{name}"), &[("content-type", "application/json")], &runner().to_string()).await
+    }
+}
+
+fn runner() -> Value {
+    json!({
+        "placement": { "spread": "all" },
+        "reader": { "type": "http" },
+        "sources": [{ "id": "s-1", "url": "http://127.0.0.1:1/log" }],
+        "senders": [{ "name": "out", "type": "stdout" }],
+    })
+}
+
+/// What a problem document must always have.
+fn assert_problem(answer: &Answer, status: u16, kind: &str) {
+    assert_eq!((answer.status.as_u16(), answer.body["type"].as_str()), (status, Some(kind)), "{}", answer.body);
+    assert_eq!(answer.headers[header::CONTENT_TYPE], "application/problem+json");
+    assert_eq!(answer.body["status"], status);
+    for key in ["title", "detail", "action"] {
+        assert!(answer.body[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {}", answer.body);
+    }
+}
+
+/// Run with UPDATE_EXPECT=1 after a change of the API.
+#[test]
+fn the_committed_description_is_the_codes() {
+    let mut text = routes().into_openapi().to_pretty_json().unwrap();
+    text.push('\n');
+    expect_file!["openapi.json"].assert_eq(&text);
+}
+
+#[test]
+fn each_operation_has_a_verb() {
+    let description = serde_json::to_value(routes().into_openapi()).unwrap();
+    let operations = description["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let verbs =
+        operations.filter(|operation| operation["tags"][0] != "process").map(|operation| operation["operationId"].as_str().unwrap().to_owned());
+    let command = Cli::command();
+    for verb in verbs {
+        let found = verb.split(' ').try_fold(&command, |command, word| command.find_subcommand(word));
+        assert!(found.is_some(), "`logvine {verb}` is no verb");
+    }
+}
+
+#[tokio::test]
+async fn a_runner_is_written_read_and_deleted() {
+    let api = Api::new();
+    let written = api.put_runner("fleet").await;
+    assert_eq!((written.status, written.body["dry_run"].as_bool()), (StatusCode::OK, Some(false)), "{}", written.body);
+    let read = api.get("/v1/runners/fleet").await;
+    assert_eq!(read.body["spec"]["sources"], runner()["sources"]);
+    assert_eq!(read.headers[header::ETAG], format!("{}", read.body["revision"]));
+    let sources = api.get("/v1/sources?runner=fleet").await;
+    assert_eq!((sources.body["items"][0]["id"].as_str(), sources.body["next_cursor"].is_null()), (Some("s-1"), true), "{}", sources.body);
+    assert_eq!(api.send("DELETE", "/v1/runners/fleet", &[], "").await.status, StatusCode::OK);
+    assert_problem(&api.get("/v1/runners/fleet").await, 404, "urn:logvine:not-found");
+    assert_eq!(api.get("/v1/sources").await.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn the_same_runner_may_come_as_yaml_or_toml() {
+    let api = Api::new();
+    let yaml = "placement: {spread: all}\nreader: {type: http}\nsenders: [{name: out, type: stdout}]";
+    let toml = "placement = {spread = 'all'}\nreader = {type = 'http'}\nsenders = [{name = 'out', type = 'stdout'}]";
+    assert_eq!(api.send("PUT", "/v1/runners/y", &[("content-type", "application/yaml")], yaml).await.status, StatusCode::OK);
+    assert_eq!(api.send("PUT", "/v1/runners/t", &[("content-type", "application/toml; charset=utf-8")], toml).await.status, StatusCode::OK);
+    assert_problem(&api.send("PUT", "/v1/runners/x", &[("content-type", "text/plain")], "x").await, 415, "urn:logvine:media-type");
+}
+
+#[tokio::test]
+async fn an_unknown_reader_is_refused_with_its_place_and_the_known_ones() {
+    let mut spec = runner();
+    spec["reader"]["type"] = "ftp".into();
+    let answer = Api::new().send("PUT", "/v1/runners/fleet", &[], &spec.to_string()).await;
+    assert_problem(&answer, 422, "urn:logvine:invalid");
+    assert_eq!(answer.body["errors"][0]["pointer"], "/reader/type");
+    assert_eq!(answer.body["errors"][0]["detail"], "`ftp` is not known here: the known ones are file, http");
+}
+
+#[cfg(feature = "vrl")]
+#[tokio::test]
+async fn a_vrl_program_that_does_not_compile_is_refused_with_vrls_words() {
+    let mut spec = runner();
+    spec["transform"] = json!({ "vrl": ".a = no_such_function(1)" });
+    let answer = Api::new().send("PUT", "/v1/runners/fleet", &[], &spec.to_string()).await;
+    assert_problem(&answer, 422, "urn:logvine:invalid");
+    assert_eq!(answer.body["errors"][0]["pointer"], "/transform/vrl");
+    assert!(answer.body["errors"][0]["detail"].as_str().unwrap().contains("no_such_function"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing() {
+    let api = Api::new();
+    let answer = api.send("PUT", "/v1/runners/fleet?dry_run=true", &[], &runner().to_string()).await;
+    assert_eq!((answer.status, answer.body["dry_run"].as_bool()), (StatusCode::OK, Some(true)));
+    assert_eq!(answer.body["targets"][0]["node_name"], "here");
+    assert_eq!(api.get("/v1/runners/fleet").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_write_on_an_old_revision_is_refused_and_on_the_present_one_carried_out() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let revision = api.get("/v1/runners/fleet").await.body["revision"].as_str().unwrap().to_owned();
+    let old = api.send("DELETE", "/v1/runners/fleet", &[("if-match", "\"1\"")], "").await;
+    assert_problem(&old, 412, "urn:logvine:revision");
+    assert!(old.body["action"].as_str().unwrap().contains(&revision), "{}", old.body);
+    let present = api.send("DELETE", "/v1/runners/fleet", &[("if-match", &format!("\"{revision}\""))], "").await;
+    assert_eq!(present.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn sources_are_added_and_removed_in_bulk() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let patch = json!({ "put": [{ "id": "s-2", "url": "http://127.0.0.1:1/b" }], "remove": ["s-1"] }).to_string();
+    assert_eq!(api.send("PATCH", "/v1/runners/fleet/sources", &[], &patch).await.status, StatusCode::OK);
+    let ids: Vec<Value> = api.get("/v1/sources").await.body["items"].as_array().unwrap().iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(ids, ["s-2"]);
+    let bad = json!({ "put": [{ "id": "s-3", "url": "ftp://x" }] }).to_string();
+    let answer = api.send("PATCH", "/v1/runners/fleet/sources", &[], &bad).await;
+    assert_problem(&answer, 422, "urn:logvine:invalid");
+    assert_eq!(answer.body["errors"][0]["pointer"], "/put/0/url");
+    let gone = json!({ "remove": ["nothing"] }).to_string();
+    assert_problem(&api.send("PATCH", "/v1/runners/fleet/sources", &[], &gone).await, 404, "urn:logvine:not-found");
+}
+
+#[tokio::test]
+async fn a_runner_is_stopped_on_all_or_on_a_selection_that_is_said() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let stop = |body: Value| {
+        let api = &api;
+        async move { api.send("POST", "/v1/runners/fleet/stop", &[], &body.to_string()).await }
+    };
+    assert_problem(&stop(json!({ "nodes": "" })).await, 422, "urn:logvine:invalid");
+    assert_problem(&stop(json!({ "nodes": "nobody-has-this" })).await, 422, "urn:logvine:nobody");
+    assert_problem(&stop(json!({ "nodes": "all", "expected_count": 7 })).await, 422, "urn:logvine:invalid");
+    assert_eq!(stop(json!({ "nodes": "all", "reason": "a test" })).await.status, StatusCode::OK);
+    assert_eq!(api.get("/v1/runners/fleet").await.body["desired"], "stopped");
+    assert_problem(&api.send("POST", "/v1/runners/fleet/explode", &[], "{}").await, 404, "urn:logvine:no-route");
+}
+
+#[tokio::test]
+async fn tags_are_set_and_nodes_selected_by_them() {
+    let api = Api::new();
+    let answer = api.send("PUT", "/v1/nodes/here/tags", &[], r#"{"tags": ["web"]}"#).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(api.get("/v1/nodes?selector=web").await.body["items"][0]["name"], "here");
+    assert_eq!(api.get("/v1/nodes?selector=db").await.body["items"], json!([]));
+    assert_eq!(api.get("/v1/tags").await.body["items"][0], json!({ "tag": "web", "nodes": ["here"], "worst_status": "alive" }));
+    assert_problem(&api.send("PUT", "/v1/nodes/here/tags", &[], r#"{"tags": ["NO"]}"#).await, 422, "urn:logvine:invalid");
+    assert_problem(&api.get("/v1/nodes/nobody").await, 404, "urn:logvine:not-found");
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_told_why() {
+    let api = Api::new();
+    assert_problem(&api.get("/v1/nothing").await, 404, "urn:logvine:no-route");
+    assert_problem(&api.send("POST", "/v1/nodes", &[], "").await, 405, "urn:logvine:no-method");
+    let unknown = api.get("/v1/nodes?limt=1").await;
+    assert_problem(&unknown, 400, "urn:logvine:bad-request");
+    assert!(unknown.body["detail"].as_str().unwrap().contains("limt"), "{}", unknown.body);
+    assert_problem(&api.get("/v1/nodes?selector=colour=red").await, 400, "urn:logvine:bad-request");
+    let large = "x".repeat(9 << 20);
+    assert_problem(&api.send("PUT", "/v1/runners/a", &[], &large).await, 413, "urn:logvine:too-large");
+}
+
+/// DESIGN §8.4: Host on every request (DNS rebinding), Origin on every write (a page of another site).
+#[tokio::test]
+async fn other_hosts_and_other_origins_are_refused() {
+    let api = Api::new();
+    assert_problem(&api.send("GET", "/v1/nodes", &[("host", "evil.example")], "").await, 421, "urn:logvine:wrong-host");
+    let write = |origin: &'static str| {
+        let api = &api;
+        async move { api.send("PUT", "/v1/runners/fleet", &[("origin", origin)], &runner().to_string()).await }
+    };
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:1"] {
+        assert_problem(&write(origin).await, 403, "urn:logvine:wrong-origin");
+    }
+    assert_eq!(write("http://127.0.0.1:7948").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_token_opens_what_its_role_may() {
+    let api = Api::with_tokens(&[("view", "v"), ("operate", "o")]);
+    assert_problem(&api.get("/v1/nodes").await, 401, "urn:logvine:no-token");
+    assert_eq!(api.send("GET", "/v1/self", &[("authorization", "Bearer v")], "").await.body["role"], "view");
+    let put = |token: &'static str| {
+        let api = &api;
+        async move { api.send("PUT", "/v1/runners/fleet", &[("authorization", token)], &runner().to_string()).await }
+    };
+    assert_problem(&put("Bearer v").await, 403, "urn:logvine:role");
+    assert_eq!(put("Bearer o").await.status, StatusCode::OK);
+    for open in ["/", "/livez", "/openapi.json"] {
+        assert_eq!(api.get(open).await.status, StatusCode::OK, "{open}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_a_strict_policy_for_browsers() {
+    let api = Api::new();
+    for path in ["/", "/v1/nodes", "/nothing"] {
+        let headers = api.get(path).await.headers;
+        assert!(headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'"), "{path}");
+        assert!(!headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_tell_what_the_view_has() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let text = api.get("/metrics").await.body.as_str().unwrap().to_owned();
+    assert!(text.contains("logvine_nodes{status=\"alive\"} 1\n") && text.contains("logvine_runners 1\n"), "{text}");
+}

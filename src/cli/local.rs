@@ -1,0 +1,86 @@
+//! The verbs that need no agent.
+
+use std::{ffi::OsStr, path::Path};
+
+use anyhow::Context;
+use logvine_gossip::seal::{ClusterId, ClusterKey};
+use tokio::runtime::Runtime;
+
+use super::{Exit, Failure};
+use crate::{
+    api::{Role, token_hash},
+    config::{self, AgentArgs},
+    document::{self, Format},
+};
+
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?)
+}
+
+pub(super) fn agent(args: &AgentArgs) -> Result<Exit, Failure> {
+    let effective = config::load(args)?;
+    crate::agent::run(effective, args.exit_with_stdin).map(|()| Exit::Ok).map_err(Failure::from)
+}
+
+pub(super) fn config_show(args: &AgentArgs) -> Result<Exit, Failure> {
+    let effective = config::load(args)?;
+    for warning in &effective.warnings {
+        eprintln!("warning: {warning}");
+    }
+    print!("{}", effective.show());
+    Ok(Exit::Ok)
+}
+
+/// A new cluster key, or a new token of the API.
+pub(super) fn keygen(token: Option<&str>) -> Result<Exit, Failure> {
+    let Some(role) = token else {
+        println!("{}", new_cluster_key()?.to_text().as_str());
+        return Ok(Exit::Ok);
+    };
+    let role: Role = role.parse().map_err(|()| Failure::usage(format!("--token: `{role}` is not a role: view, operate or admin")))?;
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).context("get randomness from the system")?;
+    let token = hex::encode(secret);
+    eprintln!("{token}");
+    println!("{role} {}", token_hash(&token));
+    Ok(Exit::Ok)
+}
+
+/// A cluster key from the system's randomness.
+pub(crate) fn new_cluster_key() -> anyhow::Result<ClusterKey> {
+    let (mut id, mut secret) = ([0; 8], [0; 32]);
+    getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut secret)).context("get randomness from the system")?;
+    Ok(ClusterKey::new(ClusterId(id), secret))
+}
+
+/// Checks a runner, or a node's configuration, by what it holds.
+pub(super) fn validate(path: &Path) -> Result<Exit, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::error(format!("cannot read {}: {error}", path.display())))?;
+    let format = Format::of_path(path).unwrap_or(Format::Toml);
+    let looks_like_a_runner =
+        document::tree(&text, format).is_ok_and(|tree| ["reader", "senders", "placement"].iter().any(|key| tree.get(key).is_some()));
+    if format == Format::Toml && !looks_like_a_runner {
+        config::check_file(path, &text)?;
+        println!("{}: a configuration without faults", path.display());
+        return Ok(Exit::Ok);
+    }
+    let spec = document::runner(&text, format, None).map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {}: {}", fault.pointer, fault.detail.replace('\n', "\n    "))).collect();
+        Failure::error(format!("{} is not a runner that could run:{}", path.display(), lines.concat()))
+    })?;
+    println!("{}: runner {} has no faults that can be seen without running it", path.display(), spec.name);
+    Ok(Exit::Ok)
+}
+
+/// The text of a file, or of standard input, and its format by its ending.
+pub(super) fn read_document(path: &Path) -> Result<(String, Format), Failure> {
+    let failed = |error: std::io::Error| Failure::error(format!("cannot read {}: {error}", path.display()));
+    if path.as_os_str() == OsStr::new("-") {
+        let text = std::io::read_to_string(std::io::stdin()).map_err(failed)?;
+        let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Toml };
+        return Ok((text, format));
+    }
+    let format = Format::of_path(path);
+    let format = format.ok_or_else(|| Failure::usage(format!("{}: a runner is a .toml, .yaml, .yml or .json file", path.display())))?;
+    Ok((std::fs::read_to_string(path).map_err(failed)?, format))
+}

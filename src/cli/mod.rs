@@ -1,0 +1,332 @@
+//! The verbs of the binary (DESIGN §8.3). All but `agent`, `demo`, `keygen`, `config show`, `validate` and `completions` are clients of the API.
+
+mod client;
+mod failure;
+mod local;
+mod output;
+mod remote;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+pub use self::failure::{Exit, Failure};
+pub(crate) use self::local::new_cluster_key;
+use crate::config::AgentArgs;
+
+/// Collects logs on many machines, without a master.
+#[derive(Debug, Parser)]
+#[command(name = "logvine", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// How the API is asked and its answers are shown.
+#[derive(Debug, Clone, Args)]
+struct ClientArgs {
+    /// The API of any node of the cluster
+    #[arg(long, global = true, env = "LOGVINE_API", default_value = "http://127.0.0.1:7948", value_name = "URL", help_heading = "API")]
+    api: String,
+    /// A certificate (PEM) that signed the API's, where the system does not trust it already
+    #[arg(long, global = true, value_name = "FILE", help_heading = "API")]
+    api_ca: Option<PathBuf>,
+    /// The token to show to the API
+    #[arg(long, global = true, env = "LOGVINE_TOKEN", hide_env_values = true, value_name = "TOKEN", help_heading = "API")]
+    token: Option<String>,
+    /// How to print answers
+    #[arg(short, long, global = true, value_enum, default_value_t = OutputFormat::Table, value_name = "FORMAT", help_heading = "API")]
+    output: OutputFormat,
+    /// How long to wait for an answer, in seconds
+    #[arg(long, global = true, value_parser = seconds, default_value = "30", value_name = "SECONDS", help_heading = "API")]
+    timeout: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a number of seconds from 0.1 to 3600");
+    let seconds: f64 = text.trim_end_matches('s').parse().map_err(|_| wrong())?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(wrong()) }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    Table,
+    /// The API's own body
+    Json,
+    /// One name or id a line
+    Name,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a node
+    Agent(AgentArgs),
+    /// Start a whole cluster on this machine, with sources and a sink, and watch it lose a node without losing a line
+    Demo(crate::demo::DemoArgs),
+    /// Print a new cluster key, or a new token for the API
+    Keygen {
+        /// A token of this role: its line for the token file goes to standard output, the token itself to standard error
+        #[arg(long, value_name = "view|operate|admin")]
+        token: Option<String>,
+    },
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Check a runner or a configuration, without an agent
+    Validate {
+        /// A runner (TOML, YAML or JSON) or a node's configuration (TOML)
+        file: PathBuf,
+    },
+    /// The cluster's nodes
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// The tags of nodes
+    #[command(subcommand)]
+    Tag(TagVerb),
+    /// The runners: what is collected
+    #[command(subcommand)]
+    Runner(RunnerVerb),
+    /// The movable sources of runners
+    #[command(subcommand)]
+    Source(SourceVerb),
+    /// Runners at work on nodes
+    #[command(subcommand)]
+    Instance(InstanceVerb),
+    /// Who collects what
+    #[command(subcommand)]
+    Assignment(AssignmentVerb),
+    /// The cluster as a whole
+    #[command(subcommand)]
+    Cluster(ClusterVerb),
+    /// The node that is asked
+    #[command(name = "self")]
+    This,
+    /// What happened
+    Events(EventsArgs),
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigVerb {
+    /// Print the effective configuration, each value with where it is from
+    Show(AgentArgs),
+}
+
+/// Which rows of a list.
+#[derive(Debug, Clone, Default, Args)]
+struct ListArgs {
+    /// Only those of these nodes: `web`, `name=web-1`, `status=down`, `tag in (a, b)`
+    #[arg(long, value_name = "SELECTION")]
+    selector: Option<String>,
+    /// At most so many; all without it
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeVerb {
+    /// All nodes
+    List(ListArgs),
+    /// One node
+    Show {
+        /// Its id, a unique beginning of it (6 digits or more), or its name
+        node: String,
+    },
+    /// Change a node's tags
+    Tag {
+        /// Its id, a unique beginning of it (6 digits or more), or its name
+        node: String,
+        /// Add this tag
+        #[arg(long, value_name = "TAG", required_unless_present_any = ["remove", "set"])]
+        add: Vec<String>,
+        /// Remove this tag
+        #[arg(long, value_name = "TAG")]
+        remove: Vec<String>,
+        /// Have exactly these, comma-separated
+        #[arg(long, value_name = "TAGS", conflicts_with_all = ["add", "remove"], value_delimiter = ',')]
+        set: Option<Vec<String>>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Hand all of a node's movable sources to others
+    Drain {
+        /// Its id, a unique beginning of it (6 digits or more), or its name
+        node: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Let a drained node take part again
+    Undrain {
+        /// Its id, a unique beginning of it (6 digits or more), or its name
+        node: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, Args)]
+struct ChangeArgs {
+    /// Check and show what would be changed, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum TagVerb {
+    /// All tags, with their nodes
+    List(ListArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum RunnerVerb {
+    /// All runners
+    List(ListArgs),
+    /// One runner
+    Show { runner: String },
+    /// Create or replace a runner
+    Apply {
+        /// TOML, YAML or JSON, by its ending; `-` for standard input
+        file: PathBuf,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Delete a runner and what is remembered of its sources
+    Delete {
+        runner: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Start a runner
+    Start {
+        runner: String,
+        #[command(flatten)]
+        nodes: NodesArgs,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Stop a runner
+    Stop {
+        runner: String,
+        #[command(flatten)]
+        nodes: NodesArgs,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct NodesArgs {
+    /// On these nodes
+    #[arg(long, value_name = "SELECTION", default_value = "all")]
+    selector: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum SourceVerb {
+    /// All movable sources with their owners
+    List {
+        /// Only of this runner
+        #[arg(long)]
+        runner: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// One source, with the exact position that its owner knows
+    Show { runner: String, source: String },
+    /// Add a source to a runner, or replace it
+    Add {
+        runner: String,
+        source: String,
+        url: String,
+        /// Narrows the runner's placement
+        #[arg(long, value_name = "SELECTION")]
+        selector: Option<String>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Remove sources from a runner
+    Remove {
+        runner: String,
+        #[arg(required = true)]
+        sources: Vec<String>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum InstanceVerb {
+    /// All instances
+    List(ListArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum AssignmentVerb {
+    /// Sources with no owner or two, and why
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterVerb {
+    /// The cluster at a glance
+    Status,
+}
+
+#[derive(Debug, Args)]
+struct EventsArgs {
+    /// Go on as they happen
+    #[arg(long)]
+    follow: bool,
+    /// Only of this kind
+    #[arg(long)]
+    kind: Option<String>,
+}
+
+/// Runs the program of this process.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // clap's own 2 would say "some targets failed" here.
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok.into(),
+                _ => Exit::Usage.into(),
+            };
+        }
+    };
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    match cli.verb {
+        Verb::Agent(args) => local::agent(&args),
+        Verb::Demo(args) => local::runtime()?.block_on(crate::demo::run(args)).map(|()| Exit::Ok).map_err(Failure::from),
+        Verb::Keygen { token } => local::keygen(token.as_deref()),
+        Verb::Config(ConfigVerb::Show(args)) => local::config_show(&args),
+        Verb::Validate { file } => local::validate(&file),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "logvine", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+        verb => local::runtime()?.block_on(remote::run(verb, &cli.client)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

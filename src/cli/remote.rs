@@ -1,0 +1,265 @@
+//! The verbs that ask a node's API.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use futures::StreamExt;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, EventsArgs, Exit, Failure, InstanceVerb, ListArgs, NodeVerb, OutputFormat, RunnerVerb,
+    SourceVerb, TagVerb, Verb,
+    client::Client,
+    local::read_document,
+    output::{self, Column},
+};
+use crate::document::Format;
+
+const NODES: &[Column] = &[
+    ("NAME", "/name"),
+    ("ID", "/id"),
+    ("STATUS", "/status"),
+    ("PHASE", "/phase"),
+    ("TAGS", "/tags"),
+    ("GOSSIP", "/gossip"),
+    ("SOURCES", "/sources"),
+    ("VERSION", "/version"),
+    ("SINCE", "/since"),
+];
+const TAGS: &[Column] = &[("TAG", "/tag"), ("NODES", "/nodes"), ("WORST", "/worst_status")];
+const RUNNERS: &[Column] = &[
+    ("NAME", "/name"),
+    ("READER", "/reader"),
+    ("PLACEMENT", "/placement"),
+    ("DESIRED", "/desired"),
+    ("INSTANCES", "/instances"),
+    ("SOURCES", "/sources"),
+    ("REVISION", "/revision"),
+    ("ERROR", "/error"),
+];
+const SOURCES: &[Column] =
+    &[("RUNNER", "/runner"), ("SOURCE", "/id"), ("STATE", "/state"), ("OWNER", "/owner_name"), ("EPOCH", "/epoch"), ("WHY", "/why"), ("URL", "/url")];
+const INSTANCES: &[Column] = &[
+    ("RUNNER", "/runner"),
+    ("NODE", "/node_name"),
+    ("STATE", "/state"),
+    ("RECORDS/S", "/records_per_s"),
+    ("LAG BYTES", "/lag_bytes"),
+    ("RECORDS", "/records"),
+    ("ERRORS", "/errors"),
+    ("ERROR", "/error"),
+];
+const FINDINGS: &[Column] = &[("KIND", "/kind"), ("RUNNER", "/runner"), ("SOURCE", "/source"), ("DETAIL", "/detail")];
+const EVENTS: &[Column] = &[("TIME", "/time"), ("KIND", "/kind"), ("DETAIL", "/detail")];
+
+/// Asks, and prints what is answered.
+pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> {
+    let client = Client::new(args)?;
+    let remote = Remote { client, output: args.output };
+    match verb {
+        Verb::Node(verb) => remote.node(verb).await,
+        Verb::Tag(TagVerb::List(list)) => remote.list(&["tags"], &list, &[], TAGS, "/tag").await,
+        Verb::Runner(verb) => remote.runner(verb).await,
+        Verb::Source(verb) => remote.source(verb).await,
+        Verb::Instance(InstanceVerb::List(list)) => remote.list(&["instances"], &list, &[], INSTANCES, "/runner").await,
+        Verb::Assignment(AssignmentVerb::Check) => remote.check().await,
+        Verb::Cluster(ClusterVerb::Status) => remote.one(&["cluster"], "/id").await,
+        Verb::This => remote.one(&["self"], "/id").await,
+        Verb::Events(events) => remote.events(&events).await,
+        Verb::Agent(_) | Verb::Demo(_) | Verb::Keygen { .. } | Verb::Config(_) | Verb::Validate { .. } | Verb::Completions { .. } => {
+            unreachable!("the caller carries out the verbs that need no agent")
+        }
+    }
+}
+
+struct Remote {
+    client: Client,
+    output: OutputFormat,
+}
+
+impl Remote {
+    async fn list(&self, path: &[&str], list: &ListArgs, query: &[(&str, &str)], columns: &[Column], name: &str) -> Result<Exit, Failure> {
+        let mut query = query.to_vec();
+        query.extend(list.selector.as_deref().map(|selector| ("selector", selector)));
+        let rows = self.client.list(path, &query, list.limit).await?;
+        self.print_rows(columns, name, &rows);
+        Ok(Exit::Ok)
+    }
+
+    fn print_rows(&self, columns: &[Column], name: &str, rows: &[Value]) {
+        match self.output {
+            OutputFormat::Table => print!("{}", output::table(columns, rows)),
+            OutputFormat::Json => println!("{:#}", json!({ "items": rows, "next_cursor": null })),
+            OutputFormat::Name => print!("{}", output::names(name, rows)),
+        }
+    }
+
+    async fn one(&self, path: &[&str], name: &str) -> Result<Exit, Failure> {
+        let document = self.client.get(path).await?;
+        self.print_one(&document, name);
+        Ok(Exit::Ok)
+    }
+
+    fn print_one(&self, document: &Value, name: &str) {
+        match self.output {
+            OutputFormat::Table => print!("{}", output::leaves(document)),
+            OutputFormat::Json => println!("{document:#}"),
+            OutputFormat::Name => print!("{}", output::names(name, std::slice::from_ref(document))),
+        }
+    }
+
+    /// Sends a write and says what became of it.
+    async fn write(&self, method: Method, path: &[&str], change: ChangeArgs, body: Option<(&str, String)>) -> Result<Exit, Failure> {
+        let query: &[(&str, &str)] = if change.dry_run { &[("dry_run", "true")] } else { &[] };
+        let mut request = self.client.request(method, path, query);
+        if let Some((content_type, body)) = body {
+            request = request.header(reqwest::header::CONTENT_TYPE, content_type).body(body);
+        }
+        let (status, answer) = self.client.send(request).await?;
+        match self.output {
+            OutputFormat::Json => println!("{answer:#}"),
+            OutputFormat::Name => print!("{}", output::names("/revision", &[answer])),
+            OutputFormat::Table => {
+                let targets = answer.pointer("/targets").and_then(Value::as_array).map_or(0, Vec::len);
+                let verb = if change.dry_run { "would be written" } else { "written" };
+                println!("{verb}: it concerns {targets} node{} now", if targets == 1 { "" } else { "s" });
+            }
+        }
+        Ok(if status == StatusCode::MULTI_STATUS { Exit::Partly } else { Exit::Ok })
+    }
+
+    async fn write_json(&self, method: Method, path: &[&str], change: ChangeArgs, body: &Value) -> Result<Exit, Failure> {
+        self.write(method, path, change, Some((Format::Json.content_type(), body.to_string()))).await
+    }
+
+    async fn node(&self, verb: NodeVerb) -> Result<Exit, Failure> {
+        match verb {
+            NodeVerb::List(list) => self.list(&["nodes"], &list, &[], NODES, "/name").await,
+            NodeVerb::Show { node } => self.one(&["nodes", &node], "/id").await,
+            NodeVerb::Tag { node, add, remove, set, change } => {
+                let tags = match set {
+                    Some(tags) => tags,
+                    None => self.changed_tags(&node, add, &remove).await?,
+                };
+                self.write_json(Method::PUT, &["nodes", &node, "tags"], change, &json!({ "tags": tags })).await
+            }
+            NodeVerb::Drain { node, change } => self.write(Method::POST, &["nodes", &node, "drain"], change, None).await,
+            NodeVerb::Undrain { node, change } => self.write(Method::POST, &["nodes", &node, "undrain"], change, None).await,
+        }
+    }
+
+    async fn changed_tags(&self, node: &str, add: Vec<String>, remove: &[String]) -> Result<Vec<String>, Failure> {
+        let held = self.client.get(&["nodes", node]).await?;
+        let held = held.pointer("/tags").and_then(Value::as_array).into_iter().flatten();
+        let held = held.filter_map(Value::as_str).filter(|tag| !remove.iter().any(|gone| gone == tag)).map(str::to_owned);
+        let mut tags: Vec<String> = held.chain(add).collect();
+        tags.sort();
+        tags.dedup();
+        Ok(tags)
+    }
+
+    async fn runner(&self, verb: RunnerVerb) -> Result<Exit, Failure> {
+        match verb {
+            RunnerVerb::List(list) => self.list(&["runners"], &list, &[], RUNNERS, "/name").await,
+            RunnerVerb::Show { runner } => self.one(&["runners", &runner], "/name").await,
+            RunnerVerb::Apply { file, change } => {
+                let (text, format) = read_document(&file)?;
+                // The API checks the rest and tells each fault's place; only the name is needed here, for the path.
+                let tree = crate::document::tree(&text, format).map_err(|fault| Failure::error(format!("{} {}", file.display(), fault.detail)))?;
+                let name = tree.get("name").and_then(Value::as_str);
+                let name = name.ok_or_else(|| Failure::error(format!("{}: the runner has no `name`", file.display())))?;
+                self.write(Method::PUT, &["runners", name], change, Some((format.content_type(), text))).await
+            }
+            RunnerVerb::Delete { runner, yes, change } => {
+                confirm(yes || change.dry_run, &format!("delete runner {runner} and what is remembered of its sources"))?;
+                self.write(Method::DELETE, &["runners", &runner], change, None).await
+            }
+            RunnerVerb::Start { runner, nodes, change } => {
+                self.write_json(Method::POST, &["runners", &runner, "start"], change, &json!({ "nodes": nodes.selector })).await
+            }
+            RunnerVerb::Stop { runner, nodes, change } => {
+                self.write_json(Method::POST, &["runners", &runner, "stop"], change, &json!({ "nodes": nodes.selector })).await
+            }
+        }
+    }
+
+    async fn source(&self, verb: SourceVerb) -> Result<Exit, Failure> {
+        match verb {
+            SourceVerb::List { runner, list } => {
+                let query: Vec<(&str, &str)> = runner.as_deref().map(|runner| ("runner", runner)).into_iter().collect();
+                self.list(&["sources"], &list, &query, SOURCES, "/id").await
+            }
+            SourceVerb::Show { runner, source } => self.one(&["sources", &runner, &source], "/id").await,
+            SourceVerb::Add { runner, source, url, selector, change } => {
+                let mut put = json!({ "id": source, "url": url });
+                if let Some(selector) = selector {
+                    put["selection"] = selector.into();
+                }
+                self.write_json(Method::PATCH, &["runners", &runner, "sources"], change, &json!({ "put": [put] })).await
+            }
+            SourceVerb::Remove { runner, sources, yes, change } => {
+                confirm(yes || change.dry_run, &format!("remove {} of runner {runner}", sources.join(", ")))?;
+                self.write_json(Method::PATCH, &["runners", &runner, "sources"], change, &json!({ "remove": sources })).await
+            }
+        }
+    }
+
+    async fn check(&self) -> Result<Exit, Failure> {
+        let answer = self.client.get(&["assignments", "check"]).await?;
+        let findings = answer.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
+        if findings.is_empty() && self.output == OutputFormat::Table {
+            println!("every source has exactly one owner");
+        } else {
+            self.print_rows(FINDINGS, "/source", &findings);
+        }
+        Ok(if findings.is_empty() { Exit::Ok } else { Exit::Error })
+    }
+
+    async fn events(&self, args: &EventsArgs) -> Result<Exit, Failure> {
+        let query: Vec<(&str, &str)> = args.kind.as_deref().map(|kind| ("kind", kind)).into_iter().collect();
+        if !args.follow {
+            let rows = self.client.list(&["events"], &query, None).await?;
+            self.print_rows(EVENTS, "/id", &rows);
+            return Ok(Exit::Ok);
+        }
+        let request = self.client.request(Method::GET, &["events"], &query).header(reqwest::header::ACCEPT, "text/event-stream");
+        // A stream has no end; the limit on the whole answer is not for it.
+        let response = self.client.open(request.timeout(std::time::Duration::from_secs(u64::from(u32::MAX)))).await?;
+        let mut chunks = response.bytes_stream();
+        let mut pending = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            pending.extend_from_slice(&chunk.map_err(|error| Failure::error(format!("the stream broke off: {error}")))?);
+            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                if let Some(event) = line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice::<Value>(data).ok()) {
+                    self.print_event(&event);
+                }
+            }
+        }
+        Err(Failure::error("the agent ended the stream"))
+    }
+
+    fn print_event(&self, event: &Value) {
+        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
+        match self.output {
+            OutputFormat::Table => println!("{}  {:<22} {}", text("/time"), text("/kind"), text("/detail")),
+            OutputFormat::Json => println!("{event}"),
+            OutputFormat::Name => println!("{}", text("/id")),
+        }
+    }
+}
+
+/// Asks a person before what cannot be undone; a script must say `--yes`.
+fn confirm(said: bool, what: &str) -> Result<(), Failure> {
+    if said {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("this would {what}: say --yes")));
+    }
+    eprint!("{what}? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::error(format!("cannot read your answer: {error}")))?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::error("nothing was changed")) }
+}

@@ -1,0 +1,340 @@
+//! What one node believes now, as rows for people: the API's lists, the console, the command line (DESIGN §8.2).
+//!
+//! Pure: a row is made from a [`Node`] and a time. Stamps, epochs and generations are texts, as 64-bit integers break in JavaScript; times are RFC 3339.
+
+mod rows;
+mod times;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use logvine_gossip::{Instant, NodeId, Now, Status};
+
+pub use self::{
+    rows::{
+        AtWork, ClusterRow, Finding, FindingKind, InstanceRow, NodeRow, Place, RunnerRow, RunnerView, SourceRow, SourceState, SourceView, TagRow,
+    },
+    times::rfc3339,
+};
+use crate::{
+    catalog::{Desired, Origin, Runner, Source},
+    checkpoint::Checkpoint,
+    event::Why,
+    instance::{InstanceState, InstanceStatus},
+    member::{NodeInfo, status_word, value},
+    message::Inspected,
+    name::Name,
+    node::Node,
+    selection::Selection,
+    spec::{Placement, ReaderSpec, RunnerSpec},
+};
+
+/// A node's name, or the short form of its id while that is not known.
+pub fn name_of(node: &Node, id: &NodeId) -> String {
+    node.view().get(id).and_then(|info| info.meta.as_ref()).map_or_else(|| id.short(), |meta| meta.name.to_string())
+}
+
+/// Why a source came or went, in words.
+pub fn why_words(node: &Node, why: &Why) -> String {
+    match why {
+        Why::New => "it had no owner yet".to_owned(),
+        Why::Home => "this node is its home".to_owned(),
+        Why::TookOver { from } => format!("took over from {}", name_of(node, from)),
+        Why::HandedOver { from } => format!("handed over by {}", name_of(node, from)),
+        Why::GaveTo { to } => format!("handed over to {}", name_of(node, to)),
+        Why::Resumed => "resumed after a restart".to_owned(),
+        Why::Stopped => "it is not to be collected here any more".to_owned(),
+        Why::Repair => "its witnesses were not complete".to_owned(),
+    }
+}
+
+/// All nodes of the view, by id.
+pub fn nodes(node: &Node, now: Now) -> Vec<NodeRow> {
+    let owned = owned_sources(node);
+    node.view().values().map(|info| node_row(node, now, info, owned.get(&info.id).copied().unwrap_or(0))).collect()
+}
+
+/// One node.
+pub fn node(node: &Node, now: Now, id: &NodeId) -> Option<NodeRow> {
+    let info = node.view().get(id)?;
+    Some(node_row(node, now, info, owned_sources(node).get(id).copied().unwrap_or(0)))
+}
+
+fn node_row(node: &Node, now: Now, info: &NodeInfo, sources: usize) -> NodeRow {
+    let me = info.id == node.id();
+    let member = node.gossip().member(&info.id);
+    let map = node.gossip().node_map(&info.id);
+    let own = node.gossip().me();
+    let heard = if me { Some(now.at) } else { member.and_then(|member| member.heard) };
+    let generation = if me { own.generation } else { member.map_or_else(Default::default, |member| member.generation) };
+    let started = info.meta.as_ref().map(|meta| meta.started);
+    let since = if me { started } else { member.map(|member| member.since) };
+    NodeRow {
+        id: info.id.to_string(),
+        name: name_of(node, &info.id),
+        me,
+        status: status_word(info.status).to_owned(),
+        phase: info.phase.word().to_owned(),
+        tags: info.tags.iter().map(Name::to_string).collect(),
+        gossip: member.map_or(own.gossip, |member| member.gossip).to_string(),
+        quic: member.map_or(own.quic, |member| member.quic).to_string(),
+        http: info.meta.as_ref().and_then(|meta| meta.http).map(|http| http.to_string()),
+        generation: generation.to_string(),
+        since: since.map(rfc3339),
+        started: started.map(rfc3339),
+        last_heard: heard.map(|heard| wall_of(now, heard)),
+        capacity: info.capacity.0,
+        version: info.meta.as_ref().map(|meta| meta.version.clone()),
+        runners: map.map_or(0, |map| map.iter("runner/").count()),
+        sources,
+    }
+}
+
+fn wall_of(now: Now, at: Instant) -> String {
+    let ago = u64::try_from(now.at.since(at).as_micros()).unwrap_or(u64::MAX);
+    rfc3339(logvine_gossip::UnixMicros(now.wall.0.saturating_sub(ago)))
+}
+
+/// All tags with the nodes that have them, of those that are selected, by tag.
+pub fn tags(node: &Node, selection: Option<&Selection>) -> Vec<TagRow> {
+    let mut tags = BTreeMap::<&Name, Vec<&NodeInfo>>::new();
+    for info in node.view().values().filter(|info| selection.is_none_or(|selection| selection.matches(*info))) {
+        for tag in &info.tags {
+            tags.entry(tag).or_default().push(info);
+        }
+    }
+    let row = |(tag, infos): (&Name, Vec<&NodeInfo>)| TagRow {
+        tag: tag.to_string(),
+        nodes: infos.iter().map(|info| name_of(node, &info.id)).collect(),
+        worst_status: infos.iter().map(|info| info.status).max().map(status_word).unwrap_or_default().to_owned(),
+    };
+    tags.into_iter().map(row).collect()
+}
+
+/// All runners, by name.
+pub fn runners(node: &Node) -> Vec<RunnerRow> {
+    node.catalog().runners().map(|(name, runner)| runner_row(node, name, runner)).collect()
+}
+
+/// One runner, with its spec.
+pub fn runner(node: &Node, name: &Name) -> Option<RunnerView> {
+    let runner = node.catalog().runner(name)?;
+    // The catalog keeps sources under keys of their own; people wrote them into the spec.
+    let of_spec = node.catalog().sources(name).filter(|source| source.from == Origin::Spec);
+    let sources = of_spec.map(|source| (*source.spec).clone()).collect();
+    Some(RunnerView { row: runner_row(node, name, runner), spec: RunnerSpec { sources, ..(*runner.spec).clone() } })
+}
+
+fn runner_row(node: &Node, name: &Name, runner: &Runner) -> RunnerRow {
+    let spec = &runner.spec;
+    let mut instances = BTreeMap::new();
+    let mut error = None;
+    for (_, status) in statuses(node, name) {
+        *instances.entry(state_word(status.state).to_owned()).or_insert(0) += 1;
+        error = error.or(status.error);
+    }
+    let (kind, selection) = match &spec.placement {
+        Placement::Every(selection) => ("every", selection),
+        Placement::Spread(selection) => ("spread", selection),
+    };
+    RunnerRow {
+        name: name.to_string(),
+        uid: runner.uid.to_string(),
+        revision: runner.revision.to_string(),
+        reader: match spec.reader {
+            ReaderSpec::File(_) => "file".to_owned(),
+            ReaderSpec::Http(_) => "http".to_owned(),
+        },
+        placement: format!("{kind} {selection}"),
+        desired: serde_word(&node.catalog().desired(name)),
+        nodes: node.targets(name).len(),
+        instances,
+        sources: node.catalog().sources(name).count(),
+        error,
+    }
+}
+
+/// What the nodes that are live say of their instances of a runner.
+fn statuses<'a>(node: &'a Node, runner: &Name) -> impl Iterator<Item = (&'a NodeInfo, InstanceStatus)> {
+    let key = format!("runner/{runner}");
+    let live = node.view().values().filter(|info| info.is_live());
+    live.filter_map(move |info| Some((info, value::<InstanceStatus>(node.gossip().node_map(&info.id), &key)?)))
+}
+
+/// The word for an instance's state.
+pub fn state_word(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Starting => "starting",
+        InstanceState::Running => "running",
+        InstanceState::Paused => "paused",
+        InstanceState::Failed => "failed",
+        InstanceState::Stopped => "stopped",
+    }
+}
+
+/// All instances, by runner and node: those that should be, with what their nodes say of them.
+pub fn instances(node: &Node) -> Vec<InstanceRow> {
+    let mut rows = BTreeMap::new();
+    for (name, _) in node.catalog().runners() {
+        for id in node.targets(name) {
+            rows.insert((name.clone(), id), None);
+        }
+        for (info, status) in statuses(node, name) {
+            rows.insert((name.clone(), info.id), Some(status));
+        }
+    }
+    rows.into_iter()
+        .filter_map(|((name, id), status)| {
+            let info = node.view().get(&id)?;
+            let state = match &status {
+                Some(status) => state_word(status.state),
+                None if info.is_live() => "starting",
+                None => "waiting for node",
+            };
+            let at_work = status.map(|status| AtWork {
+                revision: status.revision.to_string(),
+                records_per_s: status.records_per_s,
+                bytes_per_s: status.bytes_per_s,
+                lag_bytes: status.lag_bytes,
+                records: status.records,
+                errors: status.errors,
+                dead_lettered: status.dead_lettered,
+                error: status.error,
+                source_errors: status.source_errors.into_iter().map(|(source, error)| (source.to_string(), error)).collect(),
+            });
+            Some(InstanceRow {
+                runner: name.to_string(),
+                node: id.to_string(),
+                node_name: name_of(node, &id),
+                state: state.to_owned(),
+                at_work: at_work.unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+/// How many sources each live node claims.
+fn owned_sources(node: &Node) -> BTreeMap<NodeId, usize> {
+    let count = |info: &NodeInfo| node.gossip().node_map(&info.id).map_or(0, |map| map.iter("claim/").count());
+    node.view().values().filter(|info| info.is_live()).map(|info| (info.id, count(info))).collect()
+}
+
+/// The movable sources of one runner, or of all, by runner and id.
+pub fn sources(node: &Node, only: Option<&Name>) -> Vec<SourceRow> {
+    let runners = node.catalog().runners().filter(|(name, _)| only.is_none_or(|only| only == *name));
+    runners.flat_map(|(name, _)| node.catalog().sources(name).map(|source| source_row(node, name, source))).collect()
+}
+
+fn source_row(node: &Node, runner: &Name, source: &Source) -> SourceRow {
+    let claims = node.claims_of(runner, source);
+    let newest = claims.first();
+    let owner = newest.map(|(id, _)| *id).filter(|id| is_live(node, id));
+    let error = owner.and_then(|owner| {
+        let status: InstanceStatus = value(node.gossip().node_map(&owner), &format!("runner/{runner}"))?;
+        status.source_errors.get(&source.spec.id).cloned().or_else(|| status.error.filter(|_| status.state == InstanceState::Failed))
+    });
+    let has_place = node.targets(runner).iter().any(|id| is_live(node, id));
+    let state = match (owner, has_place) {
+        (Some(_), _) if error.is_some() => SourceState::Failing,
+        (Some(_), _) => SourceState::Collected,
+        (None, true) => SourceState::Unowned,
+        (None, false) => SourceState::NoNode,
+    };
+    let witnesses = newest.map_or(&source.witnesses, |(_, claim)| &claim.witnesses);
+    SourceRow {
+        runner: runner.to_string(),
+        id: source.spec.id.to_string(),
+        url: source.spec.url.clone(),
+        selection: source.spec.selection.clone(),
+        from: serde_word(&source.from),
+        state,
+        owner: owner.map(|id| id.to_string()),
+        owner_name: owner.map(|id| name_of(node, &id)),
+        last_owner: newest.map(|(id, _)| id.to_string()),
+        epoch: newest.map(|(_, claim)| claim.epoch.to_string()),
+        since: newest.map(|(_, claim)| rfc3339(claim.since)),
+        why: newest.map(|(_, claim)| why_words(node, &claim.why)),
+        witnesses: witnesses.iter().map(|witness| name_of(node, &witness.node)).collect(),
+        error,
+    }
+}
+
+fn is_live(node: &Node, id: &NodeId) -> bool {
+    node.view().get(id).is_some_and(NodeInfo::is_live)
+}
+
+/// One movable source; `inspected` is what its owner said, if it was asked and answered.
+pub fn source(node: &Node, runner: &Name, id: &Name, inspected: Option<&Inspected>) -> Option<SourceView> {
+    let row = source_row(node, runner, node.catalog().source(runner, id)?);
+    let place = |checkpoint: &Checkpoint| {
+        let files = checkpoint.files.iter();
+        files
+            .map(|(file, positions)| Place {
+                file: file.name.to_string(),
+                lineage: file.lineage,
+                offsets: positions.iter().map(|(sender, position)| (sender.to_string(), position.offset)).collect(),
+            })
+            .collect()
+    };
+    Some(SourceView {
+        row,
+        acknowledged: inspected.map(|inspected| place(&inspected.checkpoint)),
+        held: inspected.map(|inspected| place(&inspected.held)),
+        last_error: inspected.and_then(|inspected| inspected.error.clone()),
+    })
+}
+
+/// What is wrong with the assignment, as this node sees it: sources with no owner, or two.
+pub fn check(node: &Node) -> Vec<Finding> {
+    let runners = node.catalog().runners();
+    runners.flat_map(|(name, _)| node.catalog().sources(name).filter_map(|source| finding(node, name, source))).collect()
+}
+
+fn finding(node: &Node, runner: &Name, source: &Source) -> Option<Finding> {
+    let row = source_row(node, runner, source);
+    let owners: Vec<String> = node.claims_of(runner, source).iter().filter(|(id, _)| is_live(node, id)).map(|(id, _)| name_of(node, id)).collect();
+    let (kind, detail) = match (row.state, owners.as_slice()) {
+        (_, [_, _, ..]) => (FindingKind::TwoOwners, format!("claimed by {}", owners.join(" and "))),
+        (SourceState::NoNode, _) => {
+            (FindingKind::NoNode, "no live node matches its runner's placement, or the runner is stopped on all that do".to_owned())
+        }
+        (SourceState::Unowned, _) => {
+            let last = row.last_owner.map(|last| format!("its last owner was {last}"));
+            (FindingKind::NoOwner, last.unwrap_or_else(|| "nobody has taken it yet".to_owned()))
+        }
+        (SourceState::Collected | SourceState::Failing, _) => return None,
+    };
+    // What an operator stopped needs no owner.
+    let wanted = node.catalog().desired(runner) == Desired::Running;
+    wanted.then_some(Finding { kind, runner: row.runner, source: row.id, detail })
+}
+
+/// The cluster at a glance.
+pub fn cluster(node: &Node) -> ClusterRow {
+    let count = |words: Vec<String>| {
+        let mut counts = BTreeMap::new();
+        words.into_iter().for_each(|word| *counts.entry(word).or_insert(0) += 1);
+        counts
+    };
+    let tags: BTreeSet<&Name> = node.view().values().flat_map(|info| &info.tags).collect();
+    let live = node.view().values().filter(|info| info.status == Status::Alive).map(|info| info.id);
+    let owned = owned_sources(node);
+    let loads: Vec<usize> = live.map(|id| owned.get(&id).copied().unwrap_or(0)).collect();
+    ClusterRow {
+        nodes: node.view().len(),
+        nodes_by_status: count(node.view().values().map(|info| status_word(info.status).to_owned()).collect()),
+        nodes_by_phase: count(node.view().values().map(|info| info.phase.word().to_owned()).collect()),
+        tags: tags.into_iter().map(Name::to_string).collect(),
+        runners: node.catalog().runners().count(),
+        instances_by_state: count(instances(node).into_iter().map(|row| row.state).collect()),
+        sources: node.catalog().runners().map(|(name, _)| node.catalog().sources(name).count()).sum(),
+        sources_by_state: count(sources(node, None).into_iter().map(|row| serde_word(&row.state)).collect()),
+        sources_per_node_least: loads.iter().min().copied().unwrap_or(0),
+        sources_per_node_most: loads.iter().max().copied().unwrap_or(0),
+        catalog_digest: format!("{:016x}", node.gossip().catalog().digest()),
+    }
+}
+
+/// The word that serde writes for a unit variant.
+fn serde_word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}

@@ -1,0 +1,227 @@
+//! The rows' shapes. They are the API's, so a change here is a change of its description (`openapi.json`).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::spec::RunnerSpec;
+
+/// A node as the asked one sees it.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct NodeRow {
+    /// 32 hex digits.
+    pub id: String,
+    pub name: String,
+    /// Whether it is the node that was asked.
+    pub me: bool,
+    /// What others believe of it: `alive`, `suspect`, `down`, `left`.
+    pub status: String,
+    /// What it says of itself: `joining`, `active`, `draining`, `away`.
+    pub phase: String,
+    pub tags: Vec<String>,
+    /// Its gossip address (UDP).
+    pub gossip: String,
+    /// Where it takes calls (QUIC).
+    pub quic: String,
+    /// Where its API listens.
+    pub http: Option<String>,
+    pub generation: String,
+    /// Since when it has this status.
+    pub since: Option<String>,
+    /// When it started.
+    pub started: Option<String>,
+    /// When the asked node last heard it.
+    pub last_heard: Option<String>,
+    /// What it can bear, in quarter octaves: 4 more is twice as much.
+    pub capacity: u8,
+    pub version: Option<String>,
+    /// Instances that it runs.
+    pub runners: usize,
+    /// Movable sources that it owns.
+    pub sources: usize,
+}
+
+/// A tag with the nodes that have it.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct TagRow {
+    pub tag: String,
+    /// Their names.
+    pub nodes: Vec<String>,
+    pub worst_status: String,
+}
+
+/// A runner.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RunnerRow {
+    pub name: String,
+    /// The stamp of its creation.
+    pub uid: String,
+    /// The stamp of its present spec; for `If-Match`.
+    pub revision: String,
+    /// The reader's type.
+    pub reader: String,
+    /// `every` or `spread`, and the selection.
+    pub placement: String,
+    /// `running` or `stopped`, as an operator said of the whole of it.
+    pub desired: String,
+    /// Nodes where it should run.
+    pub nodes: usize,
+    /// Instances of live nodes, by state.
+    pub instances: BTreeMap<String, usize>,
+    /// Movable sources.
+    pub sources: usize,
+    /// What one of its instances complains of.
+    pub error: Option<String>,
+}
+
+/// A runner with its spec.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RunnerView {
+    #[serde(flatten)]
+    pub row: RunnerRow,
+    pub spec: RunnerSpec,
+}
+
+/// A runner at work on a node.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct InstanceRow {
+    pub runner: String,
+    /// The node's id.
+    pub node: String,
+    pub node_name: String,
+    /// `starting`, `running`, `paused`, `failed`, `stopped`, or `waiting for node`.
+    pub state: String,
+    #[serde(flatten)]
+    pub at_work: AtWork,
+}
+
+/// What an instance's node says of it.
+#[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AtWork {
+    /// The revision at work.
+    pub revision: String,
+    pub records_per_s: f64,
+    pub bytes_per_s: f64,
+    /// Bytes that are known to wait at its sources.
+    pub lag_bytes: u64,
+    /// Since its start.
+    pub records: u64,
+    pub errors: u64,
+    pub dead_lettered: u64,
+    pub error: Option<String>,
+    /// Sources that it cannot read now, with the reason (at most 16).
+    pub source_errors: BTreeMap<String, String>,
+}
+
+/// How a movable source does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// A live node owns it.
+    Collected,
+    /// A live node owns it, and cannot read it now.
+    Failing,
+    /// Nobody has taken it, or its owner is gone and nobody has taken it over yet.
+    Unowned,
+    /// No live node may own it.
+    NoNode,
+}
+
+/// A movable source.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SourceRow {
+    pub runner: String,
+    pub id: String,
+    pub url: String,
+    /// What narrows the runner's placement.
+    pub selection: Option<String>,
+    /// `spec`, or `added` by itself.
+    pub from: String,
+    pub state: SourceState,
+    /// The id of the node that collects it.
+    pub owner: Option<String>,
+    pub owner_name: Option<String>,
+    /// The id of the node that claimed it last, live or not.
+    pub last_owner: Option<String>,
+    pub epoch: Option<String>,
+    /// Since when its owner has it.
+    pub since: Option<String>,
+    /// How its owner came to it.
+    pub why: Option<String>,
+    /// The names of the nodes that keep its checkpoint.
+    pub witnesses: Vec<String>,
+    pub error: Option<String>,
+}
+
+/// Where a source is in one of its files.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Place {
+    /// The file's name, the same on every node: the hash of its head.
+    pub file: String,
+    /// Grows with each truncation or replacement.
+    pub lineage: u32,
+    /// Bytes from the file's start, by sender.
+    pub offsets: BTreeMap<String, u64>,
+}
+
+/// A movable source, with what its owner knows of it.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SourceView {
+    #[serde(flatten)]
+    pub row: SourceRow,
+    /// How far its senders have acknowledged it; null where its owner did not answer.
+    pub acknowledged: Option<Vec<Place>>,
+    /// How far a majority of its witnesses holds it; null where its owner did not answer.
+    pub held: Option<Vec<Place>>,
+    /// What its reader last complained of.
+    pub last_error: Option<String>,
+}
+
+/// What may be wrong with a source's assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    NoOwner,
+    TwoOwners,
+    NoNode,
+}
+
+/// Something wrong with the assignment.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Finding {
+    pub kind: FindingKind,
+    pub runner: String,
+    pub source: String,
+    pub detail: String,
+}
+
+/// The cluster at a glance, as the asked node sees it.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ClusterRow {
+    pub nodes: usize,
+    pub nodes_by_status: BTreeMap<String, usize>,
+    pub nodes_by_phase: BTreeMap<String, usize>,
+    pub tags: Vec<String>,
+    pub runners: usize,
+    pub instances_by_state: BTreeMap<String, usize>,
+    pub sources: usize,
+    pub sources_by_state: BTreeMap<String, usize>,
+    /// Of the live nodes: the fewest and the most sources that one owns.
+    pub sources_per_node_least: usize,
+    pub sources_per_node_most: usize,
+    /// Equal on two nodes: they have the same catalog.
+    pub catalog_digest: String,
+}
