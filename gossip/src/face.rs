@@ -58,7 +58,7 @@ pub struct GossipConfig {
     pub gossip_interval: Duration,
     /// To how many members at a time: memberlist's LAN value.
     pub gossip_members: usize,
-    /// How often a node asks a random member for more members, and greets its seeds again. memberlist's LAN value.
+    /// How often a node asks a random member for more members: memberlist's LAN value.
     pub announce_interval: Duration,
     /// How often two down members are called. A healed split is found by this and by the watchdog.
     pub announce_down_interval: Duration,

@@ -43,7 +43,6 @@ const CALL_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 struct Due {
     seek: Instant,
-    greet: Instant,
     push_pull: Instant,
     members: Instant,
     rumours: Option<Instant>,
@@ -95,7 +94,7 @@ impl Gossip {
     /// If `me.generation` is not below `restored.reserved`, a block of generations is asked to be persisted first, and nothing is sent
     /// before `handle_reserved`.
     pub fn new(now: Now, config: GossipConfig, me: Me, restored: Restored, seed: u64) -> Self {
-        let due = Due { seek: now.at, greet: now.at, push_pull: now.at, members: now.at, rumours: None };
+        let due = Due { seek: now.at, push_pull: now.at, members: now.at, rumours: None };
         let acquaintances = restored.peers.into_iter().filter(|peer| peer.id != me.id).map(|peer| (peer.id, peer)).collect();
         let mut gossip = Self {
             membership: Membership::new(&config, &me, seed),
@@ -182,8 +181,7 @@ impl Gossip {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let swim = self.membership.next_due().map(|due| (due, "swim"));
         let rumours = self.due.rumours.map(|due| (due, "rumours"));
-        let rounds =
-            [(self.due.seek, "seek"), (self.due.greet, "greet"), (self.due.push_pull, "push-pull"), (self.due.members, "members")].into_iter().min();
+        let rounds = [(self.due.seek, "seek"), (self.due.push_pull, "push-pull"), (self.due.members, "members")].into_iter().min();
         match self.stage {
             Stage::Waiting => None,
             Stage::Left => rumours,
@@ -275,7 +273,6 @@ impl Gossip {
         self.stage = Stage::Seeking;
         // Nodes that are started together must not do everything in lock-step.
         self.due.seek = now.at + self.membership.draw_between(Duration::ZERO, rounds::START_SPREAD);
-        self.due.greet = now.at + self.membership.draw_between(self.config.announce_interval / 2, self.config.announce_interval);
         self.due.push_pull = now.at + self.membership.draw_between(Duration::ZERO, self.config.push_pull_interval);
         self.due.members = now.at + self.membership.draw_between(Duration::ZERO, self.config.members_interval);
     }

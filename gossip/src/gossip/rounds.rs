@@ -1,4 +1,4 @@
-//! What a node does by itself, time and again: seek others, greet the seeds, compare, pass rumours on.
+//! What a node does by itself, time and again: seek others, compare, pass rumours on.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -15,7 +15,8 @@ use crate::{
 pub(super) const START_SPREAD: Duration = Duration::from_millis(100);
 /// Foca never repeats an announce, and is silent after a renewal: until somebody confirms this generation, it is repeated about so often.
 const SEEK_INTERVAL: Duration = Duration::from_secs(1);
-/// While fewer are live than known: without this 37 of 1,000 clusters of four never healed from a split.
+/// While fewer are live than known, or a seed is silent: without this 37 of 1,000 clusters of four never healed from a split, and clusters
+/// that began around different seeds stayed islands.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// How many known nodes are called at a time, besides the seeds.
 const SEEK_MEMBERS: usize = 3;
@@ -27,13 +28,6 @@ impl Gossip {
     pub(super) fn rounds(&mut self, now: Now) {
         if self.due.seek <= now.at {
             self.seek(now);
-        }
-        if self.due.greet <= now.at {
-            let interval = self.config.announce_interval;
-            self.due.greet = now.at + self.membership.draw_between(interval * 9 / 10, interval * 11 / 10);
-            // Clusters that began as islands around different seeds find together.
-            let seeds = self.silent_seeds();
-            self.hello(now, seeds);
         }
         if self.due.push_pull <= now.at {
             let interval = self.config.push_pull_interval;
@@ -83,12 +77,6 @@ impl Gossip {
 
     fn seeds(&self) -> impl Iterator<Item = SocketAddr> {
         self.config.seeds.iter().copied().filter(|seed| *seed != self.me.gossip)
-    }
-
-    /// Seeds at whose address no live member is.
-    fn silent_seeds(&self) -> Vec<SocketAddr> {
-        let live: BTreeSet<SocketAddr> = self.membership.live().map(|member| member.gossip).collect();
-        self.seeds().filter(|seed| !live.contains(seed)).collect()
     }
 
     /// All addresses at which a node was known, live or not; not those of nodes that said goodbye.

@@ -71,7 +71,9 @@ pub(super) struct World {
     pub(super) latency: Duration,
     /// Pairs of nodes between which nothing passes.
     pub(super) cut: BTreeSet<(usize, usize)>,
-    config: GossipConfig,
+    pub(super) config: GossipConfig,
+    /// What reaches a node while it stands still is lost, as if its socket were full.
+    pub(super) deaf: bool,
     pub(super) datagrams: usize,
     pub(super) bytes: usize,
     pub(super) calls: usize,
@@ -81,7 +83,13 @@ pub(super) struct World {
 impl World {
     /// `count` nodes, each with the first three as seeds, all started at once.
     pub(super) fn new(count: usize, seed: u64) -> Self {
+        Self::with(count, seed, |_| {})
+    }
+
+    /// The same with another configuration.
+    pub(super) fn with(count: usize, seed: u64, change: impl FnOnce(&mut GossipConfig)) -> Self {
         let mut world = Self::empty(seed);
+        change(&mut world.config);
         for _ in 0..count {
             world.start_new();
         }
@@ -98,6 +106,7 @@ impl World {
             loss: 0.0,
             latency: millis(1),
             cut: BTreeSet::new(),
+            deaf: false,
             config: GossipConfig { seeds: (0..3).map(gossip_address).collect(), ..GossipConfig::default() },
             datagrams: 0,
             bytes: 0,
@@ -274,6 +283,7 @@ impl World {
             if event == Some(next) {
                 let (key, event) = self.events.pop_first().unwrap();
                 match self.target(&event).map(|index| self.nodes[index].paused_to).filter(|to| *to > self.now) {
+                    Some(_) if self.deaf => {}
                     Some(paused_to) => {
                         self.events.insert((paused_to, key.1), event);
                     }

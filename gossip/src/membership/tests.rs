@@ -1,1 +1,62 @@
+use super::*;
+use crate::UnixMicros;
 
+const PERIOD: Duration = Duration::from_millis(500);
+
+fn identity(index: u8) -> Identity {
+    Identity { id: NodeId([index; 16]), gossip: SocketAddr::from(([10, 0, 0, index], 7946)), generation: Generation(1) }
+}
+
+fn membership(index: u8) -> Membership {
+    let Identity { id, gossip, generation } = identity(index);
+    Membership::new(&GossipConfig::default(), &Me { id, generation, gossip, quic: gossip }, index.into())
+}
+
+fn at(millis: u64) -> Now {
+    Now { at: Instant::from_micros(millis * 1_000), wall: UnixMicros(millis * 1_000) }
+}
+
+/// Nodes that are started together would all probe at the same moments, and one of them be probed by all at once.
+#[test]
+fn nodes_that_start_together_probe_at_different_times() {
+    let first_probe = |index| {
+        let mut node = membership(index);
+        node.apply(at(0), vec![foca::Member::alive(identity(200))]);
+        node.timers.iter().find(|(_, timer, _)| matches!(timer, Timer::ProbeRandomMember(_))).map(|(due, ..)| due.since(Instant::ZERO)).unwrap()
+    };
+    let times: BTreeSet<Duration> = (1..=40).map(first_probe).collect();
+    assert!(times.len() >= 39, "{times:?}");
+    assert!(*times.first().unwrap() < PERIOD / 4 && *times.last().unwrap() > PERIOD * 3 / 4 && *times.last().unwrap() <= PERIOD, "{times:?}");
+}
+
+/// The number of transmissions follows the cluster: never below twelve, 4·log10 n beyond a thousand.
+#[test]
+fn news_is_sent_more_often_in_a_larger_cluster() {
+    assert_eq!([1, 16, 1_000, 10_000].map(|nodes| transmissions(nodes).get()), [12, 12, 12, 16]);
+}
+
+/// A record of this node's older self, held as a member, would make foca call itself.
+#[test]
+fn an_older_self_is_not_a_member() {
+    let mut node = membership(1);
+    let older = Identity { generation: Generation(0), ..identity(1) };
+    node.apply(at(0), vec![foca::Member::alive(older), foca::Member::alive(identity(2))]);
+    assert_eq!(node.view().keys().collect::<Vec<_>>(), [&identity(2).id]);
+    assert_eq!(node.foca.iter_membership_state().count(), 1);
+}
+
+#[test]
+fn the_member_table_is_bounded() {
+    let mut node = membership(1);
+    for index in 0..MEMBERS_MAX {
+        let mut id = NodeId::default();
+        id.0[..8].copy_from_slice(&(index as u64).to_be_bytes());
+        let identity = Identity { id, ..identity(9) };
+        node.enter(at(0), &identity, Status::Alive);
+    }
+    let stranger = identity(3);
+    let header = foca::Header { src: stranger, src_incarnation: 0, dst: identity(1), message: foca::Message::Gossip };
+    let mut bytes = Vec::new();
+    foca::Codec::encode_header(&mut SwimCodec, &header, &mut bytes).unwrap();
+    assert!(matches!(node.handle_swim(at(1), &stranger, &bytes), Err(SwimError::Full)));
+}

@@ -1,11 +1,12 @@
 //! One test for each guard of foca's faults: each fails when its guard is taken out.
 
 use super::*;
+use crate::wire::{FORMAT, Packet};
 
 /// Foca 2.0 evicts members that have refuted (21 forced rejoins per node-hour at 10 % loss), and forgets to tell suspects.
 #[test]
 fn at_ten_per_cent_loss_nobody_is_believed_down_or_made_to_renew() {
-    let mut world = World::new(16, 21);
+    let mut world = World::new(8, 21);
     world.loss = 0.1;
     world.run(secs(20));
     world.wrongs();
@@ -13,24 +14,46 @@ fn at_ten_per_cent_loss_nobody_is_believed_down_or_made_to_renew() {
     assert_eq!(world.wrongs(), (0, 0));
 }
 
-/// Lifeguard's buddy system: at 25 % loss a suspicion often dies out before it reaches the suspect.
+/// Foca passes a suspicion on some twelve times and never again; if all are lost the suspect cannot speak, and dies of the next lost probe.
+/// Lifeguard's buddy system tells it until its time is up.
 #[test]
-fn at_twenty_five_per_cent_loss_every_suspect_learns_in_time() {
-    let mut downs = 0;
-    for seed in 0..2 {
-        let mut world = World::new(16, 31 + seed);
-        world.loss = 0.25;
-        world.run(secs(30));
+fn a_suspect_is_told_again_when_the_news_died_out_on_the_way() {
+    for seed in 0..20 {
+        let mut world = World::new(2, 31 + seed);
+        world.run(secs(15));
         world.wrongs();
-        world.run(secs(180));
-        downs += world.wrongs().0;
+        world.split(1);
+        world.run(millis(3_600));
+        assert_eq!((world.status(0, 1), world.status(1, 0)), (Some(Status::Suspect), Some(Status::Suspect)));
+        world.heal();
+        world.run(secs(5));
+        assert_eq!(world.wrongs(), (0, 0), "seed {seed}");
     }
-    assert_eq!(downs, 0);
 }
 
-/// After a renewal foca is silent until somebody writes to the new identity; with all renewing at once nobody does.
+/// After a renewal foca is silent until somebody writes to the new identity: its one sign of life may be lost.
 #[test]
-fn after_a_healed_split_everybody_renews_and_is_heard_of_again_at_once() {
+fn a_renewed_node_speaks_until_it_is_heard() {
+    for seed in 0..10 {
+        let mut world = World::with(2, 41 + seed, |config| config.members_interval = secs(3_600));
+        world.run(secs(15));
+        world.split(1);
+        let later = Generation(world.nodes[1].gossip.me().generation.0 + 5);
+        let parts = vec![Parts { welcome: Some(later), ..Parts::default() }];
+        let packet = Packet { format: FORMAT, id: id(0), generation: Generation(1), gossip: gossip_address(0), quic: quic_address(0), parts };
+        let now = world.now();
+        world.nodes[1].gossip.handle_datagram(now, gossip_address(0), &packet.encode()).unwrap();
+        world.drain(1);
+        world.run(millis(500));
+        world.heal();
+        let took = world.run_until(secs(10), World::all_see_all);
+        assert!(took.is_some_and(|took| took <= secs(2)), "seed {seed}: {took:?}");
+        assert!(world.nodes[1].gossip.me().generation > later);
+    }
+}
+
+#[test]
+fn after_a_healed_split_everybody_sees_everybody_in_seconds() {
     let mut world = World::new(30, 41);
     world.run(secs(30));
     world.split(15);
@@ -41,12 +64,15 @@ fn after_a_healed_split_everybody_renews_and_is_heard_of_again_at_once() {
     assert!(took.is_some_and(|took| took <= secs(15)), "{took:?}");
 }
 
-/// 37 of 1,000 clusters of four, split for two minutes, never healed: all renewed at once and all timers were void.
+/// 37 of 1,000 clusters of four, split for two minutes, never healed: all renewed at once and all timers were void. The watchdog alone,
+/// without what else might bridge the gap, brings them together.
 #[test]
 fn small_clusters_always_heal() {
-    for seed in 0..40 {
-        let mut world = World::new(4, 51 + seed);
-        world.run(secs(10));
+    let never = secs(3_600);
+    for seed in 0..30 {
+        let mut world = World::with(4, 51 + seed, |config| (config.members_interval, config.announce_down_interval) = (never, never));
+        world.run(secs(20));
+        assert!(world.all_see_all());
         world.split(2);
         world.run(secs(120));
         world.heal();
@@ -57,18 +83,17 @@ fn small_clusters_always_heal() {
 /// Nine of ten false declarations came from slow nodes that took their own sleep for others' silence.
 #[test]
 fn a_node_that_stood_still_accuses_nobody() {
-    let mut suspicions = 0;
     let mut world = World::new(8, 61);
     world.run(secs(20));
     world.wrongs();
-    for round in 0..60 {
-        world.pause(2 + round % 2, millis(900));
-        world.run(millis(1_700));
-        suspicions +=
-            world.nodes[2 + round % 2].changes.iter().filter(|(_, change)| matches!(change, Change::Member { to: Status::Suspect, .. })).count();
-        assert_eq!(world.wrongs(), (0, 0));
+    world.deaf = true;
+    for _ in 0..60 {
+        world.pause(2, millis(900));
+        world.run(millis(2_500));
     }
-    assert_eq!(suspicions, 0);
+    let suspected = |change: &Change| matches!(change, Change::Member { to: Status::Suspect, .. });
+    assert_eq!(world.nodes[2].changes.iter().filter(|(_, change)| suspected(change)).count(), 0);
+    assert_eq!(world.wrongs().0, 0);
 }
 
 /// "Announce to one random seed while alone" left three clusters for ever where one should be.
@@ -81,17 +106,4 @@ fn islands_around_different_seeds_find_together() {
     assert_eq!(world.nodes[0].gossip.members().count(), 2, "three islands of three that never heard of each other");
     world.heal();
     assert!(world.run_until(secs(40), World::all_see_all).is_some());
-}
-
-/// Nodes that start together would probe in lock-step.
-#[test]
-fn nodes_that_start_together_do_not_probe_together() {
-    let mut world = World::new(30, 81);
-    world.run(secs(10));
-    let mut buckets = BTreeMap::new();
-    for node in &world.nodes {
-        let (due, _) = node.gossip.poll_timeout().unwrap();
-        *buckets.entry(due.as_micros() / 10_000).or_insert(0) += 1;
-    }
-    assert!(buckets.values().max().unwrap() <= &10, "{buckets:?}");
 }

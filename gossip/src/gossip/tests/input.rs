@@ -1,1 +1,229 @@
+//! What strangers, damage and other versions send.
 
+use expect_test::expect_file;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    DATAGRAM_BYTES_MAX, Entry, FRAME_BYTES_MAX,
+    catalog::VALUE_BYTES_MAX,
+    node_map::{NodeDelta, NodeMark, WireWord},
+    wire::{FORMAT, Leaves, Marks, Members, Packet, Record, Roots, RumourWord},
+};
+
+/// A cluster of two, and what a third would have to sign.
+fn pair() -> World {
+    let mut world = World::new(2, 91);
+    world.run(secs(10));
+    world
+}
+
+fn packet(from: usize, parts: Vec<Parts>) -> Packet {
+    Packet { format: FORMAT, id: id(from), generation: Generation(7), gossip: gossip_address(from), quic: quic_address(from), parts }
+}
+
+fn entry(stamp: Stamp, text: &str) -> Entry {
+    Entry { stamp, origin: id(5), value: value(text) }
+}
+
+/// Every kind of part at once.
+fn everything() -> Parts {
+    let mark = NodeMark { node: id(1), generation: Generation(7), whole_to: 3 };
+    let word = WireWord { key: "phase".into(), seq: 3, value: value("active") };
+    Parts {
+        swim: Some(Bytes::from_static(b"swim")),
+        hello: true,
+        welcome: Some(Generation(7)),
+        suspicion: Some(Suspicion { generation: Generation(7), incarnation: 2 }),
+        left: vec![(id(2), Generation(7))],
+        roots: Some(Roots { nodes: 1, catalog: 2, members: Some(3) }),
+        agreed: true,
+        members: Some(Members {
+            records: vec![Record {
+                id: id(2),
+                generation: Generation(7),
+                gossip: gossip_address(2),
+                quic: Some(quic_address(2)),
+                incarnation: 4,
+                status: Status::Suspect,
+            }],
+            answer: true,
+        }),
+        node_marks: Some(vec![mark]),
+        node_wants: vec![mark],
+        node_deltas: vec![NodeDelta {
+            node: id(1),
+            generation: Generation(7),
+            quic: None,
+            after: 0,
+            upto: 3,
+            target: 3,
+            floor: 0,
+            words: vec![word.clone()],
+        }],
+        catalog_tops: vec![1, 2],
+        catalog_leaves: vec![Leaves { top: 1, sums: vec![9] }],
+        catalog_marks: Some(Marks { buckets: vec![5], marks: Vec::new() }),
+        catalog_wants: vec![8],
+        catalog_entries: vec![("k".into(), entry(Stamp(6), "v"))],
+        rumour_entries: vec![("k".into(), Entry { value: None, ..entry(Stamp(6), "") })],
+        rumour_marks: vec![("k".into(), Stamp(6))],
+        rumour_words: vec![RumourWord { node: id(1), generation: Generation(7), word }],
+    }
+}
+
+/// Released format 1: later builds must read these bytes.
+#[test]
+fn the_bytes_of_format_1_stay() {
+    let encoded = packet(0, vec![everything()]).encode();
+    expect_file!["packet_format_1.hex"].assert_eq(&format!("{}\n", hex::encode(&encoded)));
+    assert_eq!(Packet::decode(&encoded).unwrap(), packet(0, vec![everything()]));
+}
+
+/// A newer node's unknown fields are passed over.
+#[test]
+fn unknown_fields_are_ignored() {
+    let mut encoded = packet(0, vec![Parts { hello: true, ..Parts::default() }]).encode();
+    encoded[0] += 1; // one more field in the outer map
+    encoded.extend_from_slice(b"\xa5later\x93\x01\x02\x03");
+    assert_eq!(Packet::decode(&encoded).unwrap(), packet(0, vec![Parts { hello: true, ..Parts::default() }]));
+}
+
+#[test]
+fn another_format_is_refused_by_its_number() {
+    let mut world = pair();
+    let body = Packet { format: 9, ..packet(5, Vec::new()) }.encode();
+    let now = world.now();
+    let refused = world.nodes[0].gossip.handle_datagram(now, gossip_address(5), &body);
+    assert!(matches!(refused, Err(DatagramError::Format { format: 9, known: FORMAT })));
+}
+
+/// The seal binds the address; the claims inside must agree with it.
+#[test]
+fn who_claims_another_sender_is_refused() {
+    let mut world = pair();
+    let now = world.now();
+    let gossip = &mut world.nodes[0].gossip;
+    let honest = packet(5, Vec::new()).encode();
+    assert!(matches!(gossip.handle_datagram(now, gossip_address(6), &honest), Err(DatagramError::Sender { .. })));
+    let as_myself = packet(0, Vec::new()).encode();
+    assert!(matches!(gossip.handle_datagram(now, gossip_address(0), &as_myself), Err(DatagramError::Sender { .. })));
+    assert!(matches!(gossip.handle_call(now, id(6), &honest), Err(FrameError::Sender { .. })));
+}
+
+#[test]
+fn what_is_too_long_is_refused_before_it_is_read() {
+    let mut world = pair();
+    let now = world.now();
+    let gossip = &mut world.nodes[0].gossip;
+    let refused = gossip.handle_datagram(now, gossip_address(5), &vec![0x93; DATAGRAM_BYTES_MAX + 1]);
+    assert!(matches!(refused, Err(DatagramError::TooLarge { .. })));
+    assert!(matches!(gossip.handle_call(now, id(5), &vec![0x93; FRAME_BYTES_MAX + 1]), Err(FrameError::TooLarge { .. })));
+}
+
+/// rmp-serde's guard of the depth has had holes; a megabyte of open brackets must not end the process.
+#[test]
+fn nesting_without_end_is_refused() {
+    let mut world = pair();
+    let now = world.now();
+    for open in [0x91_u8, 0x81, 0xdd, 0xdf] {
+        let mut body = packet(5, Vec::new()).encode();
+        body[0] += 1;
+        body.extend_from_slice(b"\xa5later");
+        body.resize(FRAME_BYTES_MAX, open);
+        assert!(world.nodes[0].gossip.handle_call(now, id(5), &body).is_err());
+        assert!(world.nodes[0].gossip.handle_call(now, id(5), &vec![open; FRAME_BYTES_MAX]).is_err());
+    }
+}
+
+/// Nobody else writes what this node says of itself; who speaks of a later generation makes it go above that.
+#[test]
+fn a_forged_word_about_the_reader_itself_is_refused() {
+    let mut world = pair();
+    world.say(0, "phase", "active");
+    let now = world.now();
+    let word = WireWord { key: "phase".into(), seq: 99, value: value("draining") };
+    let generation = world.nodes[0].gossip.me().generation;
+    let forged = Parts {
+        rumour_words: vec![RumourWord { node: id(0), generation, word: word.clone() }],
+        node_deltas: vec![NodeDelta { node: id(0), generation, quic: None, after: 0, upto: 99, target: 99, floor: 0, words: vec![word] }],
+        ..Parts::default()
+    };
+    world.nodes[0].gossip.handle_datagram(now, gossip_address(5), &packet(5, vec![forged]).encode()).unwrap();
+    assert_eq!(world.nodes[0].gossip.node_map(&id(0)).unwrap().get("phase"), value("active").as_ref());
+    let left = Parts { left: vec![(id(0), generation)], ..Parts::default() };
+    world.nodes[0].gossip.handle_datagram(now, gossip_address(5), &packet(5, vec![left]).encode()).unwrap();
+    world.run(secs(5));
+    assert!(world.all_see_all());
+}
+
+/// A timestamp from the future would win for ever (Cortex).
+#[test]
+fn a_stamp_more_than_a_day_ahead_is_set_aside_and_told_once() {
+    let mut world = pair();
+    let now = world.now();
+    let ahead = Stamp::from_millis(now.wall.as_millis() + 25 * 3_600 * 1_000);
+    let body = packet(5, vec![Parts { catalog_entries: vec![("k".into(), entry(ahead, "for ever"))], ..Parts::default() }]).encode();
+    for _ in 0..3 {
+        world.nodes[0].gossip.handle_datagram(now, gossip_address(5), &body).unwrap();
+    }
+    world.drain(0);
+    let told = world.nodes[0].changes.iter().filter(|(_, change)| matches!(change, Change::StampAhead { .. })).count();
+    assert_eq!(told, 1);
+    assert_eq!(world.nodes[0].gossip.catalog().get("k"), None);
+    assert!(world.write(0, "k", "mine") < ahead);
+}
+
+#[test]
+fn one_refused_entry_does_not_take_the_others_with_it() {
+    let mut world = pair();
+    let now = world.now();
+    let large = Entry { value: Some(Bytes::from(vec![0; VALUE_BYTES_MAX + 1])), ..entry(Stamp(1), "") };
+    let entries = vec![("a".into(), entry(Stamp(1), "x")), ("large".into(), large), ("z".into(), entry(Stamp(1), "x"))];
+    let body = packet(5, vec![Parts { catalog_entries: entries, ..Parts::default() }]).encode();
+    assert!(matches!(world.nodes[0].gossip.handle_call(now, id(5), &body), Err(FrameError::State(_))));
+    let keys: Vec<_> = world.nodes[0].gossip.catalog().iter("").map(|(key, _)| key.to_owned()).collect();
+    assert_eq!(keys, ["a", "z"]);
+}
+
+/// A generation far beyond any clock is damage; following it would use up all numbers.
+#[test]
+fn an_absurd_generation_is_not_followed() {
+    let mut world = pair();
+    let now = world.now();
+    let before = world.nodes[0].gossip.me().generation;
+    let body = packet(5, vec![Parts { welcome: Some(Generation(u64::MAX)), ..Parts::default() }]).encode();
+    world.nodes[0].gossip.handle_datagram(now, gossip_address(5), &body).unwrap();
+    world.run(secs(2));
+    assert_eq!(world.nodes[0].gossip.me().generation, before);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn garbage_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let mut world = pair();
+        let now = world.now();
+        prop_assert!(world.nodes[0].gossip.handle_datagram(now, gossip_address(5), &bytes).is_err());
+        prop_assert!(world.nodes[0].gossip.handle_call(now, id(5), &bytes).is_err());
+    }
+
+    /// Damage inside an otherwise good packet: refused or harmless, and the cluster goes on.
+    #[test]
+    fn a_damaged_packet_does_no_lasting_harm(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let mut world = pair();
+        let mut body = packet(5, vec![everything()]).encode();
+        for (index, byte) in flips {
+            let index = index.index(body.len());
+            body[index] = byte;
+        }
+        let now = world.now();
+        world.nodes[0].gossip.handle_datagram(now, gossip_address(5), &body).ok();
+        world.nodes[0].gossip.handle_call(now, id(5), &body).ok();
+        world.drain(0);
+        world.run(secs(10));
+        prop_assert_eq!(world.status(1, 0), Some(Status::Alive));
+        prop_assert_eq!(world.status(0, 1), Some(Status::Alive));
+    }
+}
