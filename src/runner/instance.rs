@@ -135,13 +135,7 @@ impl Instance {
                 self.opened.clear();
                 self.close_all(flush);
             }
-            InstanceCommand::Open { source, epoch, resume, .. } => {
-                if let Some(handle) = self.tasks.as_ref().and_then(|tasks| tasks.sources.get(&source.id)) {
-                    // A further epoch of a source that is being read: what is in flight belongs to the old one.
-                    handle.close(Duration::ZERO);
-                }
-                self.opened.insert(source.id.clone(), Opened { source, epoch, checkpoint: resume, not_before: None });
-            }
+            InstanceCommand::Open { source, epoch, resume, .. } => self.open(source, epoch, resume),
             InstanceCommand::Close { source, epoch, flush, .. } => self.close(source, epoch, flush).await,
             InstanceCommand::Held { source, epoch, checkpoint, .. } => {
                 if let Some(opened) = self.opened.get_mut(&source).filter(|opened| Some(opened.epoch) == epoch) {
@@ -224,6 +218,20 @@ impl Instance {
         error!(runner = %self.name, error = %text, "failed");
         self.failure = Some(Failure { text, retry_at: retry_after.map(|after| Instant::now() + after) });
         self.tell_status().await;
+    }
+
+    fn open(&mut self, source: Arc<SourceSpec>, epoch: Epoch, resume: Checkpoint) {
+        let at_work = self.tasks.as_ref().and_then(|tasks| tasks.sources.get(&source.id));
+        let known = self.opened.get_mut(&source.id).filter(|opened| opened.epoch == epoch && opened.source == source);
+        if let (Some(_), Some(known)) = (at_work, known) {
+            known.checkpoint.merge(&resume);
+            return;
+        }
+        if let Some(handle) = at_work {
+            // A further epoch of a source that is being read: what is in flight belongs to the old one.
+            handle.close(Duration::ZERO);
+        }
+        self.opened.insert(source.id.clone(), Opened { source, epoch, checkpoint: resume, not_before: None });
     }
 
     fn close_all(&self, flush: Duration) {

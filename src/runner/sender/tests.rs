@@ -1,1 +1,178 @@
+use std::{fs, path::Path, time::Duration};
 
+use axum::http::{StatusCode, header};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    policy::PolicyConfig,
+    runner::{
+        board::Board,
+        tests::sink::{Post, Sink},
+    },
+};
+
+/// A sender at work, and the answers to what it is given.
+struct Bench {
+    jobs: mpsc::UnboundedSender<Job>,
+    tell: mpsc::UnboundedSender<(SendId, Outcome)>,
+    answers: mpsc::UnboundedReceiver<(SendId, Outcome)>,
+    board: Arc<Board>,
+}
+
+impl Bench {
+    fn new(spec: serde_json::Value, policy: &PolicyConfig) -> Self {
+        let spec: SenderSpec = serde_json::from_value(spec).unwrap();
+        let policy = Arc::new(Policy::new(policy, false, Path::new("/nowhere")));
+        let sender = Sender::new(&spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), &policy).unwrap();
+        let (jobs, queue) = mpsc::unbounded_channel();
+        tokio::spawn(sender.run(queue));
+        let (tell, answers) = mpsc::unbounded_channel();
+        Self { jobs, tell, answers, board: Arc::default() }
+    }
+
+    fn http(url: &str) -> Self {
+        Self::new(json!({"name": "out", "type": "http", "url": url, "timeout_ms": 500}), &PolicyConfig::default())
+    }
+
+    fn give(&self, send: u64, lines: &'static str) {
+        let reply = Reply { send: SendId(send), to: self.tell.clone() };
+        self.jobs.send(Job { lines: Bytes::from_static(lines.as_bytes()), reply, lease: self.board.lease(1) }).unwrap();
+    }
+
+    async fn answer(&mut self) -> (SendId, Outcome) {
+        tokio::time::timeout(Duration::from_secs(30), self.answers.recv()).await.expect("an answer comes").unwrap()
+    }
+
+    async fn outcome(&mut self, lines: &'static str) -> Outcome {
+        self.give(0, lines);
+        self.answer().await.1
+    }
+}
+
+async fn outcome_of(status: u16) -> Outcome {
+    let sink = Sink::start(move |_| StatusCode::from_u16(status).unwrap()).await;
+    Bench::http(&sink.url).outcome("{}\n").await
+}
+
+#[tokio::test]
+async fn a_file_has_what_was_acknowledged() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("new/{node}-{runner}.ndjson");
+    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": path}), &PolicyConfig::default());
+    for send in 0..3 {
+        bench.give(send, "{\"a\":1}\n{\"a\":2}\n");
+    }
+    for send in 0..3 {
+        assert_eq!(bench.answer().await, (SendId(send), Outcome::Acknowledged));
+    }
+    assert_eq!(fs::read_to_string(place.path().join("new/web-1-nginx.ndjson")).unwrap(), "{\"a\":1}\n{\"a\":2}\n".repeat(3));
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_now_is_tried_again_and_a_forbidden_one_waits_for_an_operator() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("a-file"), "").unwrap();
+    let beneath_a_file = place.path().join("a-file/out.ndjson");
+    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": beneath_a_file}), &PolicyConfig::default());
+    let Outcome::Retry { reason, .. } = bench.outcome("{}\n").await else { panic!("it may be mended") };
+    assert!(reason.contains("a-file"), "{reason}");
+    let narrow = PolicyConfig { write: vec!["/var/lib/elsewhere".into()], ..PolicyConfig::default() };
+    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": place.path().join("out")}), &narrow);
+    let Outcome::Paused { reason } = bench.outcome("{}\n").await else { panic!("only another policy mends it") };
+    assert!(reason.contains("--allow-write"), "{reason}");
+    assert!(!place.path().join("out").exists());
+}
+
+/// A source that was closed is another owner's: what waits here for it must not be sent.
+#[tokio::test]
+async fn jobs_of_a_closed_source_are_dropped() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("out.ndjson");
+    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": path}), &PolicyConfig::default());
+    let (to, closed) = mpsc::unbounded_channel();
+    drop(closed);
+    let reply = Reply { send: SendId(9), to };
+    bench.jobs.send(Job { lines: Bytes::from_static(b"{\"stale\":1}\n"), reply, lease: bench.board.lease(1) }).unwrap();
+    assert_eq!(bench.outcome("{}\n").await, Outcome::Acknowledged);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
+}
+
+#[tokio::test]
+async fn a_batch_is_posted_as_ndjson_with_the_headers_of_the_spec() {
+    let sink = Sink::start(|_| StatusCode::ACCEPTED).await;
+    let headers = json!({"x-tenant": "blue"});
+    let mut bench = Bench::new(json!({"name": "out", "type": "http", "url": sink.url, "headers": headers}), &PolicyConfig::default());
+    assert_eq!(bench.outcome("{\"a\":1}\n{\"a\":2}\n").await, Outcome::Acknowledged);
+    let Post { headers, body } = sink.taken().remove(0);
+    assert_eq!((&headers[header::CONTENT_TYPE], &headers["x-tenant"]), (&"application/x-ndjson".parse().unwrap(), &"blue".parse().unwrap()));
+    assert_eq!(body, "{\"a\":1}\n{\"a\":2}\n");
+}
+
+/// DESIGN §7: which answer means what.
+#[tokio::test]
+async fn each_status_has_its_outcome() {
+    for status in [200, 202, 204] {
+        assert_eq!(outcome_of(status).await, Outcome::Acknowledged, "{status}");
+    }
+    for status in [408, 429, 500, 502, 503, 504] {
+        assert!(matches!(outcome_of(status).await, Outcome::Retry { after: None, .. }), "{status}");
+    }
+    for status in [400, 413, 422] {
+        assert!(matches!(outcome_of(status).await, Outcome::Rejected { .. }), "{status}");
+    }
+    for status in [301, 401, 403, 404, 405] {
+        let Outcome::Paused { reason } = outcome_of(status).await else { panic!("{status}") };
+        assert!(reason.contains(&status.to_string()), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn the_wait_that_a_sink_asks_for_is_passed_on() {
+    let sink = Sink::start(|_| (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "7")])).await;
+    let Outcome::Retry { after, .. } = Bench::http(&sink.url).outcome("{}\n").await else { panic!("429 is to be tried again") };
+    assert_eq!(after, Some(Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = Sink::start(|_| StatusCode::OK).await;
+    let to = elsewhere.url.clone();
+    let sink = Sink::start(move |_| (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to.clone())])).await;
+    let Outcome::Paused { reason } = Bench::http(&sink.url).outcome("{}\n").await else { panic!("an operator must write the address") };
+    assert!(reason.contains("redirect"), "{reason}");
+    assert!(elsewhere.taken().is_empty());
+}
+
+#[tokio::test]
+async fn a_sink_that_is_not_there_or_hangs_is_tried_again() {
+    let refused = Bench::http("http://127.0.0.1:9/logs").outcome("{}\n").await;
+    assert!(matches!(&refused, Outcome::Retry { reason, .. } if reason.starts_with("http://127.0.0.1:9")), "{refused:?}");
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hung = Bench::http(&format!("http://{}/logs?token=hush", silent.local_addr().unwrap())).outcome("{}\n").await;
+    let Outcome::Retry { reason, .. } = hung else { panic!("a time-out is to be tried again") };
+    assert!(!reason.contains("hush"), "a query may be secret: {reason}");
+}
+
+#[tokio::test]
+async fn an_address_that_the_policy_forbids_is_not_dialled() {
+    let sink = Sink::start(|_| StatusCode::OK).await;
+    let narrow = PolicyConfig { connect: vec!["10.0.0.0/8".parse().unwrap()], ..PolicyConfig::default() };
+    let mut bench = Bench::new(json!({"name": "out", "type": "http", "url": sink.url}), &narrow);
+    let Outcome::Paused { reason } = bench.outcome("{}\n").await else { panic!("only another policy mends it") };
+    assert!(reason.contains("--allow-connect"), "{reason}");
+    assert!(sink.taken().is_empty());
+}
+
+/// Each answer goes to its own batch, whatever the others get (Fluent Bit: 429, then 200, lost the first).
+#[tokio::test]
+async fn requests_side_by_side_are_answered_each_for_itself() {
+    let sink = Sink::start(|post| if post.body.contains("bad") { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }).await;
+    let mut bench = Bench::http(&sink.url);
+    bench.give(1, "\"bad\"\n");
+    bench.give(2, "\"good\"\n");
+    let mut answers = [bench.answer().await, bench.answer().await];
+    answers.sort_by_key(|(send, _)| *send);
+    assert!(matches!(answers[0].1, Outcome::Retry { .. }));
+    assert_eq!(answers[1], (SendId(2), Outcome::Acknowledged));
+}
