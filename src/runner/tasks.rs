@@ -127,7 +127,7 @@ pub(super) struct Tasks {
     shared: Shared,
     set: JoinSet<TaskEnd>,
     scans: mpsc::Receiver<Scan>,
-    finished: mpsc::UnboundedSender<Name>,
+    finished: mpsc::UnboundedSender<(Name, Option<Pinned>)>,
     /// What is remembered of the files that the finder has not found (again) yet.
     pinned: BTreeMap<Name, Pinned>,
 }
@@ -213,10 +213,10 @@ impl Tasks {
 
     /// A pinned source's task has ended: its file may be found again. `known`: where to go on if it is.
     pub(super) fn release(&mut self, source: &Name, known: Option<Pinned>) {
-        if let Some(known) = known {
-            self.pinned.insert(source.clone(), known);
+        if let Some(known) = &known {
+            self.pinned.insert(source.clone(), known.clone());
         }
-        let _ = self.finished.send(source.clone());
+        let _ = self.finished.send((source.clone(), known));
     }
 
     /// What happens next. Cancel-safe.
@@ -236,7 +236,7 @@ impl Tasks {
 }
 
 /// Looks for files until the instance ends.
-async fn find(mut finder: Finder, poll: Duration, scans: mpsc::Sender<Scan>, mut finished: mpsc::UnboundedReceiver<Name>) {
+async fn find(mut finder: Finder, poll: Duration, scans: mpsc::Sender<Scan>, mut finished: mpsc::UnboundedReceiver<(Name, Option<Pinned>)>) {
     loop {
         let scan = finder.poll().await;
         if scans.send(scan).await.is_err() {
@@ -247,7 +247,7 @@ async fn find(mut finder: Finder, poll: Duration, scans: mpsc::Sender<Scan>, mut
         loop {
             tokio::select! {
                 source = finished.recv() => match source {
-                    Some(source) => finder.finished(&source).await,
+                    Some((source, known)) => finder.finished(&source, known).await,
                     None => return,
                 },
                 () = &mut pause => break,

@@ -75,8 +75,8 @@ enum State {
 pub(super) enum Start {
     /// A file that was never read.
     Fresh,
-    /// `before` are the bytes before `offset`.
-    At { key: FileKey, offset: u64, before: Vec<u8> },
+    /// `before` are the bytes before `offset`; `told`: this place comes from a checkpoint.
+    At { key: FileKey, offset: u64, before: Vec<u8>, told: bool },
     /// The file that was read up to `position` is no longer what is in it.
     Lost { key: FileKey, position: Position },
 }
@@ -99,9 +99,14 @@ enum Whereabouts {
 impl FileReader {
     pub(super) fn new(context: Arc<Context>, path: PathBuf, identity: Identity, file: File, start: Start) -> Self {
         let most = context.line_bytes_max;
+        let mut ready = VecDeque::new();
         let (tail, state) = match start {
             Start::Fresh => (Tail::new(most), State::Following),
-            Start::At { key, offset, before } => (Tail::resumed(most, key, offset, &before), State::Following),
+            Start::At { key, offset, before, told } => {
+                let tail = Tail::resumed(most, key, offset, &before);
+                ready.extend(if told { None } else { tail.here().map(Read::Chunk) });
+                (tail, State::Following)
+            }
             Start::Lost { key, position } => (Tail::resumed(most, key, position.offset, b""), State::Lost(position)),
         };
         let reader = Self {
@@ -111,7 +116,7 @@ impl FileReader {
             file: Arc::new(file),
             tail,
             state,
-            ready: VecDeque::new(),
+            ready,
             wake: Instant::now(),
             backoff: Duration::ZERO,
             seen: None,

@@ -53,6 +53,7 @@ pub struct Finder {
 #[derive(Debug)]
 struct Memory {
     node: NodeId,
+    senders: Vec<Name>,
     /// Where to begin with a new file; `End` at the first look only.
     start_at: StartAt,
     /// Remembered files that were not found yet.
@@ -127,6 +128,7 @@ impl Finder {
         let waiting: BTreeMap<Name, Waiting> = pinned.into_iter().map(|(source, pinned)| (source, Waiting::of(&pinned, senders))).collect();
         let memory = Memory {
             node,
+            senders: senders.to_vec(),
             start_at,
             at_path: waiting.values().map(|waiting| (waiting.path.clone(), waiting.identity)).collect(),
             waiting,
@@ -158,12 +160,16 @@ impl Finder {
         scan
     }
 
-    /// The reader of `source` has said `Finished` and was dropped. It is found again should its file grow under another name.
-    pub async fn finished(&mut self, source: &Name) {
+    /// The reader of `source` was dropped. `known`: where its file is to be gone on with; None if all of it was read, and it is found again only should
+    /// it grow under another name.
+    pub async fn finished(&mut self, source: &Name, known: Option<Pinned>) {
         let mut memory = self.memory.lock().await;
         let Some(identity) = memory.sources.remove(source) else { return };
         let Some(progress) = self.context.known().followed.remove(&identity) else { return };
-        if let (Some(key), Ok(path)) = (progress.key, opened_path(&progress.file)) {
+        if let Some(known) = known {
+            let waiting = Waiting::of(&known, &memory.senders);
+            memory.waiting.insert(source.clone(), waiting);
+        } else if let (Some(key), Ok(path)) = (progress.key, opened_path(&progress.file)) {
             if memory.left.len() == LEFT_MAX {
                 memory.left.remove(0);
             }
@@ -302,7 +308,7 @@ impl Look<'_> {
             None if surely => Start::Fresh,
             None => return false,
             Some((key, position)) => match verify(&file, key.name, position) {
-                Ok(Some(before)) if surely || position.offset > 0 => Start::At { key, offset: position.offset, before },
+                Ok(Some(before)) if surely || position.offset > 0 => Start::At { key, offset: position.offset, before, told: true },
                 Ok(_) if surely => Start::Lost { key, position },
                 Ok(_) => return false,
                 Err(error) => {
@@ -386,13 +392,13 @@ impl Look<'_> {
             (None, StartAt::End) => last_line_end(file, listed.metadata.len(), self.context.line_bytes_max)?,
         };
         let Some(name) = FileName::of(head) else { return Ok(Start::Fresh) };
-        Ok(Start::At { key: FileKey { lineage: 0, name }, offset, before: read_before(file, offset)? })
+        Ok(Start::At { key: FileKey { lineage: 0, name }, offset, before: read_before(file, offset)?, told: false })
     }
 
     fn follow(&mut self, source: Name, listed: &Listed, file: File, start: Start) {
         let resume = match &start {
             Start::Fresh => None,
-            Start::At { key, offset, before } => Some((*key, Position { offset: *offset, marker: hash64(before) })),
+            Start::At { key, offset, before, .. } => Some((*key, Position { offset: *offset, marker: hash64(before) })),
             Start::Lost { key, position } => Some((*key, *position)),
         };
         let reader = FileReader::new(self.context.clone(), listed.path.clone(), listed.identity, file, start);

@@ -13,12 +13,15 @@ use logvine_cluster::{
 };
 use reqwest::{
     Response, StatusCode, Url,
-    header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, LOCATION, RANGE},
+    header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, LOCATION, RANGE},
 };
 use tokio::time::Instant;
 
 use super::{BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader, tail::Tail};
-use crate::policy::{Dialer, Policy, denied};
+use crate::{
+    policy::{Dialer, Policy, denied},
+    runner::secret,
+};
 
 /// A host that does not answer a connection in this time is down or filtered.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,7 +44,7 @@ pub struct HttpReaders {
 impl HttpReaders {
     /// Errors: a header is malformed, or one that the reader sets itself. Blocks on the disk (secrets, TLS roots).
     pub fn new(spec: &HttpReaderSpec, policy: Arc<Policy>) -> Result<Self, ReadError> {
-        let headers = headers(spec)?;
+        let headers = headers(spec, &policy)?;
         let dialer = Dialer::new(policy, |builder| {
             builder
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -188,7 +191,7 @@ impl HttpReader {
             self.tail = Tail::resumed(self.shared.line_bytes_max, FileKey { lineage: 0, name }, from + end as u64, &last[..end]);
         }
         self.state = State::Following;
-        Ok(None)
+        Ok(self.tail.here().map(Read::Chunk))
     }
 
     fn at_end(&mut self) -> Read {
@@ -341,15 +344,8 @@ fn accepts_ranges(response: &Response) -> bool {
     response.headers().get(ACCEPT_RANGES).is_some_and(|unit| unit == "bytes")
 }
 
-fn headers(spec: &HttpReaderSpec) -> Result<HeaderMap, ReadError> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &spec.headers {
-        let wrong = |what: &str| ReadError::new(format!("header `{name}` of the reader {what}"));
-        let key: HeaderName = name.parse().map_err(|_| wrong("is not a header's name"))?;
-        let mut value: HeaderValue = value.parse().map_err(|_| wrong("has characters that no header may have"))?;
-        value.set_sensitive(true);
-        headers.insert(key, value);
-    }
+fn headers(spec: &HttpReaderSpec, policy: &Policy) -> Result<HeaderMap, ReadError> {
+    let headers = secret::headers(policy, &spec.headers).map_err(ReadError::new)?;
     match headers.keys().find(|name| [RANGE, ACCEPT_ENCODING].contains(name)) {
         Some(name) => Err(ReadError::new(format!("header `{name}` is set by the reader itself: leave it out"))),
         None => Ok(headers),

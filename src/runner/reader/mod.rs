@@ -19,7 +19,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// What a reader has to say.
 #[derive(Debug)]
 pub enum Read {
-    /// More lines.
+    /// More lines; or none, where the reader began at a place that no checkpoint has told of, so that it is remembered.
     Chunk(Chunk),
     /// Read to the end for now (an unfinished last line may wait).
     AtEnd,

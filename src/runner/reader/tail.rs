@@ -62,6 +62,12 @@ impl Tail {
         self.splitter.push(key, &block)
     }
 
+    /// A chunk without lines: so that a place which no checkpoint has told of is remembered, though nothing may come for long.
+    pub(super) fn here(&self) -> Option<Chunk> {
+        let at = self.splitter.position();
+        Some(Chunk { file: self.key?, start: at, end: at, lines: Vec::new() })
+    }
+
     /// Gives the unfinished last line, as no end of it will come.
     pub(super) fn flush(&mut self) -> Option<Chunk> {
         self.splitter.flush(self.key?)

@@ -105,7 +105,7 @@ impl Rig {
                     self.finished += 1;
                     self.readers.remove(source);
                     self.pinned.remove(source);
-                    self.finder.finished(source).await;
+                    self.finder.finished(source, None).await;
                     return;
                 }
             }
@@ -442,6 +442,35 @@ async fn start_at_the_end_holds_for_what_was_there_at_the_first_start_only() {
     rig.append("c.log", "new since\n");
     rig.run(2).await;
     assert_eq!(rig.sorted(), ["half line", "new file", "new since"]);
+}
+
+/// Nothing may come for long after the start, and the node may stop meanwhile.
+#[tokio::test]
+async fn what_comes_while_stopped_is_read_though_nothing_came_since_the_start_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.log"), "old\n").unwrap();
+    let mut rig = Rig::starting_at(&["*.log"], StartAt::End, dir);
+    rig.run(2).await;
+    rig.restart();
+    rig.append("a.log", "new\n");
+    rig.run(2).await;
+    assert_eq!(rig.lines, ["new"]);
+}
+
+#[tokio::test]
+async fn a_reader_that_was_dropped_early_is_made_again_where_the_checkpoint_says() {
+    let mut rig = Rig::new(&["a.log"]);
+    rig.append("a.log", "one\n");
+    rig.run(2).await;
+    let (source, pinned) = rig.pinned.pop_first().unwrap();
+    rig.append("a.log", "two, read and never acknowledged\n");
+    rig.run(2).await;
+    rig.readers.clear();
+    rig.ids.clear();
+    rig.pinned = [(source.clone(), pinned.clone())].into();
+    rig.finder.finished(&source, Some(pinned)).await;
+    rig.run(2).await;
+    assert_eq!(rig.lines, ["one", "two, read and never acknowledged", "two, read and never acknowledged"]);
 }
 
 #[tokio::test]

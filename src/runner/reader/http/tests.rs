@@ -325,11 +325,12 @@ async fn it_begins_after_the_last_whole_line_where_the_spec_says_so() {
     for (there, then, expected) in [(numbered(0..3000) + "ha", "lf\n", "half"), ("".to_owned(), "one\n", "one"), ("old\n".to_owned(), "new\n", "new")]
     {
         let host = Host::start().await;
-        host.append(there);
+        host.append(&there);
         let mut reader = host.readers(StartAt::End).open(&host.source(), None).unwrap();
         let mut got = Got::default();
         got.read(&mut reader).await;
         assert!(got.lines.is_empty());
+        assert_eq!(got.last.is_some(), !there.is_empty(), "the place is told before a line comes");
         host.append(then);
         got.read(&mut reader).await;
         assert_eq!(got.lines, [expected]);
