@@ -15,8 +15,8 @@ use crate::{
 const SETTLES: Duration = Duration::from_secs(15);
 /// DESIGN §5.3: how long a source waits for the majority of its witnesses, and that no node proceeds in the first 60 s of its life.
 const PATIENCE: Duration = Duration::from_secs(600 + 60);
-/// For the rest of what was written to be delivered, once nothing more is: a sender's longest back-off, a few times over.
-const CATCHES_UP: Duration = Duration::from_secs(180);
+/// Once nothing more is written, the rest is delivered: some of it in each such span, longer than a sender's longest back-off.
+const CATCHES_UP: Duration = Duration::from_secs(60);
 /// Then nothing moves any more, and node maps have settled.
 const QUIET: Duration = Duration::from_secs(15);
 
@@ -49,11 +49,16 @@ impl World {
             self.check(|world| world.sources_progress(Hope::Later, &before))?;
         }
         self.growing = false;
-        let last = self.time() + CATCHES_UP;
-        while self.time() < last && self.missing().is_some() {
+        let (mut had, mut since) = (self.delivered(), self.time());
+        while let Some(missing) = self.missing() {
             self.run_until(self.time() + Duration::from_secs(1))?;
+            let has = self.delivered();
+            if has != had {
+                (had, since) = (has, self.time());
+            } else if self.time().since(since) > CATCHES_UP {
+                self.check(|_| Err(missing.clone()))?;
+            }
         }
-        self.check(|world| world.missing().map_or(Ok(()), Err))?;
         let moves = self.moves();
         self.run_until(self.time() + QUIET)?;
         self.check(|world| if world.moves() == moves { Ok(()) } else { Err(("L3 a quiet cluster moves nothing", String::new())) })?;

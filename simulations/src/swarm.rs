@@ -37,12 +37,12 @@ pub fn draw(seed: u64, wishes: Wishes) -> Scenario {
     let rng = &mut rng;
     let count = wishes.nodes.unwrap_or_else(|| *pick(rng, &[1, 2, 3, 3, 4, 5, 5, 6, 7, 9]));
     let nodes: Vec<_> = name_nodes(count, exists(rng), rng);
-    let sources = (1..=rng.random_range(1..=10)).map(|number| draw_source(number, rng)).collect();
     let senders = if happens(rng, 250) { vec!["out".to_owned(), "copy".to_owned()] } else { vec!["out".to_owned()] };
     let network = draw_network(rng);
     let disk = DiskPlan { sync: delay(rng, 200..=8_000, 10_000), stalls: if exists(rng) { rng.random_range(1..=5) } else { 0 } };
     let sink = draw_sink(rng);
     let plane = draw_plane(rng);
+    let sources = (1..=rng.random_range(1..=10)).map(|number| draw_source(number, rng, |line| bearable(line, &network, &sink, &plane))).collect();
     let length = wishes.minutes.map_or_else(|| seconds(rng.random_range(30..=150)), |minutes| seconds(minutes * 60));
     let deeds = draw_deeds(count, length, stream(seed, Concern::Faults));
     Scenario { seed, nodes, sources, senders, network, disk, sink, plane, deeds, ending: Ending::Settled }.sorted()
@@ -72,9 +72,22 @@ fn name_nodes(count: usize, skewed: bool, rng: &mut ChaCha8Rng) -> Vec<NodePlan>
     (0..count).map(|at| NodePlan { name: name(at), skew_ms: if skewed { rng.random_range(-3_000..=3_000) } else { 0 } }).collect()
 }
 
-fn draw_source(number: usize, rng: &mut ChaCha8Rng) -> SourcePlan {
+fn draw_source(number: usize, rng: &mut ChaCha8Rng, bearable: impl Fn(u64) -> Duration) -> SourcePlan {
+    let line_bytes_max = *pick(rng, &[20, 80, 200, 1_000]);
     let gap = Duration::from_millis(*pick(rng, &[10, 50, 100, 300, 1_000, 5_000]));
-    SourcePlan::numbered(number, gap, *pick(rng, &[20, 80, 200, 1_000]))
+    SourcePlan::numbered(number, gap.max(bearable(line_bytes_max as u64)), line_bytes_max)
+}
+
+/// From one line to the next, so that an owner can keep up with three times as many: a source that outgrows its owner never settles.
+fn bearable(line: u64, network: &NetworkPlan, sink: &SinkPlan, plane: &PlanePlan) -> Duration {
+    let typical = |delay: &Delay| delay.least + delay.half * 2;
+    let lines = |bytes: u64| u32::try_from((bytes / line).max(1)).unwrap_or(u32::MAX);
+    let sends = u32::try_from(plane.delivery.sends_max).unwrap_or(u32::MAX);
+    let reading = typical(&network.latency) * 2 / lines(plane.piece_bytes_max);
+    let sending = typical(&sink.way) * 2 / lines(plane.piece_bytes_max) / sends;
+    // The window moves on about once a second.
+    let holding = Duration::from_secs(1) / lines(plane.delivery.window_bytes / 2);
+    reading.max(sending).max(holding) * 3
 }
 
 fn draw_network(rng: &mut ChaCha8Rng) -> NetworkPlan {
