@@ -17,7 +17,8 @@ const SETTLES: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(600 + 60);
 /// Once nothing more is written, the rest is delivered: some of it in each such span, longer than a sender's longest back-off.
 const CATCHES_UP: Duration = Duration::from_secs(60);
-/// Then nothing moves any more, and node maps have settled.
+/// A3: from then on nothing moves any more, for this long at least; and node maps have settled.
+const STILL_AFTER: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(15);
 
 /// What a source's place in L2 is.
@@ -59,9 +60,10 @@ impl World {
                 self.check(|_| Err(missing.clone()))?;
             }
         }
+        self.run_until(self.time().max(begins + STILL_AFTER))?;
         let moves = self.moves();
         self.run_until(self.time() + QUIET)?;
-        self.check(|world| if world.moves() == moves { Ok(()) } else { Err(("L3 a quiet cluster moves nothing", String::new())) })?;
+        self.check(|world| world.no_source_moved_since(moves))?;
         self.check(|world| world.all_hold_the_same_node_maps())
     }
 
@@ -116,6 +118,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// L3: owners stay.
+    fn no_source_moved_since(&self, moves: u64) -> Result<(), (&'static str, String)> {
+        let more = self.moves() - moves;
+        if more == 0 { Ok(()) } else { Err(("L3 a quiet cluster moves nothing", format!("{more} sources moved in the last {QUIET:?}"))) }
     }
 
     fn senders(&self) -> impl Iterator<Item = Name> {
