@@ -1,6 +1,9 @@
 //! A node's disk: what is written becomes durable later, in order; a crash loses what was not yet reported, or keeps a beginning of it.
 
-use std::{collections::{BTreeMap, VecDeque}, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use logvine_cluster::node::{Table, Ticket, Write};
 use logvine_gossip::Instant;

@@ -1,6 +1,9 @@
 //! The people outside: they say a word to one node, and say it again to another while nobody answers.
 
-use std::{collections::{BTreeMap, BTreeSet}, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use logvine_cluster::{
     command::Command,
@@ -56,7 +59,11 @@ impl World {
     }
 
     pub(crate) fn drain(&mut self, node: usize, draining: bool) {
-        if draining { self.operator.drained.insert(node) } else { self.operator.drained.remove(&node) };
+        if draining {
+            self.operator.drained.insert(node)
+        } else {
+            self.operator.drained.remove(&node)
+        };
         self.operator.pending.retain(|_, (order, _)| !matches!(order, Order::Drain { node: other, .. } if *other == node));
         self.operator.order(Order::Drain { node, draining }, node);
         self.ask();
@@ -117,7 +124,8 @@ impl World {
 
 /// The one runner of a simulated world: all sources, spread over all nodes.
 fn runner(scenario: &Scenario) -> RunnerSpec {
-    let sources = scenario.sources.iter().map(|plan| SourceSpec { id: plan.id.clone(), url: format!("http://{}.test/log", plan.id), selection: None });
+    let sources =
+        scenario.sources.iter().map(|plan| SourceSpec { id: plan.id.clone(), url: format!("http://{}.test/log", plan.id), selection: None });
     let senders = scenario.senders.iter().map(|name| {
         let name = name.parse().expect("scenarios give senders proper names");
         SenderSpec::Http(HttpSenderSpec { name, url: "http://sink.test/".into(), headers: BTreeMap::new(), timeout_ms: 30_000 })

@@ -23,22 +23,42 @@ pub struct NodePlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
     /// Starts a node's process, if it has none.
-    Start { node: usize },
+    Start {
+        node: usize,
+    },
     /// Kills it. What was not durable is lost.
-    Crash { node: usize },
+    Crash {
+        node: usize,
+    },
     /// Kills it a moment after it next begins to flush a source.
-    CrashFlushing { node: usize },
+    CrashFlushing {
+        node: usize,
+    },
     /// SIGTERM.
-    Stop { node: usize },
+    Stop {
+        node: usize,
+    },
     /// An operator creates the runner with all sources, by this node or, if it does not answer, the next.
-    Apply { node: usize },
+    Apply {
+        node: usize,
+    },
     /// An operator takes a node out of service, or in again.
-    Drain { node: usize, draining: bool },
+    Drain {
+        node: usize,
+        draining: bool,
+    },
     /// The network drops what goes in these directions.
-    Cut { id: CutId, directions: Vec<Direction> },
-    Mend { id: CutId },
+    Cut {
+        id: CutId,
+        directions: Vec<Direction>,
+    },
+    Mend {
+        id: CutId,
+    },
     /// The faults end: every cut and all loss, and nodes outside `core` are dead for ever, those in it run.
-    Heal { core: BTreeSet<usize> },
+    Heal {
+        core: BTreeSet<usize>,
+    },
 }
 
 /// How a run ends.

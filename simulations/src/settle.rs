@@ -5,11 +5,7 @@ use std::time::Duration;
 use logvine_cluster::name::Name;
 use logvine_gossip::{Instant, Status};
 
-use crate::{
-    report::Violation,
-    scenario::Deed,
-    world::World,
-};
+use crate::{report::Violation, scenario::Deed, world::World};
 
 /// L1 and L2, as long as a source's witnesses are there.
 const SETTLES: Duration = Duration::from_secs(15);

@@ -40,27 +40,79 @@ use crate::{
 pub(crate) enum Event {
     Deed(Deed),
     /// A source gets a line.
-    Grow { source: usize },
+    Grow {
+        source: usize,
+    },
     /// An operator says again what was not answered.
     Operator,
-    Wake { host: usize, life: Life },
-    Datagram { host: usize, from: SocketAddr, payload: Vec<u8> },
-    Request { host: usize, caller: crate::host::Caller, request: Request },
-    Reply { caller: crate::host::Caller, from: usize, reply: Reply },
-    CallFails { host: usize, life: Life, call: CallId, reason: &'static str },
-    Persisted { host: usize, life: Life },
-    Plane { host: usize, life: Life, event: PlaneEvent },
+    Wake {
+        host: usize,
+        life: Life,
+    },
+    Datagram {
+        host: usize,
+        from: SocketAddr,
+        payload: Vec<u8>,
+    },
+    Request {
+        host: usize,
+        caller: crate::host::Caller,
+        request: Request,
+    },
+    Reply {
+        caller: crate::host::Caller,
+        from: usize,
+        reply: Reply,
+    },
+    CallFails {
+        host: usize,
+        life: Life,
+        call: CallId,
+        reason: &'static str,
+    },
+    Persisted {
+        host: usize,
+        life: Life,
+    },
+    Plane {
+        host: usize,
+        life: Life,
+        event: PlaneEvent,
+    },
     /// Lines arrive at a sink.
-    Arrive { host: usize, life: Life, flow: FlowId, send: SendId, sender: Name, source: Name, lines: Vec<std::ops::Range<u64>> },
+    Arrive {
+        host: usize,
+        life: Life,
+        flow: FlowId,
+        send: SendId,
+        sender: Name,
+        source: Name,
+        lines: Vec<std::ops::Range<u64>>,
+    },
 }
 
 /// What happens in a data plane.
 #[derive(Debug)]
 pub(crate) enum PlaneEvent {
-    Read { flow: FlowId },
+    Read {
+        flow: FlowId,
+    },
     /// An answer of a sink; with what it took and acknowledged.
-    Outcome { flow: FlowId, send: SendId, sender: Name, source: Name, lines: Vec<std::ops::Range<u64>>, outcome: Outcome },
-    DeadLettered { flow: FlowId, send: SendId, sender: Name, source: Name, line: std::ops::Range<u64> },
+    Outcome {
+        flow: FlowId,
+        send: SendId,
+        sender: Name,
+        source: Name,
+        lines: Vec<std::ops::Range<u64>>,
+        outcome: Outcome,
+    },
+    DeadLettered {
+        flow: FlowId,
+        send: SendId,
+        sender: Name,
+        source: Name,
+        line: std::ops::Range<u64>,
+    },
     Tell(InstanceEvent),
 }
 

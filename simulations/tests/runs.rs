@@ -34,7 +34,9 @@ fn check(text: &str, story: Expect) {
 /// DESIGN §5.3, "Takeover": survivors go on with a dead owner's sources; when it returns, they come home.
 #[test]
 fn the_sources_of_a_crashed_node_are_taken_over_and_come_home() {
-    check("nodes a b c; sources 4; crash b at 20; start b at 40; run 60", expect![[r#"
+    check(
+        "nodes a b c; sources 4; crash b at 20; start b at 40; run 60",
+        expect![[r#"
           20.000 b   crashes
           20.918 c   suspects b
           20.919 a   suspects b
@@ -54,13 +56,16 @@ fn the_sources_of_a_crashed_node_are_taken_over_and_come_home() {
           55.067 c   releases s01 (4-c): given to b
           55.068 b   takes s03 (4-a): handed over by a
           55.071 c   releases s02 (4-c): given to b
-          55.073 a   releases s03 (3-a): given to b"#]]);
+          55.073 a   releases s03 (3-a): given to b"#]],
+    );
 }
 
 /// DESIGN §5.5: who says that it will be back keeps its sources.
 #[test]
 fn a_planned_restart_moves_nothing() {
-    check("nodes a b c; sources 4; stop b at 20; start b at 25; run 40", expect![[r#"
+    check(
+        "nodes a b c; sources 4; stop b at 20; start b at 25; run 40",
+        expect![[r#"
           20.000 b   is told to stop
           20.008 b   is stopped
           20.892 c   suspects b
@@ -75,13 +80,16 @@ fn a_planned_restart_moves_nothing() {
           25.046 b   is active
           25.060 b   takes s01 (2-b): as before
           25.064 b   takes s02 (2-b): as before
-          25.068 b   takes s03 (2-b): as before"#]]);
+          25.068 b   takes s03 (2-b): as before"#]],
+    );
 }
 
 /// DESIGN §5.3, "Planned handover".
 #[test]
 fn a_drained_node_gives_its_sources_away() {
-    check("nodes a b c; sources 4; drain b at 20; run 30", expect![[r#"
+    check(
+        "nodes a b c; sources 4; drain b at 20; run 30",
+        expect![[r#"
           20.000 b   is asked to drain b
           20.002 b   answers: written
           20.025 c   takes s01 (2-b): handed over by b
@@ -89,13 +97,16 @@ fn a_drained_node_gives_its_sources_away() {
           20.029 a   takes s03 (2-b): handed over by b
           20.032 b   releases s03 (1-b): given to a
           20.034 b   releases s01 (1-b): given to c
-          20.036 b   releases s02 (1-b): given to c"#]]);
+          20.036 b   releases s02 (1-b): given to c"#]],
+    );
 }
 
 /// SWIM: a cut that ends in time is no death.
 #[test]
 fn a_short_cut_moves_nothing() {
-    check("nodes a b c; sources 4; cut a b from c at 20 for 2; run 40", expect![[r#"
+    check(
+        "nodes a b c; sources 4; cut a b from c at 20 for 2; run 40",
+        expect![[r#"
           20.000     cuts a→c c→a b→c c→b
           20.576 b   suspects c
           20.653 a   suspects c
@@ -107,13 +118,16 @@ fn a_short_cut_moves_nothing() {
           22.077 c   trusts a again
           22.178 a   trusts c again
           22.178 b   trusts c again
-          22.520 c   trusts b again"#]]);
+          22.520 c   trusts b again"#]],
+    );
 }
 
 /// DESIGN §5.3: an owner on the smaller side is fenced by its window; the larger side goes on, and one owner is left.
 #[test]
 fn a_split_leaves_one_owner() {
-    check("nodes a b c; sources 4; cut a from b c at 20 for 20; run 70", expect![[r#"
+    check(
+        "nodes a b c; sources 4; cut a from b c at 20 for 20; run 70",
+        expect![[r#"
           20.000     cuts a→b b→a a→c c→a
           20.872 a   suspects c
           21.358 a   suspects b
@@ -140,7 +154,8 @@ fn a_split_leaves_one_owner() {
           40.157 b   renews itself
           40.157 c   declares b down
           40.158 c   sees b return
-          40.158 a   sees b return"#]]);
+          40.158 a   sees b return"#]],
+    );
 }
 
 fn hold(seeds: impl IntoIterator<Item = u64>, wishes: Wishes) {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap as Map;
 
-use logvine_cluster::spec::{HttpReaderSpec, ParseSpec, Placement, ReaderSpec, SourceSpec, StartAt, StdoutSenderSpec, TransformSpec};
 use logvine_cluster::spec::SenderSpec;
+use logvine_cluster::spec::{HttpReaderSpec, ParseSpec, Placement, ReaderSpec, SourceSpec, StartAt, StdoutSenderSpec, TransformSpec};
 use logvine_gossip::UnixMicros;
 
 use super::*;
