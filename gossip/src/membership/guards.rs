@@ -100,26 +100,26 @@ impl StallGuard {
         Self { lateness: probe_rtt, grace: probe_period }
     }
 
-    /// How long this node stood still, if a timer that was due at `due` fires only now because it did.
-    pub(crate) fn stalled(&self, due: Instant, now: Instant) -> Option<Duration> {
-        Some(now.since(due)).filter(|late| *late > self.lateness)
+    /// True if a timer that was due at `due` fires only now because this node stood still.
+    pub(crate) fn stalled(&self, due: Instant, now: Instant) -> bool {
+        now.since(due) > self.lateness
     }
 
-    /// Moves the timers that accuse, in their order, by the stall and one probe period: answers may still lie in the sockets of others.
+    /// Moves the timers that accuse so that the first of them fires one probe period from now, the others as long after it as before.
     ///
-    /// A probe's two timers move together or not at all: foca takes the next probe before the indirect one of the last for a fault of its host.
-    pub(crate) fn postpone(&self, timers: &mut BTreeSet<(Instant, Timer<Identity>, u64)>, now: Instant, late: Duration) {
-        let near = |due: Instant| due <= now + self.grace;
-        let probes = |timer: &Timer<Identity>| matches!(timer, Timer::SendIndirectProbe { .. } | Timer::ProbeRandomMember(_));
-        let probe_is_near = timers.iter().any(|(due, timer, _)| probes(timer) && near(*due));
-        let moves = |due: Instant, timer: &Timer<Identity>| match timer {
-            Timer::ChangeSuspectToDown { .. } => near(due),
-            timer => probes(timer) && probe_is_near,
+    /// A probe's two timers move together, or foca would take the probe for broken.
+    pub(crate) fn postpone(&self, timers: &mut BTreeSet<(Instant, Timer<Identity>, u64)>, now: Instant) {
+        let from = now + self.grace;
+        let accuses = |due: Instant, timer: &Timer<Identity>| match timer {
+            Timer::SendIndirectProbe { .. } | Timer::ProbeRandomMember(_) => true,
+            Timer::ChangeSuspectToDown { .. } => due < from,
+            _ => false,
         };
-        let moved: Vec<_> = timers.iter().filter(|(due, timer, _)| moves(*due, timer)).cloned().collect();
+        let moved: Vec<_> = timers.iter().filter(|(due, timer, _)| accuses(*due, timer)).cloned().collect();
+        let shift = moved.first().map_or(Duration::ZERO, |(first, ..)| from.since(*first));
         for (due, timer, number) in moved {
             timers.remove(&(due, timer.clone(), number));
-            timers.insert((due + late + self.grace, timer, number));
+            timers.insert((due + shift, timer, number));
         }
     }
 }
@@ -155,8 +155,8 @@ mod tests {
         let indirect = Timer::SendIndirectProbe { probed_id: member, token: 0 };
         let after = |millis| now + Duration::from_millis(millis);
         let mut timers = BTreeSet::from([(after(300), indirect.clone(), 1), (after(550), Timer::ProbeRandomMember(0), 2)]);
-        guard.postpone(&mut timers, now, Duration::from_millis(400));
+        guard.postpone(&mut timers, now);
         let order: Vec<_> = timers.iter().map(|(due, timer, _)| (*due, timer.clone())).collect();
-        assert_eq!(order, [(after(1200), indirect), (after(1450), Timer::ProbeRandomMember(0))]);
+        assert_eq!(order, [(after(500), indirect), (after(750), Timer::ProbeRandomMember(0))]);
     }
 }
