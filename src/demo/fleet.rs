@@ -66,6 +66,11 @@ impl Fleet {
         format!("http://{}:{}", self.agents[at].address, self.first_port + 2)
     }
 
+    /// Whom all agents ask to join: the first two.
+    pub(super) fn seeds(&self) -> String {
+        self.agents.iter().take(2).map(|agent| agent.address.to_string()).collect::<Vec<_>>().join(",")
+    }
+
     /// All agents' names.
     pub(super) fn names(&self) -> Vec<String> {
         self.agents.iter().map(|agent| agent.name.clone()).collect()
@@ -83,11 +88,12 @@ impl Fleet {
         let log_path = self.log(at);
         let log = File::options().create(true).append(true).open(&log_path).with_context(|| format!("open {}", log_path.display()))?;
         let [gossip, quic, http] = self.ports();
+        let seeds = self.seeds();
         let agent = &mut self.agents[at];
         let mut command = Command::new(&self.program);
         command.args(["agent", "--exit-with-stdin", "--name", &agent.name, "--bind", &agent.address.to_string()]);
         command.args(["--gossip-port", &gossip.to_string(), "--quic-port", &quic.to_string(), "--http", &format!("{}:{http}", agent.address)]);
-        command.args(["--join", "127.0.0.1,127.0.0.2"]);
+        command.args(["--join", &seeds]);
         command.args(agent.tags.iter().flat_map(|tag| ["--tag", tag]));
         command.arg("--data-dir").arg(self.dir.join(&agent.name));
         command.arg("--cluster-key-file").arg(self.dir.join("cluster.key"));

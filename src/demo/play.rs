@@ -166,8 +166,9 @@ impl Stage {
         let [gossip, quic, http] = self.fleet.ports();
         self.narrator.say(&format!(
             "A cluster key was made. {sources} log files grow by {rate} lines a second each, served at http://{SOURCES_ADDRESS}:{}/.\n\
-             Starting {nodes} agents on 127.0.0.1 to 127.0.0.{nodes} (gossip {gossip}, QUIC {quic}, HTTP {http}); seeds: 127.0.0.1, 127.0.0.2.",
-            self.server_port
+             Starting {nodes} agents on 127.0.0.1 to 127.0.0.{nodes} (gossip {gossip}, QUIC {quic}, HTTP {http}); seeds: {}.",
+            self.server_port,
+            self.fleet.seeds()
         ));
         for at in 0..self.fleet.agents.len() {
             self.fleet.start(at)?;
@@ -177,7 +178,8 @@ impl Stage {
             self.pause(begin, MEMBERS_DEADLINE, "the nodes do not all see each other").await?;
         }
         let rows = self.api.nodes(&self.fleet.api(0)).await?;
-        let members: Vec<_> = rows.iter().map(|row| format!("{} {}", row.name, row.status)).collect();
+        let mut members: Vec<_> = rows.iter().map(|row| format!("{} {}", row.name, row.status)).collect();
+        members.sort();
         self.narrator.say(&format!(
             "Every node sees all {nodes}: {}.\nThe cluster, from any of them: {}/v1/nodes",
             members.join(", "),
@@ -205,16 +207,24 @@ impl Stage {
         }
         let name = &self.fleet.agents[through].name;
         self.narrator.say(&format!("Told {name} to run `{RUNNER}`: {} sources, spread over the nodes tagged `collectors`.", self.args.sources));
-        let owners = loop {
-            let owners = self.api.owners(&self.fleet.api(0)).await.unwrap_or_default();
-            let owned: usize = owners.iter().filter(|(node, _)| !node.is_empty()).map(|(_, sources)| sources.len()).sum();
-            if owned == self.args.sources as usize {
-                break owners;
-            }
-            self.pause(begin, OWNERS_DEADLINE, &format!("only {owned} of {} sources have an owner", self.args.sources)).await?;
-        };
+        let owners = self.all_owners(0).await?;
         self.narrator.say(&format!("Every source has an owner:{}", narrate::owners(&owners)));
         Ok(())
+    }
+
+    /// Waits until a node shows an owner that runs for every source.
+    async fn all_owners(&mut self, asked: usize) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+        let begin = Instant::now();
+        loop {
+            let mut owners = self.api.owners(&self.fleet.api(asked)).await.unwrap_or_default();
+            owners.retain(|owner, _| self.fleet.agents.iter().any(|agent| agent.name == *owner && agent.is_running()));
+            let owned: usize = owners.values().map(Vec::len).sum();
+            if owned == self.args.sources as usize {
+                return Ok(owners);
+            }
+            self.look()?;
+            self.pause(begin, OWNERS_DEADLINE, &format!("only {owned} of {} sources have an owner", self.args.sources)).await?;
+        }
     }
 
     fn runner(&self) -> serde_json::Value {
@@ -274,7 +284,7 @@ impl Stage {
         timeout(TAKEOVER_DEADLINE, self.watch_takeover(death, survivors))
             .await
             .context("the killed node's sources did not all go on elsewhere in time")??;
-        let owners = self.api.owners(&self.fleet.api(usize::from(at == 0))).await?;
+        let owners = self.all_owners(usize::from(at == 0)).await?;
         self.narrator.say(&format!("All its sources go on:{}", narrate::owners(&owners)));
         Ok(at)
     }
@@ -332,7 +342,7 @@ impl Stage {
             self.look()?;
             self.pause(begin, MEMBERS_DEADLINE, &format!("{name} is not seen alive again by all")).await?;
         }
-        let owners = self.api.owners(&self.fleet.api(at)).await?;
+        let owners = self.all_owners(at).await?;
         self.narrator.say(&format!("{name} is back, and sees the cluster as the others do:{}", narrate::owners(&owners)));
         Ok(())
     }

@@ -18,7 +18,6 @@ pub(super) struct Api {
 /// A row of `GET /v1/nodes`.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct NodeRow {
-    pub(super) id: String,
     pub(super) name: String,
     pub(super) status: String,
 }
@@ -27,8 +26,7 @@ pub(super) struct NodeRow {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct SourceRow {
     pub(super) id: String,
-    #[serde(default)]
-    pub(super) owner: Option<String>,
+    pub(super) owner_name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,11 +60,9 @@ impl Api {
     ///
     /// Errors: the node does not answer, or not so.
     pub(super) async fn owners(&self, base: &str) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-        let names: BTreeMap<_, _> = self.nodes(base).await?.into_iter().map(|node| (node.id, node.name)).collect();
         let mut owners = BTreeMap::<_, Vec<_>>::new();
         for source in self.sources(base).await? {
-            let owner = source.owner.map(|owner| names.get(&owner).cloned().unwrap_or(owner)).unwrap_or_default();
-            owners.entry(owner).or_default().push(source.id);
+            owners.entry(source.owner_name.unwrap_or_default()).or_default().push(source.id);
         }
         Ok(owners)
     }

@@ -1,1 +1,13 @@
-fn main() {}
+//! The whole program from outside: real processes, real UDP, QUIC and HTTP, a real nginx. What is asserted is what a user sees.
+//!
+//! Nothing here asserts how long something takes: conditions are waited for, and a deadline only tells a hang from slowness.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod bad_input;
+mod demo;
+mod formation;
+mod harness;
+mod nginx;
+mod restart;
+mod takeover;

@@ -1,0 +1,89 @@
+//! `logvine demo`: it holds, and it leaves nothing behind.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{logvine, processes_with, signal, stderr, until};
+
+/// A demo that keeps all its files below a directory of the test's, so that what it leaves can be seen.
+fn demo(place: &TempDir, first_port: u16, args: &[&str]) -> Command {
+    let mut command = logvine();
+    command.arg("demo").args(["--first-port", &first_port.to_string()]).args(args).env("TMPDIR", place.path());
+    command
+}
+
+/// Three ports below the system's own range that other demos of this machine hardly have: `nth` of this process.
+fn ports(nth: u16) -> u16 {
+    let own = u16::try_from(std::process::id() % 300).expect("less than 300");
+    10_000 + own * 30 + nth * 3
+}
+
+fn left_in(place: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(place).expect("the test's directory");
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_short_demo_loses_a_node_and_no_line() {
+    let place = tempfile::tempdir().unwrap();
+    let mut command = demo(&place, ports(0), &["--nodes", "4", "--sources", "8", "--rate", "20", "--for", "9"]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{said}\n{}", output.status, stderr(&output));
+    for part in ["was killed with SIGKILL", "survivors show", "goes on at", "is back", "Nothing was lost."] {
+        assert!(said.contains(part), "`{part}` is not in:\n{said}");
+    }
+    assert_eq!(left_in(place.path()), Vec::<String>::new());
+}
+
+/// Ctrl-C from the first moment to the last: while processes start, while files grow, in the middle of a takeover.
+#[tokio::test]
+async fn ctrl_c_at_any_moment_leaves_no_process_and_no_file() {
+    // Spread over the whole play, each at another place of its second.
+    for millis in [20, 310, 1_240, 3_770, 7_130, 12_490] {
+        let place = tempfile::tempdir().unwrap();
+        let mut demo = demo(&place, ports(1), &["--nodes", "3", "--sources", "6", "--rate", "20", "--for", "9"]);
+        let mut demo = demo.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        signal(&demo, Signal::INT);
+        wait(&mut demo).await;
+        assert_eq!(left_in(place.path()), Vec::<String>::new(), "after {millis} ms");
+        assert_eq!(processes_with(place.path().to_str().unwrap()), Vec::<String>::new(), "after {millis} ms");
+    }
+}
+
+/// Whatever becomes of the demo, its agents end: here nobody tells them.
+#[tokio::test]
+async fn agents_end_with_a_demo_that_was_killed() {
+    let place = tempfile::tempdir().unwrap();
+    let mut demo = demo(&place, ports(2), &["--nodes", "3", "--sources", "3", "--rate", "5", "--for", "60"]);
+    let mut demo = demo.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let here = place.path().to_str().unwrap();
+    until("the agents run", async || (processes_with(here).len() == 3).then_some(())).await;
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    until("the agents have ended", async || processes_with(here).is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_kept_demo_says_where_its_files_are() {
+    let place = tempfile::tempdir().unwrap();
+    let mut command = demo(&place, ports(3), &["--nodes", "1", "--sources", "2", "--rate", "10", "--for", "1", "--no-kill", "--keep"]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{said}\n{}", output.status, stderr(&output));
+    let left = left_in(place.path());
+    let [dir] = left.as_slice() else { panic!("one directory is kept, not {left:?}") };
+    assert!(said.contains(dir.as_str()), "{said}");
+    assert!(place.path().join(dir).join("out/node-1.ndjson").is_file());
+}
+
+async fn wait(demo: &mut Child) {
+    until("the demo has ended", async || demo.try_wait().unwrap()).await;
+}
