@@ -319,6 +319,9 @@ pub enum FrameError {
         /// Whose connection it is.
         proved: NodeId,
     },
+    /// This node has not joined yet, or has left: another one can answer.
+    #[error("this node is not part of the cluster now: ask another")]
+    Absent,
     /// It holds an entry or a word over the limits; the rest was taken.
     #[error("frame holds state that is refused")]
     State(#[from] StateError),

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use crate::{
     Catalog, Change, DatagramError, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now, Output, Peer, Restored,
     Stamp, StateError,
+    ids::GENERATION_MAX,
     membership::{Effect, Membership},
     push_pull::Replica,
     rumour::{Rumours, Topic, sendings},
@@ -30,8 +31,6 @@ mod rounds;
 
 /// How many generations are reserved on disk at a time: one write per 64 renewals.
 const GENERATION_BLOCK: u64 = 64;
-/// Generations are wall milliseconds and then some; one above this (the year 287,396) is damage, and following it would never end.
-const GENERATION_MAX: Generation = Generation(1 << 53);
 /// Foca's word of a death rides on its datagrams; for so long after a goodbye they say too that it was one.
 const GOODBYE_TIME: Duration = Duration::from_secs(10);
 /// Most goodbyes in one datagram.
@@ -81,8 +80,8 @@ pub struct Gossip {
     goodbyes: BTreeMap<NodeId, (Generation, Instant)>,
     /// Keys that were rumoured as too large and are being pulled; news to be passed on when they come.
     awaited: BTreeSet<String>,
-    /// Nodes met before this start.
-    acquaintances: BTreeMap<NodeId, Peer>,
+    /// All nodes ever met, as the disk has them.
+    met: BTreeMap<NodeId, Peer>,
     calling: BTreeMap<NodeId, Calling>,
     due: Due,
     outputs: VecDeque<Output>,
@@ -95,7 +94,7 @@ impl Gossip {
     /// before `handle_reserved`.
     pub fn new(now: Now, config: GossipConfig, me: Me, restored: Restored, seed: u64) -> Self {
         let due = Due { seek: now.at, push_pull: now.at, members: now.at, rumours: None };
-        let acquaintances = restored.peers.into_iter().filter(|peer| peer.id != me.id).map(|peer| (peer.id, peer)).collect();
+        let met = restored.peers.into_iter().filter(|peer| peer.id != me.id).map(|peer| (peer.id, peer)).collect();
         let mut gossip = Self {
             membership: Membership::new(&config, &me, seed),
             replica: Replica::new(me.id, me.generation, me.quic, restored.catalog),
@@ -109,7 +108,7 @@ impl Gossip {
             renew_to: None,
             goodbyes: BTreeMap::new(),
             awaited: BTreeSet::new(),
-            acquaintances,
+            met,
             calling: BTreeMap::new(),
             due,
             outputs: VecDeque::new(),
@@ -132,6 +131,9 @@ impl Gossip {
 
     /// A peer's call over a connection that has proved `from`. The answer is its reply's body.
     pub fn handle_call(&mut self, now: Now, from: NodeId, body: &[u8]) -> Result<Vec<u8>, FrameError> {
+        if !matches!(self.stage, Stage::Seeking | Stage::Active) {
+            return Err(FrameError::Absent);
+        }
         let result = self.take_call(now, from, body);
         self.settle(now);
         result
@@ -194,9 +196,7 @@ impl Gossip {
     /// Errors: key or value over its limit, or no room; nothing has changed.
     pub fn say(&mut self, now: Now, key: &str, value: Option<Bytes>) -> Result<(), StateError> {
         if self.replica.say(key, value)? {
-            if let Some(topic) = Topic::of_word(self.me.id, key) {
-                self.learn(now, topic);
-            }
+            self.learn_word(now, self.me.id, key);
             self.settle(now);
         }
         Ok(())
@@ -321,6 +321,12 @@ impl Gossip {
         }
     }
 
+    fn learn_word(&mut self, now: Now, node: NodeId, key: &str) {
+        if let Some(topic) = Topic::of_word(node, key) {
+            self.learn(now, topic);
+        }
+    }
+
     fn learn_left(&mut self, now: Now, id: NodeId, generation: Generation) {
         self.goodbyes.insert(id, (generation, now.at));
         self.learn(now, Topic::Left(id));
@@ -371,10 +377,17 @@ impl Gossip {
             Effect::Changed { id, from, to } => {
                 self.outputs.push_back(Output::Changed(Change::Member { id, from, to }));
                 self.recall_quic(id);
-                if let Some(member) = self.membership.view().get(&id) {
-                    self.outputs.push_back(Output::Persist(Durable::Peer(member.peer())));
-                }
+                self.note_peer(id);
             }
+        }
+    }
+
+    /// Has a member's addresses persisted once both are known, and again when they change.
+    fn note_peer(&mut self, id: NodeId) {
+        let Some((member, quic)) = self.membership.view().get(&id).zip(self.membership.quic(&id)) else { return };
+        let peer = Peer { quic, ..member.peer() };
+        if self.met.insert(id, peer) != Some(peer) {
+            self.outputs.push_back(Output::Persist(Durable::Peer(peer)));
         }
     }
 
@@ -382,7 +395,7 @@ impl Gossip {
     fn recall_quic(&mut self, id: NodeId) {
         if let Some((generation, quic)) = self.replica.nodes.quic(&id) {
             self.membership.set_quic(id, generation, quic);
-        } else if let Some((known, member)) = self.acquaintances.get(&id).zip(self.membership.view().get(&id)) {
+        } else if let Some((known, member)) = self.met.get(&id).zip(self.membership.view().get(&id)) {
             let (quic, generation) = (known.quic, member.generation);
             if known.gossip == member.gossip {
                 self.membership.set_quic(id, generation, quic);

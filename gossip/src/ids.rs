@@ -48,6 +48,9 @@ impl FromStr for NodeId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Generation(pub u64);
 
+/// Generations are wall milliseconds and then some; one above this (the year 287,396) is damage, and following it would never end.
+pub(crate) const GENERATION_MAX: Generation = Generation(1 << 53);
+
 impl Generation {
     /// The one after this.
     #[must_use]

@@ -296,8 +296,8 @@ impl Membership {
     /// Fires what is due, in foca's own order.
     pub(crate) fn fire(&mut self, now: Now) {
         let due = self.timers.first().map(|(due, ..)| *due);
-        if let Some(late) = due.and_then(|due| self.stall.stalled(due, now.at)) {
-            self.stall.postpone(&mut self.timers, now.at, late);
+        if due.is_some_and(|due| self.stall.stalled(due, now.at)) {
+            self.stall.postpone(&mut self.timers, now.at);
         }
         while let Some((due, timer, number)) = self.timers.pop_first() {
             if due > now.at {

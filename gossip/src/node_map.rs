@@ -17,6 +17,7 @@ use crate::{
     Generation, NodeId, StateError,
     catalog::{check_key, check_value},
     hash::hash64,
+    ids::GENERATION_MAX,
     wire::RumourWord,
 };
 
@@ -373,7 +374,7 @@ impl NodeMaps {
     /// Errors: a word over its limit, or no room; the words before it are kept, and the map is not called whole.
     pub(crate) fn apply(&mut self, delta: NodeDelta) -> Result<Heard, StateError> {
         let newest = self.generation(&delta.node).unwrap_or_default();
-        if delta.node == self.me || delta.generation < newest || delta.generation == Generation::default() {
+        if delta.node == self.me || delta.generation < newest || delta.generation == Generation::default() || delta.generation > GENERATION_MAX {
             return Ok(Heard::default());
         }
         self.with_kept(delta.node, |kept| {
@@ -413,7 +414,7 @@ impl NodeMaps {
     /// Takes one word of another node's map out of turn. None: it is no news. A gap: its generation's map is not held.
     pub(crate) fn hear(&mut self, node: NodeId, generation: Generation, word: WireWord) -> Result<Option<Heard>, StateError> {
         let newest = self.generation(&node).unwrap_or_default();
-        if node == self.me || generation < newest {
+        if node == self.me || generation < newest || generation > GENERATION_MAX {
             return Ok(None);
         }
         if generation > newest || self.kept.get(&node).is_some_and(|kept| kept.coming.is_some()) {

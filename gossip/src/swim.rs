@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use bytes::{Buf, BufMut};
 use foca::{Codec, Header, Member, Message, State};
 
-use crate::{Generation, NodeId};
+use crate::{Generation, NodeId, ids::GENERATION_MAX};
 
 /// A node in one of its generations: what SWIM calls a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) enum CodecError {
     Short,
     #[error("no room for it")]
     NoRoom,
+    #[error("its generation is beyond any clock")]
+    Generation,
     #[error("unknown {what} {tag}")]
     Tag { what: &'static str, tag: u8 },
 }
@@ -74,6 +76,9 @@ fn get_identity(buf: &mut impl Buf) -> Result<Identity, CodecError> {
     let mut id = NodeId::default();
     buf.copy_to_slice(&mut id.0);
     let generation = Generation(buf.get_u64());
+    if generation > GENERATION_MAX {
+        return Err(CodecError::Generation);
+    }
     let ip = match buf.get_u8() {
         4 => {
             need(buf, 4 + 2)?;

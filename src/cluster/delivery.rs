@@ -9,9 +9,9 @@
 //! ```
 //! One [`Delivery`] serves one source for as long as this node reads it; each of its senders sees every record. The payloads stay with the host.
 //!
-//! Invariants: a sender's position moves only over the contiguous prefix that it has acknowledged; a file is in a checkpoint only when every sender is done
-//! with the files before it, so that resuming at the last file skips nothing; no more than the window is emitted past the held checkpoint; what is buffered
-//! is bounded, what waits for a retry included.
+//! Invariants: a sender's position moves only over the contiguous prefix that it has acknowledged; a file is in a checkpoint only when every sender
+//! is done with the files before it, so that resuming at the last file skips nothing; no more than the window is emitted past the held checkpoint;
+//! what is buffered is bounded, what waits for a retry included.
 //! Not here: reading, the payloads, the senders' IO, who holds a checkpoint.
 
 use std::{
@@ -149,7 +149,8 @@ pub enum Output {
     Done { batch: BatchId },
     /// The senders have acknowledged everything up to here.
     Checkpoint { checkpoint: Checkpoint },
-    /// The last word after [`Delivery::handle_close`]. `flushed`: every record that was ever sent is before the checkpoint, so the next owner repeats nothing.
+    /// The last word after [`Delivery::handle_close`]. `flushed`: every record that was ever sent is before the checkpoint, so the next owner
+    /// repeats nothing.
     Closed { checkpoint: Checkpoint, flushed: bool },
 }
 
@@ -363,8 +364,8 @@ impl Delivery {
         self.settle(now);
     }
 
-    /// Reads no more. What was emitted is flushed for at most `flush`; what was not is forgotten, and read again without a repeat by whoever reads next.
-    /// Said again, it can only end sooner.
+    /// Reads no more. What was emitted is flushed for at most `flush`; what was not is forgotten, and read again without a repeat by whoever reads
+    /// next. Said again, it can only end sooner.
     pub fn handle_close(&mut self, now: Now, flush: Duration) {
         let deadline = now.at + flush;
         self.closing = match self.closing {
@@ -398,7 +399,8 @@ impl Delivery {
         retry.map(|at| (at, "retry")).chain(close).chain(checkpoint).min()
     }
 
-    /// Whether something emitted is ready for this lane: that can be sent whatever the window says. A blocked lane has it, as what failed was emitted.
+    /// Whether something emitted is ready for this lane: that can be sent whatever the window says. A blocked lane has it, as what failed was
+    /// emitted.
     fn has_work(&self, lane: usize) -> bool {
         let ready = |entry: &Entry| entry.parts[lane].iter().any(|part| part.state == PartState::Ready);
         self.entries.iter().any(|entry| entry.emitted && ready(entry))

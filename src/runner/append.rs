@@ -42,7 +42,8 @@ impl AppendFile {
 
     /// Appends `lines` (whole lines, each with its end) by one write, and waits until the disk has them.
     ///
-    /// A torn last line, left by a crash or a full disk, is ended first, so that the first of these lines is whole. After an error the file is opened anew.
+    /// A torn last line, left by a crash or a full disk, is ended first, so that the first of these lines is whole. After an error the file is
+    /// opened anew.
     pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), AppendError> {
         let result = self.try_append(lines);
         if result.is_err() {

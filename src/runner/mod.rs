@@ -1,7 +1,7 @@
 //! The data plane's IO: reader → parse → transform → senders.
 //!
-//! What was acknowledged, what is sent again and how far a reader may go is decided by `logvine_cluster::delivery`; which runners and sources are here, by
-//! `logvine_cluster::node`. One task tree per instance: one that fails or panics stops alone.
+//! What was acknowledged, what is sent again and how far a reader may go is decided by `logvine_cluster::delivery`; which runners and sources are
+//! here, by `logvine_cluster::node`. One task tree per instance: one that fails or panics stops alone.
 
 mod append;
 mod board;

@@ -49,8 +49,8 @@ impl Stages {
         stages
     }
 
-    /// Runs the stages on a chunk; a panic of a stage goes through. A transform's program takes long enough to leave the async threads alone; the native
-    /// stages take a chunk in about a millisecond.
+    /// Runs the stages on a chunk; a panic of a stage goes through. A transform's program takes long enough to leave the async threads alone; the
+    /// native stages take a chunk in about a millisecond.
     pub(super) async fn apply(mut self, chunk: Chunk) -> (Self, Payload) {
         if self.transform.is_none() {
             let payload = self.run(chunk);

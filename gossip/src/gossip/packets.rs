@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 
 use foca::State;
 
-use super::{CALL_PATIENCE, Calling, GENERATION_MAX, Gossip};
+use super::{CALL_PATIENCE, Calling, Gossip};
 use crate::{
-    Change, DATAGRAM_BYTES_MAX, DatagramError, Durable, FRAME_BYTES_MAX, FrameError, Generation, NodeId, Now, Output, Peer, StateError, Status,
+    Change, DATAGRAM_BYTES_MAX, DatagramError, FRAME_BYTES_MAX, FrameError, Generation, NodeId, Now, Output, Peer, StateError, Status,
     catalog::check_key,
     hash::hash64,
+    ids::GENERATION_MAX,
     membership::{MEMBERS_MAX, SwimError},
     rumour::Topic,
     swim::Identity,
@@ -157,15 +158,18 @@ impl Gossip {
         }
     }
 
+    /// Takes rumours; what is news is passed on. The first refusal is told, the others' rumours are taken all the same.
     fn take_rumours(&mut self, now: Now, parts: &mut Parts, answers: &mut Vec<Parts>) -> Result<(), StateError> {
+        let mut result = Ok(());
         for (key, entry) in std::mem::take(&mut parts.rumour_entries) {
-            if self.replica.merge(now.wall, &key, entry)? {
-                self.learn(now, Topic::Catalog(key));
+            match self.replica.merge(now.wall, &key, entry) {
+                Ok(true) => self.learn(now, Topic::Catalog(key)),
+                Ok(false) => {}
+                Err(error) => result = Err(error),
             }
         }
         for (key, stamp) in std::mem::take(&mut parts.rumour_marks) {
-            check_key(&key)?;
-            if self.replica.catalog.held(&key).is_none_or(|held| held.stamp < stamp) {
+            if check_key(&key).is_ok() && self.replica.catalog.held(&key).is_none_or(|held| held.stamp < stamp) {
                 answers.push(Parts { catalog_wants: vec![hash64(&[key.as_bytes()])], ..Parts::default() });
                 if self.awaited.len() < AWAITED_MAX {
                     self.awaited.insert(key);
@@ -174,14 +178,14 @@ impl Gossip {
         }
         for rumour in std::mem::take(&mut parts.rumour_words) {
             let (node, key) = (rumour.node, rumour.word.key.clone());
-            let Some(heard) = self.replica.hear(node, rumour.generation, rumour.word)? else { continue };
-            if heard.gap {
-                answers.push(Parts { node_wants: vec![self.replica.nodes.mark_of(node)], ..Parts::default() });
-            } else if let Some(topic) = Topic::of_word(node, &key) {
-                self.learn(now, topic);
+            match self.replica.hear(node, rumour.generation, rumour.word) {
+                Ok(Some(heard)) if heard.gap => answers.push(Parts { node_wants: vec![self.replica.nodes.mark_of(node)], ..Parts::default() }),
+                Ok(Some(_)) => self.learn_word(now, node, &key),
+                Ok(None) => {}
+                Err(error) => result = Err(error),
             }
         }
-        Ok(())
+        result
     }
 
     /// Takes what a peer believes of members; gives what is known better here, if it asks.
@@ -264,11 +268,8 @@ impl Gossip {
 
     /// Notes where a node takes calls.
     fn know_quic(&mut self, id: NodeId, generation: Generation, quic: SocketAddr) {
-        if self.membership.set_quic(id, generation, quic)
-            && let Some(member) = self.membership.view().get(&id)
-        {
-            self.outputs.push_back(Output::Persist(Durable::Peer(member.peer())));
-        }
+        self.membership.set_quic(id, generation, quic);
+        self.note_peer(id);
     }
 
     fn packet(&self, parts: Vec<Parts>) -> Packet {

@@ -82,7 +82,7 @@ impl Gossip {
     /// All addresses at which a node was known, live or not; not those of nodes that said goodbye.
     fn known(&self) -> BTreeSet<SocketAddr> {
         let members = self.membership.view().values().filter(|member| member.status != Status::Left).map(|member| member.gossip);
-        let unmet = self.acquaintances.values().filter(|peer| !self.membership.view().contains_key(&peer.id)).map(|peer| peer.gossip);
+        let unmet = self.met.values().filter(|peer| !self.membership.view().contains_key(&peer.id)).map(|peer| peer.gossip);
         members.chain(unmet).chain(self.seeds()).filter(|address| *address != self.me.gossip).collect()
     }
 

@@ -51,8 +51,6 @@ enum Event {
 pub(super) struct Node {
     pub(super) gossip: Gossip,
     pub(super) up: bool,
-    /// Stands still until then: neither reads its socket nor fires its timers.
-    pub(super) paused_to: Instant,
     pub(super) reserved: Generation,
     catalog: BTreeMap<String, crate::Entry>,
     peers: BTreeMap<NodeId, Peer>,
@@ -72,8 +70,6 @@ pub(super) struct World {
     /// Pairs of nodes between which nothing passes.
     pub(super) cut: BTreeSet<(usize, usize)>,
     pub(super) config: GossipConfig,
-    /// What reaches a node while it stands still is lost, as if its socket were full.
-    pub(super) deaf: bool,
     pub(super) datagrams: usize,
     pub(super) bytes: usize,
     pub(super) calls: usize,
@@ -106,7 +102,6 @@ impl World {
             loss: 0.0,
             latency: millis(1),
             cut: BTreeSet::new(),
-            deaf: false,
             config: GossipConfig { seeds: (0..3).map(gossip_address).collect(), ..GossipConfig::default() },
             datagrams: 0,
             bytes: 0,
@@ -131,7 +126,6 @@ impl World {
         self.nodes.push(Node {
             gossip,
             up: true,
-            paused_to: Instant::ZERO,
             reserved: Generation(0),
             catalog: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -157,10 +151,6 @@ impl World {
 
     pub(super) fn kill(&mut self, index: usize) {
         self.nodes[index].up = false;
-    }
-
-    pub(super) fn pause(&mut self, index: usize, how_long: Duration) {
-        self.nodes[index].paused_to = self.now + how_long;
     }
 
     pub(super) fn split(&mut self, from: usize) {
@@ -263,32 +253,19 @@ impl World {
         }
     }
 
-    fn target(&self, event: &Event) -> Option<usize> {
-        match event {
-            Event::Datagram { to, .. } | Event::Call { to, .. } => self.index_of(*to),
-            Event::Reply { to, .. } | Event::Reserved { to, .. } => Some(*to),
-        }
-    }
-
     /// Lets `how_long` pass. Sockets go before timers, as the shell must have it.
     pub(super) fn run(&mut self, how_long: Duration) {
         let end = self.now + how_long;
         loop {
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
-            let due = |node: &Node| node.gossip.poll_timeout().map(|(at, _)| at.max(node.paused_to)).filter(|_| node.up);
+            let due = |node: &Node| node.gossip.poll_timeout().map(|(at, _)| at).filter(|_| node.up);
             let timer = self.nodes.iter().enumerate().filter_map(|(index, node)| Some((due(node)?, index))).min();
             let next = event.into_iter().chain(timer.map(|(at, _)| at)).min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.now = self.now.max(next);
             if event == Some(next) {
-                let (key, event) = self.events.pop_first().unwrap();
-                match self.target(&event).map(|index| self.nodes[index].paused_to).filter(|to| *to > self.now) {
-                    Some(_) if self.deaf => {}
-                    Some(paused_to) => {
-                        self.events.insert((paused_to, key.1), event);
-                    }
-                    None => self.deliver(event),
-                }
+                let (_, event) = self.events.pop_first().unwrap();
+                self.deliver(event);
             } else if let Some((_, index)) = timer {
                 let now = self.now();
                 self.nodes[index].gossip.handle_timeout(now);

@@ -100,20 +100,26 @@ impl StallGuard {
         Self { lateness: probe_rtt, grace: probe_period }
     }
 
-    /// How long this node stood still, if a timer that was due at `due` fires only now because it did.
-    pub(crate) fn stalled(&self, due: Instant, now: Instant) -> Option<Duration> {
-        Some(now.since(due)).filter(|late| *late > self.lateness)
+    /// True if a timer that was due at `due` fires only now because this node stood still.
+    pub(crate) fn stalled(&self, due: Instant, now: Instant) -> bool {
+        now.since(due) > self.lateness
     }
 
-    /// Moves the timers that accuse, in their order, by the stall and one probe period: answers may still lie in the sockets of others.
-    pub(crate) fn postpone(&self, timers: &mut BTreeSet<(Instant, Timer<Identity>, u64)>, now: Instant, late: Duration) {
-        let accuses = |timer: &Timer<Identity>| {
-            matches!(timer, Timer::SendIndirectProbe { .. } | Timer::ProbeRandomMember(_) | Timer::ChangeSuspectToDown { .. })
+    /// Moves the timers that accuse so that the first of them fires one probe period from now, the others as long after it as before.
+    ///
+    /// A probe's two timers move together, or foca would take the probe for broken.
+    pub(crate) fn postpone(&self, timers: &mut BTreeSet<(Instant, Timer<Identity>, u64)>, now: Instant) {
+        let from = now + self.grace;
+        let accuses = |due: Instant, timer: &Timer<Identity>| match timer {
+            Timer::SendIndirectProbe { .. } | Timer::ProbeRandomMember(_) => true,
+            Timer::ChangeSuspectToDown { .. } => due < from,
+            _ => false,
         };
-        let moved: Vec<_> = timers.iter().filter(|(due, timer, _)| accuses(timer) && *due <= now + self.grace).cloned().collect();
+        let moved: Vec<_> = timers.iter().filter(|(due, timer, _)| accuses(*due, timer)).cloned().collect();
+        let shift = moved.first().map_or(Duration::ZERO, |(first, ..)| from.since(*first));
         for (due, timer, number) in moved {
             timers.remove(&(due, timer.clone(), number));
-            timers.insert((due + late + self.grace, timer, number));
+            timers.insert((due + shift, timer, number));
         }
     }
 }
@@ -134,4 +140,23 @@ pub(crate) fn jittered(rng: &mut ChaCha8Rng, timer: &Timer<Identity>, after: Dur
 pub(crate) fn between(rng: &mut ChaCha8Rng, least: Duration, most: Duration) -> Duration {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(rng.random_range(micros(least)..=micros(most).max(micros(least))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the demo on a loaded machine: the indirect probe was moved behind the next probe, and foca reported `IncompleteProbeCycle`.
+    #[test]
+    fn a_stall_keeps_the_order_of_a_probes_timers() {
+        let guard = StallGuard::new(Duration::from_millis(250), Duration::from_millis(500));
+        let now = Instant::from_micros(10_000_000);
+        let member = Identity { id: crate::NodeId([1; 16]), gossip: "127.0.0.1:1".parse().unwrap(), generation: crate::Generation(1) };
+        let indirect = Timer::SendIndirectProbe { probed_id: member, token: 0 };
+        let after = |millis| now + Duration::from_millis(millis);
+        let mut timers = BTreeSet::from([(after(300), indirect.clone(), 1), (after(550), Timer::ProbeRandomMember(0), 2)]);
+        guard.postpone(&mut timers, now);
+        let order: Vec<_> = timers.iter().map(|(due, timer, _)| (*due, timer.clone())).collect();
+        assert_eq!(order, [(after(500), indirect), (after(750), Timer::ProbeRandomMember(0))]);
+    }
 }

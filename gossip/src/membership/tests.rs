@@ -60,3 +60,39 @@ fn the_member_table_is_bounded() {
     foca::Codec::encode_header(&mut SwimCodec, &header, &mut bytes).unwrap();
     assert!(matches!(node.handle_swim(at(1), &stranger, &bytes), Err(SwimError::Full)));
 }
+
+/// Nine of ten false declarations came from slow nodes that took their own sleep for others' silence: timers that a standstill made late
+/// must not accuse at once, and a peer that is really silent is still found.
+#[test]
+fn a_node_that_stood_still_first_asks_again() {
+    let mut node = membership(1);
+    node.apply(at(0), vec![foca::Member::alive(identity(2)), foca::Member::alive(identity(3))]);
+    let mut now = 0;
+    let mut probed = None;
+    while probed.is_none() {
+        now += 1;
+        node.fire(at(now));
+        while let Some(effect) = node.poll_effect() {
+            if let Effect::Swim { to, bytes } = effect
+                && matches!(peek(&bytes).unwrap().0.message, foca::Message::Ping(_))
+            {
+                probed = Some(to.id);
+            }
+        }
+    }
+    let status = |node: &Membership| node.view()[&probed.unwrap()].status;
+    let mut helpers_asked = false;
+    for later in [900, 950, 1_000, 1_390] {
+        node.fire(at(now + later));
+        assert_eq!(status(&node), Status::Alive, "{later} ms after the probe, of which it stood still for 900");
+    }
+    for later in 1_390..2_600 {
+        node.fire(at(now + later));
+        while let Some(effect) = node.poll_effect() {
+            let asks = |bytes: &[u8]| matches!(peek(bytes).unwrap().0.message, foca::Message::PingReq { .. });
+            helpers_asked |= status(&node) == Status::Alive && matches!(&effect, Effect::Swim { bytes, .. } if asks(bytes));
+        }
+    }
+    assert!(helpers_asked);
+    assert_eq!(status(&node), Status::Suspect);
+}

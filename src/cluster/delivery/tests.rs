@@ -276,7 +276,8 @@ fn a_new_sender_begins_where_the_others_are() {
     assert_eq!(positions(&delivery.checkpoint()), "0/a=200 0/b=200");
 }
 
-/// Resuming goes to the last file of a checkpoint. If the next file were in it while `b` still owes the rest of the first, that rest would be skipped.
+/// Resuming goes to the last file of a checkpoint. If the next file were in it while `b` still owes the rest of the first, that rest would be
+/// skipped.
 #[test]
 fn a_file_is_in_the_checkpoint_only_when_every_sender_is_done_with_those_before() {
     let mut delivery = two_senders(Checkpoint::default());

@@ -51,7 +51,8 @@ impl Job {
     }
 }
 
-/// The jobs of a sender. As many wait at most as all sources together may have unanswered (`DeliveryConfig::sends_max` each), so it needs no other bound.
+/// The jobs of a sender. As many wait at most as all sources together may have unanswered (`DeliveryConfig::sends_max` each), so it needs no other
+/// bound.
 pub(super) type Jobs = mpsc::UnboundedReceiver<Job>;
 
 /// A sender that is ready to run.

@@ -7,7 +7,7 @@
 //! | `runner`, `node`, `source` | where it came through |
 //! | `offset` | of its line's first byte in its file |
 //! | `body` | the line as text, or the object that it was parsed into |
-//! | `body_base64` | the line's bytes, where they are not UTF-8 (RFC 4648 section 4); `body` then has U+FFFD in place of what is not, so nothing is lost |
+//! | `body_base64` | the line's bytes (RFC 4648 section 4), where they are not UTF-8: `body` then has U+FFFD for what is not, so nothing is lost |
 //! | `error` | why a stage failed on it; it is sent all the same |
 //! | `cut` | true where the line was longer than the reader's limit |
 

@@ -89,7 +89,10 @@ impl Node {
                 Some(_) => {}
             }
         }
-        self.heartbeat(now, false);
+        // What a witness refuses waits for the next full heartbeat: sent again at once it is refused for ever, by this node itself without a pause.
+        if replies.iter().any(|reply| reply.refused.is_none()) {
+            self.heartbeat(now, false);
+        }
         if self.stopping.is_some() {
             self.dirty = true;
         }

@@ -1,0 +1,367 @@
+//! Carries out what nodes and their data planes say, and brings them what becomes of it.
+
+use std::{net::SocketAddr, ops::Range, time::Duration};
+
+use logvine_cluster::{
+    delivery::{Outcome, SendId},
+    event::Event as Told,
+    instance::{InstanceCommand, InstanceEvent},
+    message::{Reply, Request},
+    name::Name,
+    node::{CallFailed, CallId, Output, RequestId, Table, Ticket, Write},
+    record::SourceKey,
+    witness::Row,
+};
+use logvine_gossip::{Instant, Peer};
+
+use crate::{
+    host::{Caller, Life, gossip_address, place},
+    ledger::Fact,
+    plane::{Effect, FlowId},
+    story,
+    trace::Level,
+    world::{Event, PlaneEvent, World},
+};
+
+/// How often a session tries a cut path again.
+const SESSION_RETRY: Duration = Duration::from_millis(200);
+/// From one task of a process to another.
+const HOP: Duration = Duration::from_micros(50);
+/// A dead letter is a small write.
+const DEAD_LETTER: Duration = Duration::from_millis(3);
+/// A node that is woken so often at one time will never sleep.
+const SPINS_MAX: u32 = 1_000;
+
+impl World {
+    /// Carries out everything that a host's process says, and arms its timer.
+    pub(crate) fn carry_out(&mut self, at: usize) {
+        loop {
+            let Some(process) = &mut self.hosts[at].process else { return };
+            if let Some(output) = process.node.poll_output() {
+                self.output(at, output);
+            } else if let Some(effect) = process.plane.poll_effect() {
+                self.effect(at, effect);
+            } else {
+                break;
+            }
+        }
+        self.arm(at);
+    }
+
+    fn arm(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        let Some(process) = &host.process else { return };
+        let node = process.node.poll_timeout().map(|(due, _)| due);
+        let Some(due) = node.into_iter().chain(process.plane.poll_timeout()).min() else { return };
+        let due = host.true_time(due).max(self.now);
+        let life = host.life;
+        let Some(process) = &mut host.process else { return };
+        if process.wake.is_none_or(|wake| due < wake) {
+            process.wake = Some(due);
+            self.queue.put(due, Event::Wake { host: at, life });
+        }
+    }
+
+    pub(crate) fn wake(&mut self, at: usize, life: Life) {
+        let now = self.hosts[at].now(self.now);
+        let woken = self.now;
+        let Some(process) = self.hosts[at].process(life) else { return };
+        if process.wake != Some(woken) {
+            return;
+        }
+        process.wake = None;
+        let why = process.node.poll_timeout().filter(|(due, _)| *due <= now.at).map(|(_, why)| why);
+        if why.is_some() {
+            process.node.handle_timeout(now);
+        }
+        process.plane.handle_timeout(now);
+        self.detail(at, format_args!("wakes: {}", why.unwrap_or("its data plane")));
+        self.spins += 1;
+        if self.spins > SPINS_MAX {
+            self.violate("a timer that fires is not due again at once", format!("{} spins: {why:?}", self.hosts[at].name));
+        }
+        self.carry_out(at);
+    }
+
+    /// Gives a process an input, if it is still the one of `life`.
+    fn input(&mut self, at: usize, life: Life, input: impl FnOnce(&mut crate::host::Process, logvine_gossip::Now)) {
+        let now = self.hosts[at].now(self.now);
+        if let Some(process) = self.hosts[at].process(life) {
+            input(process, now);
+            self.carry_out(at);
+        }
+    }
+
+    fn output(&mut self, at: usize, output: Output) {
+        match output {
+            Output::Datagram { to, payload } => self.send_datagram(at, to, &payload),
+            Output::Call { call, to, request, deadline } => self.call(at, call, to, request, deadline),
+            Output::Reply { request, reply } => self.reply(at, request, reply),
+            Output::Persist { ticket, writes } => self.persist(at, ticket, writes),
+            Output::Instance(command) => self.instance(at, command),
+            Output::Answer { command, answer } => {
+                self.detail(at, format_args!("answers {answer:?}"));
+                self.answered(at, command);
+            }
+            Output::Tell(event) => self.told(at, &event),
+            Output::Stopped => {
+                self.tell(Some(at), format_args!("is stopped"));
+                self.ended(at);
+            }
+        }
+    }
+
+    fn told(&mut self, at: usize, event: &Told) {
+        match event {
+            Told::WithoutMajority { source, epoch, .. } => {
+                self.minority.insert((source.clone(), *epoch));
+            }
+            Told::Taken { why, .. } => self.takeovers += u64::from(matches!(why, logvine_cluster::event::Why::TookOver { .. })),
+            _ => {}
+        }
+        match story::line(event, &self.names) {
+            Some(text) => self.tell(Some(at), format_args!("{text}")),
+            None => self.detail(at, format_args!("tells {event:?}")),
+        }
+    }
+
+    pub(crate) fn stop(&mut self, at: usize) {
+        let life = self.hosts[at].life;
+        if self.hosts[at].process(life).is_some_and(|process| !process.stopping) {
+            self.tell(Some(at), format_args!("is told to stop"));
+            self.input(at, life, |process, now| {
+                process.stopping = true;
+                process.node.handle_stop(now);
+            });
+        }
+    }
+
+    // ── network ──
+
+    fn send_datagram(&mut self, at: usize, to: SocketAddr, payload: &[u8]) {
+        let Some(host) = place(to).filter(|host| *host < self.hosts.len()) else { return };
+        self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("→ {} {} bytes", self.hosts[host].name, payload.len()));
+        self.trace.absorb(payload);
+        for delay in self.network.datagram(at, host) {
+            self.after(delay, Event::Datagram { host, from: gossip_address(at), payload: payload.to_owned() });
+        }
+    }
+
+    pub(crate) fn datagram_arrives(&mut self, at: usize, from: SocketAddr, payload: &[u8]) {
+        let life = self.hosts[at].life;
+        let mut refused = None;
+        self.input(at, life, |process, now| refused = process.node.handle_datagram(now, from, payload).err());
+        if let Some(error) = refused {
+            self.detail(at, format_args!("refuses a datagram of {from}: {error}"));
+        }
+    }
+
+    fn call(&mut self, at: usize, call: CallId, to: Peer, request: Request, deadline: Duration) {
+        let life = self.hosts[at].life;
+        let gives_up = self.now + deadline;
+        self.hosts[at].process(life).expect("it called").calls.insert(call);
+        self.after(deadline, Event::CallFails { host: at, life, call, reason: "no reply in time" });
+        let Some(host) = place(to.quic).filter(|host| self.hosts.get(*host).is_some_and(|host| host.id == to.id)) else { return };
+        self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("calls {}: {request:?}", self.hosts[host].name));
+        let leg = self.network.leg();
+        self.after(leg, Event::Request { host, caller: Caller { host: at, life, call, gives_up }, request });
+    }
+
+    /// Both directions: a session needs its acknowledgements.
+    fn session_holds(&self, one: usize, other: usize) -> bool {
+        self.network.reaches(one, other) && self.network.reaches(other, one)
+    }
+
+    pub(crate) fn request_arrives(&mut self, at: usize, caller: Caller, request: Request) {
+        if self.now >= caller.gives_up {
+            return;
+        }
+        if !self.session_holds(caller.host, at) {
+            self.after(SESSION_RETRY, Event::Request { host: at, caller, request });
+            return;
+        }
+        if self.hosts[at].process.is_none() {
+            if self.network.refuses() {
+                let back = self.network.leg();
+                self.after(back, Event::CallFails { host: caller.host, life: caller.life, call: caller.call, reason: "connection refused" });
+            }
+            return;
+        }
+        self.requests += 1;
+        let (id, from) = (RequestId(self.requests), self.hosts[caller.host].id);
+        let life = self.hosts[at].life;
+        self.input(at, life, |process, now| {
+            process.requests.insert(id, caller);
+            process.node.handle_request(now, id, from, request);
+        });
+    }
+
+    fn reply(&mut self, at: usize, request: RequestId, reply: Reply) {
+        let caller = self.hosts[at].process.as_mut().and_then(|process| process.requests.remove(&request));
+        let Some(caller) = caller else {
+            self.violate("a request is replied to once", format!("{} replies to {request:?} again: {reply:?}", self.hosts[at].name));
+            return;
+        };
+        self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("replies to {}: {reply:?}", self.hosts[caller.host].name));
+        let leg = self.network.leg();
+        self.after(leg, Event::Reply { caller, from: at, reply });
+    }
+
+    pub(crate) fn reply_arrives(&mut self, caller: Caller, from: usize, reply: Reply) {
+        if self.now < caller.gives_up && !self.session_holds(from, caller.host) {
+            self.after(SESSION_RETRY, Event::Reply { caller, from, reply });
+            return;
+        }
+        self.input(caller.host, caller.life, |process, now| {
+            if process.calls.remove(&caller.call) {
+                process.node.handle_reply(now, caller.call, Ok(reply));
+            }
+        });
+    }
+
+    pub(crate) fn call_fails(&mut self, at: usize, life: Life, call: CallId, reason: &'static str) {
+        self.input(at, life, |process, now| {
+            if process.calls.remove(&call) {
+                process.node.handle_reply(now, call, Err(CallFailed { reason: reason.to_owned() }));
+            }
+        });
+    }
+
+    // ── disk ──
+
+    fn persist(&mut self, at: usize, ticket: Ticket, writes: Vec<Write>) {
+        self.detail(at, format_args!("writes {} rows ({})", writes.len(), ticket.0));
+        let due = self.hosts[at].disk.begin(self.now, ticket, writes, &mut self.disk_rng);
+        let life = self.hosts[at].life;
+        self.queue.put(due, Event::Persisted { host: at, life });
+    }
+
+    pub(crate) fn persisted(&mut self, at: usize, life: Life) {
+        if self.hosts[at].process(life).is_none() {
+            return;
+        }
+        let Some((ticket, writes)) = self.hosts[at].disk.finish() else { return };
+        self.detail(at, format_args!("has written ({})", ticket.0));
+        self.note_durable(at, &writes);
+        self.input(at, life, |process, now| process.node.handle_persisted(now, ticket));
+    }
+
+    /// Takes note of what is on a disk now.
+    pub(crate) fn note_durable(&mut self, at: usize, writes: &[Write]) {
+        for write in writes.iter().filter(|write| write.table == Table::Witness) {
+            let Some(value) = &write.value else { continue };
+            let key: SourceKey = rmp_serde::from_slice(&write.key).expect("a witness's row has its source as the key");
+            let row: Row = rmp_serde::from_slice(value).expect("a node writes what it can read");
+            let Row { record, promised, checkpoint, .. } = row;
+            self.fact(&key.source, Fact::Persisted { node: at, record, promised, checkpoint });
+        }
+    }
+
+    // ── data plane ──
+
+    fn instance(&mut self, at: usize, command: InstanceCommand) {
+        self.detail(at, format_args!("commands {command:?}"));
+        match &command {
+            InstanceCommand::Open { source, epoch, resume, .. } => {
+                let majority = !self.minority.contains(&(source.id.clone(), *epoch));
+                self.fact(&source.id, Fact::Opened { node: at, epoch: *epoch, resume: resume.clone(), majority });
+            }
+            InstanceCommand::Held { source, epoch: Some(epoch), checkpoint, .. } => {
+                self.fact(source, Fact::Held { node: at, epoch: *epoch, checkpoint: checkpoint.clone() });
+            }
+            _ => {}
+        }
+        let flushes = matches!(&command, InstanceCommand::Close { flush, .. } | InstanceCommand::Stop { flush, .. } if !flush.is_zero());
+        let now = self.hosts[at].now(self.now);
+        let Some(process) = &mut self.hosts[at].process else { return };
+        process.plane.handle_command(now, command);
+        if flushes && process.plane.is_busy() && self.hosts[at].dies_flushing {
+            self.hosts[at].dies_flushing = false;
+            let delay = self.scenario.sink.travel(&mut self.sink_rng);
+            self.after(delay, Event::Deed(crate::scenario::Deed::Crash { node: at }));
+        }
+    }
+
+    fn effect(&mut self, at: usize, effect: Effect) {
+        let life = self.hosts[at].life;
+        match effect {
+            Effect::Read { flow, after } => {
+                let way = self.scenario.network.latency.draw(&mut self.plane_rng);
+                self.after(after + way * 2, Event::Plane { host: at, life, event: PlaneEvent::Read { flow } });
+            }
+            Effect::Send { flow, send, sender, source, lines } => {
+                let way = self.scenario.sink.travel(&mut self.sink_rng);
+                self.after(way, Event::Arrive { host: at, life, flow, send, sender, source, lines });
+            }
+            Effect::DeadLetter { flow, send, sender, source, line } => {
+                self.after(DEAD_LETTER, Event::Plane { host: at, life, event: PlaneEvent::DeadLettered { flow, send, sender, source, line } });
+            }
+            Effect::Tell(event) => self.after(HOP, Event::Plane { host: at, life, event: PlaneEvent::Tell(event) }),
+        }
+    }
+
+    /// Lines come to a sink, whether or not their sender still lives.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one event")]
+    pub(crate) fn arrive(&mut self, at: usize, life: Life, flow: FlowId, send: SendId, sender: Name, source: Name, lines: Vec<Range<u64>>) {
+        let (taken, outcome) = self.scenario.sink.judge(&lines, &mut self.sink_rng);
+        self.detail(at, format_args!("sends {source} {}..{} to {sender}: {outcome:?}", lines[0].start, lines[lines.len() - 1].end));
+        if taken {
+            self.sinks.entry(sender.clone()).or_default().take(&source, &lines);
+            self.fact(&source, Fact::Delivered { sender: sender.clone(), start: lines[0].start, end: lines[lines.len() - 1].end });
+        }
+        let way = self.scenario.sink.travel(&mut self.sink_rng);
+        self.after(way, Event::Plane { host: at, life, event: PlaneEvent::Outcome { flow, send, sender, source, lines, outcome } });
+    }
+
+    pub(crate) fn plane_event(&mut self, at: usize, life: Life, event: PlaneEvent) {
+        if self.hosts[at].process(life).is_none() {
+            return;
+        }
+        match event {
+            PlaneEvent::Read { flow } => self.read(at, life, flow),
+            PlaneEvent::Outcome { flow, send, sender, source, lines, outcome } => {
+                let told = self.hosts[at].process(life).is_some_and(|process| process.plane.source(flow).is_some());
+                if told && outcome == Outcome::Acknowledged {
+                    self.fact(&source, Fact::Acknowledged { sender, start: lines[0].start, end: lines[lines.len() - 1].end });
+                }
+                self.input(at, life, |process, now| process.plane.handle_outcome(now, flow, send, outcome));
+            }
+            PlaneEvent::DeadLettered { flow, send, sender, source, line } => {
+                self.sinks.entry(sender.clone()).or_default().take(&source, std::slice::from_ref(&line));
+                self.fact(&source, Fact::Delivered { sender: sender.clone(), start: line.start, end: line.end });
+                self.fact(&source, Fact::Acknowledged { sender, start: line.start, end: line.end });
+                self.input(at, life, |process, now| process.plane.handle_dead_lettered(now, flow, send));
+            }
+            PlaneEvent::Tell(event) => self.plane_tells(at, life, event),
+        }
+    }
+
+    fn read(&mut self, at: usize, life: Life, flow: FlowId) {
+        let name = self.hosts[at].process(life).and_then(|process| process.plane.source(flow)).cloned();
+        let Some(index) = name.and_then(|name| self.sources.iter().position(|source| source.plan.id == name)) else { return };
+        let now = self.hosts[at].now(self.now);
+        let Some(process) = self.hosts[at].process.as_mut() else { return };
+        process.plane.handle_read(now, flow, &self.sources[index]);
+        self.carry_out(at);
+    }
+
+    fn plane_tells(&mut self, at: usize, life: Life, event: InstanceEvent) {
+        self.detail(at, format_args!("its data plane: {event:?}"));
+        match &event {
+            InstanceEvent::Checkpoint { source, epoch: Some(epoch), checkpoint, .. } => {
+                self.fact(source, Fact::Stated { node: at, epoch: *epoch, checkpoint: checkpoint.clone() });
+            }
+            InstanceEvent::Closed { source, epoch, checkpoint, .. } => {
+                self.fact(source, Fact::Stated { node: at, epoch: *epoch, checkpoint: checkpoint.clone() });
+                self.fact(source, Fact::Closed { node: at, epoch: Some(*epoch) });
+            }
+            _ => {}
+        }
+        self.input(at, life, |process, now| process.node.handle_instance(now, event));
+    }
+
+    /// The true time now.
+    pub(crate) fn time(&self) -> Instant {
+        self.now
+    }
+}

@@ -1,0 +1,130 @@
+//! A node's disk: what is written becomes durable later, in order; a crash loses what was not yet reported, or keeps a beginning of it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use logvine_cluster::node::{Table, Ticket, Write};
+use logvine_gossip::Instant;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::chance::{Delay, happens};
+
+/// How disks behave. Chances are per mille.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskPlan {
+    /// From a write until it is durable and reported.
+    pub sync: Delay,
+    /// A write takes [`STALL`] longer.
+    pub stalls: u32,
+}
+
+/// A disk that answers late, but answers (DESIGN §2: a 10 s fsync must not make a node look dead).
+const STALL: Duration = Duration::from_secs(10);
+
+/// Transactions of a live process, and what outlives it.
+#[derive(Debug)]
+pub struct Disk {
+    plan: DiskPlan,
+    durable: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    pending: VecDeque<(Ticket, Vec<Write>)>,
+    busy_until: Instant,
+}
+
+impl Disk {
+    pub fn new(plan: DiskPlan) -> Self {
+        Self { plan, durable: BTreeMap::new(), pending: VecDeque::new(), busy_until: Instant::ZERO }
+    }
+
+    /// Takes a transaction and says when it will be durable. One at a time, in order.
+    pub fn begin(&mut self, now: Instant, ticket: Ticket, writes: Vec<Write>, rng: &mut ChaCha8Rng) -> Instant {
+        let stall = if happens(rng, self.plan.stalls) { STALL } else { Duration::ZERO };
+        self.busy_until = self.busy_until.max(now) + self.plan.sync.draw(rng) + stall;
+        self.pending.push_back((ticket, writes));
+        self.busy_until
+    }
+
+    /// The oldest transaction has become durable: gives it back, to be reported.
+    pub fn finish(&mut self) -> Option<(Ticket, Vec<Write>)> {
+        let (ticket, writes) = self.pending.pop_front()?;
+        self.apply(&writes);
+        Some((ticket, writes))
+    }
+
+    /// The process died. Of what was not reported some may have become durable all the same: a drawn number of transactions, the oldest first.
+    /// Gives back those.
+    pub fn crash(&mut self, rng: &mut ChaCha8Rng) -> Vec<Write> {
+        let kept = rng.random_range(0..=self.pending.len());
+        let writes: Vec<_> = std::mem::take(&mut self.pending).into_iter().take(kept).flat_map(|(_, writes)| writes).collect();
+        self.apply(&writes);
+        self.busy_until = Instant::ZERO;
+        writes
+    }
+
+    /// No further write hangs.
+    pub fn heal(&mut self) {
+        self.plan.stalls = 0;
+    }
+
+    /// When all that was begun will be durable.
+    pub fn busy_until(&self) -> Instant {
+        self.busy_until
+    }
+
+    fn apply(&mut self, writes: &[Write]) {
+        for Write { table, key, value } in writes {
+            match value {
+                Some(value) => self.durable.insert((*table, key.clone()), value.clone()),
+                None => self.durable.remove(&(*table, key.clone())),
+            };
+        }
+    }
+
+    /// What a process finds at its start.
+    pub fn content(&self) -> Vec<Write> {
+        let write = |((table, key), value): (&(Table, Vec<u8>), &Vec<u8>)| Write { table: *table, key: key.clone(), value: Some(value.clone()) };
+        self.durable.iter().map(write).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::{Concern, stream};
+
+    fn write(value: u8) -> Vec<Write> {
+        vec![Write { table: Table::Meta, key: b"k".to_vec(), value: Some(vec![value]) }]
+    }
+
+    fn disk() -> Disk {
+        Disk::new(DiskPlan { sync: Delay::fixed(Duration::from_millis(2)), stalls: 0 })
+    }
+
+    #[test]
+    fn transactions_become_durable_one_after_the_other() {
+        let (mut disk, mut rng) = (disk(), stream(1, Concern::Disk));
+        assert_eq!(disk.begin(Instant::ZERO, Ticket(1), write(1), &mut rng), Instant::from_micros(2_000));
+        assert_eq!(disk.begin(Instant::ZERO, Ticket(2), write(2), &mut rng), Instant::from_micros(4_000));
+        assert_eq!(disk.finish().map(|(ticket, _)| ticket), Some(Ticket(1)));
+        assert_eq!(disk.content(), write(1));
+    }
+
+    /// A crash may keep what it did not report, but never the later without the earlier.
+    #[test]
+    fn a_crash_keeps_a_beginning_of_what_was_not_reported() {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut rng = stream(1, Concern::Disk);
+        for _ in 0..100 {
+            let mut disk = disk();
+            for value in 1..=3 {
+                disk.begin(Instant::ZERO, Ticket(value.into()), write(value), &mut rng);
+            }
+            disk.finish();
+            seen.insert(disk.crash(&mut rng).len());
+            assert!(disk.finish().is_none());
+        }
+        assert_eq!(Vec::from_iter(seen), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,161 @@
+//! One simulated machine: its disk and clocks, and the process on it while there is one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use logvine_cluster::{
+    name::Name,
+    node::{CallId, CommandId, Node, NodeConfig, RequestId},
+};
+use logvine_gossip::{Generation, GossipConfig, Instant, Me, NodeId, Now, UnixMicros};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    chance::{Concern, stream},
+    disk::{Disk, DiskPlan},
+    plane::{Plane, PlanePlan},
+    scenario::NodePlan,
+};
+
+/// The true wall time when a run begins: 1 January 2026.
+const EPOCH: UnixMicros = UnixMicros(1_767_225_600_000_000);
+const GOSSIP_PORT: u16 = 7946;
+const QUIC_PORT: u16 = 7947;
+
+/// Counts the processes of a host; what was meant for an earlier one does not reach a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Life(pub u32);
+
+/// Who waits for a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    pub host: usize,
+    pub life: Life,
+    pub call: CallId,
+    pub gives_up: Instant,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Process {
+    pub node: Node,
+    pub plane: Plane,
+    /// When the world will wake it.
+    pub wake: Option<Instant>,
+    /// Calls without an outcome.
+    pub calls: BTreeSet<CallId>,
+    /// Peers' calls without a reply.
+    pub requests: BTreeMap<RequestId, Caller>,
+    /// Operators' words without an answer.
+    pub commands: BTreeMap<CommandId, usize>,
+    pub stopping: bool,
+    started: Instant,
+    zero: Instant,
+}
+
+/// A machine.
+#[derive(Debug)]
+pub struct Host {
+    pub name: String,
+    pub id: NodeId,
+    pub disk: Disk,
+    pub life: Life,
+    pub process: Option<Process>,
+    /// Kill it a moment after it next begins to flush.
+    pub dies_flushing: bool,
+    skew_ms: i64,
+    rng: ChaCha8Rng,
+}
+
+impl Host {
+    pub fn new(seed: u64, at: usize, plan: &NodePlan, disk: DiskPlan) -> Self {
+        let hash = Sha256::digest(format!("{seed} {}", plan.name));
+        let id = NodeId(hash[..16].try_into().expect("SHA-256 has 32 bytes"));
+        Self {
+            name: plan.name.clone(),
+            id,
+            disk: Disk::new(disk),
+            life: Life(0),
+            process: None,
+            dies_flushing: false,
+            skew_ms: plan.skew_ms,
+            rng: stream(seed, Concern::Node(at)),
+        }
+    }
+
+    /// The true time as this host's clocks show it: the monotonic one counts from the process's own zero, the wall's is askew.
+    pub fn now(&self, at: Instant) -> Now {
+        let wall = EPOCH.0 + at.as_micros();
+        let at = self.process.as_ref().map_or(at, |process| process.zero + at.since(process.started));
+        Now { at, wall: UnixMicros(wall.saturating_add_signed(self.skew_ms * 1_000)) }
+    }
+
+    /// When it truly is what the process's monotonic clock calls `local`.
+    pub fn true_time(&self, local: Instant) -> Instant {
+        self.process.as_ref().map_or(local, |process| process.started + local.since(process.zero))
+    }
+
+    /// Starts a process on what the disk has.
+    pub fn start(&mut self, at: Instant, own: usize, seeds: Vec<SocketAddr>, plane: PlanePlan) {
+        self.life = Life(self.life.0 + 1);
+        self.dies_flushing = false;
+        let wall = self.now(at).wall;
+        let zero = Instant::from_micros(self.rng.next_u64() % 3_600_000_000);
+        let now = Now { at: zero, wall };
+        let restored = self.disk.content();
+        let me = Me { id: self.id, generation: Generation(0), gossip: gossip_address(own), quic: quic_address(own) };
+        let config = NodeConfig {
+            name: self.name.parse::<Name>().expect("scenarios name nodes by letters and digits"),
+            tags: BTreeSet::new(),
+            version: "simulated".to_owned(),
+            http: None,
+            gossip: GossipConfig { seeds, ..GossipConfig::default() },
+            capacity: 40,
+            restart_grace: Duration::from_secs(60),
+            join_patience: Duration::from_secs(30),
+        };
+        let node = Node::new(now, config, me, restored, self.rng.next_u64());
+        self.process = Some(Process {
+            node,
+            plane: Plane::new(plane, self.rng.next_u64()),
+            wake: None,
+            calls: BTreeSet::new(),
+            requests: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            stopping: false,
+            started: at,
+            zero,
+        });
+    }
+
+    /// The process, if it is still the one of `life`.
+    pub fn process(&mut self, life: Life) -> Option<&mut Process> {
+        if self.life == life { self.process.as_mut() } else { None }
+    }
+}
+
+/// Where the host at a place listens for datagrams.
+pub fn gossip_address(at: usize) -> SocketAddr {
+    SocketAddr::from((ip(at), GOSSIP_PORT))
+}
+
+fn quic_address(at: usize) -> SocketAddr {
+    SocketAddr::from((ip(at), QUIC_PORT))
+}
+
+fn ip(at: usize) -> Ipv4Addr {
+    let number = u32::try_from(at + 1).expect("there are fewer hosts than addresses");
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + number)
+}
+
+/// Which place an address belongs to.
+pub fn place(address: SocketAddr) -> Option<usize> {
+    let SocketAddr::V4(address) = address else { return None };
+    let number = u32::from(*address.ip()).checked_sub(u32::from(Ipv4Addr::new(10, 0, 0, 0)))?;
+    usize::try_from(number).ok()?.checked_sub(1)
+}

@@ -1,0 +1,163 @@
+//! What must always hold (DESIGN §9). Each is a function named as a sentence, asked of every fact before it joins the ledger.
+
+use logvine_cluster::checkpoint::Checkpoint;
+
+use crate::ledger::{Fact, Ledger};
+
+/// Says why a fact must not be, given all before it.
+pub type Invariant = fn(&Ledger, &Fact) -> Result<(), String>;
+
+/// Asked after every event, in this order.
+pub const SAFETY: &[(&str, Invariant)] = &[
+    ("S1 no checkpoint passes the acknowledged prefix", no_checkpoint_passes_the_acknowledged_prefix),
+    ("S2 nothing undelivered is behind a checkpoint", nothing_undelivered_is_behind_a_checkpoint),
+    ("S3 an epoch has one owner", an_epoch_has_one_owner),
+    ("S3 epochs only grow", epochs_only_grow),
+    ("S3 an overtaken owner keeps no majority", an_overtaken_owner_keeps_no_majority),
+];
+
+/// S1: wherever a checkpoint is written, stated, held or resumed at, senders have acknowledged everything before it.
+pub fn no_checkpoint_passes_the_acknowledged_prefix(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
+    positions(fact.checkpoint(), |sender, offset| {
+        let prefix = ledger.acknowledged_prefix(sender);
+        if offset <= prefix { Ok(()) } else { Err(format!("{sender} acknowledged everything up to byte {prefix}, the checkpoint is at {offset}")) }
+    })
+}
+
+/// S2: whatever the sink does not have is still ahead of every checkpoint, so some reader will come to it.
+pub fn nothing_undelivered_is_behind_a_checkpoint(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
+    positions(fact.checkpoint(), |sender, offset| {
+        let prefix = ledger.delivered_prefix(sender);
+        if offset <= prefix { Ok(()) } else { Err(format!("{sender} has everything up to byte {prefix} only, the checkpoint is at {offset}")) }
+    })
+}
+
+fn positions(checkpoint: Option<&Checkpoint>, check: impl Fn(&logvine_cluster::name::Name, u64) -> Result<(), String>) -> Result<(), String> {
+    let files = checkpoint.into_iter().flat_map(|checkpoint| checkpoint.files.values());
+    files.flatten().try_for_each(|(sender, position)| check(sender, position.offset))
+}
+
+/// S3: two nodes never collect under the same epoch, not even one after the other.
+pub fn an_epoch_has_one_owner(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
+    match fact {
+        Fact::Opened { node, epoch, .. } => match ledger.opened.get(epoch) {
+            Some(other) if other != node => Err(format!("epoch {epoch} was node {other}'s, and node {node} opens under it")),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// S3: a node never goes back to a lower epoch: not to collect, not as a witness, not in what it promised.
+pub fn epochs_only_grow(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
+    match fact {
+        Fact::Opened { node, epoch, .. } => match ledger.opened.iter().rev().find(|(_, owner)| *owner == node) {
+            Some((last, _)) if last > epoch => Err(format!("node {node} opens under {epoch} after {last}")),
+            _ => Ok(()),
+        },
+        Fact::Persisted { node, record, promised, .. } => match ledger.witnessed.get(node) {
+            Some((before, _)) if before.epoch > record.epoch => {
+                Err(format!("witness {node} held the record of {}, and now that of {}", before.epoch, record.epoch))
+            }
+            Some((_, before)) if before > promised => Err(format!("witness {node} had promised {before}, and now {promised}")),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// S3: once a majority gave a higher epoch to an owner, nothing that another states later is held for it; so its window ends.
+pub fn an_overtaken_owner_keeps_no_majority(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
+    let Fact::Held { node, epoch, checkpoint } = fact else { return Ok(()) };
+    let Some(newest) = ledger.newest.filter(|newest| newest > epoch && ledger.opened.get(newest) != Some(node)) else { return Ok(()) };
+    let in_time = ledger.stated_in_time.get(&(*node, *epoch)).cloned().unwrap_or_default();
+    if in_time.covers(checkpoint) { Ok(()) } else { Err(format!("{newest} was open when node {node} under {epoch} had a later checkpoint held")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use logvine_cluster::{
+        checkpoint::{FileKey, FileName, Position},
+        instance::Epoch,
+        name::Name,
+        record::Record,
+    };
+    use logvine_gossip::NodeId;
+
+    use super::*;
+
+    fn out() -> Name {
+        "out".parse().unwrap()
+    }
+
+    fn epoch(counter: u64) -> Epoch {
+        Epoch { counter, taker: NodeId::default() }
+    }
+
+    fn at(offset: u64) -> Checkpoint {
+        let file = FileKey { lineage: 0, name: FileName::of(b"head").unwrap() };
+        let positions = BTreeMap::from([(out(), Position { offset, marker: 0 })]);
+        Checkpoint { files: BTreeMap::from([(file, positions)]), ..Checkpoint::default() }
+    }
+
+    fn opened(node: usize, counter: u64, resume: u64) -> Fact {
+        Fact::Opened { node, epoch: epoch(counter), resume: at(resume), majority: true }
+    }
+
+    /// Takes all but the last fact as true, and says which invariants the last one breaks.
+    fn broken(facts: &[Fact]) -> Vec<&'static str> {
+        let mut ledger = Ledger::default();
+        let last = facts.len() - 1;
+        for fact in &facts[..last] {
+            for (name, invariant) in SAFETY {
+                assert_eq!(invariant(&ledger, fact), Ok(()), "{name}: {fact:?}");
+            }
+            ledger.absorb(fact.clone());
+        }
+        SAFETY.iter().filter(|(_, invariant)| invariant(&ledger, &facts[last]).is_err()).map(|(name, _)| &name[..2]).collect()
+    }
+
+    fn arrives(start: u64, end: u64) -> [Fact; 2] {
+        [Fact::Delivered { sender: out(), start, end }, Fact::Acknowledged { sender: out(), start, end }]
+    }
+
+    #[test]
+    fn a_checkpoint_at_a_hole_is_seen() {
+        let [first, first_told] = arrives(0, 10);
+        let [later, later_told] = arrives(20, 30);
+        let stated = |offset| Fact::Stated { node: 0, epoch: epoch(1), checkpoint: at(offset) };
+        assert_eq!(broken(&[first.clone(), first_told.clone(), later.clone(), later_told.clone(), stated(10)]), [""; 0]);
+        assert_eq!(broken(&[first.clone(), first_told, later, later_told, stated(11)]), ["S1", "S2"]);
+        assert_eq!(broken(&[first, stated(10)]), ["S1"], "delivered, but nobody was told");
+    }
+
+    #[test]
+    fn two_owners_of_an_epoch_are_seen() {
+        assert_eq!(broken(&[opened(0, 1, 0), opened(0, 1, 0)]), [""; 0], "it restarted");
+        assert_eq!(broken(&[opened(0, 1, 0), opened(1, 1, 0)]), ["S3"]);
+    }
+
+    #[test]
+    fn a_step_back_is_seen() {
+        let record = |counter| Record { epoch: epoch(counter), owner: None, witnesses: vec![] };
+        let row = |held, promised| Fact::Persisted { node: 0, record: record(held), promised: epoch(promised), checkpoint: at(0) };
+        assert_eq!(broken(&[opened(0, 2, 0), opened(1, 3, 0), opened(0, 1, 0)]), ["S3"]);
+        assert_eq!(broken(&[row(1, 3), row(2, 3)]), [""; 0]);
+        assert_eq!(broken(&[row(2, 3), row(1, 3)]), ["S3"]);
+        assert_eq!(broken(&[row(2, 3), row(2, 2)]), ["S3"]);
+    }
+
+    /// What it stated before the higher epoch was opened may still be held by answers on their way; nothing later may.
+    #[test]
+    fn an_overtaken_owner_with_a_majority_is_seen() {
+        let [taken, told] = arrives(0, 30);
+        let stated = |offset| Fact::Stated { node: 0, epoch: epoch(1), checkpoint: at(offset) };
+        let held = |offset| Fact::Held { node: 0, epoch: epoch(1), checkpoint: at(offset) };
+        let before = vec![taken, told, opened(0, 1, 0), stated(10), opened(1, 2, 0), stated(20)];
+        let with = |last: Fact| [before.clone(), vec![last]].concat();
+        assert_eq!(broken(&with(held(10))), [""; 0]);
+        assert_eq!(broken(&with(held(20))), ["S3"]);
+    }
+}

@@ -1,0 +1,104 @@
+//! What is known to be true in the simulated world, however the nodes see it: the ground on which invariants stand.
+
+use std::collections::BTreeMap;
+
+use logvine_cluster::{checkpoint::Checkpoint, instance::Epoch, name::Name, record::Record};
+
+use crate::ranges::Ranges;
+
+/// Something that happened to one source. Nodes by their place in the scenario.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// A sink took the lines of a range.
+    Delivered { sender: Name, start: u64, end: u64 },
+    /// An instance was told that a sink took them.
+    Acknowledged { sender: Name, start: u64, end: u64 },
+    /// An instance stated how far it is.
+    Stated { node: usize, epoch: Epoch, checkpoint: Checkpoint },
+    /// A node has on its disk what it witnesses: the record that it holds, what it promised, the checkpoint.
+    Persisted { node: usize, record: Record, promised: Epoch, checkpoint: Checkpoint },
+    /// A node began to collect. `majority` as its witnesses gave it, or not (DESIGN §5.3, "Without a majority").
+    Opened { node: usize, epoch: Epoch, resume: Checkpoint, majority: bool },
+    /// An owner's window moved on.
+    Held { node: usize, epoch: Epoch, checkpoint: Checkpoint },
+    /// A node collects no more under an epoch, as it was told; or at all, as it died.
+    Closed { node: usize, epoch: Option<Epoch> },
+}
+
+impl Fact {
+    /// The checkpoint in it, whatever it is for.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        match self {
+            Self::Stated { checkpoint, .. } | Self::Persisted { checkpoint, .. } | Self::Held { checkpoint, .. } => Some(checkpoint),
+            Self::Opened { resume, .. } => Some(resume),
+            Self::Delivered { .. } | Self::Acknowledged { .. } | Self::Closed { .. } => None,
+        }
+    }
+}
+
+/// What is known of one source.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// By sender, what its sink has.
+    pub delivered: BTreeMap<Name, Ranges>,
+    /// By sender, what an instance was told that the sink has.
+    pub acknowledged: BTreeMap<Name, Ranges>,
+    /// Who collects now.
+    pub owners: BTreeMap<usize, Epoch>,
+    /// Who ever collected under an epoch.
+    pub opened: BTreeMap<Epoch, usize>,
+    /// The highest epoch that a majority gave to an owner.
+    pub newest: Option<Epoch>,
+    /// By node and epoch, what it had stated.
+    pub stated: BTreeMap<(usize, Epoch), Checkpoint>,
+    /// The same at the moment when a higher epoch was opened.
+    pub stated_in_time: BTreeMap<(usize, Epoch), Checkpoint>,
+    /// By witness, on its disk: the record held, and what was promised.
+    pub witnessed: BTreeMap<usize, (Record, Epoch)>,
+    /// How often an owner other than the last one began.
+    pub moves: u64,
+    pub last_owner: Option<usize>,
+    /// Bytes that a sink took again.
+    pub repeated_bytes: u64,
+}
+
+impl Ledger {
+    /// Takes note of a fact that broke no invariant.
+    pub fn absorb(&mut self, fact: Fact) {
+        match fact {
+            Fact::Delivered { sender, start, end } => self.repeated_bytes += self.delivered.entry(sender).or_default().add(start, end),
+            Fact::Acknowledged { sender, start, end } => {
+                self.acknowledged.entry(sender).or_default().add(start, end);
+            }
+            Fact::Stated { node, epoch, checkpoint } => self.stated.entry((node, epoch)).or_default().merge(&checkpoint),
+            Fact::Persisted { node, record, promised, .. } => {
+                self.witnessed.insert(node, (record, promised));
+            }
+            Fact::Opened { node, epoch, resume, majority } => self.open(node, epoch, &resume, majority),
+            Fact::Held { .. } => {}
+            Fact::Closed { node, epoch } => self.owners.retain(|owner, under| *owner != node || epoch.is_some_and(|epoch| epoch != *under)),
+        }
+    }
+
+    fn open(&mut self, node: usize, epoch: Epoch, resume: &Checkpoint, majority: bool) {
+        self.moves += u64::from(self.last_owner.is_some_and(|last| last != node));
+        self.last_owner = Some(node);
+        self.owners.insert(node, epoch);
+        self.opened.insert(epoch, node);
+        self.stated.entry((node, epoch)).or_default().merge(resume);
+        if majority && self.newest.is_none_or(|newest| newest < epoch) {
+            self.newest = Some(epoch);
+            self.stated_in_time = self.stated.clone();
+        }
+    }
+
+    /// How far a sender's sink has everything.
+    pub fn delivered_prefix(&self, sender: &Name) -> u64 {
+        self.delivered.get(sender).map_or(0, Ranges::prefix)
+    }
+
+    /// How far everything was acknowledged for a sender.
+    pub fn acknowledged_prefix(&self, sender: &Name) -> u64 {
+        self.acknowledged.get(sender).map_or(0, Ranges::prefix)
+    }
+}

@@ -1,0 +1,32 @@
+//! A simulated world around the code that ships (DESIGN §9): many real [`logvine_cluster::node::Node`]s, with their gossip and their deliveries, over a
+//! simulated network, disks, clocks, sources and sinks, in virtual time, on one thread.
+//!
+//! ```text
+//! seed ─> swarm ─┐                 ┌─> host: process (Node + Plane), disk, clocks
+//!                ├─> scenario ─> world ─> network · sources · sinks · operator
+//! text ─> script ┘                 └─> facts ─> invariants ─> ledger;  trace ─> hash
+//! ```
+//! The seed and the commit are the whole run. Nothing here decides what a node decides; nothing here looks at a real clock, disk or thread.
+
+mod carry;
+pub mod chance;
+pub mod disk;
+pub mod host;
+pub mod invariants;
+pub mod ledger;
+pub mod network;
+mod operator;
+pub mod plane;
+pub mod queue;
+pub mod ranges;
+pub mod report;
+pub mod runs;
+pub mod scenario;
+pub mod script;
+mod settle;
+pub mod sink;
+pub mod source;
+pub mod story;
+pub mod swarm;
+pub mod trace;
+pub mod world;

@@ -1,0 +1,142 @@
+//! The people outside: they say a word to one node, and say it again to another while nobody answers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use logvine_cluster::{
+    command::Command,
+    node::CommandId,
+    spec::{HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt, TransformSpec},
+};
+
+use crate::{
+    scenario::Scenario,
+    world::{Event, World},
+};
+
+/// How long a person waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Apply,
+    Drain { node: usize, draining: bool },
+}
+
+/// What was asked for and not answered yet.
+#[derive(Debug, Default)]
+pub(crate) struct Operator {
+    pending: BTreeMap<usize, (Order, usize)>,
+    orders: usize,
+    drained: BTreeSet<usize>,
+    commands: u64,
+    waiting: bool,
+}
+
+impl Operator {
+    /// Nodes that were last taken out of service.
+    pub(crate) fn drained(&self) -> Vec<usize> {
+        self.drained.iter().copied().collect()
+    }
+
+    /// Whether every word was answered.
+    pub(crate) fn is_done(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    fn order(&mut self, order: Order, via: usize) {
+        self.pending.insert(self.orders, (order, via));
+        self.orders += 1;
+    }
+}
+
+impl World {
+    pub(crate) fn apply(&mut self, via: usize) {
+        self.operator.order(Order::Apply, via);
+        self.ask();
+    }
+
+    pub(crate) fn drain(&mut self, node: usize, draining: bool) {
+        if draining {
+            self.operator.drained.insert(node)
+        } else {
+            self.operator.drained.remove(&node)
+        };
+        self.operator.pending.retain(|_, (order, _)| !matches!(order, Order::Drain { node: other, .. } if *other == node));
+        self.operator.order(Order::Drain { node, draining }, node);
+        self.ask();
+    }
+
+    pub(crate) fn ask_again(&mut self) {
+        self.operator.waiting = false;
+        self.ask();
+    }
+
+    /// Says everything that is not answered, each to the next node that runs.
+    fn ask(&mut self) {
+        let orders: Vec<_> = self.operator.pending.iter().map(|(number, (order, via))| (*number, *order, *via)).collect();
+        let count = self.hosts.len();
+        for (number, order, via) in orders {
+            let runs = |at: &usize| self.hosts[*at].process.as_ref().is_some_and(|process| !process.stopping);
+            let Some(at) = (via..via + count).map(|at| at % count).find(runs) else { continue };
+            self.operator.pending.insert(number, (order, at + 1));
+            self.command(at, number, order);
+        }
+        if !self.operator.is_done() && !self.operator.waiting {
+            self.operator.waiting = true;
+            self.after(PATIENCE, Event::Operator);
+        }
+    }
+
+    fn command(&mut self, at: usize, number: usize, order: Order) {
+        let command = match order {
+            Order::Apply => {
+                self.tell(Some(at), format_args!("is asked to apply the runner"));
+                Command::PutRunner { spec: Box::new(runner(&self.scenario)), if_match: None }
+            }
+            Order::Drain { node, draining } => {
+                let name = self.hosts[node].name.clone();
+                self.tell(Some(at), format_args!("is asked to {} {name}", if draining { "drain" } else { "undrain" }));
+                Command::Drain { node: self.hosts[node].id, draining }
+            }
+        };
+        let id = CommandId(self.operator.commands);
+        self.operator.commands += 1;
+        let now = self.hosts[at].now(self.now);
+        let Some(process) = &mut self.hosts[at].process else { return };
+        process.commands.insert(id, number);
+        if let Err(error) = process.node.handle_command(now, id, command) {
+            self.tell(Some(at), format_args!("refuses: {error}"));
+        }
+        self.carry_out(at);
+    }
+
+    /// A node answered.
+    pub(crate) fn answered(&mut self, at: usize, command: CommandId) {
+        let number = self.hosts[at].process.as_mut().and_then(|process| process.commands.remove(&command));
+        if number.is_some_and(|number| self.operator.pending.remove(&number).is_some()) {
+            self.tell(Some(at), format_args!("answers: written"));
+        }
+    }
+}
+
+/// The one runner of a simulated world: all sources, spread over all nodes.
+fn runner(scenario: &Scenario) -> RunnerSpec {
+    let sources =
+        scenario.sources.iter().map(|plan| SourceSpec { id: plan.id.clone(), url: format!("http://{}.test/log", plan.id), selection: None });
+    let senders = scenario.senders.iter().map(|name| {
+        let name = name.parse().expect("scenarios give senders proper names");
+        SenderSpec::Http(HttpSenderSpec { name, url: "http://sink.test/".into(), headers: BTreeMap::new(), timeout_ms: 30_000 })
+    });
+    RunnerSpec {
+        name: "logs".parse().expect("four letters are a name"),
+        placement: Placement::Spread("all".into()),
+        reader: ReaderSpec::Http(HttpReaderSpec { start_at: StartAt::Beginning, poll_ms: 500, line_bytes_max: 1 << 20, headers: BTreeMap::new() }),
+        sources: sources.collect(),
+        parse: ParseSpec::Raw,
+        transform: TransformSpec::default(),
+        senders: senders.collect(),
+    }
+}

@@ -1,0 +1,176 @@
+//! After the faults: what must come true again, and by when (DESIGN §9, liveness), and that in the end nothing is missing.
+
+use std::time::Duration;
+
+use logvine_cluster::name::Name;
+use logvine_gossip::{Instant, Status};
+
+use crate::{report::Violation, scenario::Deed, world::World};
+
+/// L1 and L2, as long as a source's witnesses are there.
+const SETTLES: Duration = Duration::from_secs(15);
+/// DESIGN §5.3: how long a source waits for the majority of its witnesses, and that no node proceeds in the first 60 s of its life.
+const PATIENCE: Duration = Duration::from_secs(600 + 60);
+/// Once nothing more is written, the rest is delivered: some of it in each such span, longer than a sender's longest back-off.
+const CATCHES_UP: Duration = Duration::from_secs(60);
+/// A3: from then on nothing moves any more, for this long at least; and node maps have settled.
+const STILL_AFTER: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_secs(15);
+
+/// What a source's place in L2 is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Hope {
+    /// A majority of its witnesses lives.
+    Soon,
+    /// Some copy lives: it goes on without a majority after patience.
+    Later,
+    /// No copy lives. It waits for an operator, as it must never begin anew by itself.
+    Never,
+}
+
+impl World {
+    pub(crate) fn run_until_settled(&mut self) -> Result<(), Box<Violation>> {
+        let heals = self.scenario.deeds.iter().find(|(_, deed)| matches!(deed, Deed::Heal { .. })).map(|(at, _)| *at);
+        let heals = Instant::ZERO + heals.expect("a scenario that settles says when its faults end");
+        self.run_until(heals)?;
+        // A write that hung when the faults ended still hangs.
+        let busy = self.hosts.iter().map(|host| host.disk.busy_until()).max().unwrap_or(heals);
+        let begins = heals.max(busy);
+        let before = self.delivered();
+        self.run_until(begins + SETTLES)?;
+        self.check(|world| world.all_see_the_same_members())?;
+        self.check(|world| world.all_hold_the_same_catalog())?;
+        self.check(|world| world.sources_progress(Hope::Soon, &before))?;
+        if (0..self.sources.len()).any(|source| self.hope(source) == Hope::Later) {
+            self.run_until(begins + PATIENCE + SETTLES)?;
+            self.check(|world| world.sources_progress(Hope::Later, &before))?;
+        }
+        self.growing = false;
+        let (mut had, mut since) = (self.delivered(), self.time());
+        while let Some(missing) = self.missing() {
+            self.run_until(self.time() + Duration::from_secs(1))?;
+            let has = self.delivered();
+            if has != had {
+                (had, since) = (has, self.time());
+            } else if self.time().since(since) > CATCHES_UP {
+                self.check(|_| Err(missing.clone()))?;
+            }
+        }
+        self.run_until(self.time().max(begins + STILL_AFTER))?;
+        let moves = self.moves();
+        self.run_until(self.time() + QUIET)?;
+        self.check(|world| world.no_source_moved_since(moves))?;
+        self.check(|world| world.all_hold_the_same_node_maps())
+    }
+
+    fn check(&mut self, invariant: impl Fn(&Self) -> Result<(), (&'static str, String)>) -> Result<(), Box<Violation>> {
+        if let Err((name, detail)) = invariant(self) {
+            self.violate(name, detail);
+        }
+        self.violation.take().map_or(Ok(()), |violation| Err(Box::new(violation)))
+    }
+
+    fn running(&self) -> impl Iterator<Item = (usize, &logvine_cluster::node::Node)> {
+        self.hosts.iter().enumerate().filter_map(|(at, host)| host.process.as_ref().map(|process| (at, &process.node)))
+    }
+
+    /// L1: who runs is alive to everybody who runs, and nobody else is.
+    fn all_see_the_same_members(&self) -> Result<(), (&'static str, String)> {
+        for (at, node) in self.running() {
+            for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != at) {
+                let status = node.gossip().member(&host.id).map(|member| member.status);
+                let right = match &host.process {
+                    Some(_) => status == Some(Status::Alive),
+                    None => !matches!(status, Some(Status::Alive | Status::Suspect)),
+                };
+                if !right {
+                    let runs = if self.hosts[other].process.is_some() { "runs" } else { "is dead" };
+                    return Err(("L1 all see the same members", format!("{} {runs}; to {} it is {status:?}", host.name, self.hosts[at].name)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// L1: catalogs are equal.
+    fn all_hold_the_same_catalog(&self) -> Result<(), (&'static str, String)> {
+        let digests: Vec<_> = self.running().map(|(at, node)| (self.hosts[at].name.clone(), node.gossip().catalog().digest())).collect();
+        let equal = digests.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        if equal { Ok(()) } else { Err(("L1 all hold the same catalog", format!("digests are {digests:?}"))) }
+    }
+
+    /// L1: what a running node says of itself is what everybody has.
+    fn all_hold_the_same_node_maps(&self) -> Result<(), (&'static str, String)> {
+        for (at, node) in self.running() {
+            let id = self.hosts[at].id;
+            let own: Vec<_> = node.gossip().node_map(&id).into_iter().flat_map(|map| map.iter("")).collect();
+            for (other, reader) in self.running() {
+                let copy: Vec<_> = reader.gossip().node_map(&id).into_iter().flat_map(|map| map.iter("")).collect();
+                if own != copy {
+                    let differs = own.iter().find(|word| !copy.contains(word)).or_else(|| copy.iter().find(|word| !own.contains(word)));
+                    let detail = format!("{}'s map at {} differs in {differs:?}", self.hosts[at].name, self.hosts[other].name);
+                    return Err(("L1 all hold the same node maps", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// L3: owners stay.
+    fn no_source_moved_since(&self, moves: u64) -> Result<(), (&'static str, String)> {
+        let more = self.moves() - moves;
+        if more == 0 { Ok(()) } else { Err(("L3 a quiet cluster moves nothing", format!("{more} sources moved in the last {QUIET:?}"))) }
+    }
+
+    fn senders(&self) -> impl Iterator<Item = Name> {
+        self.scenario.senders.iter().map(|name| name.parse().expect("scenarios give senders proper names"))
+    }
+
+    /// By source, how far its slowest sink has everything.
+    fn delivered(&self) -> Vec<u64> {
+        self.ledgers.iter().map(|ledger| self.senders().map(|sender| ledger.delivered_prefix(&sender)).min().unwrap_or(0)).collect()
+    }
+
+    fn moves(&self) -> u64 {
+        self.ledgers.iter().map(|ledger| ledger.moves).sum()
+    }
+
+    fn hope(&self, source: usize) -> Hope {
+        let ledger = &self.ledgers[source];
+        let lives = |at: &usize| self.hosts[*at].process.is_some();
+        let Some((record, _)) = ledger.witnessed.values().max_by_key(|(record, _)| record.epoch) else { return Hope::Soon };
+        let ids: Vec<_> = self.running().map(|(at, _)| self.hosts[at].id).collect();
+        if record.is_majority(&ids) {
+            Hope::Soon
+        } else if ledger.witnessed.keys().any(lives) {
+            Hope::Later
+        } else {
+            Hope::Never
+        }
+    }
+
+    /// L2: every source has exactly one owner, and its sinks have more than before, or all.
+    fn sources_progress(&self, hope: Hope, before: &[u64]) -> Result<(), (&'static str, String)> {
+        let now = self.delivered();
+        for (at, ledger) in self.ledgers.iter().enumerate().filter(|(at, _)| self.hope(*at) <= hope) {
+            let (id, written) = (&self.sources[at].plan.id, self.sources[at].len());
+            let owners: Vec<_> = ledger.owners.iter().map(|(node, epoch)| format!("{} ({epoch})", self.hosts[*node].name)).collect();
+            if owners.len() != 1 {
+                return Err(("L2 every source gets exactly one owner", format!("{id} has {owners:?}")));
+            }
+            if now[at] <= before[at] && now[at] < written {
+                return Err(("L2 every source progresses", format!("{id} is {owners:?}'s and still at byte {} of {written}", now[at])));
+            }
+        }
+        Ok(())
+    }
+
+    /// S2, in the end: what was written and is not delivered, of a source that somebody can read.
+    fn missing(&self) -> Option<(&'static str, String)> {
+        let behind = self.delivered().into_iter().enumerate().find(|(at, prefix)| *prefix < self.sources[*at].len() && self.hope(*at) != Hope::Never);
+        behind.map(|(at, prefix)| {
+            let source = &self.sources[at];
+            ("S2 everything written is delivered", format!("{} is delivered up to byte {prefix} of {}", source.plan.id, source.len()))
+        })
+    }
+}

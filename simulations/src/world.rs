@@ -1,0 +1,360 @@
+//! The simulated world: hosts, network, sources and sinks in one virtual time, and what is known to be true of them.
+//!
+//! It is the second host of the code that ships (`agent` is the first): it feeds nodes their inputs and carries out what they say, each with the delay,
+//! the loss or the failure that the scenario draws.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use logvine_cluster::{
+    delivery::{Outcome, SendId},
+    instance::{Epoch, InstanceEvent},
+    message::{Reply, Request},
+    name::Name,
+    node::CallId,
+};
+use logvine_gossip::{Instant, NodeId};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    chance::{Concern, stream},
+    host::{Host, Life, gossip_address},
+    invariants::SAFETY,
+    ledger::{Fact, Ledger},
+    network::Network,
+    operator::Operator,
+    plane::FlowId,
+    report::{Report, Violation},
+    scenario::{Deed, Ending, Scenario},
+    sink::{Sink, SinkPlan},
+    source::Source,
+    trace::{Level, Trace},
+};
+
+/// What happens at a time.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Deed(Deed),
+    /// A source gets a line.
+    Grow {
+        source: usize,
+    },
+    /// An operator says again what was not answered.
+    Operator,
+    Wake {
+        host: usize,
+        life: Life,
+    },
+    Datagram {
+        host: usize,
+        from: SocketAddr,
+        payload: Vec<u8>,
+    },
+    Request {
+        host: usize,
+        caller: crate::host::Caller,
+        request: Request,
+    },
+    Reply {
+        caller: crate::host::Caller,
+        from: usize,
+        reply: Reply,
+    },
+    CallFails {
+        host: usize,
+        life: Life,
+        call: CallId,
+        reason: &'static str,
+    },
+    Persisted {
+        host: usize,
+        life: Life,
+    },
+    Plane {
+        host: usize,
+        life: Life,
+        event: PlaneEvent,
+    },
+    /// Lines arrive at a sink.
+    Arrive {
+        host: usize,
+        life: Life,
+        flow: FlowId,
+        send: SendId,
+        sender: Name,
+        source: Name,
+        lines: Vec<std::ops::Range<u64>>,
+    },
+}
+
+/// What happens in a data plane.
+#[derive(Debug)]
+pub(crate) enum PlaneEvent {
+    Read {
+        flow: FlowId,
+    },
+    /// An answer of a sink; with what it took and acknowledged.
+    Outcome {
+        flow: FlowId,
+        send: SendId,
+        sender: Name,
+        source: Name,
+        lines: Vec<std::ops::Range<u64>>,
+        outcome: Outcome,
+    },
+    DeadLettered {
+        flow: FlowId,
+        send: SendId,
+        sender: Name,
+        source: Name,
+        line: std::ops::Range<u64>,
+    },
+    Tell(InstanceEvent),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) now: Instant,
+    pub(crate) queue: crate::queue::Queue<Event>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) names: BTreeMap<NodeId, String>,
+    pub(crate) network: Network,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) sinks: BTreeMap<Name, Sink>,
+    pub(crate) operator: Operator,
+    pub(crate) ledgers: Vec<Ledger>,
+    /// Epochs that were taken without a majority.
+    pub(crate) minority: BTreeSet<(Name, Epoch)>,
+    pub(crate) trace: Trace,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) healed: bool,
+    /// Whether sources still grow.
+    pub(crate) growing: bool,
+    pub(crate) disk_rng: ChaCha8Rng,
+    pub(crate) source_rng: ChaCha8Rng,
+    pub(crate) sink_rng: ChaCha8Rng,
+    pub(crate) plane_rng: ChaCha8Rng,
+    pub(crate) takeovers: u64,
+    pub(crate) requests: u64,
+    /// How often in a row a host was woken at one time.
+    pub(crate) spins: u32,
+    pub(crate) facts: VecDeque<(usize, Fact)>,
+}
+
+impl World {
+    pub fn new(scenario: Scenario, trace: Trace) -> Self {
+        let seed = scenario.seed;
+        let hosts: Vec<_> = scenario.nodes.iter().enumerate().map(|(at, plan)| Host::new(seed, at, plan, scenario.disk)).collect();
+        let mut world = Self {
+            now: Instant::ZERO,
+            queue: crate::queue::Queue::default(),
+            names: hosts.iter().map(|host| (host.id, host.name.clone())).collect(),
+            hosts,
+            network: Network::new(scenario.network, stream(seed, Concern::Network)),
+            sources: scenario.sources.iter().cloned().map(Source::new).collect(),
+            sinks: BTreeMap::new(),
+            operator: Operator::default(),
+            ledgers: scenario.sources.iter().map(|_| Ledger::default()).collect(),
+            minority: BTreeSet::new(),
+            trace,
+            violation: None,
+            healed: false,
+            growing: true,
+            disk_rng: stream(seed, Concern::Disk),
+            source_rng: stream(seed, Concern::Sources),
+            sink_rng: stream(seed, Concern::Sink),
+            plane_rng: stream(seed, Concern::Plane),
+            takeovers: 0,
+            requests: 0,
+            spins: 0,
+            facts: VecDeque::new(),
+            scenario,
+        };
+        for (at, deed) in world.scenario.deeds.clone() {
+            world.queue.put(Instant::ZERO + at, Event::Deed(deed));
+        }
+        for source in 0..world.sources.len() {
+            world.queue.put(Instant::ZERO, Event::Grow { source });
+        }
+        world
+    }
+
+    /// Runs the scenario to its end. The first broken invariant ends it at once.
+    pub fn run(mut self) -> Result<Report, Box<Violation>> {
+        let outcome = match self.scenario.ending {
+            Ending::At(end) => self.run_until(Instant::ZERO + end),
+            Ending::Settled => self.run_until_settled(),
+        };
+        match outcome {
+            Ok(()) => Ok(self.report()),
+            Err(violation) => Err(violation),
+        }
+    }
+
+    /// Handles every event up to a time; asks the invariants after each.
+    pub(crate) fn run_until(&mut self, end: Instant) -> Result<(), Box<Violation>> {
+        while let Some((at, event)) = self.queue.pop(end) {
+            if at > self.now {
+                self.spins = 0;
+            }
+            self.now = at;
+            self.handle(event);
+            self.check_facts();
+            if let Some(violation) = self.violation.take() {
+                return Err(Box::new(violation));
+            }
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn check_facts(&mut self) {
+        while let Some((source, fact)) = self.facts.pop_front() {
+            for (name, invariant) in SAFETY {
+                if let Err(detail) = invariant(&self.ledgers[source], &fact) {
+                    let id = &self.sources[source].plan.id;
+                    self.violate(name, format!("{id}: {detail}\n{fact:?}"));
+                }
+            }
+            self.ledgers[source].absorb(fact);
+        }
+    }
+
+    /// Notes the first broken invariant.
+    pub(crate) fn violate(&mut self, invariant: &str, detail: String) {
+        if self.violation.is_none() {
+            let (at, last) = (self.now, self.trace.last());
+            self.violation = Some(Violation { invariant: invariant.to_owned(), detail, at, seed: self.scenario.seed, last });
+        }
+    }
+
+    /// A line of the story. `host` none: the world itself.
+    pub(crate) fn tell(&mut self, host: Option<usize>, text: std::fmt::Arguments<'_>) {
+        let who = host.map_or("", |at| self.hosts[at].name.as_str());
+        self.trace.note(self.now, who, Level::Story, text);
+    }
+
+    pub(crate) fn detail(&mut self, host: usize, text: std::fmt::Arguments<'_>) {
+        self.trace.note(self.now, &self.hosts[host].name, Level::Detail, text);
+    }
+
+    pub(crate) fn after(&mut self, delay: Duration, event: Event) {
+        self.queue.put(self.now + delay, event);
+    }
+
+    /// Something is known of a source.
+    pub(crate) fn fact(&mut self, source: &Name, fact: Fact) {
+        if let Some(at) = self.sources.iter().position(|one| one.plan.id == *source) {
+            self.facts.push_back((at, fact));
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Deed(deed) => self.deed(deed),
+            Event::Grow { source } => self.grow(source),
+            Event::Operator => self.ask_again(),
+            Event::Wake { host, life } => self.wake(host, life),
+            Event::Datagram { host, from, payload } => self.datagram_arrives(host, from, &payload),
+            Event::Request { host, caller, request } => self.request_arrives(host, caller, request),
+            Event::Reply { caller, from, reply } => self.reply_arrives(caller, from, reply),
+            Event::CallFails { host, life, call, reason } => self.call_fails(host, life, call, reason),
+            Event::Persisted { host, life } => self.persisted(host, life),
+            Event::Plane { host, life, event } => self.plane_event(host, life, event),
+            Event::Arrive { host, life, flow, send, sender, source, lines } => self.arrive(host, life, flow, send, sender, source, lines),
+        }
+    }
+
+    fn deed(&mut self, deed: Deed) {
+        if self.healed {
+            return;
+        }
+        match deed {
+            Deed::Start { node } => self.start(node),
+            Deed::Crash { node } => self.crash(node),
+            Deed::CrashFlushing { node } => self.hosts[node].dies_flushing = self.hosts[node].process.is_some(),
+            Deed::Stop { node } => self.stop(node),
+            Deed::Apply { node } => self.apply(node),
+            Deed::Drain { node, draining } => self.drain(node, draining),
+            Deed::Cut { id, directions } => {
+                let cut: Vec<_> = directions.iter().map(|(from, to)| format!("{}→{}", self.hosts[*from].name, self.hosts[*to].name)).collect();
+                self.tell(None, format_args!("cuts {}", cut.join(" ")));
+                self.network.cut(id, directions);
+            }
+            Deed::Mend { id } => {
+                self.tell(None, format_args!("mends"));
+                self.network.mend(id);
+            }
+            Deed::Heal { core } => self.heal(&core),
+        }
+    }
+
+    fn heal(&mut self, core: &BTreeSet<usize>) {
+        self.healed = true;
+        self.network.heal();
+        self.scenario.sink = SinkPlan { busy: 0, late: 0, stalls: 0, ..self.scenario.sink };
+        for host in &mut self.hosts {
+            host.disk.heal();
+        }
+        let survivors: Vec<_> = core.iter().map(|at| self.hosts[*at].name.clone()).collect();
+        self.tell(None, format_args!("the faults end for {}", survivors.join(" ")));
+        for at in 0..self.hosts.len() {
+            self.hosts[at].dies_flushing = false;
+            if !core.contains(&at) {
+                self.crash(at);
+            } else if self.hosts[at].process.as_ref().is_none_or(|process| process.stopping) {
+                self.crash(at);
+                self.start(at);
+            }
+        }
+        for node in self.operator.drained() {
+            self.drain(node, false);
+        }
+    }
+
+    fn start(&mut self, at: usize) {
+        if self.hosts[at].process.is_some() {
+            return;
+        }
+        let seeds = (0..self.hosts.len().min(3)).filter(|seed| *seed != at).map(gossip_address).collect();
+        self.hosts[at].start(self.now, at, seeds, self.scenario.plane.clone());
+        let generation = self.hosts[at].life.0;
+        self.tell(Some(at), format_args!("starts ({generation})"));
+        self.carry_out(at);
+    }
+
+    pub(crate) fn crash(&mut self, at: usize) {
+        if self.hosts[at].process.take().is_none() {
+            return;
+        }
+        self.tell(Some(at), format_args!("crashes"));
+        self.ended(at);
+    }
+
+    /// A process is no more, however that came.
+    pub(crate) fn ended(&mut self, at: usize) {
+        self.hosts[at].process = None;
+        let kept = self.hosts[at].disk.crash(&mut self.disk_rng);
+        self.note_durable(at, &kept);
+        for source in 0..self.sources.len() {
+            self.facts.push_back((source, Fact::Closed { node: at, epoch: None }));
+        }
+    }
+
+    fn grow(&mut self, at: usize) {
+        if !self.growing {
+            return;
+        }
+        let source = &mut self.sources[at];
+        source.grow(&mut self.source_rng);
+        let gap = u64::try_from(source.plan.gap.as_micros()).expect("gaps are short").max(1);
+        let wait = Duration::from_micros(self.source_rng.random_range(1..=2 * gap));
+        self.after(wait, Event::Grow { source: at });
+    }
+}

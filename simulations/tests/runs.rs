@@ -1,0 +1,179 @@
+//! Whole runs: scripts with their stories, and seeds.
+
+use std::{cell::RefCell, rc::Rc};
+
+use expect_test::{Expect, expect};
+use logvine_simulations::{
+    runs::{replay, run, run_twice},
+    script,
+    swarm::Wishes,
+    trace::{Level, Listener},
+};
+
+/// How a cluster comes together is the same in every script: stories begin after it.
+const BEGIN: &str = "  10.000";
+
+/// Runs a script and compares its story, to the millisecond.
+#[expect(clippy::needless_pass_by_value, reason = "an expectation is written where it is used")]
+fn check(text: &str, story: Expect) {
+    let lines = Rc::new(RefCell::new(Vec::new()));
+    let heard = Rc::clone(&lines);
+    let listener: Listener = Box::new(move |line| {
+        let (time, rest) = line.split_at(11);
+        if &time[..8] >= BEGIN {
+            heard.borrow_mut().push(format!("{}{rest}", &time[..8]));
+        }
+    });
+    let scenario = script::parse(text).expect("the script is written properly");
+    if let Err(violation) = run(scenario, Some((Level::Story, listener))) {
+        panic!("{violation}");
+    }
+    story.assert_eq(&lines.borrow().join("\n"));
+}
+
+/// DESIGN §5.3, "Takeover": survivors go on with a dead owner's sources; when it returns, they come home.
+#[test]
+fn the_sources_of_a_crashed_node_are_taken_over_and_come_home() {
+    check(
+        "nodes a b c; sources 4; crash b at 20; start b at 40; run 60",
+        expect![[r#"
+          20.000 b   crashes
+          20.918 c   suspects b
+          20.919 a   suspects b
+          24.918 c   declares b down
+          25.006 a   declares b down
+          25.020 a   takes s03 (2-a): b is gone
+          25.592 c   takes s02 (3-c): b is gone
+          25.897 c   takes s01 (3-c): b is gone
+          40.000 b   starts (2)
+          40.043 a   sees b return
+          40.043 c   sees b return
+          40.044 b   meets a
+          40.044 b   meets c
+          40.046 b   is active
+          55.062 b   takes s01 (5-c): handed over by c
+          55.066 b   takes s02 (5-c): handed over by c
+          55.067 c   releases s01 (4-c): given to b
+          55.068 b   takes s03 (4-a): handed over by a
+          55.071 c   releases s02 (4-c): given to b
+          55.073 a   releases s03 (3-a): given to b"#]],
+    );
+}
+
+/// DESIGN §5.5: who says that it will be back keeps its sources.
+#[test]
+fn a_planned_restart_moves_nothing() {
+    check(
+        "nodes a b c; sources 4; stop b at 20; start b at 25; run 40",
+        expect![[r#"
+          20.000 b   is told to stop
+          20.008 b   is stopped
+          20.892 c   suspects b
+          20.893 a   suspects b
+          24.892 c   declares b down
+          24.945 a   declares b down
+          25.000 b   starts (2)
+          25.043 a   sees b return
+          25.043 c   sees b return
+          25.044 b   meets a
+          25.044 b   meets c
+          25.046 b   is active
+          25.060 b   takes s01 (2-b): as before
+          25.064 b   takes s02 (2-b): as before
+          25.068 b   takes s03 (2-b): as before"#]],
+    );
+}
+
+/// DESIGN §5.3, "Planned handover".
+#[test]
+fn a_drained_node_gives_its_sources_away() {
+    check(
+        "nodes a b c; sources 4; drain b at 20; run 30",
+        expect![[r#"
+          20.000 b   is asked to drain b
+          20.002 b   answers: written
+          20.025 c   takes s01 (2-b): handed over by b
+          20.027 c   takes s02 (2-b): handed over by b
+          20.029 a   takes s03 (2-b): handed over by b
+          20.032 b   releases s03 (1-b): given to a
+          20.034 b   releases s01 (1-b): given to c
+          20.036 b   releases s02 (1-b): given to c"#]],
+    );
+}
+
+/// SWIM: a cut that ends in time is no death.
+#[test]
+fn a_short_cut_moves_nothing() {
+    check(
+        "nodes a b c; sources 4; cut a b from c at 20 for 2; run 40",
+        expect![[r#"
+          20.000     cuts a→c c→a b→c c→b
+          20.576 b   suspects c
+          20.653 a   suspects c
+          20.918 c   suspects b
+          21.438 c   suspects a
+          22.000     mends
+          22.076 b   suspects a
+          22.077 b   trusts a again
+          22.077 c   trusts a again
+          22.178 a   trusts c again
+          22.178 b   trusts c again
+          22.520 c   trusts b again"#]],
+    );
+}
+
+/// DESIGN §5.3: an owner on the smaller side is fenced by its window; the larger side goes on, and one owner is left.
+#[test]
+fn a_split_leaves_one_owner() {
+    check(
+        "nodes a b c; sources 4; cut a from b c at 20 for 20; run 70",
+        expect![[r#"
+          20.000     cuts a→b b→a a→c c→a
+          20.872 a   suspects c
+          21.358 a   suspects b
+          21.438 c   suspects a
+          21.439 b   suspects a
+          24.872 a   declares c down
+          25.358 a   declares b down
+          25.438 c   declares a down
+          25.525 b   declares a down
+          40.000     mends
+          40.035 b   is fenced from s01 (1-b) by 4-a
+          40.035 b   is fenced from s02 (1-b) by 4-a
+          40.035 b   is fenced from s03 (1-b) by 4-a
+          40.041 c   is fenced from s04 (1-c) by 4-a
+          40.059 b   takes s01 (5-b): as before
+          40.063 b   takes s02 (5-b): as before
+          40.064 c   takes s04 (5-c): as before
+          40.065 b   takes s03 (5-b): as before
+          40.151 c   renews itself
+          40.152 a   renews itself
+          40.154 a   sees c return
+          40.155 c   sees a return
+          40.155 b   sees a return
+          40.157 b   renews itself
+          40.157 c   declares b down
+          40.158 c   sees b return
+          40.158 a   sees b return"#]],
+    );
+}
+
+fn hold(seeds: impl IntoIterator<Item = u64>, wishes: Wishes) {
+    for seed in seeds {
+        if let Err(violation) = run_twice(seed, wishes) {
+            panic!("{violation}\nto see it again: {}", replay(seed, wishes));
+        }
+    }
+}
+
+#[test]
+fn seeds_hold_and_are_always_the_same_run() {
+    hold([2, 3, 5], Wishes { nodes: None, minutes: Some(1) });
+}
+
+/// Each line of `seeds.txt` is a seed and a word on what it found.
+#[test]
+fn seeds_that_found_something_hold() {
+    let seeds = include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#'));
+    hold(seeds.map(|line| line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a line begins with a seed")), Wishes::default());
+}
