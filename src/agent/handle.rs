@@ -162,7 +162,11 @@ pub(crate) fn test_handle(config: &crate::config::Config) -> (AgentHandle, logvi
             while let Some(output) = node.poll_output() {
                 match output {
                     Output::Persist { ticket, .. } => node.handle_persisted(clock.now(), ticket),
-                    Output::Answer { command, answer } => drop(commands.remove(&command).map(|reply: Reply| reply.send(Ok(answer)))),
+                    Output::Answer { command, answer } => {
+                        if let Some(reply) = commands.remove(&command) {
+                            let _ = Reply::send(reply, Ok(answer));
+                        }
+                    }
                     _ => {}
                 }
             }

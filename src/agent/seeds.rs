@@ -110,3 +110,29 @@ async fn explain(seeds: &[SocketAddr], quic_port: u16, endpoint: &Endpoint) -> S
     }
     "no seed answers: check the addresses of --join, that a node runs there, and that UDP passes on its gossip port and QUIC port".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use logvine_gossip::seal::Keyring;
+    use logvine_transport::{EndpointConfig, NodeKey};
+
+    use super::*;
+    use crate::cli::new_cluster_key;
+
+    fn endpoint(address: &str, keyring: &Keyring) -> Endpoint {
+        Endpoint::bind(address.parse().unwrap(), &NodeKey::generate().unwrap(), keyring, &EndpointConfig::default()).unwrap().0
+    }
+
+    #[tokio::test]
+    async fn a_node_that_nobody_answers_says_whether_it_is_the_key_or_the_way() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let [ours, theirs] = [(); 2].map(|()| Keyring::new(vec![new_cluster_key().unwrap()]).unwrap());
+        let me = endpoint("127.0.0.1:0", &ours);
+        let stranger = endpoint("127.0.0.1:0", &theirs);
+        let friend = endpoint("127.0.0.1:0", &ours);
+        let seeds = ["127.0.0.1:7946".parse().unwrap()];
+        let explained = async |to: &Endpoint| explain(&seeds, to.local().port(), &me).await;
+        assert!(explained(&stranger).await.starts_with("nobody that this node reaches shares its cluster key: 127.0.0.1:7946"));
+        assert!(explained(&friend).await.starts_with("127.0.0.1:7946 shares this node's cluster key, but"));
+    }
+}

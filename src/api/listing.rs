@@ -46,18 +46,34 @@ impl ListQuery {
 
     /// The page of `rows` (all, in any order) that is asked for; `key` orders them and is unique.
     pub(super) fn page<T>(&self, mut rows: Vec<T>, key: impl Fn(&T) -> String) -> ApiResult<Listing<T>> {
-        let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
-        if !(1..=LIMIT_MAX).contains(&limit) {
-            return Err(ApiError::bad_request(format!("limit: {limit} is not from 1 to {LIMIT_MAX}")));
-        }
-        let after = self.cursor.as_deref().map(decode_cursor).transpose()?;
+        let (after, most) = (self.after()?, self.most()?);
         rows.sort_by_cached_key(&key);
         let begin = after.map_or(0, |after| rows.partition_point(|row| key(row) <= after));
-        let mut items: Vec<T> = rows.into_iter().skip(begin).take(limit + 1).collect();
-        let more = items.len() > limit;
-        items.truncate(limit);
+        Ok(self.cut(rows.into_iter().skip(begin).take(most).collect(), key))
+    }
+
+    /// The key after which the page begins.
+    pub(super) fn after(&self) -> ApiResult<Option<String>> {
+        self.cursor.as_deref().map(decode_cursor).transpose()
+    }
+
+    /// How many rows to look for: one more than the page shows, to know whether there are more.
+    pub(super) fn most(&self) -> ApiResult<usize> {
+        let limit = self.limit();
+        let right = (1..=LIMIT_MAX).contains(&limit);
+        if right { Ok(limit + 1) } else { Err(ApiError::bad_request(format!("limit: {limit} is not from 1 to {LIMIT_MAX}"))) }
+    }
+
+    /// The page of [`Self::most`] rows, in order, that come after [`Self::after`].
+    pub(super) fn cut<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> String) -> Listing<T> {
+        let more = items.len() > self.limit();
+        items.truncate(self.limit());
         let next_cursor = items.last().filter(|_| more).map(|last| hex::encode(key(last)));
-        Ok(Listing { items, next_cursor })
+        Listing { items, next_cursor }
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(LIMIT_DEFAULT)
     }
 }
 

@@ -47,13 +47,13 @@ pub(super) async fn this(State(app): State<App>, Extension(role): Extension<Role
 }
 
 /// The cluster at a glance, as this node sees it
-#[utoipa::path(get, path = "/v1/cluster", operation_id = "cluster status", tag = "nodes", responses((status = 200, body = ClusterRow)))]
+#[utoipa::path(get, path = "/v1/cluster", operation_id = "cluster_status", tag = "nodes", responses((status = 200, body = ClusterRow)))]
 pub(super) async fn cluster(State(app): State<App>) -> ApiResult<Json<ClusterRow>> {
     Ok(Json(app.agent().look(|node, _| view::cluster(node)).await?))
 }
 
 /// All nodes, by id
-#[utoipa::path(get, path = "/v1/nodes", operation_id = "node list", tag = "nodes", params(ListQuery), responses((status = 200, body = Listing<NodeRow>)))]
+#[utoipa::path(get, path = "/v1/nodes", operation_id = "node_list", tag = "nodes", params(ListQuery), responses((status = 200, body = Listing<NodeRow>)))]
 pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<NodeRow>>> {
     let selection = query.selection()?;
     let rows = app.agent().look(move |node, now| {
@@ -64,7 +64,7 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery
 }
 
 /// One node, by its id, a unique beginning of it (6 digits or more), or its name
-#[utoipa::path(get, path = "/v1/nodes/{node}", operation_id = "node show", tag = "nodes",
+#[utoipa::path(get, path = "/v1/nodes/{node}", operation_id = "node_show", tag = "nodes",
     responses((status = 200, body = NodeRow), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn one(State(app): State<App>, Path(text): Path<String>) -> ApiResult<Json<NodeRow>> {
     let looked = app.agent().look(move |node, now| {
@@ -82,7 +82,7 @@ pub(super) struct Tags {
 }
 
 /// Gives a node exactly these tags
-#[utoipa::path(put, path = "/v1/nodes/{node}/tags", operation_id = "node tag", tag = "nodes", params(WriteQuery), request_body = Tags,
+#[utoipa::path(put, path = "/v1/nodes/{node}/tags", operation_id = "node_tag", tag = "nodes", params(WriteQuery), request_body = Tags,
     responses((status = 200, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn set_tags(
     State(app): State<App>,
@@ -96,7 +96,7 @@ pub(super) async fn set_tags(
 }
 
 /// Has a node hand over all its movable sources, and take none
-#[utoipa::path(post, path = "/v1/nodes/{node}/drain", operation_id = "node drain", tag = "nodes", params(WriteQuery),
+#[utoipa::path(post, path = "/v1/nodes/{node}/drain", operation_id = "node_drain", tag = "nodes", params(WriteQuery),
     responses((status = 200, body = Written), (status = 404, body = Problem)))]
 pub(super) async fn drain(State(app): State<App>, Path(text): Path<String>, Params(query): Params<WriteQuery>) -> ApiResult<Json<Written>> {
     let node = find(&app, text).await?;
@@ -104,7 +104,7 @@ pub(super) async fn drain(State(app): State<App>, Path(text): Path<String>, Para
 }
 
 /// Lets a drained node take part again
-#[utoipa::path(post, path = "/v1/nodes/{node}/undrain", operation_id = "node undrain", tag = "nodes", params(WriteQuery),
+#[utoipa::path(post, path = "/v1/nodes/{node}/undrain", operation_id = "node_undrain", tag = "nodes", params(WriteQuery),
     responses((status = 200, body = Written), (status = 404, body = Problem)))]
 pub(super) async fn undrain(State(app): State<App>, Path(text): Path<String>, Params(query): Params<WriteQuery>) -> ApiResult<Json<Written>> {
     let node = find(&app, text).await?;
@@ -112,7 +112,7 @@ pub(super) async fn undrain(State(app): State<App>, Path(text): Path<String>, Pa
 }
 
 /// All tags with their nodes
-#[utoipa::path(get, path = "/v1/tags", operation_id = "tag list", tag = "nodes", params(ListQuery), responses((status = 200, body = Listing<TagRow>)))]
+#[utoipa::path(get, path = "/v1/tags", operation_id = "tag_list", tag = "nodes", params(ListQuery), responses((status = 200, body = Listing<TagRow>)))]
 pub(super) async fn tags(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<TagRow>>> {
     let selection = query.selection()?;
     let rows = app.agent().look(move |node, _| view::tags(node, selection.as_ref())).await?;

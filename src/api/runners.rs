@@ -28,7 +28,7 @@ use super::{
 use crate::document;
 
 /// All runners, by name
-#[utoipa::path(get, path = "/v1/runners", operation_id = "runner list", tag = "runners", params(ListQuery), responses((status = 200, body = Listing<RunnerRow>)))]
+#[utoipa::path(get, path = "/v1/runners", operation_id = "runner_list", tag = "runners", params(ListQuery), responses((status = 200, body = Listing<RunnerRow>)))]
 pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<RunnerRow>>> {
     let selection = query.selection()?;
     let rows = app.agent().look(move |node, _| {
@@ -43,7 +43,7 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery
 }
 
 /// One runner, with its spec
-#[utoipa::path(get, path = "/v1/runners/{runner}", operation_id = "runner show", tag = "runners",
+#[utoipa::path(get, path = "/v1/runners/{runner}", operation_id = "runner_show", tag = "runners",
     responses((status = 200, body = RunnerView), (status = 404, body = Problem)))]
 pub(super) async fn one(State(app): State<App>, Path(runner): Path<String>) -> ApiResult<Response> {
     let name = name(&runner)?;
@@ -54,7 +54,7 @@ pub(super) async fn one(State(app): State<App>, Path(runner): Path<String>) -> A
 }
 
 /// Creates or replaces a runner
-#[utoipa::path(put, path = "/v1/runners/{runner}", operation_id = "runner apply", tag = "runners", params(WriteQuery),
+#[utoipa::path(put, path = "/v1/runners/{runner}", operation_id = "runner_apply", tag = "runners", params(WriteQuery),
     request_body(content((RunnerSpec = "application/json"), (RunnerSpec = "application/yaml"), (RunnerSpec = "application/toml"))),
     responses((status = 200, body = Written), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn put(
@@ -75,7 +75,7 @@ pub(super) async fn put(
 }
 
 /// Deletes a runner and what is remembered of its sources
-#[utoipa::path(delete, path = "/v1/runners/{runner}", operation_id = "runner delete", tag = "runners", params(WriteQuery),
+#[utoipa::path(delete, path = "/v1/runners/{runner}", operation_id = "runner_delete", tag = "runners", params(WriteQuery),
     responses((status = 200, body = Written), (status = 404, body = Problem), (status = 412, body = Problem)))]
 pub(super) async fn delete(
     State(app): State<App>,
@@ -99,7 +99,7 @@ pub(super) struct OnNodes {
 }
 
 /// Starts or stops a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
-#[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner start", tag = "runners", params(WriteQuery, ("verb" = String, Path, description = "`start` or `stop`")),
+#[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners", params(WriteQuery, ("verb" = String, Path, description = "`start` or `stop`")),
     request_body = OnNodes, responses((status = 200, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn verb(
     State(app): State<App>,
@@ -130,7 +130,7 @@ pub(super) async fn verb(
 }
 
 /// All instances, by runner and node
-#[utoipa::path(get, path = "/v1/instances", operation_id = "instance list", tag = "runners", params(ListQuery), responses((status = 200, body = Listing<InstanceRow>)))]
+#[utoipa::path(get, path = "/v1/instances", operation_id = "instance_list", tag = "runners", params(ListQuery), responses((status = 200, body = Listing<InstanceRow>)))]
 pub(super) async fn instances(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<InstanceRow>>> {
     let selection = query.selection()?;
     let only = query.runner.clone();

@@ -24,20 +24,21 @@ use super::{
 };
 
 /// All movable sources with their owners, by runner and id
-#[utoipa::path(get, path = "/v1/sources", operation_id = "source list", tag = "sources", params(ListQuery), responses((status = 200, body = Listing<SourceRow>)))]
+#[utoipa::path(get, path = "/v1/sources", operation_id = "source_list", tag = "sources", params(ListQuery), responses((status = 200, body = Listing<SourceRow>)))]
 pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<SourceRow>>> {
     let selection = query.selection()?;
     let only = query.runner.as_deref().map(name).transpose()?;
+    let (after, most) = (query.after()?, query.most()?);
     let rows = app.agent().look(move |node, _| {
         let meant = meant(node, selection.as_ref());
         let owned_there = |row: &SourceRow| meant.as_ref().is_none_or(|meant| row.owner.as_ref().is_some_and(|owner| meant.contains(owner)));
-        view::sources(node, only.as_ref()).into_iter().filter(owned_there).collect()
+        view::sources(node, only.as_ref(), after.as_deref()).filter(owned_there).take(most).collect()
     });
-    Ok(Json(query.page(rows.await?, |row: &SourceRow| format!("{}\0{}", row.runner, row.id))?))
+    Ok(Json(query.cut(rows.await?, |row: &SourceRow| view::source_order(&row.runner, &row.id))))
 }
 
 /// One source, with the position that its owner knows
-#[utoipa::path(get, path = "/v1/sources/{runner}/{source}", operation_id = "source show", tag = "sources",
+#[utoipa::path(get, path = "/v1/sources/{runner}/{source}", operation_id = "source_show", tag = "sources",
     responses((status = 200, body = SourceView), (status = 404, body = Problem)))]
 pub(super) async fn one(State(app): State<App>, Path((runner, source)): Path<(String, String)>) -> ApiResult<Json<SourceView>> {
     let (runner_name, source_name) = (name(&runner)?, name(&source)?);
@@ -65,7 +66,7 @@ pub(super) struct Patch {
 }
 
 /// Adds, replaces and removes sources of a runner
-#[utoipa::path(patch, path = "/v1/runners/{runner}/sources", operation_id = "source add", tag = "sources", params(WriteQuery), request_body = Patch,
+#[utoipa::path(patch, path = "/v1/runners/{runner}/sources", operation_id = "source_add", tag = "sources", params(WriteQuery), request_body = Patch,
     responses((status = 200, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn patch(
     State(app): State<App>,
@@ -79,7 +80,7 @@ pub(super) async fn patch(
 }
 
 /// Sources with no owner or two, as this node sees it
-#[utoipa::path(get, path = "/v1/assignments/check", operation_id = "assignment check", tag = "sources", responses((status = 200, body = Listing<Finding>)))]
+#[utoipa::path(get, path = "/v1/assignments/check", operation_id = "assignment_check", tag = "sources", responses((status = 200, body = Listing<Finding>)))]
 pub(super) async fn check(State(app): State<App>) -> ApiResult<Json<Listing<Finding>>> {
     Ok(Json(Listing { items: app.agent().look(|node, _| view::check(node)).await?, next_cursor: None }))
 }

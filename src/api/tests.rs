@@ -102,7 +102,7 @@ fn each_operation_has_a_verb() {
         operations.filter(|operation| operation["tags"][0] != "process").map(|operation| operation["operationId"].as_str().unwrap().to_owned());
     let command = Cli::command();
     for verb in verbs {
-        let found = verb.split(' ').try_fold(&command, |command, word| command.find_subcommand(word));
+        let found = verb.split('_').try_fold(&command, |command, word| command.find_subcommand(word));
         assert!(found.is_some(), "`logvine {verb}` is no verb");
     }
 }

@@ -139,15 +139,8 @@ enum NodeVerb {
     Tag {
         /// Its id, a unique beginning of it (6 digits or more), or its name
         node: String,
-        /// Add this tag
-        #[arg(long, value_name = "TAG", required_unless_present_any = ["remove", "set"])]
-        add: Vec<String>,
-        /// Remove this tag
-        #[arg(long, value_name = "TAG")]
-        remove: Vec<String>,
-        /// Have exactly these, comma-separated
-        #[arg(long, value_name = "TAGS", conflicts_with_all = ["add", "remove"], value_delimiter = ',')]
-        set: Option<Vec<String>>,
+        #[command(flatten)]
+        tags: TagsArgs,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -165,6 +158,20 @@ enum NodeVerb {
         #[command(flatten)]
         change: ChangeArgs,
     },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct TagsArgs {
+    /// Add this tag
+    #[arg(long, value_name = "TAG")]
+    add: Vec<String>,
+    /// Remove this tag
+    #[arg(long, value_name = "TAG")]
+    remove: Vec<String>,
+    /// Have exactly these, comma-separated
+    #[arg(long, value_name = "TAGS", conflicts_with_all = ["add", "remove"], value_delimiter = ',')]
+    set: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Args)]

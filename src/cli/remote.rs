@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, EventsArgs, Exit, Failure, InstanceVerb, ListArgs, NodeVerb, OutputFormat, RunnerVerb,
-    SourceVerb, TagVerb, Verb,
+    SourceVerb, TagVerb, TagsArgs, Verb,
     client::Client,
     local::read_document,
     output::{self, Column},
@@ -136,7 +136,7 @@ impl Remote {
         match verb {
             NodeVerb::List(list) => self.list(&["nodes"], &list, &[], NODES, "/name").await,
             NodeVerb::Show { node } => self.one(&["nodes", &node], "/id").await,
-            NodeVerb::Tag { node, add, remove, set, change } => {
+            NodeVerb::Tag { node, tags: TagsArgs { add, remove, set }, change } => {
                 let tags = match set {
                     Some(tags) => tags,
                     None => self.changed_tags(&node, add, &remove).await?,

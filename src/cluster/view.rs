@@ -218,27 +218,64 @@ fn owned_sources(node: &Node) -> BTreeMap<NodeId, usize> {
     node.view().values().filter(|info| info.is_live()).map(|info| (info.id, count(info))).collect()
 }
 
-/// The movable sources of one runner, or of all, by runner and id.
-pub fn sources(node: &Node, only: Option<&Name>) -> Vec<SourceRow> {
-    let runners = node.catalog().runners().filter(|(name, _)| only.is_none_or(|only| only == *name));
-    runners.flat_map(|(name, _)| node.catalog().sources(name).map(|source| source_row(node, name, source))).collect()
+/// The movable sources of one runner, or of all, by runner and id: those whose [`source_order`] is after `after`. Rows are made as they are taken: there
+/// may be a hundred thousand.
+pub fn sources<'a>(node: &'a Node, only: Option<&'a Name>, after: Option<&'a str>) -> impl Iterator<Item = SourceRow> + 'a {
+    let runners = node.catalog().runners().filter(move |(name, _)| only.is_none_or(|only| only == *name));
+    runners.flat_map(move |(name, _)| {
+        let sight = Sight::of(node, name);
+        let wanted = move |source: &&Source| after.is_none_or(|after| source_order(name.as_str(), source.spec.id.as_str()).as_str() > after);
+        node.catalog().sources(name).filter(wanted).map(move |source| source_row(&sight, source))
+    })
 }
 
-fn source_row(node: &Node, runner: &Name, source: &Source) -> SourceRow {
+/// The key by which sources are in order.
+pub fn source_order(runner: &str, source: &str) -> String {
+    format!("{runner}\0{source}")
+}
+
+/// What all sources of a runner share.
+struct Sight<'a> {
+    node: &'a Node,
+    runner: &'a Name,
+    statuses: BTreeMap<NodeId, InstanceStatus>,
+    /// Whether a live node may own one.
+    has_place: bool,
+}
+
+/// A source's state, its live owner, and what that complains of.
+struct Seen {
+    state: SourceState,
+    owner: Option<NodeId>,
+    error: Option<String>,
+}
+
+impl<'a> Sight<'a> {
+    fn of(node: &'a Node, runner: &'a Name) -> Self {
+        let statuses = statuses(node, runner).map(|(info, status)| (info.id, status)).collect();
+        Self { node, runner, statuses, has_place: node.targets(runner).iter().any(|id| is_live(node, id)) }
+    }
+
+    fn see(&self, source: &Source) -> Seen {
+        let owner = self.node.claims_of(self.runner, source).first().map(|(id, _)| *id).filter(|id| is_live(self.node, id));
+        let status = owner.and_then(|owner| self.statuses.get(&owner));
+        let failed = |status: &InstanceStatus| status.error.clone().filter(|_| status.state == InstanceState::Failed);
+        let error = status.and_then(|status| status.source_errors.get(&source.spec.id).cloned().or_else(|| failed(status)));
+        let state = match (owner, self.has_place) {
+            (Some(_), _) if error.is_some() => SourceState::Failing,
+            (Some(_), _) => SourceState::Collected,
+            (None, true) => SourceState::Unowned,
+            (None, false) => SourceState::NoNode,
+        };
+        Seen { state, owner, error }
+    }
+}
+
+fn source_row(sight: &Sight, source: &Source) -> SourceRow {
+    let Sight { node, runner, .. } = sight;
+    let Seen { state, owner, error } = sight.see(source);
     let claims = node.claims_of(runner, source);
     let newest = claims.first();
-    let owner = newest.map(|(id, _)| *id).filter(|id| is_live(node, id));
-    let error = owner.and_then(|owner| {
-        let status: InstanceStatus = value(node.gossip().node_map(&owner), &format!("runner/{runner}"))?;
-        status.source_errors.get(&source.spec.id).cloned().or_else(|| status.error.filter(|_| status.state == InstanceState::Failed))
-    });
-    let has_place = node.targets(runner).iter().any(|id| is_live(node, id));
-    let state = match (owner, has_place) {
-        (Some(_), _) if error.is_some() => SourceState::Failing,
-        (Some(_), _) => SourceState::Collected,
-        (None, true) => SourceState::Unowned,
-        (None, false) => SourceState::NoNode,
-    };
     let witnesses = newest.map_or(&source.witnesses, |(_, claim)| &claim.witnesses);
     SourceRow {
         runner: runner.to_string(),
@@ -264,7 +301,7 @@ fn is_live(node: &Node, id: &NodeId) -> bool {
 
 /// One movable source; `inspected` is what its owner said, if it was asked and answered.
 pub fn source(node: &Node, runner: &Name, id: &Name, inspected: Option<&Inspected>) -> Option<SourceView> {
-    let row = source_row(node, runner, node.catalog().source(runner, id)?);
+    let row = source_row(&Sight::of(node, runner), node.catalog().source(runner, id)?);
     let place = |checkpoint: &Checkpoint| {
         let files = checkpoint.files.iter();
         files
@@ -285,27 +322,31 @@ pub fn source(node: &Node, runner: &Name, id: &Name, inspected: Option<&Inspecte
 
 /// What is wrong with the assignment, as this node sees it: sources with no owner, or two.
 pub fn check(node: &Node) -> Vec<Finding> {
-    let runners = node.catalog().runners();
-    runners.flat_map(|(name, _)| node.catalog().sources(name).filter_map(|source| finding(node, name, source))).collect()
+    // What an operator stopped needs no owner.
+    let runners = node.catalog().runners().filter(|(name, _)| node.catalog().desired(name) == Desired::Running);
+    let of_runner = |(name, _)| {
+        let sight = Sight::of(node, name);
+        node.catalog().sources(name).filter_map(move |source| finding(&sight, source)).collect::<Vec<_>>()
+    };
+    runners.flat_map(of_runner).collect()
 }
 
-fn finding(node: &Node, runner: &Name, source: &Source) -> Option<Finding> {
-    let row = source_row(node, runner, source);
-    let owners: Vec<String> = node.claims_of(runner, source).iter().filter(|(id, _)| is_live(node, id)).map(|(id, _)| name_of(node, id)).collect();
-    let (kind, detail) = match (row.state, owners.as_slice()) {
+fn finding(sight: &Sight, source: &Source) -> Option<Finding> {
+    let Sight { node, runner, .. } = sight;
+    let claims = node.claims_of(runner, source);
+    let owners: Vec<String> = claims.iter().filter(|(id, _)| is_live(node, id)).map(|(id, _)| name_of(node, id)).collect();
+    let (kind, detail) = match (sight.see(source).state, owners.as_slice()) {
         (_, [_, _, ..]) => (FindingKind::TwoOwners, format!("claimed by {}", owners.join(" and "))),
         (SourceState::NoNode, _) => {
             (FindingKind::NoNode, "no live node matches its runner's placement, or the runner is stopped on all that do".to_owned())
         }
         (SourceState::Unowned, _) => {
-            let last = row.last_owner.map(|last| format!("its last owner was {last}"));
+            let last = claims.first().map(|(last, _)| format!("its last owner was {}", name_of(node, last)));
             (FindingKind::NoOwner, last.unwrap_or_else(|| "nobody has taken it yet".to_owned()))
         }
         (SourceState::Collected | SourceState::Failing, _) => return None,
     };
-    // What an operator stopped needs no owner.
-    let wanted = node.catalog().desired(runner) == Desired::Running;
-    wanted.then_some(Finding { kind, runner: row.runner, source: row.id, detail })
+    Some(Finding { kind, runner: runner.to_string(), source: source.spec.id.to_string(), detail })
 }
 
 /// The cluster at a glance.
@@ -317,6 +358,13 @@ pub fn cluster(node: &Node) -> ClusterRow {
     };
     let tags: BTreeSet<&Name> = node.view().values().flat_map(|info| &info.tags).collect();
     let live = node.view().values().filter(|info| info.status == Status::Alive).map(|info| info.id);
+    let mut sources_by_state = BTreeMap::new();
+    for (name, _) in node.catalog().runners() {
+        let sight = Sight::of(node, name);
+        for source in node.catalog().sources(name) {
+            *sources_by_state.entry(serde_word(&sight.see(source).state)).or_insert(0) += 1;
+        }
+    }
     let owned = owned_sources(node);
     let loads: Vec<usize> = live.map(|id| owned.get(&id).copied().unwrap_or(0)).collect();
     ClusterRow {
@@ -326,8 +374,8 @@ pub fn cluster(node: &Node) -> ClusterRow {
         tags: tags.into_iter().map(Name::to_string).collect(),
         runners: node.catalog().runners().count(),
         instances_by_state: count(instances(node).into_iter().map(|row| row.state).collect()),
-        sources: node.catalog().runners().map(|(name, _)| node.catalog().sources(name).count()).sum(),
-        sources_by_state: count(sources(node, None).into_iter().map(|row| serde_word(&row.state)).collect()),
+        sources: sources_by_state.values().sum(),
+        sources_by_state,
         sources_per_node_least: loads.iter().min().copied().unwrap_or(0),
         sources_per_node_most: loads.iter().max().copied().unwrap_or(0),
         catalog_digest: format!("{:016x}", node.gossip().catalog().digest()),
