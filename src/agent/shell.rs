@@ -9,7 +9,7 @@ use logvine_cluster::{
     message::{Reply, Request},
     node::{CallFailed, CallId, CommandId, Node, Output, RequestId},
 };
-use logvine_transport::{Endpoint, Incoming, Refusal, Responder, Udp};
+use logvine_transport::{DEADLINE_MAX, Endpoint, Incoming, Refusal, Responder, Udp};
 use tokio::{
     sync::{mpsc::Receiver, oneshot},
     task::JoinSet,
@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::handle::{Call, Clock};
 use crate::{events::EventLog, runner::Runners, store::Store};
 
-/// Transactions that may wait for the disk before orders of operators and calls of peers wait too. Datagrams never wait: a slow disk is no dead node.
+/// Transactions that may wait for the disk before operators' commands are refused and peers' calls wait too. Datagrams never wait: a slow disk is no dead node.
 const BACKLOG_MAX: u64 = 4096;
 /// Datagrams taken at once before outputs are carried out: a stall of seconds at the rate of a large cluster.
 const DRAIN_MAX: usize = 4096;
@@ -38,8 +38,8 @@ pub(super) struct Shell {
     events: EventLog,
     /// This node's calls at peers; each ends by its deadline.
     calling: JoinSet<(CallId, Result<Reply, CallFailed>)>,
-    /// Peers' calls that wait for the node's word. The endpoint bounds them.
-    requests: BTreeMap<RequestId, Responder>,
+    /// Peers' calls that wait for the node's word, since when. The endpoint bounds them.
+    requests: BTreeMap<RequestId, (Instant, Responder)>,
     /// Operators' commands that wait for the node's word. The channel to here bounds them, and their callers' patience.
     commands: BTreeMap<CommandId, oneshot::Sender<Result<Answer, CommandError>>>,
     next_id: u64,
@@ -101,7 +101,7 @@ impl Shell {
                     }
                 }
                 Some(call) = incoming.recv(), if free => self.take_request(call),
-                Some(call) = calls.recv(), if free || self.stop_by.is_none() => self.take_call(call),
+                Some(call) = calls.recv() => self.take_call(call, free),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     // After a stall the answers that a timer misses lie in the socket (PITFALLS §1 row 5).
                     self.drain();
@@ -131,8 +131,9 @@ impl Shell {
     fn take_request(&mut self, incoming: Incoming) {
         match incoming.request::<Request>() {
             Ok(request) => {
+                self.forget_old_requests();
                 let id = RequestId(self.fresh_id());
-                self.requests.insert(id, incoming.responder);
+                self.requests.insert(id, (Instant::now(), incoming.responder));
                 self.node.handle_request(self.clock.now(), id, incoming.from, request);
             }
             Err(error) => {
@@ -142,10 +143,23 @@ impl Shell {
         }
     }
 
-    fn take_call(&mut self, call: Call) {
+    /// Nobody waits longer than a call's deadline; what is kept longer would take room from calls that are answered.
+    fn forget_old_requests(&mut self) {
+        while let Some(oldest) = self.requests.first_entry().filter(|oldest| oldest.get().0.elapsed() > DEADLINE_MAX) {
+            oldest.remove();
+        }
+    }
+
+    /// `free`: the store keeps up, so that an operator's command may be added to its work.
+    fn take_call(&mut self, call: Call, free: bool) {
         let now = self.clock.now();
         match call {
             Call::Look(look) => look(&mut self.node, now),
+            Call::Command(_, reply) if !free => {
+                let error = CommandError::State("this node's disk does not keep up with what is written already".to_owned());
+                // An asker that is gone needs no answer.
+                let _ = reply.send(Err(error));
+            }
             Call::Command(command, reply) => {
                 self.commands.retain(|_, waiting| !waiting.is_closed());
                 let id = CommandId(self.fresh_id());
@@ -153,7 +167,6 @@ impl Shell {
                     Ok(()) => {
                         self.commands.insert(id, reply);
                     }
-                    // An asker that is gone needs no answer.
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
@@ -186,7 +199,7 @@ impl Shell {
                 });
             }
             Output::Reply { request, reply } => {
-                if let Some(Err(error)) = self.requests.remove(&request).map(|responder| responder.reply(&reply)) {
+                if let Some(Err(error)) = self.requests.remove(&request).map(|(_, responder)| responder.reply(&reply)) {
                     debug!(%error, "reply not sent");
                 }
             }
