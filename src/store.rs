@@ -52,9 +52,15 @@ fn definition(table: Table) -> Definition {
 pub enum StoreError {
     #[error("cannot use the data directory {path}: {source}; check its permissions, or name another with --data-dir")]
     Directory { path: PathBuf, source: io::Error },
-    #[error("the data directory {path} is in use by another process{}; stop that one, or name another directory with --data-dir", holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    #[error(
+        "the data directory {path} is in use by another process{}; stop that one, or name another directory with --data-dir",
+        holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
     InUse { path: PathBuf, holder: Option<u32> },
-    #[error("the store {path} was written by logvine {needs}, which is newer than this one ({}): run that version or a later one", env!("CARGO_PKG_VERSION"))]
+    #[error(
+        "the store {path} was written by logvine {needs}, which is newer than this one ({}): run that version or a later one",
+        env!("CARGO_PKG_VERSION")
+    )]
     Newer { path: PathBuf, needs: String },
     #[error("cannot open the store {path}: {source}")]
     Opening { path: PathBuf, source: redb::Error },
@@ -145,7 +151,7 @@ impl Store {
             Err(LoadError::Refused(error)) => return Err(error),
             Err(LoadError::Corrupt(why)) => {
                 let aside = set_aside(&path).map_err(|source| StoreError::Directory { path: dir.path().to_owned(), source })?;
-                error!(path = %aside.display(), %why, "the store cannot be read and was set aside: catalog and checkpoints must come from other nodes");
+                error!(path = %aside.display(), %why, "the store cannot be read and was set aside: its content must come from other nodes");
                 let (database, writes) = load(&path).map_err(|error| match error {
                     LoadError::Refused(error) => error,
                     LoadError::Corrupt(why) => StoreError::Opening {

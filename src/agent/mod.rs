@@ -77,9 +77,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     let (store, restored) = Store::open(&dir)?;
     let exposed = !config.bind.is_loopback();
     if !exposed && config.policy == crate::policy::PolicyConfig::default() {
-        warn!(
-            "bound to loopback: runners may read, write and connect to all that this user may; --allow-read, --allow-write and --allow-connect narrow it"
-        );
+        warn!("bound to loopback: runners may do all that this user may; --allow-read, --allow-write and --allow-connect narrow it");
     }
     let policy = Arc::new(Policy::new(&config.policy, exposed, dir.path()));
 

@@ -20,7 +20,8 @@ use tracing::{debug, warn};
 use super::handle::{Call, Clock};
 use crate::{events::EventLog, runner::Runners, store::Store};
 
-/// Transactions that may wait for the disk before operators' commands are refused and peers' calls wait too. Datagrams never wait: a slow disk is no dead node.
+/// Transactions that may wait for the disk before operators' commands are refused and peers' calls wait too.
+/// Datagrams never wait: a slow disk is no dead node.
 const BACKLOG_MAX: u64 = 4096;
 /// Datagrams taken at once before outputs are carried out: a stall of seconds at the rate of a large cluster.
 const DRAIN_MAX: usize = 4096;

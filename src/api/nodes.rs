@@ -53,7 +53,8 @@ pub(super) async fn cluster(State(app): State<App>) -> ApiResult<Json<ClusterRow
 }
 
 /// All nodes, by id
-#[utoipa::path(get, path = "/v1/nodes", operation_id = "node_list", tag = "nodes", params(ListQuery), responses((status = 200, body = Listing<NodeRow>)))]
+#[utoipa::path(get, path = "/v1/nodes", operation_id = "node_list", tag = "nodes", params(ListQuery),
+    responses((status = 200, body = Listing<NodeRow>)))]
 pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<NodeRow>>> {
     let selection = query.selection()?;
     let rows = app.agent().look(move |node, now| {
@@ -112,7 +113,8 @@ pub(super) async fn undrain(State(app): State<App>, Path(text): Path<String>, Pa
 }
 
 /// All tags with their nodes
-#[utoipa::path(get, path = "/v1/tags", operation_id = "tag_list", tag = "nodes", params(ListQuery), responses((status = 200, body = Listing<TagRow>)))]
+#[utoipa::path(get, path = "/v1/tags", operation_id = "tag_list", tag = "nodes", params(ListQuery),
+    responses((status = 200, body = Listing<TagRow>)))]
 pub(super) async fn tags(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<TagRow>>> {
     let selection = query.selection()?;
     let rows = app.agent().look(move |node, _| view::tags(node, selection.as_ref())).await?;

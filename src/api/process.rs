@@ -27,7 +27,8 @@ pub(super) async fn livez(State(app): State<App>) -> ApiResult<&'static str> {
 }
 
 /// Whether this node takes part in the cluster
-#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "process", responses((status = 200, body = String), (status = 503, body = String)))]
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "process",
+    responses((status = 200, body = String), (status = 503, body = String)))]
 pub(super) async fn readyz(State(app): State<App>) -> ApiResult<impl IntoResponse> {
     let phase = app.agent().look(|node, _| node.phase()).await?;
     let ready = matches!(phase, Phase::Active | Phase::Draining);
@@ -36,7 +37,8 @@ pub(super) async fn readyz(State(app): State<App>) -> ApiResult<impl IntoRespons
 }
 
 /// What this node counts, as Prometheus reads it
-#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "process", responses((status = 200, body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "process",
+    responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(app): State<App>) -> ApiResult<impl IntoResponse> {
     let udp = app.agent().udp_counters();
     let text = app.agent().look(move |node, _| exposition(node, &udp)).await?;

@@ -28,7 +28,8 @@ use super::{
 use crate::document;
 
 /// All runners, by name
-#[utoipa::path(get, path = "/v1/runners", operation_id = "runner_list", tag = "runners", params(ListQuery), responses((status = 200, body = Listing<RunnerRow>)))]
+#[utoipa::path(get, path = "/v1/runners", operation_id = "runner_list", tag = "runners", params(ListQuery),
+    responses((status = 200, body = Listing<RunnerRow>)))]
 pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<RunnerRow>>> {
     let selection = query.selection()?;
     let rows = app.agent().look(move |node, _| {
@@ -99,7 +100,8 @@ pub(super) struct OnNodes {
 }
 
 /// Starts or stops a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
-#[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners", params(WriteQuery, ("verb" = String, Path, description = "`start` or `stop`")),
+#[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners",
+    params(WriteQuery, ("verb" = String, Path, description = "`start` or `stop`")),
     request_body = OnNodes, responses((status = 200, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn verb(
     State(app): State<App>,
@@ -130,7 +132,8 @@ pub(super) async fn verb(
 }
 
 /// All instances, by runner and node
-#[utoipa::path(get, path = "/v1/instances", operation_id = "instance_list", tag = "runners", params(ListQuery), responses((status = 200, body = Listing<InstanceRow>)))]
+#[utoipa::path(get, path = "/v1/instances", operation_id = "instance_list", tag = "runners", params(ListQuery),
+    responses((status = 200, body = Listing<InstanceRow>)))]
 pub(super) async fn instances(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<InstanceRow>>> {
     let selection = query.selection()?;
     let only = query.runner.clone();

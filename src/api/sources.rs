@@ -24,7 +24,8 @@ use super::{
 };
 
 /// All movable sources with their owners, by runner and id
-#[utoipa::path(get, path = "/v1/sources", operation_id = "source_list", tag = "sources", params(ListQuery), responses((status = 200, body = Listing<SourceRow>)))]
+#[utoipa::path(get, path = "/v1/sources", operation_id = "source_list", tag = "sources", params(ListQuery),
+    responses((status = 200, body = Listing<SourceRow>)))]
 pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<SourceRow>>> {
     let selection = query.selection()?;
     let only = query.runner.as_deref().map(name).transpose()?;
@@ -80,7 +81,8 @@ pub(super) async fn patch(
 }
 
 /// Sources with no owner or two, as this node sees it
-#[utoipa::path(get, path = "/v1/assignments/check", operation_id = "assignment_check", tag = "sources", responses((status = 200, body = Listing<Finding>)))]
+#[utoipa::path(get, path = "/v1/assignments/check", operation_id = "assignment_check", tag = "sources",
+    responses((status = 200, body = Listing<Finding>)))]
 pub(super) async fn check(State(app): State<App>) -> ApiResult<Json<Listing<Finding>>> {
     Ok(Json(Listing { items: app.agent().look(|node, _| view::check(node)).await?, next_cursor: None }))
 }

@@ -100,15 +100,17 @@ impl Client {
 
     fn no_answer(&self, error: &reqwest::Error) -> Failure {
         let base = self.base.as_str().trim_end_matches('/');
-        Failure::error(if error.is_timeout() {
+        let cause = causes(error);
+        // rustls's words: its error is wrapped too deep to be asked for its kind.
+        let untrusted = cause.strip_prefix("invalid peer certificate: ");
+        Failure::error(if let Some(why) = untrusted {
+            format!("the certificate of the API at {base} is not trusted ({why}): name the CA that signed it with --api-ca")
+        } else if error.is_timeout() {
             format!("the API at {base} did not answer in time: is its node overloaded? `--timeout` waits longer")
         } else if error.is_connect() {
-            format!(
-                "no agent answers at {base} ({}): start one with `logvine agent`, or name another node's API with --api or LOGVINE_API",
-                causes(error)
-            )
+            format!("no agent answers at {base} ({cause}): start one with `logvine agent`, or name another node's API with --api or LOGVINE_API")
         } else {
-            format!("the API at {base} broke off: {}", causes(error))
+            format!("the API at {base} broke off: {cause}; is it http:// or https://?")
         })
     }
 

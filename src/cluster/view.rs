@@ -1,6 +1,7 @@
 //! What one node believes now, as rows for people: the API's lists, the console, the command line (DESIGN §8.2).
 //!
-//! Pure: a row is made from a [`Node`] and a time. Stamps, epochs and generations are texts, as 64-bit integers break in JavaScript; times are RFC 3339.
+//! Pure: a row is made from a [`Node`] and a time. Stamps, epochs and generations are texts, as 64-bit integers break in JavaScript;
+//! times are RFC 3339.
 
 mod rows;
 mod times;
@@ -218,8 +219,9 @@ fn owned_sources(node: &Node) -> BTreeMap<NodeId, usize> {
     node.view().values().filter(|info| info.is_live()).map(|info| (info.id, count(info))).collect()
 }
 
-/// The movable sources of one runner, or of all, by runner and id: those whose [`source_order`] is after `after`. Rows are made as they are taken: there
-/// may be a hundred thousand.
+/// The movable sources of one runner, or of all, by runner and id: those whose [`source_order`] is after `after`.
+///
+/// Rows are made as they are taken: there may be a hundred thousand.
 pub fn sources<'a>(node: &'a Node, only: Option<&'a Name>, after: Option<&'a str>) -> impl Iterator<Item = SourceRow> + 'a {
     let runners = node.catalog().runners().filter(move |(name, _)| only.is_none_or(|only| only == *name));
     runners.flat_map(move |(name, _)| {
