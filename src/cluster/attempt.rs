@@ -35,8 +35,10 @@ pub(crate) struct Attempt {
     witnesses: Vec<Witness>,
     /// Of those, who said that it is up, with this disk.
     up: BTreeSet<NodeId>,
-    /// Whether fewer than a majority will do (DESIGN §5.3, "Without a majority").
-    minority: bool,
+    /// Where fewer than a majority will do (DESIGN §5.3, "Without a majority"): who was waited for long enough, and is not any more.
+    without: Option<BTreeSet<NodeId>>,
+    /// Whether a majority of the base's witnesses decided, however few would have done.
+    by_majority: bool,
     stage: Stage,
     requests: VecDeque<(NodeId, Request)>,
     outcome: Option<Outcome>,
@@ -73,13 +75,14 @@ pub(crate) struct Proposal {
     pub(crate) checkpoint: Checkpoint,
     /// The witnesses that the new record shall name: one to three, the owner-to-be's view.
     pub(crate) witnesses: Vec<Witness>,
-    pub(crate) minority: bool,
+    /// Where fewer than a majority will do: the nodes that are gone, which are not asked.
+    pub(crate) without: Option<BTreeSet<NodeId>>,
 }
 
 impl Attempt {
     /// Begins with PROMISE at the base's witnesses, and asks the new ones whether they are up.
     pub(crate) fn new(proposal: Proposal) -> Self {
-        let Proposal { source, ballot, owner, base, checkpoint, witnesses, minority } = proposal;
+        let Proposal { source, ballot, owner, base, checkpoint, witnesses, without } = proposal;
         let mut attempt = Self {
             source,
             ballot,
@@ -88,7 +91,8 @@ impl Attempt {
             checkpoint,
             witnesses,
             up: BTreeSet::new(),
-            minority,
+            without,
+            by_majority: false,
             stage: Stage::Done,
             requests: VecDeque::new(),
             outcome: None,
@@ -97,6 +101,7 @@ impl Attempt {
             attempt.requests.push_back((witness.node, Request::Up));
         }
         attempt.promise();
+        attempt.step();
         attempt
     }
 
@@ -110,7 +115,8 @@ impl Attempt {
             checkpoint,
             witnesses: record.witnesses.clone(),
             up: BTreeSet::new(),
-            minority: false,
+            without: None,
+            by_majority: true,
             stage: Stage::Done,
             requests: VecDeque::new(),
             outcome: None,
@@ -185,13 +191,15 @@ impl Attempt {
 
     /// It took too long.
     pub(crate) fn handle_deadline(&mut self) {
-        let seen = self.ballot;
-        if self.minority && matches!(self.stage, Stage::Promise { .. }) {
-            // Those that could answer have: go on with what they gave.
-            return self.choose();
+        if self.without.is_some() && matches!(self.stage, Stage::Promise { .. }) {
+            // Those that could answer have: go on with what they gave, if the new witnesses are up.
+            self.choose();
+            if matches!(self.stage, Stage::Accept { .. }) {
+                return;
+            }
         }
         if !matches!(self.stage, Stage::Done) {
-            self.give_up(seen, "too few witnesses answered in time");
+            self.give_up(self.ballot, "too few witnesses answered in time");
         }
     }
 
@@ -205,10 +213,18 @@ impl Attempt {
     }
 
     fn promise(&mut self) {
-        self.stage = Stage::Promise { votes: BTreeMap::new(), refused: BTreeSet::new() };
         let request =
             Request::Promise { source: self.source.clone(), ballot: self.ballot, base: self.base.clone(), checkpoint: self.checkpoint.clone() };
-        self.ask(&self.base.witnesses.clone(), &request);
+        let refused = self.ask_base(&request);
+        self.stage = Stage::Promise { votes: BTreeMap::new(), refused };
+    }
+
+    /// Asks the base's witnesses, but for those that are waited for no longer. Gives back these.
+    fn ask_base(&mut self, request: &Request) -> BTreeSet<NodeId> {
+        let gone = |witness: &Witness| self.without.as_ref().is_some_and(|gone| gone.contains(&witness.node));
+        let (absent, present): (Vec<_>, Vec<_>) = self.base.witnesses.iter().copied().partition(gone);
+        self.ask(&present, request);
+        absent.iter().map(|witness| witness.node).collect()
     }
 
     fn store(&mut self, record: Record) {
@@ -229,22 +245,28 @@ impl Attempt {
             Stage::Promise { votes, refused } => {
                 if self.base.is_majority(votes.keys()) {
                     self.choose();
-                } else if !possible(&self.base, refused) && !self.minority {
+                } else if self.without.is_some() {
+                    if votes.len() + refused.len() >= self.base.witnesses.len() {
+                        self.choose();
+                    }
+                } else if !possible(&self.base, refused) {
                     self.give_up(self.ballot, "too few of the base's witnesses promised");
                 }
             }
             Stage::Accept { record, votes, refused } => {
-                if self.base.is_majority(votes) || (self.minority && votes.len() + refused.len() >= self.base.witnesses.len()) {
+                let by_majority = self.base.is_majority(votes);
+                if by_majority || (self.without.is_some() && votes.len() + refused.len() >= self.base.witnesses.len()) {
                     let record = record.clone();
+                    self.by_majority = by_majority;
                     self.decided(record);
-                } else if !possible(&self.base, refused) && !self.minority {
+                } else if !possible(&self.base, refused) && self.without.is_none() {
                     self.give_up(self.ballot, "too few of the base's witnesses accepted");
                 }
             }
             Stage::Store { record, votes, refused } => {
                 if record.is_majority(votes) {
                     let (record, checkpoint) = (record.clone(), self.checkpoint.clone());
-                    self.finish(Outcome::Activated { record, checkpoint, without_majority: self.minority });
+                    self.finish(Outcome::Activated { record, checkpoint, without_majority: !self.by_majority });
                 } else if !possible(record, refused) {
                     self.give_up(self.ballot, "too few of the new witnesses stored the record");
                 }
@@ -268,8 +290,8 @@ impl Attempt {
             }
         };
         let request = Request::Accept { source: self.source.clone(), ballot: self.ballot, base: self.base.epoch, record: record.clone() };
-        self.stage = Stage::Accept { record, votes: BTreeSet::new(), refused: BTreeSet::new() };
-        self.ask(&self.base.witnesses.clone(), &request);
+        let refused = self.ask_base(&request);
+        self.stage = Stage::Accept { record, votes: BTreeSet::new(), refused };
     }
 
     /// Not, where those that accepted it and those that have not answered make no majority together; in a set of two always.

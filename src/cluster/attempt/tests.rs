@@ -86,7 +86,7 @@ impl World {
         let start = self.rng.random_range(0..NODES);
         let witnesses = (0..3).map(|n| witness((start + n) % NODES)).collect();
         let (source, ballot) = (source(), Epoch { counter, taker });
-        let proposal = Proposal { source, ballot, owner: taker, base, checkpoint: Checkpoint::default(), witnesses, minority: false };
+        let proposal = Proposal { source, ballot, owner: taker, base, checkpoint: Checkpoint::default(), witnesses, without: None };
         self.candidates.push(Some(Attempt::new(proposal)));
         self.pump(self.candidates.len() - 1);
     }

@@ -128,7 +128,11 @@ impl Node {
             // The new owner's claim is on its way: until it is seen, this node must not think that nobody owns it.
             let memory = self.sources.memory.entry(key.clone()).or_default();
             if let Some(record) = memory.base.clone() {
-                memory.former = Some((to, record, Some(now.at)));
+                memory.former = Some((to, record.clone(), Some(now.at)));
+                // Nor that its own row, as it is no witness of the new record, still makes it the owner.
+                if self.witnesses.note(key, &record) {
+                    self.write_row(key);
+                }
             }
         }
         self.let_go(now, key);

@@ -89,7 +89,7 @@ impl Node {
             source: key.clone(),
             ballot: Epoch { counter, taker: self.id() },
             owner,
-            minority: self.is_out_of_patience(now, key, &base),
+            without: self.is_out_of_patience(now, key, &base).then(|| self.gone.keys().copied().collect()),
             base,
             checkpoint,
             witnesses: self.witnesses_for(key),
