@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use logvine_cluster::{
+    checkpoint::Checkpoint,
     delivery::{Outcome, SendId},
     event::Event as Told,
     instance::{InstanceCommand, InstanceEvent},
@@ -266,9 +267,7 @@ impl World {
                 let majority = !self.minority.contains(&(source.id.clone(), *epoch));
                 self.fact(&source.id, Fact::Opened { node: at, epoch: *epoch, resume: resume.clone(), majority });
             }
-            InstanceCommand::Held { source, epoch: Some(epoch), checkpoint, .. } => {
-                self.fact(source, Fact::Held { node: at, epoch: *epoch, checkpoint: checkpoint.clone() });
-            }
+            InstanceCommand::Held { source, checkpoint, .. } => self.held(at, source, checkpoint),
             _ => {}
         }
         let flushes = matches!(&command, InstanceCommand::Close { flush, .. } | InstanceCommand::Stop { flush, .. } if !flush.is_zero());
@@ -280,6 +279,19 @@ impl World {
             let delay = self.scenario.sink.travel(&mut self.sink_rng);
             self.after(delay, Event::Deed(crate::scenario::Deed::Crash { node: at }));
         }
+    }
+
+    /// An owner may have a further epoch by now than the one under which its data plane began.
+    fn held(&mut self, at: usize, source: &Name, checkpoint: &Checkpoint) {
+        let Some(process) = &self.hosts[at].process else { return };
+        let Some((_, owned)) = process.node.owned_sources().find(|(key, _)| key.source == *source) else { return };
+        let epoch = owned.record().epoch;
+        let majority = !self.minority.contains(&(source.clone(), epoch));
+        let known = self.ledger(source).and_then(|ledger| ledger.owners.get(&at));
+        if known.is_some_and(|(_, present)| *present != epoch) {
+            self.fact(source, Fact::Renewed { node: at, epoch, majority });
+        }
+        self.fact(source, Fact::Held { node: at, epoch, checkpoint: checkpoint.clone() });
     }
 
     fn effect(&mut self, at: usize, effect: Effect) {
@@ -338,7 +350,7 @@ impl World {
 
     fn read(&mut self, at: usize, life: Life, flow: FlowId) {
         let name = self.hosts[at].process(life).and_then(|process| process.plane.source(flow)).cloned();
-        let Some(index) = name.and_then(|name| self.sources.iter().position(|source| source.plan.id == name)) else { return };
+        let Some(index) = name.and_then(|name| self.place_of(&name)) else { return };
         let now = self.hosts[at].now(self.now);
         let Some(process) = self.hosts[at].process.as_mut() else { return };
         process.plane.handle_read(now, flow, &self.sources[index]);
@@ -348,11 +360,11 @@ impl World {
     fn plane_tells(&mut self, at: usize, life: Life, event: InstanceEvent) {
         self.detail(at, format_args!("its data plane: {event:?}"));
         match &event {
-            InstanceEvent::Checkpoint { source, epoch: Some(epoch), checkpoint, .. } => {
-                self.fact(source, Fact::Stated { node: at, epoch: *epoch, checkpoint: checkpoint.clone() });
+            InstanceEvent::Checkpoint { source, checkpoint, .. } => {
+                self.fact(source, Fact::Stated { node: at, checkpoint: checkpoint.clone() });
             }
             InstanceEvent::Closed { source, epoch, checkpoint, .. } => {
-                self.fact(source, Fact::Stated { node: at, epoch: *epoch, checkpoint: checkpoint.clone() });
+                self.fact(source, Fact::Stated { node: at, checkpoint: checkpoint.clone() });
                 self.fact(source, Fact::Closed { node: at, epoch: Some(*epoch) });
             }
             _ => {}

@@ -40,7 +40,7 @@ fn positions(checkpoint: Option<&Checkpoint>, check: impl Fn(&logvine_cluster::n
 /// S3: two nodes never collect under the same epoch, not even one after the other.
 pub fn an_epoch_has_one_owner(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
     match fact {
-        Fact::Opened { node, epoch, .. } => match ledger.opened.get(epoch) {
+        Fact::Opened { node, epoch, .. } | Fact::Renewed { node, epoch, .. } => match ledger.opened.get(epoch) {
             Some(other) if other != node => Err(format!("epoch {epoch} was node {other}'s, and node {node} opens under it")),
             _ => Ok(()),
         },
@@ -51,7 +51,7 @@ pub fn an_epoch_has_one_owner(ledger: &Ledger, fact: &Fact) -> Result<(), String
 /// S3: a node never goes back to a lower epoch: not to collect, not as a witness, not in what it promised.
 pub fn epochs_only_grow(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
     match fact {
-        Fact::Opened { node, epoch, .. } => match ledger.opened.iter().rev().find(|(_, owner)| *owner == node) {
+        Fact::Opened { node, epoch, .. } | Fact::Renewed { node, epoch, .. } => match ledger.opened.iter().rev().find(|(_, owner)| *owner == node) {
             Some((last, _)) if last > epoch => Err(format!("node {node} opens under {epoch} after {last}")),
             _ => Ok(()),
         },
@@ -70,7 +70,7 @@ pub fn epochs_only_grow(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
 pub fn an_overtaken_owner_keeps_no_majority(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
     let Fact::Held { node, epoch, checkpoint } = fact else { return Ok(()) };
     let Some(newest) = ledger.newest.filter(|newest| newest > epoch && ledger.opened.get(newest) != Some(node)) else { return Ok(()) };
-    let in_time = ledger.stated_in_time.get(&(*node, *epoch)).cloned().unwrap_or_default();
+    let in_time = ledger.stated_in_time.get(node).cloned().unwrap_or_default();
     if in_time.covers(checkpoint) { Ok(()) } else { Err(format!("{newest} was open when node {node} under {epoch} had a later checkpoint held")) }
 }
 
@@ -127,7 +127,7 @@ mod tests {
     fn a_checkpoint_at_a_hole_is_seen() {
         let [first, first_told] = arrives(0, 10);
         let [later, later_told] = arrives(20, 30);
-        let stated = |offset| Fact::Stated { node: 0, epoch: epoch(1), checkpoint: at(offset) };
+        let stated = |offset| Fact::Stated { node: 0, checkpoint: at(offset) };
         assert_eq!(broken(&[first.clone(), first_told.clone(), later.clone(), later_told.clone(), stated(10)]), [""; 0]);
         assert_eq!(broken(&[first.clone(), first_told, later, later_told, stated(11)]), ["S1", "S2"]);
         assert_eq!(broken(&[first, stated(10)]), ["S1"], "delivered, but nobody was told");
@@ -153,11 +153,14 @@ mod tests {
     #[test]
     fn an_overtaken_owner_with_a_majority_is_seen() {
         let [taken, told] = arrives(0, 30);
-        let stated = |offset| Fact::Stated { node: 0, epoch: epoch(1), checkpoint: at(offset) };
+        let stated = |offset| Fact::Stated { node: 0, checkpoint: at(offset) };
         let held = |offset| Fact::Held { node: 0, epoch: epoch(1), checkpoint: at(offset) };
         let before = vec![taken, told, opened(0, 1, 0), stated(10), opened(1, 2, 0), stated(20)];
         let with = |last: Fact| [before.clone(), vec![last]].concat();
         assert_eq!(broken(&with(held(10))), [""; 0]);
         assert_eq!(broken(&with(held(20))), ["S3"]);
+        let renewed = Fact::Renewed { node: 0, epoch: epoch(3), majority: true };
+        let later = Fact::Held { node: 0, epoch: epoch(3), checkpoint: at(20) };
+        assert_eq!(broken(&[before, vec![renewed, later]].concat()), [""; 0], "it got a higher one itself");
     }
 }

@@ -14,11 +14,17 @@ pub enum Fact {
     /// An instance was told that a sink took them.
     Acknowledged { sender: Name, start: u64, end: u64 },
     /// An instance stated how far it is.
-    Stated { node: usize, epoch: Epoch, checkpoint: Checkpoint },
+    Stated { node: usize, checkpoint: Checkpoint },
     /// A node has on its disk what it witnesses: the record that it holds, what it promised, the checkpoint.
     Persisted { node: usize, record: Record, promised: Epoch, checkpoint: Checkpoint },
     /// A node began to collect. `majority` as its witnesses gave it, or not (DESIGN §5.3, "Without a majority").
     Opened { node: usize, epoch: Epoch, resume: Checkpoint, majority: bool },
+    /// An owner reads on under a further epoch.
+    Renewed {
+        node: usize,
+        epoch: Epoch,
+        majority: bool,
+    },
     /// An owner's window moved on.
     Held { node: usize, epoch: Epoch, checkpoint: Checkpoint },
     /// A node collects no more under an epoch, as it was told; or at all, as it died.
@@ -31,7 +37,7 @@ impl Fact {
         match self {
             Self::Stated { checkpoint, .. } | Self::Persisted { checkpoint, .. } | Self::Held { checkpoint, .. } => Some(checkpoint),
             Self::Opened { resume, .. } => Some(resume),
-            Self::Delivered { .. } | Self::Acknowledged { .. } | Self::Closed { .. } => None,
+            Self::Delivered { .. } | Self::Acknowledged { .. } | Self::Renewed { .. } | Self::Closed { .. } => None,
         }
     }
 }
@@ -43,16 +49,16 @@ pub struct Ledger {
     pub delivered: BTreeMap<Name, Ranges>,
     /// By sender, what an instance was told that the sink has.
     pub acknowledged: BTreeMap<Name, Ranges>,
-    /// Who collects now.
-    pub owners: BTreeMap<usize, Epoch>,
+    /// Who collects now: the epoch under which it began, and the present one.
+    pub owners: BTreeMap<usize, (Epoch, Epoch)>,
     /// Who ever collected under an epoch.
     pub opened: BTreeMap<Epoch, usize>,
     /// The highest epoch that a majority gave to an owner.
     pub newest: Option<Epoch>,
-    /// By node and epoch, what it had stated.
-    pub stated: BTreeMap<(usize, Epoch), Checkpoint>,
+    /// By node, what it has stated, or began from.
+    pub stated: BTreeMap<usize, Checkpoint>,
     /// The same at the moment when a higher epoch was opened.
-    pub stated_in_time: BTreeMap<(usize, Epoch), Checkpoint>,
+    pub stated_in_time: BTreeMap<usize, Checkpoint>,
     /// By witness, on its disk: the record held, and what was promised.
     pub witnessed: BTreeMap<usize, (Record, Epoch)>,
     /// How often an owner other than the last one began.
@@ -70,22 +76,26 @@ impl Ledger {
             Fact::Acknowledged { sender, start, end } => {
                 self.acknowledged.entry(sender).or_default().add(start, end);
             }
-            Fact::Stated { node, epoch, checkpoint } => self.stated.entry((node, epoch)).or_default().merge(&checkpoint),
+            Fact::Stated { node, checkpoint } => self.stated.entry(node).or_default().merge(&checkpoint),
             Fact::Persisted { node, record, promised, .. } => {
                 self.witnessed.insert(node, (record, promised));
             }
-            Fact::Opened { node, epoch, resume, majority } => self.open(node, epoch, &resume, majority),
+            Fact::Opened { node, epoch, resume, majority } => {
+                self.moves += u64::from(self.last_owner.is_some_and(|last| last != node));
+                self.last_owner = Some(node);
+                self.stated.entry(node).or_default().merge(&resume);
+                self.owners.insert(node, (epoch, epoch));
+                self.own(node, epoch, majority);
+            }
+            Fact::Renewed { node, epoch, majority } => self.own(node, epoch, majority),
             Fact::Held { .. } => {}
-            Fact::Closed { node, epoch } => self.owners.retain(|owner, under| *owner != node || epoch.is_some_and(|epoch| epoch != *under)),
+            Fact::Closed { node, epoch } => self.owners.retain(|owner, (began, _)| *owner != node || epoch.is_some_and(|epoch| epoch != *began)),
         }
     }
 
-    fn open(&mut self, node: usize, epoch: Epoch, resume: &Checkpoint, majority: bool) {
-        self.moves += u64::from(self.last_owner.is_some_and(|last| last != node));
-        self.last_owner = Some(node);
-        self.owners.insert(node, epoch);
+    fn own(&mut self, node: usize, epoch: Epoch, majority: bool) {
+        self.owners.entry(node).and_modify(|(_, present)| *present = epoch);
         self.opened.insert(epoch, node);
-        self.stated.entry((node, epoch)).or_default().merge(resume);
         if majority && self.newest.is_none_or(|newest| newest < epoch) {
             self.newest = Some(epoch);
             self.stated_in_time = self.stated.clone();

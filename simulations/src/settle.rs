@@ -154,7 +154,7 @@ impl World {
         let now = self.delivered();
         for (at, ledger) in self.ledgers.iter().enumerate().filter(|(at, _)| self.hope(*at) <= hope) {
             let (id, written) = (&self.sources[at].plan.id, self.sources[at].len());
-            let owners: Vec<_> = ledger.owners.iter().map(|(node, epoch)| format!("{} ({epoch})", self.hosts[*node].name)).collect();
+            let owners: Vec<_> = ledger.owners.iter().map(|(node, (_, epoch))| format!("{} ({epoch})", self.hosts[*node].name)).collect();
             if owners.len() != 1 {
                 return Err(("L2 every source gets exactly one owner", format!("{id} has {owners:?}")));
             }

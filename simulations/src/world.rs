@@ -250,9 +250,17 @@ impl World {
 
     /// Something is known of a source.
     pub(crate) fn fact(&mut self, source: &Name, fact: Fact) {
-        if let Some(at) = self.sources.iter().position(|one| one.plan.id == *source) {
+        if let Some(at) = self.place_of(source) {
             self.facts.push_back((at, fact));
         }
+    }
+
+    pub(crate) fn ledger(&self, source: &Name) -> Option<&Ledger> {
+        self.place_of(source).map(|at| &self.ledgers[at])
+    }
+
+    pub(crate) fn place_of(&self, source: &Name) -> Option<usize> {
+        self.sources.iter().position(|one| one.plan.id == *source)
     }
 
     fn handle(&mut self, event: Event) {

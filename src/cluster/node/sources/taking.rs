@@ -10,7 +10,7 @@ use super::{
         After, Node, Table,
         calls::{Pending, ReplyTo},
     },
-    Activity, Owned, Purpose, Try,
+    Activity, Owned, Purpose, Then, Try,
 };
 use crate::{
     attempt::{Attempt, Outcome, Proposal},
@@ -208,6 +208,11 @@ impl Node {
             owned.record = record;
             owned.claim = Claim { since: owned.claim.since, ..claim };
             owned.progress.renew(now.at);
+            if !owned.progress.last().1.covers(&checkpoint) {
+                // Another owned it meanwhile, and went further: go on from there.
+                owned.progress.advance(&checkpoint);
+                self.close(key, Then::Reopen, Duration::ZERO);
+            }
             self.heartbeat(now, false);
             return;
         }
