@@ -1,6 +1,6 @@
 //! After the faults: what must come true again, and by when (DESIGN §9, liveness), and that in the end nothing is missing.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use logvine_cluster::name::Name;
 use logvine_gossip::{Instant, Status};
@@ -16,6 +16,9 @@ const CATCHES_UP: Duration = Duration::from_secs(60);
 /// A3: from then on nothing moves any more, for this long at least; and node maps have settled.
 const STILL_AFTER: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(15);
+
+/// How often a source is looked at while it settles.
+const GLANCE: Duration = Duration::from_millis(250);
 
 /// What a source's place in L2 is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,13 +40,11 @@ impl World {
         let busy = self.hosts.iter().map(|host| host.disk.busy_until()).max().unwrap_or(heals);
         let begins = heals.max(busy);
         let before = self.delivered();
-        self.run_until(begins + SETTLES)?;
+        self.settle_sources(Hope::Soon, &before, begins + SETTLES)?;
         self.check(|world| world.all_see_the_same_members())?;
         self.check(|world| world.all_hold_the_same_catalog())?;
-        self.check(|world| world.sources_progress(Hope::Soon, &before))?;
         if (0..self.sources.len()).any(|source| self.hope(source) == Hope::Later) {
-            self.run_until(begins + PATIENCE + SETTLES)?;
-            self.check(|world| world.sources_progress(Hope::Later, &before))?;
+            self.settle_sources(Hope::Later, &before, begins + PATIENCE + SETTLES)?;
         }
         self.growing = false;
         let (mut had, mut since) = (self.delivered(), self.time());
@@ -149,20 +150,31 @@ impl World {
         }
     }
 
-    /// L2: every source has exactly one owner, and its sinks have more than before, or all.
-    fn sources_progress(&self, hope: Hope, before: &[u64]) -> Result<(), (&'static str, String)> {
-        let now = self.delivered();
-        for (at, ledger) in self.ledgers.iter().enumerate().filter(|(at, _)| self.hope(*at) <= hope) {
-            let (id, written) = (&self.sources[at].plan.id, self.sources[at].len());
-            let owners: Vec<_> = ledger.owners.iter().map(|(node, (_, epoch))| format!("{} ({epoch})", self.hosts[*node].name)).collect();
-            if owners.len() != 1 {
-                return Err(("L2 every source gets exactly one owner", format!("{id} has {owners:?}")));
+    /// L2: by then, every source of this much hope has had exactly one owner and progressed. It may be on its way to the next one when time is up.
+    fn settle_sources(&mut self, hope: Hope, before: &[u64], until: Instant) -> Result<(), Box<Violation>> {
+        let mut waiting: BTreeSet<usize> = (0..self.sources.len()).collect();
+        loop {
+            waiting.retain(|at| self.unsettled(*at, before).is_some());
+            if self.time() >= until {
+                break;
             }
-            if now[at] <= before[at] && now[at] < written {
-                return Err(("L2 every source progresses", format!("{id} is {owners:?}'s and still at byte {} of {written}", now[at])));
-            }
+            self.run_until(until.min(self.time() + GLANCE))?;
         }
-        Ok(())
+        let unsettled = waiting.into_iter().filter(|at| self.hope(*at) <= hope).find_map(|at| self.unsettled(at, before));
+        self.check(|_| unsettled.clone().map_or(Ok(()), Err))
+    }
+
+    /// Why a source is not settled yet.
+    fn unsettled(&self, at: usize, before: &[u64]) -> Option<(&'static str, String)> {
+        let (id, written, delivered) = (&self.sources[at].plan.id, self.sources[at].len(), self.delivered()[at]);
+        let owners: Vec<_> = self.ledgers[at].owners.iter().map(|(node, (_, epoch))| format!("{} ({epoch})", self.hosts[*node].name)).collect();
+        if owners.len() != 1 {
+            Some(("L2 every source gets exactly one owner", format!("{id} has {owners:?}")))
+        } else if delivered <= before[at] && delivered < written {
+            Some(("L2 every source progresses", format!("{id} is {owners:?}'s and still at byte {delivered} of {written}")))
+        } else {
+            None
+        }
     }
 
     /// S2, in the end: what was written and is not delivered, of a source that somebody can read.

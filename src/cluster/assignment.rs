@@ -36,8 +36,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) former: Option<(NodeId, Instant)>,
     /// Its runner is placed on this node and shall run here, whatever this node's phase.
     pub(crate) placed_here: bool,
-    /// This node's disk says that it owned it when it stopped.
-    pub(crate) mine_on_disk: bool,
+    /// This node's to take again: its disk says that it owned it when it stopped, or nobody took what it gave away.
+    pub(crate) mine: bool,
     /// Since when it should have an owner and none has been seen.
     pub(crate) unowned_since: Instant,
 }
@@ -111,7 +111,7 @@ fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision
 }
 
 fn decide_unowned(situation: &Situation) -> Decision {
-    let Situation { now, me, key, eligible, claim, former, mine_on_disk, unowned_since, .. } = situation;
+    let Situation { now, me, key, eligible, claim, former, mine, unowned_since, .. } = situation;
     if !eligible.contains_key(me) {
         return Decision::Wait(None);
     }
@@ -120,7 +120,7 @@ fn decide_unowned(situation: &Situation) -> Decision {
             None => return Decision::Wait(None),
             Some(gone) => (gone, Why::TookOver { from: claim.owner }, Some(claim.owner)),
         },
-        (None, _) if *mine_on_disk => (Instant::ZERO, Why::Resumed, None),
+        (None, _) if *mine => (Instant::ZERO, Why::Resumed, None),
         (None, Some((owner, gone))) => ((*gone).max(*unowned_since) + RESUMPTION, Why::TookOver { from: *owner }, Some(*owner)),
         (None, None) => (*unowned_since, Why::New, None),
     };
@@ -159,7 +159,7 @@ mod tests {
 
     fn situation(eligible: &BTreeMap<NodeId, Eligible>, key: RankingKey, me: NodeId) -> Situation<'_> {
         let now = secs(100);
-        Situation { now, me, key, eligible, owned: None, claim: None, former: None, placed_here: true, mine_on_disk: false, unowned_since: secs(90) }
+        Situation { now, me, key, eligible, owned: None, claim: None, former: None, placed_here: true, mine: false, unowned_since: secs(90) }
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
         // A runner that was stopped for an hour is as new to its nodes.
         let started = Situation { former: Some((ranked[2], secs(5))), unowned_since: secs(99), ..situation(&eligible, key, ranked[0]) };
         assert_eq!(decide(&started), Decision::Wait(Some(secs(109))));
-        let itself = Situation { mine_on_disk: true, ..situation(&eligible, key, ranked[2]) };
+        let itself = Situation { mine: true, ..situation(&eligible, key, ranked[2]) };
         assert_eq!(decide(&itself), Decision::Take { why: Why::Resumed, ask: None });
     }
 

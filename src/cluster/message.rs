@@ -99,7 +99,8 @@ pub struct Ownership {
 /// The answer to an offer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OfferReply {
-    Admitted,
+    /// Yes; an epoch taken for it must be above what it has promised itself as a witness, or it could not store its own record.
+    Admitted { promised: Epoch },
     Refused { reason: String },
 }
 

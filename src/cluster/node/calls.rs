@@ -112,9 +112,9 @@ impl Node {
             (Pending::Heartbeat(_), _) => self.heartbeat_failed(from),
             (Pending::Question(source), Some(Reply::Question(ownership))) => self.note_question(now, &source, ownership),
             (Pending::Question(source), _) => self.note_question(now, &source, None),
-            (Pending::Offer(source), Some(Reply::Offer(OfferReply::Admitted))) => self.note_offer(now, &source, true),
-            (Pending::Offer(source), _) => self.note_offer(now, &source, false),
-            (Pending::Release(source), Some(Reply::Offer(OfferReply::Admitted))) => self.note_release(now, &source, true),
+            (Pending::Offer(source), Some(Reply::Offer(OfferReply::Admitted { promised }))) => self.note_offer(now, &source, Some(promised)),
+            (Pending::Offer(source), _) => self.note_offer(now, &source, None),
+            (Pending::Release(source), Some(Reply::Offer(OfferReply::Admitted { .. }))) => self.note_release(now, &source, true),
             (Pending::Release(source), _) => self.note_release(now, &source, false),
             (Pending::Inspect(command), reply) => {
                 let inspected = match reply {
@@ -194,7 +194,9 @@ impl Node {
             return refused("not active");
         }
         match self.catalog.runner_of(source.uid) {
-            Some((name, _)) if self.may_own(now, &name.clone(), source) => OfferReply::Admitted,
+            Some((name, _)) if self.may_own(now, &name.clone(), source) => {
+                OfferReply::Admitted { promised: self.witnesses.row(source).map_or(Epoch::default(), |row| row.promised) }
+            }
             Some(_) => refused("not in the source's selection"),
             None => refused("no such runner here yet"),
         }

@@ -136,6 +136,8 @@ struct Memory {
     /// The owner was asked, and said no or nothing: at this instant.
     denied: Option<Instant>,
     asking: bool,
+    /// This node gave it away, but nobody took it: it is this node's to take again.
+    returned: bool,
 }
 
 impl Sources {
@@ -295,7 +297,7 @@ impl Node {
             claim,
             former: former.filter(|(owner, _)| *owner != me),
             placed_here,
-            mine_on_disk: self.witnesses.row(key).is_some_and(|row| row.record.owner == Some(me)),
+            mine: self.witnesses.row(key).is_some_and(|row| row.record.owner == Some(me)) || memory.is_some_and(|memory| memory.returned),
             unowned_since: memory.and_then(|memory| memory.unowned_since).unwrap_or(now.at),
         }
     }

@@ -43,6 +43,7 @@ impl Node {
             }
             let memory = self.sources.memory.entry(claim.key.clone()).or_default();
             memory.seen = memory.seen.max(claim.epoch);
+            memory.returned = false;
             if memory.former.as_ref().is_none_or(|(_, record, _)| record.epoch <= claim.epoch) {
                 memory.former = Some((node, claim.record(node), None));
             }

@@ -31,11 +31,13 @@ impl Node {
         self.ask(now, to, request, Pending::Offer(key.clone()));
     }
 
-    pub(in crate::node) fn note_offer(&mut self, now: Now, key: &SourceKey, admitted: bool) {
+    pub(in crate::node) fn note_offer(&mut self, now: Now, key: &SourceKey, admitted: Option<Epoch>) {
         let Some(owned) = self.sources.owned.get_mut(key) else { return };
         let Activity::Offering { to, why } = owned.activity.clone() else { return };
         owned.activity = Activity::Reading;
-        if admitted {
+        if let Some(promised) = admitted {
+            let memory = self.sources.memory.entry(key.clone()).or_default();
+            memory.seen = memory.seen.max(promised);
             self.close(key, Then::Give { to, why }, HANDOVER_FLUSH);
         } else {
             self.sources.retry_at.insert(key.clone(), now.at + OFFER_AGAIN);
@@ -134,6 +136,8 @@ impl Node {
                     self.write_row(key);
                 }
             }
+        } else {
+            self.sources.memory.entry(key.clone()).or_default().returned = true;
         }
         self.let_go(now, key);
     }

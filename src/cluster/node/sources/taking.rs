@@ -163,10 +163,12 @@ impl Node {
         match outcome {
             Outcome::Activated { record, checkpoint, without_majority } => {
                 memory.stuck_since = None;
+                memory.returned = false;
                 memory.seen = memory.seen.max(record.epoch);
+                let promised = record.epoch;
                 self.own(now, key, &attempt, record, checkpoint, without_majority);
                 if let Some(to) = attempt.answer {
-                    self.after.push(After::Reply(to, Reply::Offer(OfferReply::Admitted)));
+                    self.after.push(After::Reply(to, Reply::Offer(OfferReply::Admitted { promised })));
                 }
             }
             Outcome::Decided { record, checkpoint } => {
@@ -178,6 +180,7 @@ impl Node {
                 memory.seen = memory.seen.max(seen);
                 memory.checkpoint.merge(&checkpoint);
                 memory.stuck_since.get_or_insert(now.at);
+                memory.returned |= attempt.purpose == Purpose::Give;
                 memory.denied = None;
                 if memory.base.as_ref().is_none_or(|known| known.epoch < base.epoch) {
                     memory.base = Some(base);
@@ -238,7 +241,7 @@ impl Node {
         let known = self.sources.owned.get(key).map(|owned| owned.record.epoch);
         let runner = self.catalog.runner_of(key.uid).map(|(name, _)| name.clone());
         let reply = match (known, runner) {
-            (Some(epoch), _) if epoch == record.epoch => Reply::Offer(OfferReply::Admitted),
+            (Some(epoch), _) if epoch == record.epoch => Reply::Offer(OfferReply::Admitted { promised: epoch }),
             (None, Some(runner)) if record.owner == Some(self.id()) && self.stopping.is_none() && !self.sources.attempts.contains_key(key) => {
                 let attempt = Attempt::released(key.clone(), record, checkpoint);
                 let (why, deadline) = (Why::HandedOver { from }, now.at + ATTEMPT_DEADLINE);
