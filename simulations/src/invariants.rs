@@ -56,10 +56,10 @@ pub fn epochs_only_grow(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
             _ => Ok(()),
         },
         Fact::Persisted { node, record, promised, .. } => match ledger.witnessed.get(node) {
-            Some((before, _)) if before.epoch > record.epoch => {
-                Err(format!("witness {node} held the record of {}, and now that of {}", before.epoch, record.epoch))
+            Some(before) if before.record.epoch > record.epoch => {
+                Err(format!("witness {node} held the record of {}, and now that of {}", before.record.epoch, record.epoch))
             }
-            Some((_, before)) if before > promised => Err(format!("witness {node} had promised {before}, and now {promised}")),
+            Some(before) if before.promised > *promised => Err(format!("witness {node} had promised {}, and now {promised}", before.promised)),
             _ => Ok(()),
         },
         _ => Ok(()),

@@ -42,6 +42,15 @@ impl Fact {
     }
 }
 
+/// What a witness has on its disk.
+#[derive(Debug, Clone)]
+pub struct Witnessed {
+    pub record: Record,
+    pub promised: Epoch,
+    /// Whether its checkpoint says anything.
+    pub has_copy: bool,
+}
+
 /// What is known of one source.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -59,8 +68,8 @@ pub struct Ledger {
     pub stated: BTreeMap<usize, Checkpoint>,
     /// The same at the moment when a higher epoch was opened.
     pub stated_in_time: BTreeMap<usize, Checkpoint>,
-    /// By witness, on its disk: the record held, and what was promised.
-    pub witnessed: BTreeMap<usize, (Record, Epoch)>,
+    /// By witness, on its disk.
+    pub witnessed: BTreeMap<usize, Witnessed>,
     /// How often an owner other than the last one began.
     pub moves: u64,
     pub last_owner: Option<usize>,
@@ -77,8 +86,8 @@ impl Ledger {
                 self.acknowledged.entry(sender).or_default().add(start, end);
             }
             Fact::Stated { node, checkpoint } => self.stated.entry(node).or_default().merge(&checkpoint),
-            Fact::Persisted { node, record, promised, .. } => {
-                self.witnessed.insert(node, (record, promised));
+            Fact::Persisted { node, record, promised, checkpoint } => {
+                self.witnessed.insert(node, Witnessed { record, promised, has_copy: !checkpoint.files.is_empty() });
             }
             Fact::Opened { node, epoch, resume, majority } => {
                 self.moves += u64::from(self.last_owner.is_some_and(|last| last != node));

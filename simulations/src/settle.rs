@@ -139,11 +139,11 @@ impl World {
     fn hope(&self, source: usize) -> Hope {
         let ledger = &self.ledgers[source];
         let lives = |at: &usize| self.hosts[*at].process.is_some();
-        let Some((record, _)) = ledger.witnessed.values().max_by_key(|(record, _)| record.epoch) else { return Hope::Soon };
+        let Some(newest) = ledger.witnessed.values().max_by_key(|witnessed| witnessed.record.epoch) else { return Hope::Soon };
         let ids: Vec<_> = self.running().map(|(at, _)| self.hosts[at].id).collect();
-        if record.is_majority(&ids) {
+        if newest.record.is_majority(&ids) {
             Hope::Soon
-        } else if ledger.witnessed.keys().any(lives) {
+        } else if ledger.witnessed.iter().any(|(at, witnessed)| lives(at) && witnessed.has_copy) {
             Hope::Later
         } else {
             Hope::Never

@@ -106,7 +106,7 @@ fn draw_sink(rng: &mut ChaCha8Rng) -> SinkPlan {
         busy: if exists(rng) { rng.random_range(1..=200) } else { 0 },
         late: if exists(rng) { rng.random_range(1..=100) } else { 0 },
         stalls: if exists(rng) { rng.random_range(1..=20) } else { 0 },
-        poison_every: if happens(rng, 250) { rng.random_range(2..=50) } else { 0 },
+        poison_every: if happens(rng, 250) { rng.random_range(500..=5_000) } else { 0 },
     }
 }
 

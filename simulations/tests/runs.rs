@@ -37,26 +37,26 @@ fn the_sources_of_a_crashed_node_are_taken_over_and_come_home() {
     check(
         "nodes a b c; sources 4; crash b at 20; start b at 40; run 60",
         expect![[r#"
-          20.000 b   crashes
-          20.918 c   suspects b
-          20.919 a   suspects b
-          24.918 c   declares b down
-          25.006 a   declares b down
-          25.020 a   takes s03 (2-a): b is gone
-          25.592 c   takes s02 (3-c): b is gone
-          25.897 c   takes s01 (3-c): b is gone
-          40.000 b   starts (2)
-          40.043 a   sees b return
-          40.043 c   sees b return
-          40.044 b   meets a
-          40.044 b   meets c
-          40.046 b   is active
-          55.062 b   takes s01 (5-c): handed over by c
-          55.066 b   takes s02 (5-c): handed over by c
-          55.067 c   releases s01 (4-c): given to b
-          55.068 b   takes s03 (4-a): handed over by a
-          55.071 c   releases s02 (4-c): given to b
-          55.073 a   releases s03 (3-a): given to b"#]],
+              20.000 b   crashes
+              20.951 c   suspects b
+              20.952 a   suspects b
+              24.951 c   declares b down
+              25.070 a   declares b down
+              25.084 a   takes s03 (2-a): b is gone
+              25.625 c   takes s02 (3-c): b is gone
+              25.930 c   takes s01 (3-c): b is gone
+              40.000 b   starts (2)
+              40.043 a   sees b return
+              40.043 c   sees b return
+              40.044 b   meets a
+              40.044 b   meets c
+              40.046 b   is active
+              55.062 b   takes s03 (4-a): handed over by a
+              55.067 a   releases s03 (3-a): given to b
+              55.068 b   takes s01 (5-c): handed over by c
+              55.070 b   takes s02 (5-c): handed over by c
+              55.073 c   releases s01 (4-c): given to b
+              55.075 c   releases s02 (4-c): given to b"#]],
     );
 }
 
@@ -66,21 +66,21 @@ fn a_planned_restart_moves_nothing() {
     check(
         "nodes a b c; sources 4; stop b at 20; start b at 25; run 40",
         expect![[r#"
-          20.000 b   is told to stop
-          20.008 b   is stopped
-          20.892 c   suspects b
-          20.893 a   suspects b
-          24.892 c   declares b down
-          24.945 a   declares b down
-          25.000 b   starts (2)
-          25.043 a   sees b return
-          25.043 c   sees b return
-          25.044 b   meets a
-          25.044 b   meets c
-          25.046 b   is active
-          25.060 b   takes s01 (2-b): as before
-          25.064 b   takes s02 (2-b): as before
-          25.068 b   takes s03 (2-b): as before"#]],
+              20.000 b   is told to stop
+              20.008 b   is stopped
+              20.951 c   suspects b
+              20.952 a   suspects b
+              24.951 c   declares b down
+              25.000 b   starts (2)
+              25.033 a   declares b down
+              25.043 a   sees b return
+              25.043 c   sees b return
+              25.044 b   meets a
+              25.044 b   meets c
+              25.046 b   is active
+              25.060 b   takes s01 (2-b): as before
+              25.064 b   takes s02 (2-b): as before
+              25.068 b   takes s03 (2-b): as before"#]],
     );
 }
 
@@ -90,14 +90,14 @@ fn a_drained_node_gives_its_sources_away() {
     check(
         "nodes a b c; sources 4; drain b at 20; run 30",
         expect![[r#"
-          20.000 b   is asked to drain b
-          20.002 b   answers: written
-          20.025 c   takes s01 (2-b): handed over by b
-          20.027 c   takes s02 (2-b): handed over by b
-          20.029 a   takes s03 (2-b): handed over by b
-          20.032 b   releases s03 (1-b): given to a
-          20.034 b   releases s01 (1-b): given to c
-          20.036 b   releases s02 (1-b): given to c"#]],
+              20.000 b   is asked to drain b
+              20.002 b   answers: written
+              20.025 c   takes s01 (2-b): handed over by b
+              20.027 c   takes s02 (2-b): handed over by b
+              20.029 a   takes s03 (2-b): handed over by b
+              20.032 b   releases s03 (1-b): given to a
+              20.034 b   releases s01 (1-b): given to c
+              20.036 b   releases s02 (1-b): given to c"#]],
     );
 }
 
@@ -107,18 +107,18 @@ fn a_short_cut_moves_nothing() {
     check(
         "nodes a b c; sources 4; cut a b from c at 20 for 2; run 40",
         expect![[r#"
-          20.000     cuts a→c c→a b→c c→b
-          20.576 b   suspects c
-          20.653 a   suspects c
-          20.918 c   suspects b
-          21.438 c   suspects a
-          22.000     mends
-          22.076 b   suspects a
-          22.077 b   trusts a again
-          22.077 c   trusts a again
-          22.178 a   trusts c again
-          22.178 b   trusts c again
-          22.520 c   trusts b again"#]],
+              20.000     cuts a→c c→a b→c c→b
+              20.790 a   suspects c
+              20.791 b   suspects c
+              20.951 c   suspects b
+              21.425 c   suspects a
+              22.000     mends
+              22.105 b   suspects a
+              22.106 b   trusts a again
+              22.106 c   trusts a again
+              22.392 a   trusts c again
+              22.392 b   trusts c again
+              22.553 c   trusts b again"#]],
     );
 }
 
@@ -128,33 +128,31 @@ fn a_split_leaves_one_owner() {
     check(
         "nodes a b c; sources 4; cut a from b c at 20 for 20; run 70",
         expect![[r#"
-          20.000     cuts a→b b→a a→c c→a
-          20.872 a   suspects c
-          21.358 a   suspects b
-          21.438 c   suspects a
-          21.439 b   suspects a
-          24.872 a   declares c down
-          25.358 a   declares b down
-          25.438 c   declares a down
-          25.525 b   declares a down
-          40.000     mends
-          40.035 b   is fenced from s01 (1-b) by 4-a
-          40.035 b   is fenced from s02 (1-b) by 4-a
-          40.035 b   is fenced from s03 (1-b) by 4-a
-          40.041 c   is fenced from s04 (1-c) by 4-a
-          40.059 b   takes s01 (5-b): as before
-          40.063 b   takes s02 (5-b): as before
-          40.064 c   takes s04 (5-c): as before
-          40.065 b   takes s03 (5-b): as before
-          40.151 c   renews itself
-          40.152 a   renews itself
-          40.154 a   sees c return
-          40.155 c   sees a return
-          40.155 b   sees a return
-          40.157 b   renews itself
-          40.157 c   declares b down
-          40.158 c   sees b return
-          40.158 a   sees b return"#]],
+              20.000     cuts a→b b→a a→c c→a
+              20.790 a   suspects c
+              21.252 a   suspects b
+              21.339 b   suspects a
+              21.340 c   suspects a
+              24.790 a   declares c down
+              25.252 a   declares b down
+              25.339 b   declares a down
+              25.397 c   declares a down
+              40.000     mends
+              40.035 b   is fenced from s01 (1-b) by 4-a
+              40.035 b   is fenced from s02 (1-b) by 4-a
+              40.035 b   is fenced from s03 (1-b) by 4-a
+              40.041 c   is fenced from s04 (1-c) by 4-a
+              40.059 b   takes s01 (5-b): as before
+              40.063 b   takes s02 (5-b): as before
+              40.064 c   takes s04 (5-c): as before
+              40.065 b   takes s03 (5-b): as before
+              40.317 b   renews itself
+              40.318 a   renews itself
+              40.320 a   sees b return
+              40.321 b   sees a return
+              40.321 c   sees a return
+              40.323 c   renews itself
+              40.324 a   sees c return"#]],
     );
 }
 

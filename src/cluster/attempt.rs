@@ -292,6 +292,7 @@ impl Attempt {
         let request = Request::Accept { source: self.source.clone(), ballot: self.ballot, base: self.base.epoch, record: record.clone() };
         let refused = self.ask_base(&request);
         self.stage = Stage::Accept { record, votes: BTreeSet::new(), refused };
+        self.step(); // nobody may be left to wait for
     }
 
     /// Not, where those that accepted it and those that have not answered make no majority together; in a set of two always.
