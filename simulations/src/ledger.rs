@@ -20,11 +20,7 @@ pub enum Fact {
     /// A node began to collect. `majority` as its witnesses gave it, or not (DESIGN §5.3, "Without a majority").
     Opened { node: usize, epoch: Epoch, resume: Checkpoint, majority: bool },
     /// An owner reads on under a further epoch.
-    Renewed {
-        node: usize,
-        epoch: Epoch,
-        majority: bool,
-    },
+    Renewed { node: usize, epoch: Epoch, majority: bool },
     /// An owner's window moved on.
     Held { node: usize, epoch: Epoch, checkpoint: Checkpoint },
     /// A node collects no more under an epoch, as it was told; or at all, as it died.

@@ -100,8 +100,12 @@ pub struct Ownership {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OfferReply {
     /// Yes; an epoch taken for it must be above what it has promised itself as a witness, or it could not store its own record.
-    Admitted { promised: Epoch },
-    Refused { reason: String },
+    Admitted {
+        promised: Epoch,
+    },
+    Refused {
+        reason: String,
+    },
 }
 
 /// What an owner knows of a source, for people.
