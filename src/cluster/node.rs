@@ -464,6 +464,14 @@ impl Node {
         false
     }
 
+    /// Has this wait for all that was written so far, also by earlier inputs: what it says may rest on a row that is not on disk yet.
+    fn once_durable(&mut self, after: After) {
+        match self.tickets.last_entry() {
+            Some(in_flight) if self.writes.is_empty() => in_flight.into_mut().push(after),
+            _ => self.after.push(after),
+        }
+    }
+
     fn carry_out(&mut self, now: Now, after: After) {
         match after {
             After::Reply(to, reply) => self.reply(now, to, reply),
@@ -540,3 +548,6 @@ impl Disk {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

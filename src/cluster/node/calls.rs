@@ -185,7 +185,13 @@ impl Node {
             }
             replies.push(reply);
         }
-        self.after.push(After::Reply(to, Reply::Checkpoints(replies)));
+        let reply = After::Reply(to, Reply::Checkpoints(replies));
+        // One that is sent again changes nothing, yet may not be on disk. Where all are "as before", their owner was told that they are.
+        if items.iter().any(|item| item.checkpoint.is_some()) {
+            self.once_durable(reply);
+        } else {
+            self.after.push(reply);
+        }
     }
 
     fn serve_offer(&mut self, now: Now, source: &SourceKey) -> OfferReply {

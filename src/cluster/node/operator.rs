@@ -26,7 +26,8 @@ impl Node {
         let result = self.obey(now, id, command);
         if let Ok(Some((stamp, targets))) = &result {
             let answer = Answer::Written { stamp: *stamp, targets: targets.clone() };
-            self.after.push(After::Answer(id, answer));
+            // A command that is said again writes nothing, yet the first may not be on disk.
+            self.once_durable(After::Answer(id, answer));
         }
         self.settle(now);
         result.map(drop)

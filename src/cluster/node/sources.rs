@@ -158,6 +158,12 @@ impl Sources {
         self.owned.get(source)
     }
 
+    /// The sources of which something is remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> impl Iterator<Item = &SourceKey> {
+        self.memory.keys()
+    }
+
     /// Whether a source of this runner is still being read or closed here.
     pub(super) fn has_open(&self, runner: &Name) -> bool {
         self.owned.values().any(|owned| owned.runner == *runner && owned.open.is_some())

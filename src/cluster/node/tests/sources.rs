@@ -1,0 +1,50 @@
+//! Movable sources among a few nodes: what must not stall, leak, or be said before it is on disk.
+
+use super::*;
+use crate::message::{CheckpointItem, CheckpointReply};
+
+#[test]
+fn each_source_is_read_by_one_node() {
+    let mut cluster = Cluster::of(3);
+    cluster.apply(&["a", "b", "c", "d"]);
+    cluster.run(10);
+    for source in ["a", "b", "c", "d"] {
+        assert!(cluster.reader(source).is_some(), "{source}");
+        cluster.acknowledge(source, 100);
+        assert_eq!(cluster.held(source), at(100));
+    }
+}
+
+/// DESIGN §2: what depends on a write is said once that is on disk. The repeated word finds nothing to change, yet the first is not on disk either.
+#[test]
+fn a_repeated_checkpoint_is_acknowledged_no_sooner_than_the_first() {
+    let mut cluster = Cluster::of(3);
+    cluster.apply(&["a"]);
+    cluster.run(10);
+    let (owner, epoch) = cluster.reader("a").unwrap();
+    let key = cluster.key("a");
+    let witness = (1..=3).map(id).find(|id| *id != owner).unwrap();
+    cluster.host(witness).disk_stalls = true;
+    let now = cluster.now;
+    for number in [1_000_000, 1_000_001] {
+        let item = CheckpointItem { source: key.clone(), epoch, checkpoint: Some(at(100)) };
+        cluster.node(witness).handle_request(now, RequestId(number), owner, Request::Checkpoints(vec![item]));
+    }
+    let replies = |cluster: &mut Cluster| -> Vec<CheckpointReply> {
+        let outputs = std::iter::from_fn(|| cluster.node(witness).poll_output()).collect::<Vec<_>>();
+        let replies = outputs.iter().filter_map(|output| match output {
+            Output::Reply { reply: Reply::Checkpoints(replies), .. } => Some(replies.clone()),
+            _ => None,
+        });
+        let replies = replies.flatten().collect();
+        for output in outputs {
+            if let Output::Persist { ticket, writes } = output {
+                cluster.host(witness).unsynced.push_back((ticket, writes));
+            }
+        }
+        replies
+    };
+    assert_eq!(replies(&mut cluster), []);
+    cluster.host(witness).sync(now);
+    assert_eq!(replies(&mut cluster).len(), 2);
+}
