@@ -2,7 +2,7 @@
 //!
 //! A call to itself takes the same way without a network: a node is often a witness of its own sources.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use logvine_gossip::{NodeId, Now, Peer};
 
@@ -225,10 +225,14 @@ impl Node {
         self.write(Table::Witness, pack(source).to_vec(), value);
     }
 
-    /// The witnesses that a record made now should name: the first three of the ranking over all active nodes.
+    /// The witnesses that a record made now should name: the first three of the ranking over all active nodes; where all drain, over these.
     pub(super) fn witnesses_for(&self, source: &SourceKey) -> Vec<Witness> {
-        let active = self.view.values().filter(|info| info.is_live() && info.phase == Phase::Active);
-        let capacities = active.filter(|info| info.meta.is_some()).map(|info| (info.id, info.capacity)).collect();
+        let able = |phase: Phase| -> BTreeMap<_, _> {
+            let able = self.view.values().filter(|info| info.is_live() && info.phase == phase && info.meta.is_some());
+            able.map(|info| (info.id, info.capacity)).collect()
+        };
+        let active = able(Phase::Active);
+        let capacities = if active.is_empty() { able(Phase::Draining) } else { active };
         let key = crate::ranking::RankingKey::of(source);
         let ranked = crate::ranking::ranking(&capacities, key, Record::WITNESSES);
         ranked.iter().filter_map(|id| self.view[id].witness()).collect()

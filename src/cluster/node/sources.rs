@@ -338,7 +338,9 @@ impl Node {
             let other_disk = info.and_then(|info| info.witness()).is_some_and(|now| now.disk != witness.disk);
             gone || other_disk || info.is_none_or(|info| info.phase == Phase::Draining)
         };
-        let incomplete = owned.record.witnesses.iter().any(lost) || owned.record.witnesses.len() < wanted.len();
+        // One that no better is to be had for stays: a further epoch with the same witnesses would be the next to be renewed.
+        let replaceable = |witness: &Witness| lost(witness) && !wanted.contains(witness);
+        let incomplete = owned.record.witnesses.iter().any(replaceable) || owned.record.witnesses.len() < wanted.len();
         let needs_renewal = incomplete || !owned.progress.has_majority(now.at);
         let (base, checkpoint, why) = (owned.record.clone(), owned.progress.last().1.clone(), owned.claim.why.clone());
         if needs_renewal && self.may_retry(now, key) {

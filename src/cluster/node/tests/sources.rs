@@ -48,3 +48,22 @@ fn a_repeated_checkpoint_is_acknowledged_no_sooner_than_the_first() {
     cluster.host(witness).sync(now);
     assert_eq!(replies(&mut cluster).len(), 2);
 }
+
+/// With nobody left to hand it to, a node that drains collects on; a further epoch that nobody can witness would only fence it.
+#[test]
+fn nodes_that_all_drain_go_on_collecting() {
+    let mut cluster = Cluster::of(2);
+    cluster.apply(&["a"]);
+    cluster.run(10);
+    for n in [1, 2] {
+        cluster.drain(id(n), true);
+    }
+    cluster.run(60);
+    let (_, before) = cluster.reader("a").expect("somebody reads it");
+    cluster.acknowledge("a", 100);
+    cluster.run(60);
+    assert_eq!(cluster.held("a"), at(100));
+    assert_eq!(cluster.reader("a").unwrap().1, before);
+    let attempts = cluster.hosts.values().flat_map(|host| &host.told).filter(|event| matches!(event, Event::Taken { .. })).count();
+    assert!(attempts <= 3, "{attempts}");
+}
