@@ -228,6 +228,12 @@ impl Catalog {
         self.runners.iter().find(|(_, runner)| runner.uid == uid)
     }
 
+    /// Whether this very source, of this very runner, is there.
+    pub(crate) fn has(&self, key: &SourceKey) -> bool {
+        let source = self.runner_of(key.uid).and_then(|(name, _)| self.source(name, &key.source));
+        source.is_some_and(|source| source.key == *key)
+    }
+
     /// The source under a catalog key, whatever runner it was given to.
     pub(crate) fn source_at(&self, key: &str) -> Option<&Source> {
         let (runner, source) = key.strip_prefix("source/")?.split_once('/')?;

@@ -363,9 +363,11 @@ impl Node {
     fn note_catalog(&mut self, key: &str) {
         let entry = self.gossip.catalog().get(key);
         let (stamp, origin) = entry.map_or((Stamp::ZERO, self.id()), |entry| (entry.stamp, entry.origin));
-        let deleted = self.catalog.source_at(key).filter(|_| entry.is_none()).map(|source| source.key.clone());
+        let before = self.catalog.source_at(key).map(|source| source.key.clone());
         self.catalog.refresh(key, entry);
-        if let Some(source) = deleted {
+        // Made again before its deletion was seen, it is another source. One that this version cannot read is still there.
+        let is_gone = |source: &SourceKey| entry.is_none() || self.catalog.source_at(key).is_some_and(|now| now.key != *source);
+        if let Some(source) = before.filter(is_gone) {
             self.forget_source(&source);
         }
         // A node's tags and drain are part of how it is seen.
@@ -382,6 +384,7 @@ impl Node {
             self.full_look_at = now.at + FULL_LOOK;
             self.stale.extend(self.gossip.members().map(|member| member.id));
             self.read_claims(now);
+            self.sources.forget_unknown(&self.catalog);
         }
     }
 

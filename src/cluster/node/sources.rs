@@ -20,7 +20,7 @@ use super::{Node, Output, calls::ReplyTo, instances::FLUSH};
 use crate::{
     assignment::{Claimed, Decision, Eligible, Situation, decide},
     attempt::{Attempt, Proposal},
-    catalog::{Runner, Source},
+    catalog::{Catalog, Runner, Source},
     checkpoint::Checkpoint,
     event::Why,
     instance::{Epoch, InstanceCommand},
@@ -162,6 +162,22 @@ impl Sources {
     #[cfg(test)]
     pub(super) fn remembered(&self) -> impl Iterator<Item = &SourceKey> {
         self.memory.keys()
+    }
+
+    /// Hints of sources that are deleted still arrive for a while; they are not kept.
+    pub(super) fn forget_unknown(&mut self, catalog: &Catalog) {
+        let (owned, attempts) = (&self.owned, &self.attempts);
+        let is_of_use = |key: &SourceKey| owned.contains_key(key) || attempts.contains_key(key) || catalog.has(key);
+        self.memory.retain(|key, _| is_of_use(key));
+        self.retry_at.retain(|key, _| is_of_use(key));
+        self.claims.retain(|_, claims| !claims.is_empty());
+    }
+
+    /// Whether another source of the same runner and id is still open: one that was deleted, and made again before the data plane had closed it.
+    fn has_namesake_open(&self, key: &SourceKey) -> bool {
+        let namesakes = self.owned.range(SourceKey { created: Stamp::ZERO, ..key.clone() }..);
+        let mut namesakes = namesakes.take_while(|(other, _)| other.uid == key.uid && other.source == key.source);
+        namesakes.any(|(other, owned)| other != key && owned.open.is_some())
     }
 
     /// Whether a source of this runner is still being read or closed here.
@@ -318,12 +334,14 @@ impl Node {
     /// Looks after a source that stays where it is: opens it if need be, and renews its record when that lost a witness or its majority.
     fn tend(&mut self, now: Now, name: &Name, source: &Source) {
         let key = &source.key;
+        // To the data plane the two are one, and their epochs may be equal.
+        let is_free = !self.sources.has_namesake_open(key);
         let Some(owned) = self.sources.owned.get_mut(key) else { return };
         if owned.open.is_some() && owned.revision != source.revision {
             // Its entry has changed: read on from where it is, as the entry says now.
             return self.close(key, Then::Reopen, FLUSH);
         }
-        if owned.open.is_none() && self.instances.is_ready(name, key.uid) {
+        if owned.open.is_none() && is_free && self.instances.is_ready(name, key.uid) {
             owned.open = Some(owned.record.epoch);
             owned.revision = source.revision;
             let resume = owned.progress.last().1.clone();

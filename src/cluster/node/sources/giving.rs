@@ -112,10 +112,17 @@ impl Node {
     /// Owns it no longer.
     pub(super) fn let_go(&mut self, now: Now, key: &SourceKey) {
         if let Some(owned) = self.sources.owned.remove(key) {
-            let memory = self.sources.memory.entry(key.clone()).or_default();
-            memory.checkpoint.merge(owned.progress.last().1);
-            memory.seen = memory.seen.max(owned.record.epoch);
-            self.unsay(now, &claim_key(&owned.runner, &key.source));
+            if self.catalog.has(key) {
+                let memory = self.sources.memory.entry(key.clone()).or_default();
+                memory.checkpoint.merge(owned.progress.last().1);
+                memory.seen = memory.seen.max(owned.record.epoch);
+            }
+            // A source made again under its name may have been claimed here meanwhile; the two share a word.
+            let namesake = self.catalog.source(&owned.runner, &key.source).and_then(|source| self.sources.owned.get(&source.key));
+            match namesake.map(|namesake| namesake.claim.clone()) {
+                Some(claim) => self.say(now, &claim_key(&owned.runner, &key.source), &claim),
+                None => self.unsay(now, &claim_key(&owned.runner, &key.source)),
+            }
             self.dirty = true;
         }
     }

@@ -67,3 +67,59 @@ fn nodes_that_all_drain_go_on_collecting() {
     let attempts = cluster.hosts.values().flat_map(|host| &host.told).filter(|event| matches!(event, Event::Taken { .. })).count();
     assert!(attempts <= 3, "{attempts}");
 }
+
+/// A source that is deleted and made again at once is another one: it starts clean, and nothing is kept of the first.
+#[test]
+fn a_source_that_is_made_again_starts_clean() {
+    let mut cluster = Cluster::of(3);
+    cluster.apply(&[]);
+    cluster.patch(&["a"], &[]);
+    cluster.run(10);
+    cluster.acknowledge("a", 100);
+    let first = cluster.key("a");
+    // Both words reach the other nodes as one.
+    for n in 2..=3 {
+        cluster.host(id(n)).up = false;
+    }
+    cluster.patch(&[], &["a"]);
+    cluster.patch(&["a"], &[]);
+    for n in 2..=3 {
+        cluster.host(id(n)).up = true;
+    }
+    cluster.run(30);
+    let second = cluster.key("a");
+    assert_ne!(first, second);
+    assert!(cluster.reader("a").is_some());
+    cluster.acknowledge("a", 7);
+    assert_eq!(cluster.held("a"), at(7));
+    for (id, host) in &cluster.hosts {
+        let keys: Vec<_> = host.node.witnesses().rows().map(|(key, _)| key.clone()).collect();
+        assert_eq!(keys, [second.clone()], "{id}");
+        assert_eq!(host.node.sources.remembered().collect::<Vec<_>>(), [&second], "{id}");
+        let on_disk = host.disk.keys().filter(|(table, key)| *table == Table::Witness && *key == pack(&first).to_vec()).count();
+        assert_eq!(on_disk, 0, "{id}");
+    }
+}
+
+/// The second source's first epoch may equal the first one's: the data plane could not tell them apart.
+#[test]
+fn a_source_made_again_waits_for_the_close_of_the_first() {
+    let mut cluster = Cluster::of(1);
+    cluster.apply(&[]);
+    cluster.patch(&["a"], &[]);
+    cluster.run(5);
+    let (_, first) = cluster.reader("a").unwrap();
+    cluster.host(id(1)).plane_hangs = true;
+    cluster.patch(&[], &["a"]);
+    cluster.patch(&["a"], &[]);
+    cluster.run(5);
+    let opened = |cluster: &mut Cluster| cluster.host(id(1)).commands.iter().filter(|command| matches!(command, InstanceCommand::Open { .. })).count();
+    assert_eq!(opened(&mut cluster), 1);
+    let now = cluster.now;
+    let closed = InstanceEvent::Closed { runner: name("logs"), source: name("a"), epoch: first, checkpoint: at(0), flushed: true };
+    cluster.node(id(1)).handle_instance(now, closed);
+    cluster.run(5);
+    assert_eq!(opened(&mut cluster), 2);
+    let gossip = cluster.node(id(1)).gossip();
+    assert!(gossip.node_map(&id(1)).unwrap().get("claim/logs/a").is_some(), "the second is claimed");
+}
