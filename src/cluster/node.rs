@@ -28,7 +28,7 @@ use serde::Serialize;
 pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestId, Table, Ticket, Write};
 pub use self::sources::Owned;
 use self::{
-    calls::{Pending, ReplyTo},
+    calls::{Call, Pending, ReplyTo},
     instances::Instances,
     sources::Sources,
 };
@@ -81,7 +81,7 @@ pub struct Node {
     /// Something changed that a decision may depend on.
     dirty: bool,
     rng: ChaCha8Rng,
-    calls: BTreeMap<CallId, (NodeId, Pending)>,
+    calls: BTreeMap<CallId, Call>,
     call_next: u64,
     ticket_next: u64,
     tickets: BTreeMap<Ticket, Vec<After>>,
@@ -185,6 +185,7 @@ impl Node {
         self.gossip.handle_timeout(now);
         if now.at >= self.next_tick {
             self.next_tick = now.at + TICK;
+            self.fail_calls(now);
             self.catch_up(now);
             self.heartbeat(now, true);
             self.say_statuses(now);
@@ -306,7 +307,7 @@ impl Node {
         while let Some(output) = self.gossip.poll_output() {
             match output {
                 GossipOutput::Datagram { to, payload } => self.outputs.push_back(Output::Datagram { to, payload }),
-                GossipOutput::Call { to, body } => self.call_peer(to, Request::Gossip(body.into()), Pending::Gossip),
+                GossipOutput::Call { to, body } => self.call_peer(now, to, Request::Gossip(body.into()), Pending::Gossip),
                 GossipOutput::Persist(durable) => self.persist_gossip(durable),
                 GossipOutput::Changed(change) => self.note_change(now, change),
             }

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use logvine_gossip::{NodeId, Now, Peer};
+use logvine_gossip::{Instant, NodeId, Now, Peer};
 
 use super::{After, CallFailed, CallId, CommandId, Node, Output, RequestId, Table};
 use crate::{
@@ -24,6 +24,18 @@ const QUESTION_DEADLINE: Duration = Duration::from_millis(500);
 const GOSSIP_DEADLINE: Duration = Duration::from_secs(10);
 /// A release is acknowledged once the new owner has its witnesses.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A host that lost a call is waited for so much longer: what waits for the reply must not wait for ever.
+const REPLY_GRACE: Duration = Duration::from_secs(5);
+
+/// A call of this node's that has no reply yet.
+#[derive(Debug)]
+pub(super) struct Call {
+    to: NodeId,
+    pending: Pending,
+    /// When it fails by itself.
+    due: Instant,
+}
 
 /// What a call of this node's was for.
 #[derive(Debug)]
@@ -60,10 +72,18 @@ impl Node {
 
     /// What came of an `Output::Call`.
     pub fn handle_reply(&mut self, now: Now, call: CallId, reply: Result<Reply, CallFailed>) {
-        if let Some((from, pending)) = self.calls.remove(&call) {
-            self.take_reply(now, from, pending, reply.ok());
+        if let Some(call) = self.calls.remove(&call) {
+            self.take_reply(now, call.to, call.pending, reply.ok());
         }
         self.settle(now);
+    }
+
+    /// Calls of which the host told nothing in time have failed.
+    pub(super) fn fail_calls(&mut self, now: Now) {
+        let late: Vec<_> = self.calls.iter().filter(|(_, call)| now.at >= call.due).map(|(id, _)| *id).collect();
+        for call in late.iter().filter_map(|id| self.calls.remove(id)).collect::<Vec<_>>() {
+            self.take_reply(now, call.to, call.pending, None);
+        }
     }
 
     /// Asks a member, or this node itself.
@@ -72,12 +92,12 @@ impl Node {
             return self.serve(now, to, request, ReplyTo::Me(pending));
         }
         match self.gossip.member(&to).map(logvine_gossip::Member::peer) {
-            Some(peer) => self.call_peer(peer, request, pending),
+            Some(peer) => self.call_peer(now, peer, request, pending),
             None => self.after.push(After::Reply(ReplyTo::Me(pending), Reply::Refused("not a member".to_owned()))),
         }
     }
 
-    pub(super) fn call_peer(&mut self, to: Peer, request: Request, pending: Pending) {
+    pub(super) fn call_peer(&mut self, now: Now, to: Peer, request: Request, pending: Pending) {
         let call = CallId(self.call_next);
         self.call_next += 1;
         let deadline = match pending {
@@ -86,7 +106,7 @@ impl Node {
             Pending::Release(_) => RELEASE_DEADLINE,
             _ => CALL_DEADLINE,
         };
-        self.calls.insert(call, (to.id, pending));
+        self.calls.insert(call, Call { to: to.id, pending, due: now.at + deadline + REPLY_GRACE });
         self.outputs.push_back(Output::Call { call, to, request, deadline });
     }
 
@@ -109,7 +129,7 @@ impl Node {
             }
             (Pending::Vote { source, ballot, request }, reply) => self.note_vote(now, &source, ballot, from, &request, reply),
             (Pending::Heartbeat(sent), Some(Reply::Checkpoints(replies))) => self.note_heartbeat(now, from, &sent, &replies),
-            (Pending::Heartbeat(_), _) => self.heartbeat_failed(from),
+            (Pending::Heartbeat(sent), _) => self.heartbeat_ended(from, &sent),
             (Pending::Question(source), Some(Reply::Question(ownership))) => self.note_question(now, &source, ownership),
             (Pending::Question(source), _) => self.note_question(now, &source, None),
             (Pending::Offer(source), Some(Reply::Offer(OfferReply::Admitted { promised }))) => self.note_offer(now, &source, Some(promised)),

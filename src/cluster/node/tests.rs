@@ -66,7 +66,8 @@ fn at(offset: u64) -> Checkpoint {
 fn spec(sources: &[&str]) -> RunnerSpec {
     let sources: Vec<_> = sources.iter().map(|id| serde_json::json!({ "id": id, "url": format!("http://{id}/") })).collect();
     let senders = serde_json::json!([{ "type": "stdout", "name": "out" }]);
-    let spec = serde_json::json!({ "name": "logs", "placement": { "spread": "all" }, "reader": { "type": "http" }, "sources": sources, "senders": senders });
+    let spec =
+        serde_json::json!({ "name": "logs", "placement": { "spread": "all" }, "reader": { "type": "http" }, "sources": sources, "senders": senders });
     serde_json::from_value(spec).unwrap()
 }
 

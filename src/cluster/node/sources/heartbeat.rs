@@ -58,17 +58,17 @@ impl Node {
         }
     }
 
-    pub(in crate::node) fn heartbeat_failed(&mut self, from: NodeId) {
-        if let Some(calls) = self.sources.beating.get_mut(&from) {
+    /// A heartbeat has ended. Facts for another's source (`sent` is empty) were none of this node's heartbeats.
+    pub(in crate::node) fn heartbeat_ended(&mut self, from: NodeId, sent: &[(SourceKey, Epoch, u64)]) {
+        if !sent.is_empty()
+            && let Some(calls) = self.sources.beating.get_mut(&from)
+        {
             *calls = calls.saturating_sub(1);
         }
     }
 
     pub(in crate::node) fn note_heartbeat(&mut self, now: Now, from: NodeId, sent: &[(SourceKey, Epoch, u64)], replies: &[CheckpointReply]) {
-        if sent.is_empty() {
-            return; // facts for another's source
-        }
-        self.heartbeat_failed(from);
+        self.heartbeat_ended(from, sent);
         for (reply, (key, epoch, number)) in replies.iter().zip(sent) {
             let Some(owned) = self.sources.owned.get_mut(key).filter(|owned| owned.record.epoch == *epoch && reply.source == *key) else { continue };
             match reply.refused {

@@ -113,7 +113,8 @@ fn a_source_made_again_waits_for_the_close_of_the_first() {
     cluster.patch(&[], &["a"]);
     cluster.patch(&["a"], &[]);
     cluster.run(5);
-    let opened = |cluster: &mut Cluster| cluster.host(id(1)).commands.iter().filter(|command| matches!(command, InstanceCommand::Open { .. })).count();
+    let opened =
+        |cluster: &mut Cluster| cluster.host(id(1)).commands.iter().filter(|command| matches!(command, InstanceCommand::Open { .. })).count();
     assert_eq!(opened(&mut cluster), 1);
     let now = cluster.now;
     let closed = InstanceEvent::Closed { runner: name("logs"), source: name("a"), epoch: first, checkpoint: at(0), flushed: true };
@@ -122,4 +123,22 @@ fn a_source_made_again_waits_for_the_close_of_the_first() {
     assert_eq!(opened(&mut cluster), 2);
     let gossip = cluster.node(id(1)).gossip();
     assert!(gossip.node_map(&id(1)).unwrap().get("claim/logs/a").is_some(), "the second is claimed");
+}
+
+/// A host that loses a reply must not make the node mute towards that peer for ever.
+#[test]
+fn a_call_that_nobody_answers_fails_by_itself() {
+    let mut cluster = Cluster::of(3);
+    cluster.apply(&["a"]);
+    cluster.run(10);
+    let (owner, _) = cluster.reader("a").unwrap();
+    cluster.swallows = (1..=3).map(id).filter(|id| *id != owner).collect();
+    cluster.run(5);
+    assert!(!cluster.node(owner).calls.is_empty());
+    cluster.swallows.clear();
+    cluster.run(30);
+    let calls = cluster.node(owner).calls.len();
+    assert_eq!(calls, 0);
+    cluster.acknowledge("a", 100);
+    assert_eq!(cluster.held("a"), at(100));
 }
