@@ -50,7 +50,11 @@ const INSTANCE_EVENTS_MAX: usize = 1024;
 ///
 /// Errors: why it could not start, or what of its own (a disk, a socket) failed; the message says what to do.
 pub fn run(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(crate::runner::transform::STACK_BYTES)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     let result = runtime.block_on(start(effective, exit_with_stdin));
     // What still blocks (a name being looked up, a read of a dead mount) must not hold the end up.
     runtime.shutdown_timeout(Duration::from_millis(200));

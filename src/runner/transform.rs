@@ -4,6 +4,8 @@
 //! Not here: programs that need the environment or the network; those functions are not compiled in, as a program comes from anybody who may write runners.
 
 #[cfg(feature = "vrl")]
+mod depth;
+#[cfg(feature = "vrl")]
 mod vrl;
 
 #[cfg(feature = "vrl")]
@@ -12,6 +14,13 @@ use self::vrl::Program;
 use logvine_cluster::spec::TransformSpec;
 
 use super::record::Record;
+
+/// The stack that threads which run transforms must have.
+#[cfg(feature = "vrl")]
+pub(crate) const STACK_BYTES: usize = depth::STACK_BYTES;
+/// No program runs.
+#[cfg(not(feature = "vrl"))]
+pub(crate) const STACK_BYTES: usize = 2 << 20;
 
 /// A mark on a record says what is wrong, it does not repeat the record.
 const ERROR_CHARS_MAX: usize = 500;

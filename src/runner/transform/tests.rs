@@ -74,3 +74,33 @@ fn programs_reach_neither_environment_nor_network() {
         assert!(check(&format!(".a = {call}")).unwrap_err().contains("undefined function"), "{call}");
     }
 }
+
+/// A stack overflow cannot be caught: it would end the agent, on every node that the runner reaches. Each kind of nesting at the bound must still run.
+#[test]
+fn the_deepest_programs_that_are_let_through_run() {
+    let (calls, levels) = (10, 240);
+    let programs = [
+        format!(".a = {}1{}", "(".repeat(2 * levels), ")".repeat(2 * levels)),
+        format!(".a = {}1{}", "[".repeat(levels), "]".repeat(levels)),
+        format!(".a = {}true", "!".repeat(2 * levels)),
+        format!("{}1", ".a = ".repeat(levels)),
+        // Its compiler takes cubic time for these.
+        format!(".a = 1{}", " + 1".repeat(levels)),
+        format!(".a = {}1", "to_int(.b) ?? ".repeat(levels / 2)),
+        format!("if .b == 1 {{ .a = 1 }}{}", " else if .b == 2 { .a = 1 }".repeat(levels / 2)),
+        format!("{}1{}", "if true { ".repeat(levels), " }".repeat(levels)),
+        format!(".a{} = 1", ".b".repeat(2 * levels)),
+        format!(".a = {}1{}", "string!(".repeat(calls - 1), ")".repeat(calls - 1)),
+    ];
+    for program in programs {
+        let run = move || apply(&program, object(&json!({"b": 0})));
+        std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run).unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_program_that_would_overflow_the_stack_is_refused() {
+    for program in [format!(".a = {}1{}", "(".repeat(20_000), ")".repeat(20_000)), format!("{}1", ".a = ".repeat(10_000))] {
+        assert!(check(&program).unwrap_err().contains("within one another"));
+    }
+}

@@ -1,6 +1,6 @@
 //! The feature `vrl`.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, panic::resume_unwind, sync::Arc, thread};
 
 use bytes::Bytes;
 use serde_json::Map;
@@ -10,6 +10,7 @@ use vrl::{
     value::{ObjectMap, Secrets, Value},
 };
 
+use super::depth;
 use crate::runner::record::Body;
 
 /// Text of a record that nothing has taken apart.
@@ -25,10 +26,19 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn compile(source: &str) -> Result<Self, String> {
-        let compiled =
-            compiler::compile(source, &vrl::stdlib::all()).map_err(|faults| Formatter::new(source, faults).to_string().trim().to_owned())?;
+        depth::check(source)?;
+        let compile = || match compiler::compile(source, &vrl::stdlib::all()) {
+            Ok(compiled) => Ok(compiled.program),
+            Err(faults) => Err(Formatter::new(source, faults).to_string().trim().to_owned()),
+        };
+        // The caller's stack may be of any size, the compiler takes some 10 KiB of it for each level.
+        let program = thread::scope(|scope| {
+            let compiling = thread::Builder::new().name("vrl".to_owned()).stack_size(depth::STACK_BYTES).spawn_scoped(scope, compile);
+            let compiling = compiling.map_err(|error| format!("there is no thread to compile it on: {error}"))?;
+            compiling.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })?;
         let zone = TimeZone::parse("UTC").expect("the table of zones has UTC");
-        Ok(Self { program: Arc::new(compiled.program), runtime: Runtime::default(), zone })
+        Ok(Self { program: Arc::new(program), runtime: Runtime::default(), zone })
     }
 
     /// What the program makes of a body. Errors: it failed, was aborted, or left no object.
