@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -132,6 +132,10 @@ pub struct Policy {
     connect: Connect,
     /// What lies directly in it is the node's own: its key, its store, its lock.
     data_dir: PathBuf,
+    /// Further files of the node's own, as they were named: what a link leads to may change.
+    own: Vec<PathBuf>,
+    /// Where the kernel shows this process: its memory and its environment.
+    process: PathBuf,
 }
 
 #[derive(Debug, Clone)]
@@ -159,7 +163,19 @@ impl Policy {
             (true, true) => Connect::Default,
             (true, false) => Connect::Rules(vec![ConnectRule::Any]),
         };
-        Self { read: or(&config.read, real(Path::new("/var/log"))), write: or(&config.write, data_dir.clone()), connect, data_dir }
+        Self {
+            read: or(&config.read, real(Path::new("/var/log"))),
+            write: or(&config.write, data_dir.clone()),
+            connect,
+            data_dir,
+            own: Vec::new(),
+            process: real(Path::new("/proc/self")),
+        }
+    }
+
+    /// Keeps files of the node's own (keys, tokens) from runners, wherever they lie and by whatever name they are reached.
+    pub fn keeping(self, own: Vec<PathBuf>) -> Self {
+        Self { own, ..self }
     }
 
     /// Opens a regular file for reading. Links are followed as long as what they lead to is allowed. Blocks on the disk.
@@ -224,7 +240,8 @@ impl Policy {
 
     fn check(&self, verb: &'static str, roots: &[PathBuf], at: &Path) -> Result<(), Denied> {
         let path = at.display().to_string();
-        if at == self.data_dir || at.parent() == Some(&self.data_dir) && !at.is_dir() {
+        let in_data_dir = at == self.data_dir || at.parent() == Some(&self.data_dir) && !at.is_dir();
+        if in_data_dir || at.starts_with(&self.process) || self.own.iter().any(|own| real(own) == at) {
             return Err(Denied::OwnState { verb, path });
         }
         if roots.iter().any(|root| at.starts_with(root)) {
@@ -237,9 +254,14 @@ impl Policy {
     /// The last word is the descriptor's own path: a directory above may have become a link after the first check.
     fn check_opened(&self, verb: &'static str, roots: &[PathBuf], asked: &Path, file: File) -> Result<File, OpenError> {
         let io = |source| OpenError::Io { path: asked.display().to_string(), source };
-        let is_file = file.metadata().map_err(io)?.is_file();
-        if !is_file {
+        let metadata = file.metadata().map_err(io)?;
+        if !metadata.is_file() {
             return Err(OpenError::NotAFile { path: asked.display().to_string() });
+        }
+        // A hard link is the same file under another name.
+        let same = |own: &PathBuf| fs::metadata(own).is_ok_and(|own| (own.dev(), own.ino()) == (metadata.dev(), metadata.ino()));
+        if self.own.iter().any(same) {
+            return Err(Denied::OwnState { verb, path: asked.display().to_string() }.into());
         }
         self.check(verb, roots, &opened_path(&file).map_err(io)?)?;
         Ok(file)

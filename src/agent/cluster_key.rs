@@ -13,11 +13,14 @@ use tracing::info;
 
 use crate::{cli::new_cluster_key, config::Config};
 
-/// Reads the key; makes the user's own at first where none was named.
-pub(super) fn load(config: &Config) -> anyhow::Result<ClusterKey> {
+/// Reads the key, and tells where it lies; makes the user's own at first where none was named.
+pub(super) fn load(config: &Config) -> anyhow::Result<(ClusterKey, PathBuf)> {
     match &config.cluster_key_file {
-        Some(path) => read(path),
-        None => of_user(&user_file()?),
+        Some(path) => Ok((read(path)?, path.clone())),
+        None => {
+            let path = user_file()?;
+            Ok((of_user(&path)?, path))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod shell;
 use std::{
     net::{SocketAddr, TcpListener},
     num::NonZero,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -70,7 +71,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
 
     let dir = DataDir::open(&config.data_dir)?;
     let key = NodeKey::load_or_create(&dir.path().join("node.key"))?;
-    let cluster_key = cluster_key::load(&config)?;
+    let (cluster_key, cluster_key_file) = cluster_key::load(&config)?;
     let cluster = cluster_key.cluster();
     let keyring = Keyring::new(vec![cluster_key])?;
     let access = api::Access::load(&config)?;
@@ -79,11 +80,11 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
         None => None,
     };
     let (store, restored) = Store::open(&dir)?;
-    let exposed = !config.bind.is_loopback();
+    let exposed = exposed(&config);
     if !exposed && config.policy == crate::policy::PolicyConfig::default() {
         warn!("bound to loopback: runners may do all that this user may; --allow-read, --allow-write and --allow-connect narrow it");
     }
-    let policy = Arc::new(Policy::new(&config.policy, exposed, dir.path()));
+    let policy = Policy::new(&config.policy, exposed, dir.path()).keeping(own_files(&config, cluster_key_file));
 
     let udp = Udp::bind(SocketAddr::new(config.bind, config.gossip_port), SocketAddr::new(config.advertise, config.gossip_port), keyring.clone())?;
     let quic_address = SocketAddr::new(config.bind, config.quic_port);
@@ -112,8 +113,10 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     info!(node = %me.id, name = %config.name, gossip = %me.gossip, quic = %me.quic, http = %config.http, %cluster, "node starts");
 
     let (instance_events, from_instances) = mpsc::channel(INSTANCE_EVENTS_MAX);
-    let runners =
-        Runners::new(RunnerContext { node_name: config.name.clone(), node_id: me.id, policy, data_dir: dir.path().to_owned() }, instance_events);
+    let runners = Runners::new(
+        RunnerContext { node_name: config.name.clone(), node_id: me.id, policy: Arc::new(policy), data_dir: dir.path().to_owned() },
+        instance_events,
+    );
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (alone, why_alone) = watch::channel(None);
     let events = EventLog::new(me.id);
@@ -137,6 +140,17 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     endpoint.close().await;
     info!("node has stopped");
     result
+}
+
+/// Whether other machines can write runners here, through other nodes or through this node's own API: then what runners may do by default is little.
+fn exposed(config: &Config) -> bool {
+    !config.bind.is_loopback() || !config.http.ip().is_loopback()
+}
+
+/// Files of this node's that no runner may read or write, besides those of its data directory.
+fn own_files(config: &Config, cluster_key: PathBuf) -> Vec<PathBuf> {
+    let tls = config.tls.iter().flat_map(|files| [&files.cert, &files.key]);
+    std::iter::once(cluster_key).chain(tls.chain(&config.token_file).cloned()).collect()
 }
 
 fn log_to_stderr(config: &Config) {
@@ -209,6 +223,15 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let message = bind_http(taken.local_addr().unwrap()).expect_err("it is taken").to_string();
         assert!(message.contains("is in use") && message.contains("--http"), "{message}");
+    }
+
+    /// An API that others reach is as good a way in as gossip: `--http 0.0.0.0 --insecure-http` on a laptop must not let the network write to its disk.
+    #[test]
+    fn an_api_beyond_loopback_narrows_what_runners_may_do() {
+        let config = crate::config::load(&crate::config::AgentArgs::default()).unwrap().config;
+        assert!(!exposed(&config));
+        assert!(exposed(&Config { http: "0.0.0.0:7948".parse().unwrap(), ..config.clone() }));
+        assert!(exposed(&Config { bind: "10.0.0.5".parse().unwrap(), ..config }));
     }
 
     #[test]

@@ -46,6 +46,32 @@ fn reads_beneath_its_roots_only_and_names_the_flag() {
     assert!(refusal(policy.open_read(&place.at("secret/none.log"))).contains("--allow-read"), "what exists outside is not told");
 }
 
+/// The cluster key makes its holder a member: who may write runners must not be able to send it away.
+#[test]
+fn the_nodes_own_keys_are_nobodys_whatever_their_name() {
+    let place = Place::new();
+    let (key, link) = (place.at("secret/b.log"), place.at("logs/cluster.key"));
+    symlink(&key, &link).unwrap();
+    fs::hard_link(&key, place.at("logs/hard.log")).unwrap();
+    let everything = Policy::new(&PolicyConfig::default(), false, &place.at("data"));
+    everything.open_read(&key).unwrap();
+    let policy = everything.keeping(vec![link.clone(), place.at("secret/not-yet")]);
+    for path in [&key, &link, &place.at("logs/hard.log"), &place.at("logs/../secret/b.log")] {
+        assert!(refusal(policy.open_read(path)).contains("own state"), "{}", path.display());
+        assert!(refusal(policy.open_append(path)).contains("own state"), "{}", path.display());
+    }
+    refusal(policy.open_append(&place.at("secret/not-yet")));
+    policy.open_read(&place.at("logs/a.log")).unwrap();
+}
+
+#[test]
+fn the_agents_own_environment_and_memory_are_nobodys() {
+    let policy = Policy::new(&PolicyConfig::default(), false, Path::new("/nowhere"));
+    for path in ["/proc/self/environ", "/proc/self/mem", &format!("/proc/{}/environ", std::process::id()), "/proc/thread-self/environ"] {
+        assert!(refusal(policy.open_read(Path::new(path))).contains("own state"), "{path}");
+    }
+}
+
 #[test]
 fn follows_links_only_to_what_is_allowed() {
     let place = Place::new();
