@@ -1,6 +1,10 @@
 //! The loop: feeds the node, and carries out what it says. It never waits for a disk or a peer.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use logvine_cluster::{
@@ -12,10 +16,10 @@ use logvine_cluster::{
 use logvine_transport::{DEADLINE_MAX, Endpoint, Incoming, Refusal, Responder, Udp};
 use tokio::{
     sync::{mpsc::Receiver, oneshot},
-    task::JoinSet,
+    task::{self, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::handle::{Call, Clock};
 use crate::{events::EventLog, runner::Runners, store::Store};
@@ -38,7 +42,9 @@ pub(super) struct Shell {
     runners: Runners,
     events: EventLog,
     /// This node's calls at peers; each ends by its deadline.
-    calling: JoinSet<(CallId, Result<Reply, CallFailed>)>,
+    calling: JoinSet<Result<Reply, CallFailed>>,
+    /// Which call each of those tasks is: one that panics must be answered too.
+    called: HashMap<task::Id, CallId>,
     /// Peers' calls that wait for the node's word, since when. The endpoint bounds them.
     requests: BTreeMap<RequestId, (Instant, Responder)>,
     /// Operators' commands that wait for the node's word. The channel to here bounds them, and their callers' patience.
@@ -59,6 +65,7 @@ impl Shell {
             runners,
             events,
             calling: JoinSet::new(),
+            called: HashMap::new(),
             requests: BTreeMap::new(),
             commands: BTreeMap::new(),
             next_id: 0,
@@ -95,12 +102,7 @@ impl Shell {
                     self.node.handle_persisted(self.clock.now(), ticket);
                 }
                 Some(event) = instances.recv() => self.node.handle_instance(self.clock.now(), event),
-                Some(joined) = self.calling.join_next() => {
-                    // A call that panicked has no id to answer; the node counts it as lost by its deadline.
-                    if let Ok((call, reply)) = joined {
-                        self.node.handle_reply(self.clock.now(), call, reply);
-                    }
-                }
+                Some(ended) = self.calling.join_next_with_id() => self.take_reply(ended),
                 Some(call) = incoming.recv(), if free => self.take_request(call),
                 Some(call) = calls.recv() => self.take_call(call, free),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
@@ -151,6 +153,18 @@ impl Shell {
         }
     }
 
+    fn take_reply(&mut self, ended: Result<(task::Id, Result<Reply, CallFailed>), JoinError>) {
+        let (task, reply) = match ended {
+            Ok((task, reply)) => (task, reply),
+            Err(error) => {
+                error!(%error, "a call has failed by a fault of this program");
+                (error.id(), Err(CallFailed { reason: error.to_string() }))
+            }
+        };
+        let call = self.called.remove(&task).expect("each call was noted when it began");
+        self.node.handle_reply(self.clock.now(), call, reply);
+    }
+
     /// `free`: the store keeps up, so that an operator's command may be added to its work.
     fn take_call(&mut self, call: Call, free: bool) {
         let now = self.clock.now();
@@ -194,10 +208,11 @@ impl Shell {
             }
             Output::Call { call, to, request, deadline } => {
                 let endpoint = self.endpoint.clone();
-                self.calling.spawn(async move {
+                let task = self.calling.spawn(async move {
                     let reply = endpoint.call(to.id, to.quic, &request, deadline).await;
-                    (call, reply.map_err(|error| CallFailed { reason: error.to_string() }))
+                    reply.map_err(|error| CallFailed { reason: error.to_string() })
                 });
+                self.called.insert(task.id(), call);
             }
             Output::Reply { request, reply } => {
                 if let Some(Err(error)) = self.requests.remove(&request).map(|(_, responder)| responder.reply(&reply)) {
