@@ -1,5 +1,8 @@
 //! The agent: the shells around `logvine_cluster` and `logvine_gossip` (ARCHITECTURE).
 
+// `print!` panics when its reader has gone (`| head`): see `cli::output`.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod agent;
 pub mod api;
 pub mod cli;

@@ -21,10 +21,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a verb failed: for people, with what to do.
+/// Why a verb ended early: for people, with what to do.
 #[derive(Debug)]
 pub struct Failure {
     pub exit: Exit,
+    /// Empty: not a word.
     pub message: String,
 }
 
@@ -32,6 +33,11 @@ impl Failure {
     /// A failure that is the caller's to mend.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, message: message.into() }
+    }
+
+    /// Nobody reads the output any more: nothing failed, and nothing more is to be said.
+    pub(super) fn reader_gone() -> Self {
+        Self { exit: Exit::Ok, message: String::new() }
     }
 
     /// Any other.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use logvine_gossip::seal::{ClusterId, ClusterKey};
 use tokio::runtime::Runtime;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::{
     api::{Role, token_hash},
     config::{self, AgentArgs},
@@ -25,24 +25,24 @@ pub(super) fn agent(args: &AgentArgs) -> Result<Exit, Failure> {
 pub(super) fn config_show(args: &AgentArgs) -> Result<Exit, Failure> {
     let effective = config::load(args)?;
     for warning in &effective.warnings {
-        eprintln!("warning: {warning}");
+        output::warn(&format!("warning: {warning}"));
     }
-    print!("{}", effective.show());
+    output::print(&effective.show())?;
     Ok(Exit::Ok)
 }
 
 /// A new cluster key, or a new token of the API.
 pub(super) fn keygen(token: Option<&str>) -> Result<Exit, Failure> {
     let Some(role) = token else {
-        println!("{}", new_cluster_key()?.to_text().as_str());
+        output::print(&format!("{}\n", new_cluster_key()?.to_text().as_str()))?;
         return Ok(Exit::Ok);
     };
     let role: Role = role.parse().map_err(|()| Failure::usage(format!("--token: `{role}` is not a role: view, operate or admin")))?;
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).context("get randomness from the system")?;
     let token = hex::encode(secret);
-    eprintln!("{token}");
-    println!("{role} {}", token_hash(&token));
+    output::print(&format!("{role} {}\n", token_hash(&token)))?;
+    output::warn(&token);
     Ok(Exit::Ok)
 }
 
@@ -61,14 +61,14 @@ pub(super) fn validate(path: &Path) -> Result<Exit, Failure> {
         document::tree(&text, format).is_ok_and(|tree| ["reader", "senders", "placement"].iter().any(|key| tree.get(key).is_some()));
     if format == Format::Toml && !looks_like_a_runner {
         config::check_file(path, &text)?;
-        println!("{}: a configuration without faults", path.display());
+        output::print(&format!("{}: a configuration without faults\n", path.display()))?;
         return Ok(Exit::Ok);
     }
     let spec = document::runner(&text, format, None).map_err(|faults| {
         let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {}: {}", fault.pointer, fault.detail.replace('\n', "\n    "))).collect();
         Failure::error(format!("{} is not a runner that could run:{}", path.display(), lines.concat()))
     })?;
-    println!("{}: runner {} has no faults that can be seen without running it", path.display(), spec.name);
+    output::print(&format!("{}: runner {} has no faults that can be seen without running it\n", path.display(), spec.name))?;
     Ok(Exit::Ok)
 }
 

@@ -314,7 +314,9 @@ pub fn run() -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("error: {failure}");
+            if !failure.message.is_empty() {
+                output::warn(&format!("error: {failure}"));
+            }
             failure.exit.into()
         }
     }
@@ -328,8 +330,9 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Config(ConfigVerb::Show(args)) => local::config_show(&args),
         Verb::Validate { file } => local::validate(&file),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "logvine", &mut std::io::stdout());
-            Ok(Exit::Ok)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "logvine", &mut script);
+            output::print(&String::from_utf8_lossy(&script)).map(|()| Exit::Ok)
         }
         verb => local::runtime()?.block_on(remote::run(verb, &cli.client)),
     }

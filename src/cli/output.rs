@@ -1,6 +1,24 @@
 //! Answers for people and for scripts.
 
+use std::io::{self, Write};
+
 use serde_json::Value;
+
+use super::Failure;
+
+/// Writes to standard output, at once. Errors: it is not to be written to; or its reader has gone (`| head`), and then there is nothing more to say.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::reader_gone(),
+        _ => Failure::error(format!("cannot write to standard output: {error}")),
+    })
+}
+
+/// Writes a line to standard error. One that is closed is no reason to fail.
+pub(super) fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
 
 /// A column of a table: its head and the JSON pointer of its value in a row.
 pub(super) type Column = (&'static str, &'static str);
@@ -46,8 +64,16 @@ fn cell(value: Option<&Value>) -> String {
         Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
         Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(","),
         Some(Value::Object(fields)) => fields.iter().map(|(key, value)| format!("{key}={}", cell(Some(value)))).collect::<Vec<_>>().join(","),
+        // What people compare: three digits after the point at most.
+        Some(Value::Number(number)) if number.is_f64() => rounded(number.as_f64().unwrap_or_default()),
         Some(other) => other.to_string(),
     }
+}
+
+fn rounded(number: f64) -> String {
+    let text = format!("{number:.3}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
 /// One name a line.
@@ -71,6 +97,14 @@ mod tests {
             w      -     7
         "]]
         .assert_eq(&table(&[("NAME", "/name"), ("TAGS", "/tags"), ("AT", "/at")], &rows));
+    }
+
+    #[test]
+    fn numbers_have_few_digits() {
+        for (number, text) in [(0.09375, "0.094"), (12.0, "12"), (1234.5, "1234.5"), (100.0, "100"), (-0.0001, "0"), (0.0, "0")] {
+            assert_eq!(cell(Some(&json!(number))), text);
+        }
+        assert_eq!(cell(Some(&json!(18_446_744_073_709_551_615_u64))), "18446744073709551615");
     }
 
     #[test]

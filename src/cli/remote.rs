@@ -82,29 +82,29 @@ impl Remote {
         let mut query = query.to_vec();
         query.extend(list.selector.as_deref().map(|selector| ("selector", selector)));
         let rows = self.client.list(path, &query, list.limit).await?;
-        self.print_rows(columns, name, &rows);
+        self.print_rows(columns, name, &rows)?;
         Ok(Exit::Ok)
     }
 
-    fn print_rows(&self, columns: &[Column], name: &str, rows: &[Value]) {
+    fn print_rows(&self, columns: &[Column], name: &str, rows: &[Value]) -> Result<(), Failure> {
         match self.output {
-            OutputFormat::Table => print!("{}", output::table(columns, rows)),
-            OutputFormat::Json => println!("{:#}", json!({ "items": rows, "next_cursor": null })),
-            OutputFormat::Name => print!("{}", output::names(name, rows)),
+            OutputFormat::Table => output::print(&output::table(columns, rows)),
+            OutputFormat::Json => output::print(&format!("{:#}\n", json!({ "items": rows, "next_cursor": null }))),
+            OutputFormat::Name => output::print(&output::names(name, rows)),
         }
     }
 
     async fn one(&self, path: &[&str], name: &str) -> Result<Exit, Failure> {
         let document = self.client.get(path).await?;
-        self.print_one(&document, name);
+        self.print_one(&document, name)?;
         Ok(Exit::Ok)
     }
 
-    fn print_one(&self, document: &Value, name: &str) {
+    fn print_one(&self, document: &Value, name: &str) -> Result<(), Failure> {
         match self.output {
-            OutputFormat::Table => print!("{}", output::leaves(document)),
-            OutputFormat::Json => println!("{document:#}"),
-            OutputFormat::Name => print!("{}", output::names(name, std::slice::from_ref(document))),
+            OutputFormat::Table => output::print(&output::leaves(document)),
+            OutputFormat::Json => output::print(&format!("{document:#}\n")),
+            OutputFormat::Name => output::print(&output::names(name, std::slice::from_ref(document))),
         }
     }
 
@@ -117,12 +117,12 @@ impl Remote {
         }
         let (status, answer) = self.client.send(request).await?;
         match self.output {
-            OutputFormat::Json => println!("{answer:#}"),
-            OutputFormat::Name => print!("{}", output::names("/revision", &[answer])),
+            OutputFormat::Json => output::print(&format!("{answer:#}\n"))?,
+            OutputFormat::Name => output::print(&output::names("/revision", &[answer]))?,
             OutputFormat::Table => {
                 let targets = answer.pointer("/targets").and_then(Value::as_array).map_or(0, Vec::len);
                 let verb = if change.dry_run { "would be written" } else { "written" };
-                println!("{verb}: it concerns {targets} node{} now", if targets == 1 { "" } else { "s" });
+                output::print(&format!("{verb}: it concerns {targets} node{} now\n", if targets == 1 { "" } else { "s" }))?;
             }
         }
         Ok(if status == StatusCode::MULTI_STATUS { Exit::Partly } else { Exit::Ok })
@@ -208,9 +208,9 @@ impl Remote {
         let answer = self.client.get(&["assignments", "check"]).await?;
         let findings = answer.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
         if findings.is_empty() && self.output == OutputFormat::Table {
-            println!("every source has exactly one owner");
+            output::print("every source has exactly one owner\n")?;
         } else {
-            self.print_rows(FINDINGS, "/source", &findings);
+            self.print_rows(FINDINGS, "/source", &findings)?;
         }
         Ok(if findings.is_empty() { Exit::Ok } else { Exit::Error })
     }
@@ -219,7 +219,7 @@ impl Remote {
         let query: Vec<(&str, &str)> = args.kind.as_deref().map(|kind| ("kind", kind)).into_iter().collect();
         if !args.follow {
             let rows = self.client.list(&["events"], &query, None).await?;
-            self.print_rows(EVENTS, "/id", &rows);
+            self.print_rows(EVENTS, "/id", &rows)?;
             return Ok(Exit::Ok);
         }
         let request = self.client.request(Method::GET, &["events"], &query).header(reqwest::header::ACCEPT, "text/event-stream");
@@ -232,19 +232,19 @@ impl Remote {
             while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = pending.drain(..=end).collect();
                 if let Some(event) = line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice::<Value>(data).ok()) {
-                    self.print_event(&event);
+                    self.print_event(&event)?;
                 }
             }
         }
         Err(Failure::error("the agent ended the stream"))
     }
 
-    fn print_event(&self, event: &Value) {
+    fn print_event(&self, event: &Value) -> Result<(), Failure> {
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
         match self.output {
-            OutputFormat::Table => println!("{}  {:<22} {}", text("/time"), text("/kind"), text("/detail")),
-            OutputFormat::Json => println!("{event}"),
-            OutputFormat::Name => println!("{}", text("/id")),
+            OutputFormat::Table => output::print(&format!("{}  {:<22} {}\n", text("/time"), text("/kind"), text("/detail"))),
+            OutputFormat::Json => output::print(&format!("{event}\n")),
+            OutputFormat::Name => output::print(&format!("{}\n", text("/id"))),
         }
     }
 }
@@ -257,8 +257,8 @@ fn confirm(said: bool, what: &str) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!("this would {what}: say --yes")));
     }
-    eprint!("{what}? [y/N] ");
-    let _ = std::io::stderr().flush();
+    let mut prompt = std::io::stderr();
+    let _ = write!(prompt, "{what}? [y/N] ").and_then(|()| prompt.flush());
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::error(format!("cannot read your answer: {error}")))?;
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::error("nothing was changed")) }

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Node, Web, client, own_address, run, stderr, until, write_key};
+use crate::harness::{Cluster, Node, Web, client, logvine, own_address, run, stderr, until, write_key};
 
 const USAGE: i32 = 64;
 
@@ -207,4 +207,22 @@ fn a_runner_file_is_checked_without_an_agent() {
 fn a_verb_without_an_agent_says_so() {
     let nobody = format!("http://{}:7948", own_address());
     refused(&run(&["node", "list", "--api", &nobody]), 1, &[&nobody, "logvine agent", "--api"]);
+}
+
+/// `logvine … | head`: the reader has what it wants.
+#[test]
+fn a_reader_that_has_gone_ends_a_verb_quietly() {
+    for args in [&["keygen"][..], &["completions", "bash"], &["config", "show"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = logvine().args(args).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = logvine().arg("keygen").stdout(full).output().unwrap();
+    refused(&output, 1, &["standard output", "No space left"]);
 }
