@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-};
+use axum::{Extension, Json, extract::State};
 use logvine_cluster::{
     command::Command,
     name::Name,
@@ -19,7 +16,7 @@ use utoipa::ToSchema;
 use super::{
     ApiError, ApiResult, App, Role,
     body::Document,
-    listing::{ListQuery, Listing, Params},
+    listing::{ListQuery, Listing, Params, Path},
     problem::Problem,
     written::{WriteQuery, Written, write},
 };
@@ -49,7 +46,7 @@ pub(super) async fn this(State(app): State<App>, Extension(role): Extension<Role
 /// The cluster at a glance, as this node sees it
 #[utoipa::path(get, path = "/v1/cluster", operation_id = "cluster_status", tag = "nodes", responses((status = 200, body = ClusterRow)))]
 pub(super) async fn cluster(State(app): State<App>) -> ApiResult<Json<ClusterRow>> {
-    Ok(Json(app.agent().look(|node, _| view::cluster(node)).await?))
+    Ok(Json(app.agent().look(|node, now| view::cluster(node, now)).await?))
 }
 
 /// All nodes, by id

@@ -12,6 +12,7 @@ use logvine_cluster::{
     node::Node,
     view::{self, state_word},
 };
+use logvine_gossip::Now;
 use logvine_transport::UdpCounters;
 
 use super::{ApiResult, App};
@@ -41,7 +42,7 @@ pub(super) async fn readyz(State(app): State<App>) -> ApiResult<impl IntoRespons
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(app): State<App>) -> ApiResult<impl IntoResponse> {
     let udp = app.agent().udp_counters();
-    let text = app.agent().look(move |node, _| exposition(node, &udp)).await?;
+    let text = app.agent().look(move |node, now| exposition(node, now, &udp)).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
 
@@ -86,9 +87,9 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-fn exposition(node: &Node, udp: &UdpCounters) -> String {
+fn exposition(node: &Node, now: Now, udp: &UdpCounters) -> String {
     let mut text = Exposition::default();
-    let glance = view::cluster(node);
+    let glance = view::cluster(node, now);
     let by = |label: &'static str, counts: std::collections::BTreeMap<String, usize>| {
         counts.into_iter().map(move |(word, count)| (vec![(label, word)], float(count as u64))).collect::<Vec<_>>()
     };

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use super::{
     ApiError, ApiResult, App,
     body::Document,
-    listing::{ListQuery, Listing, Params},
+    listing::{ListQuery, Listing, Params, Path},
     nodes::meant,
     problem::Problem,
     written::{WriteQuery, Written, if_match, selected, write},

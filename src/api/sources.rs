@@ -1,9 +1,6 @@
 //! Movable sources and their owners.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use logvine_cluster::{
     command::{Answer, Command, CommandError},
     name::Name,
@@ -16,7 +13,7 @@ use utoipa::ToSchema;
 use super::{
     ApiError, ApiResult, App,
     body::Document,
-    listing::{ListQuery, Listing, Params},
+    listing::{ListQuery, Listing, Params, Path},
     nodes::meant,
     problem::Problem,
     runners::name,
@@ -30,10 +27,10 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery
     let selection = query.selection()?;
     let only = query.runner.as_deref().map(name).transpose()?;
     let (after, most) = (query.after()?, query.most()?);
-    let rows = app.agent().look(move |node, _| {
+    let rows = app.agent().look(move |node, now| {
         let meant = meant(node, selection.as_ref());
         let owned_there = |row: &SourceRow| meant.as_ref().is_none_or(|meant| row.owner.as_ref().is_some_and(|owner| meant.contains(owner)));
-        view::sources(node, only.as_ref(), after.as_deref()).filter(owned_there).take(most).collect()
+        view::sources(node, now, only.as_ref(), after.as_deref()).filter(owned_there).take(most).collect()
     });
     Ok(Json(query.cut(rows.await?, |row: &SourceRow| view::source_order(&row.runner, &row.id))))
 }
@@ -50,7 +47,7 @@ pub(super) async fn one(State(app): State<App>, Path((runner, source)): Path<(St
         Err(CommandError::Stopping) => None,
         Err(error) => return Err(error.into()),
     };
-    let found = app.agent().look(move |node, _| view::source(node, &runner_name, &source_name, inspected.as_ref())).await?;
+    let found = app.agent().look(move |node, now| view::source(node, now, &runner_name, &source_name, inspected.as_ref())).await?;
     found.map(Json).ok_or_else(|| ApiError::not_found("source", &format!("{runner}/{source}"), "GET /v1/sources"))
 }
 
@@ -84,5 +81,5 @@ pub(super) async fn patch(
 #[utoipa::path(get, path = "/v1/assignments/check", operation_id = "assignment_check", tag = "sources",
     responses((status = 200, body = Listing<Finding>)))]
 pub(super) async fn check(State(app): State<App>) -> ApiResult<Json<Listing<Finding>>> {
-    Ok(Json(Listing { items: app.agent().look(|node, _| view::check(node)).await?, next_cursor: None }))
+    Ok(Json(Listing { items: app.agent().look(|node, now| view::check(node, now)).await?, next_cursor: None }))
 }

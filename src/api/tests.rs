@@ -223,6 +223,7 @@ async fn requests_that_make_no_sense_are_told_why() {
     let api = Api::new();
     assert_problem(&api.get("/v1/nothing").await, 404, "urn:logvine:no-route");
     assert_problem(&api.send("POST", "/v1/nodes", &[], "").await, 405, "urn:logvine:no-method");
+    assert_problem(&api.get("/v1/nodes/%ff").await, 400, "urn:logvine:bad-request");
     let unknown = api.get("/v1/nodes?limt=1").await;
     assert_problem(&unknown, 400, "urn:logvine:bad-request");
     assert!(unknown.body["detail"].as_str().unwrap().contains("limt"), "{}", unknown.body);
@@ -259,6 +260,70 @@ async fn a_token_opens_what_its_role_may() {
     assert_eq!(put("Bearer o").await.status, StatusCode::OK);
     for open in ["/", "/livez", "/openapi.json"] {
         assert_eq!(api.get(open).await.status, StatusCode::OK, "{open}");
+    }
+}
+
+/// Who may call what: a new operation needs a line here.
+const WHO: &[(&str, &str, Option<Role>)] = &[
+    ("GET", "/", None),
+    ("GET", "/livez", None),
+    ("GET", "/readyz", None),
+    ("GET", "/openapi.json", None),
+    ("GET", "/metrics", Some(Role::View)),
+    ("GET", "/v1/assignments/check", Some(Role::View)),
+    ("GET", "/v1/cluster", Some(Role::View)),
+    ("GET", "/v1/events", Some(Role::View)),
+    ("GET", "/v1/instances", Some(Role::View)),
+    ("GET", "/v1/nodes", Some(Role::View)),
+    ("GET", "/v1/nodes/{node}", Some(Role::View)),
+    ("GET", "/v1/runners", Some(Role::View)),
+    ("GET", "/v1/runners/{runner}", Some(Role::View)),
+    ("GET", "/v1/self", Some(Role::View)),
+    ("GET", "/v1/sources", Some(Role::View)),
+    ("GET", "/v1/sources/{runner}/{source}", Some(Role::View)),
+    ("GET", "/v1/tags", Some(Role::View)),
+    ("DELETE", "/v1/runners/{runner}", Some(Role::Operate)),
+    ("PATCH", "/v1/runners/{runner}/sources", Some(Role::Operate)),
+    ("POST", "/v1/nodes/{node}/drain", Some(Role::Operate)),
+    ("POST", "/v1/nodes/{node}/undrain", Some(Role::Operate)),
+    ("POST", "/v1/runners/{runner}/{verb}", Some(Role::Operate)),
+    ("PUT", "/v1/nodes/{node}/tags", Some(Role::Operate)),
+    ("PUT", "/v1/runners/{runner}", Some(Role::Operate)),
+];
+
+#[test]
+fn each_operation_says_who_may_call_it() {
+    let description = serde_json::to_value(routes().into_openapi()).unwrap();
+    let paths = description["paths"].as_object().unwrap().iter();
+    let served = paths.flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone())));
+    let listed = WHO.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()));
+    assert_eq!(served.collect::<std::collections::BTreeSet<_>>(), listed.collect());
+}
+
+/// DESIGN §8.4, on every route: a token's role, the Host header, and on writes the Origin.
+#[tokio::test]
+async fn every_route_asks_who_calls_and_from_where() {
+    let api = Api::with_tokens(&[("view", "v"), ("operate", "o"), ("admin", "a")]);
+    for (method, path, wants) in WHO {
+        let at = path.replace("{verb}", "start").replace(['{', '}'], "");
+        for (token, role) in [("", None), ("x", None), ("v", Some(Role::View)), ("o", Some(Role::Operate)), ("a", Some(Role::Admin))] {
+            let answer = api.send(method, &at, &[("authorization", &format!("Bearer {token}"))], "").await;
+            let refusal = match (role, wants) {
+                (_, None) => None,
+                (None, Some(_)) => Some((401, "urn:logvine:no-token")),
+                (Some(role), Some(wants)) => (role < *wants).then_some((403, "urn:logvine:role")),
+            };
+            match refusal {
+                Some((status, kind)) => assert_problem(&answer, status, kind),
+                None => assert!(![401, 403].contains(&answer.status.as_u16()), "{method} {path} with `{token}`: {}", answer.body),
+            }
+        }
+        let by_admin = |name, value| [("authorization", "Bearer a"), (name, value)];
+        assert_problem(&api.send(method, &at, &by_admin("host", "evil.example"), "").await, 421, "urn:logvine:wrong-host");
+        if *method != "GET" {
+            let answer = api.send(method, &at, &by_admin("origin", "http://evil.example"), "").await;
+            assert_problem(&answer, 403, "urn:logvine:wrong-origin");
+        }
     }
 }
 

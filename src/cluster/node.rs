@@ -427,8 +427,13 @@ impl Node {
 
     /// Whether a node said that it would be back, and still has time to.
     fn is_away(&self, now: Now, info: &NodeInfo) -> bool {
-        let heard = self.away.get(&info.id).map(|(_, heard)| *heard);
-        info.phase.grace().zip(heard).is_some_and(|(grace, heard)| now.at.since(heard) < grace)
+        self.away_for(now, info).is_some()
+    }
+
+    /// How much time a node has that said that it would be back.
+    pub(crate) fn away_for(&self, now: Now, info: &NodeInfo) -> Option<Duration> {
+        let (_, heard) = self.away.get(&info.id)?;
+        info.phase.grace()?.checked_sub(now.at.since(*heard)).filter(|left| !left.is_zero())
     }
 
     fn decide_phase(&mut self, now: Now) {

@@ -6,7 +6,10 @@
 mod rows;
 mod times;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use logvine_gossip::{Instant, NodeId, Now, Status};
 
@@ -222,10 +225,10 @@ fn owned_sources(node: &Node) -> BTreeMap<NodeId, usize> {
 /// The movable sources of one runner, or of all, by runner and id: those whose [`source_order`] is after `after`.
 ///
 /// Rows are made as they are taken: there may be a hundred thousand.
-pub fn sources<'a>(node: &'a Node, only: Option<&'a Name>, after: Option<&'a str>) -> impl Iterator<Item = SourceRow> + 'a {
+pub fn sources<'a>(node: &'a Node, now: Now, only: Option<&'a Name>, after: Option<&'a str>) -> impl Iterator<Item = SourceRow> + 'a {
     let runners = node.catalog().runners().filter(move |(name, _)| only.is_none_or(|only| only == *name));
     runners.flat_map(move |(name, _)| {
-        let sight = Sight::of(node, name);
+        let sight = Sight::of(node, now, name);
         let wanted = move |source: &&Source| after.is_none_or(|after| source_order(name.as_str(), source.spec.id.as_str()).as_str() > after);
         node.catalog().sources(name).filter(wanted).map(move |source| source_row(&sight, source))
     })
@@ -239,13 +242,14 @@ pub fn source_order(runner: &str, source: &str) -> String {
 /// What all sources of a runner share.
 struct Sight<'a> {
     node: &'a Node,
+    now: Now,
     runner: &'a Name,
     statuses: BTreeMap<NodeId, InstanceStatus>,
     /// Whether a live node may own one.
     has_place: bool,
 }
 
-/// A source's state, its live owner, and what that complains of.
+/// A source's state, its owner (live, or away for a time), and what that complains of.
 struct Seen {
     state: SourceState,
     owner: Option<NodeId>,
@@ -253,13 +257,17 @@ struct Seen {
 }
 
 impl<'a> Sight<'a> {
-    fn of(node: &'a Node, runner: &'a Name) -> Self {
+    fn of(node: &'a Node, now: Now, runner: &'a Name) -> Self {
         let statuses = statuses(node, runner).map(|(info, status)| (info.id, status)).collect();
-        Self { node, runner, statuses, has_place: node.targets(runner).iter().any(|id| is_live(node, id)) }
+        Self { node, now, runner, statuses, has_place: node.targets(runner).iter().any(|id| is_live(node, id)) }
     }
 
     fn see(&self, source: &Source) -> Seen {
-        let owner = self.node.claims_of(self.runner, source).first().map(|(id, _)| *id).filter(|id| is_live(self.node, id));
+        let last = self.node.claims_of(self.runner, source).first().map(|(id, _)| *id);
+        let owner = last.filter(|id| is_live(self.node, id));
+        if let (None, Some(away)) = (owner, last.filter(|id| self.away_for(id).is_some())) {
+            return Seen { state: SourceState::Waiting, owner: Some(away), error: None };
+        }
         let status = owner.and_then(|owner| self.statuses.get(&owner));
         let failed = |status: &InstanceStatus| status.error.clone().filter(|_| status.state == InstanceState::Failed);
         let error = status.and_then(|status| status.source_errors.get(&source.spec.id).cloned().or_else(|| failed(status)));
@@ -271,6 +279,16 @@ impl<'a> Sight<'a> {
         };
         Seen { state, owner, error }
     }
+
+    fn away_for(&self, id: &NodeId) -> Option<Duration> {
+        self.node.view().get(id).and_then(|info| self.node.away_for(self.now, info))
+    }
+
+    /// What a source waits for whose owner is away.
+    fn why_waiting(&self, owner: &NodeId) -> Option<String> {
+        let left = self.away_for(owner)?;
+        Some(format!("{} is away: it has {} s more to come back", name_of(self.node, owner), left.as_secs() + 1))
+    }
 }
 
 fn source_row(sight: &Sight, source: &Source) -> SourceRow {
@@ -278,6 +296,7 @@ fn source_row(sight: &Sight, source: &Source) -> SourceRow {
     let Seen { state, owner, error } = sight.see(source);
     let claims = node.claims_of(runner, source);
     let newest = claims.first();
+    let waiting = owner.filter(|_| state == SourceState::Waiting).and_then(|owner| sight.why_waiting(&owner));
     let witnesses = newest.map_or(&source.witnesses, |(_, claim)| &claim.witnesses);
     SourceRow {
         runner: runner.to_string(),
@@ -291,7 +310,7 @@ fn source_row(sight: &Sight, source: &Source) -> SourceRow {
         last_owner: newest.map(|(id, _)| id.to_string()),
         epoch: newest.map(|(_, claim)| claim.epoch.to_string()),
         since: newest.map(|(_, claim)| rfc3339(claim.since)),
-        why: newest.map(|(_, claim)| why_words(node, &claim.why)),
+        why: waiting.or_else(|| newest.map(|(_, claim)| why_words(node, &claim.why))),
         witnesses: witnesses.iter().map(|witness| name_of(node, &witness.node)).collect(),
         error,
     }
@@ -302,8 +321,8 @@ fn is_live(node: &Node, id: &NodeId) -> bool {
 }
 
 /// One movable source; `inspected` is what its owner said, if it was asked and answered.
-pub fn source(node: &Node, runner: &Name, id: &Name, inspected: Option<&Inspected>) -> Option<SourceView> {
-    let row = source_row(&Sight::of(node, runner), node.catalog().source(runner, id)?);
+pub fn source(node: &Node, now: Now, runner: &Name, id: &Name, inspected: Option<&Inspected>) -> Option<SourceView> {
+    let row = source_row(&Sight::of(node, now, runner), node.catalog().source(runner, id)?);
     let place = |checkpoint: &Checkpoint| {
         let files = checkpoint.files.iter();
         files
@@ -323,11 +342,11 @@ pub fn source(node: &Node, runner: &Name, id: &Name, inspected: Option<&Inspecte
 }
 
 /// What is wrong with the assignment, as this node sees it: sources with no owner, or two.
-pub fn check(node: &Node) -> Vec<Finding> {
+pub fn check(node: &Node, now: Now) -> Vec<Finding> {
     // What an operator stopped needs no owner.
     let runners = node.catalog().runners().filter(|(name, _)| node.catalog().desired(name) == Desired::Running);
     let of_runner = |(name, _)| {
-        let sight = Sight::of(node, name);
+        let sight = Sight::of(node, now, name);
         node.catalog().sources(name).filter_map(move |source| finding(&sight, source)).collect::<Vec<_>>()
     };
     runners.flat_map(of_runner).collect()
@@ -346,13 +365,13 @@ fn finding(sight: &Sight, source: &Source) -> Option<Finding> {
             let last = claims.first().map(|(last, _)| format!("its last owner was {}", name_of(node, last)));
             (FindingKind::NoOwner, last.unwrap_or_else(|| "nobody has taken it yet".to_owned()))
         }
-        (SourceState::Collected | SourceState::Failing, _) => return None,
+        (SourceState::Collected | SourceState::Failing | SourceState::Waiting, _) => return None,
     };
     Some(Finding { kind, runner: runner.to_string(), source: source.spec.id.to_string(), detail })
 }
 
 /// The cluster at a glance.
-pub fn cluster(node: &Node) -> ClusterRow {
+pub fn cluster(node: &Node, now: Now) -> ClusterRow {
     let count = |words: Vec<String>| {
         let mut counts = BTreeMap::new();
         words.into_iter().for_each(|word| *counts.entry(word).or_insert(0) += 1);
@@ -362,7 +381,7 @@ pub fn cluster(node: &Node) -> ClusterRow {
     let live = node.view().values().filter(|info| info.status == Status::Alive).map(|info| info.id);
     let mut sources_by_state = BTreeMap::new();
     for (name, _) in node.catalog().runners() {
-        let sight = Sight::of(node, name);
+        let sight = Sight::of(node, now, name);
         for source in node.catalog().sources(name) {
             *sources_by_state.entry(serde_word(&sight.see(source).state)).or_insert(0) += 1;
         }

@@ -23,6 +23,13 @@ async fn a_restarted_node_keeps_its_name_its_sources_and_every_line() {
 
     let status = cluster.nodes[owner].stop().await;
     assert!(status.success(), "SIGTERM ends an agent well: {status}\n{}", cluster.nodes[owner].said());
+    let (other, away) = ((owner + 1) % 3, cluster.nodes[owner].name.clone());
+    until("the others say whom the source waits for", async || {
+        let row = cluster.nodes[other].get("/v1/sources/web/app").await?;
+        let waits = row["state"] == "waiting" && row["owner_name"] == away.as_str();
+        (waits && row["why"].as_str()?.starts_with(&format!("{away} is away"))).then_some(())
+    })
+    .await;
     web.write("app.log", (100..200).map(|line| format!("line {line}")));
     cluster.nodes[owner].start();
     cluster.all_see_all().await;

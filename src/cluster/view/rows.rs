@@ -128,6 +128,8 @@ pub enum SourceState {
     Collected,
     /// A live node owns it, and cannot read it now.
     Failing,
+    /// Its owner is away and has time to come back; nobody takes it over before that is over.
+    Waiting,
     /// Nobody has taken it, or its owner is gone and nobody has taken it over yet.
     Unowned,
     /// No live node may own it.
@@ -146,7 +148,7 @@ pub struct SourceRow {
     /// `spec`, or `added` by itself.
     pub from: String,
     pub state: SourceState,
-    /// The id of the node that collects it.
+    /// The id of the node that collects it, or that it waits for.
     pub owner: Option<String>,
     pub owner_name: Option<String>,
     /// The id of the node that claimed it last, live or not.
@@ -154,7 +156,7 @@ pub struct SourceRow {
     pub epoch: Option<String>,
     /// Since when its owner has it.
     pub since: Option<String>,
-    /// How its owner came to it.
+    /// How its owner came to it; of one that waits: for how long.
     pub why: Option<String>,
     /// The names of the nodes that keep its checkpoint.
     pub witnesses: Vec<String>,
