@@ -50,7 +50,7 @@ fn definition(table: Table) -> Definition {
 /// Why a data directory cannot be used. Nothing in it was changed, save by `Writing`.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("cannot use the data directory {path}: {source}; check its permissions, or name another with --data-dir")]
+    #[error("cannot use the data directory {path} (check its permissions, or name another with --data-dir)")]
     Directory { path: PathBuf, source: io::Error },
     #[error(
         "the data directory {path} is in use by another process{}; stop that one, or name another directory with --data-dir",
@@ -62,10 +62,12 @@ pub enum StoreError {
         env!("CARGO_PKG_VERSION")
     )]
     Newer { path: PathBuf, needs: String },
-    #[error("cannot open the store {path}: {source}")]
+    #[error(
+        "cannot open the store {path} (check its permissions and that its disk has room and is sound, or name another directory with --data-dir)"
+    )]
     Opening { path: PathBuf, source: redb::Error },
     /// What was not reported may be lost; what was reported is not.
-    #[error("cannot write the store: {source}; check that its disk has room and is sound")]
+    #[error("cannot write the store (check that its disk has room and is sound)")]
     Writing { source: redb::Error },
 }
 
@@ -284,6 +286,10 @@ fn is_damage(error: &redb::Error) -> bool {
 
 /// Ok(Err(version)): written by a newer one.
 fn open(path: &Path) -> Result<Result<(Database, Vec<Write>), String>, redb::Error> {
+    // redb would take it for a new one, and nobody would hear of what is gone.
+    if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+        return Err(redb::Error::Corrupted("it is empty".to_owned()));
+    }
     let database = Database::builder().set_check_integrity_on_open(true).set_cache_size(CACHE_BYTES).create(path)?;
     if let Err(needs) = check_format(&database)? {
         return Ok(Err(needs));

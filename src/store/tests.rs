@@ -117,9 +117,24 @@ fn a_damaged_store_is_set_aside_and_never_stops_the_node() {
     assert!(damaged(&|file, _| file.write_all_at(b"not a database at all", 0).unwrap()));
     assert!(damaged(&|file, bytes| file.set_len(bytes / 2).unwrap()));
     assert!(damaged(&|file, _| file.set_len(100).unwrap()));
+    assert!(damaged(&|file, _| file.set_len(0).unwrap()), "what an empty file has lost is told");
     let written = whole.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
     let damage = |(at, _): &(usize, &[u8])| damaged(&|file, _| file.write_all_at(&[0xa5; 64], *at as u64 * 4096 + 128).unwrap());
     assert!(written.filter(damage).count() > 0, "no damaged page was noticed");
+}
+
+/// The way `logvine agent` prints it: the cause once.
+#[test]
+fn a_store_that_cannot_be_opened_is_told_once_with_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join(FILE)).unwrap();
+    let error = Store::open(&DataDir::open(home.path()).unwrap()).expect_err("a directory is no store");
+    let message = format!("{:#}", anyhow::Error::from(error));
+    assert!(message.contains(FILE) && message.contains("--data-dir"), "{message}");
+    assert_eq!(message.matches("Is a directory").count(), 1, "{message}");
+    let error = DataDir::open(&home.path().join(FILE).join("lock")).and_then(|_| DataDir::open(Path::new("/dev/null/data")));
+    let message = format!("{:#}", anyhow::Error::from(error.expect_err("beneath a file")));
+    assert_eq!(message.matches("Not a directory").count(), 1, "{message}");
 }
 
 const CHILD: &str = "STORE_TEST_CHILD_DIR";
