@@ -52,6 +52,9 @@ const FULL_LOOK: Duration = Duration::from_secs(10);
 /// How long a stop waits for the witnesses to hold the last checkpoints once the instances have stopped.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// When a stop ends whatever the data plane says: it closes sources and stops instances, each within its flush and a little.
+const STOP_LATEST: Duration = Duration::from_secs(60);
+
 /// The node. See the module's text.
 #[derive(Debug)]
 pub struct Node {
@@ -93,6 +96,9 @@ pub struct Node {
 
 #[derive(Debug)]
 struct Stopping {
+    /// At the latest.
+    end: Instant,
+    /// Once the instances have stopped.
     until: Option<Instant>,
     told: bool,
 }
@@ -203,7 +209,7 @@ impl Node {
     /// SIGTERM: says that it will be back within the grace (or goodbye, after a drain), stops its instances in order, and says `Stopped`.
     pub fn handle_stop(&mut self, now: Now) {
         if self.stopping.is_none() {
-            self.stopping = Some(Stopping { until: None, told: false });
+            self.stopping = Some(Stopping { end: now.at + STOP_LATEST, until: None, told: false });
             if self.phase == Phase::Draining {
                 self.gossip.leave(now);
             } else {
@@ -222,7 +228,7 @@ impl Node {
 
     /// When to call `handle_timeout`, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let stop = self.stopping.as_ref().and_then(|stopping| stopping.until).map(|at| (at, "stop"));
+        let stop = self.stopping.as_ref().filter(|stopping| !stopping.told).and_then(|stopping| stopping.until).map(|at| (at, "stop"));
         let mine = [Some((self.next_tick, "tick")), self.sources.poll_timeout(), stop];
         mine.into_iter().flatten().chain(self.gossip.poll_timeout()).min()
     }
@@ -446,11 +452,11 @@ impl Node {
 
     fn decide_stopped(&mut self, now: Now) {
         let Some(stopping) = &mut self.stopping else { return };
-        if stopping.told || !self.instances.is_idle() {
+        if stopping.told || !(self.instances.is_idle() || now.at >= stopping.end) {
             return;
         }
         let until = *stopping.until.get_or_insert(now.at + SETTLE);
-        if now.at >= until || (self.sources.is_settled() && self.tickets.is_empty()) {
+        if now.at >= until.min(stopping.end) || (self.sources.is_settled() && self.tickets.is_empty()) {
             stopping.told = true;
             self.outputs.push_back(Output::Stopped);
         }

@@ -67,6 +67,8 @@ pub struct Owned {
     /// Of the entry by which it was opened last.
     revision: Stamp,
     activity: Activity,
+    /// When a close that was begun has ended, whatever the data plane says.
+    close_due: Instant,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,7 +239,7 @@ impl Node {
         if self.phase == Phase::Joining {
             return;
         }
-        self.stop_what_is_gone();
+        self.stop_what_is_gone(now);
         let mut handovers = 0;
         let runners: Vec<_> = self.catalog.runners().map(|(name, runner)| (name.clone(), runner.clone())).collect();
         for (name, runner) in runners {
@@ -246,7 +248,7 @@ impl Node {
             let sources: Vec<_> = self.catalog.sources(&name).cloned().collect();
             for source in sources {
                 if self.stopping.is_some() {
-                    self.close(&source.key, Then::Rest, FLUSH);
+                    self.close(now, &source.key, Then::Rest, FLUSH);
                 } else {
                     let eligible = self.narrowed(&eligible, &source);
                     self.decide_source(now, &name, &source, &eligible, placed_here, &mut handovers);
@@ -256,11 +258,11 @@ impl Node {
     }
 
     /// Closes what this node owns of runners and sources that are deleted.
-    fn stop_what_is_gone(&mut self) {
+    fn stop_what_is_gone(&mut self, now: Now) {
         let is_there = |key: &SourceKey, runner: &Name| self.catalog.source(runner, &key.source).is_some_and(|source| source.key == *key);
         let gone: Vec<_> = self.sources.owned.iter().filter(|(key, owned)| !is_there(key, &owned.runner)).map(|(key, _)| key.clone()).collect();
         for key in gone {
-            self.close(&key, Then::Drop, Duration::ZERO);
+            self.close(now, &key, Then::Drop, Duration::ZERO);
         }
     }
 
@@ -296,8 +298,8 @@ impl Node {
                     self.offer(now, key, to, why);
                 }
             }
-            Decision::Yield { by } => self.close(key, Then::Yield { by }, Duration::ZERO),
-            Decision::Stop => self.close(key, Then::Drop, FLUSH),
+            Decision::Yield { by } => self.close(now, key, Then::Yield { by }, Duration::ZERO),
+            Decision::Stop => self.close(now, key, Then::Drop, FLUSH),
         }
     }
 
@@ -339,7 +341,7 @@ impl Node {
         let Some(owned) = self.sources.owned.get_mut(key) else { return };
         if owned.open.is_some() && owned.revision != source.revision {
             // Its entry has changed: read on from where it is, as the entry says now.
-            return self.close(key, Then::Reopen, FLUSH);
+            return self.close(now, key, Then::Reopen, FLUSH);
         }
         if owned.open.is_none() && is_free && self.instances.is_ready(name, key.uid) {
             owned.open = Some(owned.record.epoch);
@@ -366,11 +368,12 @@ impl Node {
         }
     }
 
-    /// Attempts that take too long end.
+    /// Attempts and closes that take too long end.
     pub(super) fn sources_timeout(&mut self, now: Now) {
         if self.sources.next_look.is_some_and(|at| now.at >= at) {
             self.dirty = true;
         }
+        self.close_late(now);
         let late: Vec<_> = self.sources.attempts.iter().filter(|(_, attempt)| now.at >= attempt.deadline).map(|(key, _)| key.clone()).collect();
         for key in late {
             if let Some(attempt) = self.sources.attempts.get_mut(&key) {

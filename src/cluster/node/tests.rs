@@ -129,10 +129,6 @@ impl Cluster {
         self.start(id, disk.into_iter().map(|((table, key), value)| Write { table, key, value: Some(value) }).collect());
     }
 
-    fn crash(&mut self, id: NodeId) {
-        self.hosts.get_mut(&id).unwrap().up = false;
-    }
-
     fn run(&mut self, seconds: u64) {
         let end = self.now.at + Duration::from_secs(seconds);
         self.carry_out();
@@ -188,7 +184,7 @@ impl Cluster {
             Output::Instance(command) => host.instance(now, command),
             Output::Answer { command, .. } => host.answers.push(command),
             Output::Tell(event) => host.told.push(event),
-            Output::Stopped => host.stopped = true,
+            Output::Stopped => (host.stopped, host.up) = (true, false),
         }
     }
 

@@ -6,7 +6,7 @@ use logvine_gossip::{NodeId, Now};
 
 use super::{
     super::{After, Node, Output, calls::Pending},
-    Activity, Purpose, Then,
+    Activity, Owned, Purpose, Then,
 };
 use crate::{
     checkpoint::Checkpoint,
@@ -20,6 +20,8 @@ use crate::{
 
 /// A planned handover flushes for at most this long; the rest is read again by the new owner.
 const HANDOVER_FLUSH: Duration = Duration::from_secs(10);
+/// A data plane that does not say in time that it has closed a source is not waited for: it has hung.
+const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// A refused offer is repeated after this long.
 const OFFER_AGAIN: Duration = Duration::from_secs(10);
 
@@ -38,7 +40,7 @@ impl Node {
         if let Some(promised) = admitted {
             let memory = self.sources.memory.entry(key.clone()).or_default();
             memory.seen = memory.seen.max(promised);
-            self.close(key, Then::Give { to, why }, HANDOVER_FLUSH);
+            self.close(now, key, Then::Give { to, why }, HANDOVER_FLUSH);
         } else {
             self.sources.retry_at.insert(key.clone(), now.at + OFFER_AGAIN);
         }
@@ -46,12 +48,13 @@ impl Node {
     }
 
     /// Stops reading; `then` follows once the data plane has closed the source.
-    pub(super) fn close(&mut self, key: &SourceKey, then: Then, flush: Duration) {
+    pub(super) fn close(&mut self, now: Now, key: &SourceKey, then: Then, flush: Duration) {
         let Some(owned) = self.sources.owned.get_mut(key) else { return };
         if matches!(owned.activity, Activity::Closing(_) | Activity::Giving { .. } | Activity::Resting) {
             return;
         }
         owned.activity = Activity::Closing(then);
+        owned.close_due = now.at + flush + CLOSE_GRACE;
         match owned.open {
             Some(epoch) => {
                 let (runner, source) = (owned.runner.clone(), key.source.clone());
@@ -66,6 +69,17 @@ impl Node {
         if let Some((key, owned)) = found {
             owned.progress.advance(checkpoint);
             let key = key.clone();
+            self.after_close(now, &key);
+        }
+    }
+
+    /// Sources that the data plane should have closed by now count as closed, where they were last known to be acknowledged.
+    pub(super) fn close_late(&mut self, now: Now) {
+        let is_late = |owned: &Owned| matches!(owned.activity, Activity::Closing(_)) && owned.open.is_some() && now.at >= owned.close_due;
+        let late: Vec<_> =
+            self.sources.owned.iter().filter(|(_, owned)| is_late(owned)).map(|(key, owned)| (key.clone(), owned.runner.clone())).collect();
+        for (key, runner) in late {
+            self.tell(Event::Failed { runner, error: format!("its data plane did not close `{key}` in time") });
             self.after_close(now, &key);
         }
     }

@@ -84,7 +84,7 @@ impl Node {
                 Some(by) if by > *epoch && by.taker != self.gossip.me().id => {
                     let memory = self.sources.memory.entry(key.clone()).or_default();
                     memory.seen = memory.seen.max(by);
-                    self.close(&key.clone(), Then::Yield { by }, Duration::ZERO);
+                    self.close(now, &key.clone(), Then::Yield { by }, Duration::ZERO);
                 }
                 Some(_) => {}
             }

@@ -214,7 +214,7 @@ impl Node {
             if !owned.progress.last().1.covers(&checkpoint) {
                 // Another owned it meanwhile, and went further: go on from there.
                 owned.progress.advance(&checkpoint);
-                self.close(key, Then::Reopen, Duration::ZERO);
+                self.close(now, key, Then::Reopen, Duration::ZERO);
             }
             self.heartbeat(now, false);
             return;
@@ -232,7 +232,8 @@ impl Node {
         };
         self.tell(Event::Taken { runner: runner.clone(), source, epoch, why });
         let progress = Progress::new(now.at, checkpoint);
-        self.sources.owned.insert(key.clone(), Owned { runner, record, progress, since: now.at, claim, open: None, revision: Stamp::ZERO, activity });
+        let owned = Owned { runner, record, progress, since: now.at, claim, open: None, revision: Stamp::ZERO, activity, close_due: now.at };
+        self.sources.owned.insert(key.clone(), owned);
     }
 
     /// A RELEASE: this node owns the record now; its witnesses must store it first.

@@ -142,3 +142,37 @@ fn a_call_that_nobody_answers_fails_by_itself() {
     cluster.acknowledge("a", 100);
     assert_eq!(cluster.held("a"), at(100));
 }
+
+/// A data plane that hangs while it closes a source keeps it from nobody.
+#[test]
+fn a_close_that_is_not_answered_ends_by_itself() {
+    let mut cluster = Cluster::of(3);
+    cluster.apply(&["a"]);
+    cluster.run(10);
+    let (owner, _) = cluster.reader("a").unwrap();
+    cluster.acknowledge("a", 100);
+    cluster.host(owner).plane_hangs = true;
+    cluster.host(owner).reading.clear();
+    cluster.drain(owner, true);
+    cluster.run(60);
+    let (other, _) = cluster.reader("a").expect("another reads it");
+    assert_ne!(other, owner);
+    assert_eq!(cluster.held("a"), at(100));
+}
+
+/// SIGTERM ends the process even where a runner hangs.
+#[test]
+fn a_node_stops_although_its_data_plane_hangs() {
+    let mut cluster = Cluster::of(1);
+    cluster.apply(&["a"]);
+    cluster.run(5);
+    cluster.acknowledge("a", 100);
+    cluster.host(id(1)).plane_hangs = true;
+    let now = cluster.now;
+    cluster.node(id(1)).handle_stop(now);
+    cluster.run(70);
+    assert!(cluster.host(id(1)).stopped);
+    cluster.restart(id(1));
+    cluster.run(40);
+    assert_eq!(cluster.held("a"), at(100));
+}
