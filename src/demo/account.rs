@@ -36,7 +36,7 @@ pub(super) enum Cause {
     Killed,
     /// Two live nodes sent it: the source was handed over before all of it was acknowledged.
     Moved,
-    /// One live node sent it twice: an acknowledgement was lost.
+    /// One live node sent it twice: it began again from the checkpoint, or an acknowledgement was lost.
     Resent,
 }
 

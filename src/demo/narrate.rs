@@ -104,7 +104,7 @@ fn because(cause: Cause) -> &'static str {
     match cause {
         Cause::Killed => "  sent by the killed node past its last checkpoint, and again by its successor",
         Cause::Moved => "  sent by two live nodes: the source moved before all of it was acknowledged",
-        Cause::Resent => "  sent twice by one node: an acknowledgement was lost",
+        Cause::Resent => "  sent twice by one node, which began again from the checkpoint",
     }
 }
 
