@@ -176,6 +176,21 @@ mod tests {
         assert!(faults(&format!("name = 'other'\n{WHOLE}"))[0].starts_with("/name: "));
     }
 
+    /// DESIGN §8.4: a spec is on every node, and shown to whoever may look; a secret in it would be no secret.
+    #[test]
+    fn secrets_are_references() {
+        let sender = |url: &str, headers: &str| format!("{{ name = \"out\", type = \"http\", url = \"{url}\", headers = {{ {headers} }} }}");
+        let with = |sender: String| WHOLE.replace("{ name = \"out\", type = \"stdout\" }", &sender);
+        let told = faults(&with(sender("http://user:hush@sink/logs", "Authorization = 'Bearer hush', x-env = 'prod'")));
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("/senders/0/url: ") && told[1].starts_with("/senders/0/headers/Authorization: "), "{told:?}");
+        assert!(told.iter().all(|fault| fault.contains("secret://file/PATH") && !fault.contains("hush")), "{told:?}");
+        let fine = with(sender("http://sink/logs?to=a@b", "Authorization = 'secret://env/TOKEN'"));
+        runner(&fine, Format::Toml, Some(&"r".parse().unwrap())).unwrap();
+        let reader = faults(&WHOLE.replace("type = \"http\"", "type = \"http\", headers = { cookie = 'a=b' }"));
+        assert!(reader[0].starts_with("/reader/headers/cookie: "), "{reader:?}");
+    }
+
     #[cfg(feature = "vrl")]
     #[test]
     fn a_vrl_program_that_does_not_compile_is_refused_with_its_diagnostic() {

@@ -108,7 +108,7 @@ pub struct HttpReaderSpec {
     /// Longest line, in bytes (256 to 16 MiB); what is longer is cut, marked and counted.
     #[serde(default = "line_bytes_max")]
     pub line_bytes_max: usize,
-    /// Headers sent with each request.
+    /// Headers sent with each request; a value may be a secret (`secret://env/NAME`, `secret://file/PATH`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
 }
@@ -326,9 +326,8 @@ impl RunnerSpec {
                     faults.add(format!("/senders/{at}/path"), "must be an absolute path");
                 }
                 SenderSpec::Http(http) => {
-                    if !is_http(&http.url) {
-                        faults.add(format!("/senders/{at}/url"), "must begin with http:// or https://");
-                    }
+                    faults.url(format!("/senders/{at}/url"), &http.url);
+                    faults.headers(&format!("/senders/{at}/headers"), &http.headers);
                     faults.range(format!("/senders/{at}/timeout_ms"), http.timeout_ms, 100, 600_000);
                 }
                 _ => {}
@@ -351,7 +350,10 @@ impl ReaderSpec {
                 }
                 (file.poll_ms, 60_000, file.line_bytes_max)
             }
-            Self::Http(http) => (http.poll_ms, 600_000, http.line_bytes_max),
+            Self::Http(http) => {
+                faults.headers("/reader/headers", &http.headers);
+                (http.poll_ms, 600_000, http.line_bytes_max)
+            }
         };
         faults.range("/reader/poll_ms", poll_ms, 50, poll_ms_max);
         faults.range("/reader/line_bytes_max", line_bytes_max as u64, 256, 16 << 20);
@@ -362,9 +364,7 @@ impl SourceSpec {
     /// All faults that can be seen without IO.
     pub fn faults(&self) -> Vec<SpecFault> {
         let mut faults = Faults::default();
-        if !is_http(&self.url) {
-            faults.add("/url", "must begin with http:// or https://");
-        }
+        faults.url("/url", &self.url);
         if let Some(Err(error)) = self.selection.as_deref().map(str::parse::<crate::selection::Selection>) {
             faults.add("/selection", error.to_string());
         }
@@ -376,12 +376,40 @@ fn is_http(url: &str) -> bool {
     url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).is_some_and(|rest| !rest.is_empty())
 }
 
+/// Whether a URL has a user or a password before its host (RFC 3986 section 3.2.1).
+fn has_user(url: &str) -> bool {
+    let after = url.split_once("://").map_or(url, |(_, rest)| rest);
+    after.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+}
+
+/// Headers whose values are secrets whatever they are.
+const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+
 #[derive(Default)]
 struct Faults(Vec<SpecFault>);
 
 impl Faults {
     fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.0.push(SpecFault { pointer: pointer.into(), detail: detail.into() });
+    }
+
+    fn url(&mut self, pointer: impl Into<String>, url: &str) {
+        let pointer = pointer.into();
+        if !is_http(url) {
+            self.add(pointer, "must begin with http:// or https://");
+        } else if has_user(url) {
+            // Everybody who may look sees a spec, and every node has it.
+            self.add(pointer, "must have no user or password in it: put `authorization = \"secret://file/PATH\"` among the headers");
+        }
+    }
+
+    fn headers(&mut self, pointer: &str, headers: &BTreeMap<String, String>) {
+        for (name, value) in headers {
+            if SECRET_HEADERS.contains(&name.to_ascii_lowercase().as_str()) && !value.starts_with("secret://") {
+                let detail = "is a secret, which every node and whoever may look would see here: write secret://env/NAME or secret://file/PATH";
+                self.add(format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")), detail);
+            }
+        }
     }
 
     fn range(&mut self, pointer: impl Into<String>, value: u64, least: u64, most: u64) {
