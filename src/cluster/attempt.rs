@@ -39,6 +39,8 @@ pub(crate) struct Attempt {
     without: Option<BTreeSet<NodeId>>,
     /// Whether a majority of the base's witnesses decided, however few would have done.
     by_majority: bool,
+    /// Which of the base's witnesses have said a word as such.
+    answered: BTreeSet<NodeId>,
     stage: Stage,
     requests: VecDeque<(NodeId, Request)>,
     outcome: Option<Outcome>,
@@ -60,7 +62,8 @@ pub(crate) enum Outcome {
     /// Decided for another owner: tell it by RELEASE.
     Decided { record: Record, checkpoint: Checkpoint },
     /// Not now. `seen` is the highest epoch heard of: the next ballot must be above it. `base` is the newest decided record heard of.
-    GivenUp { seen: Epoch, base: Record, checkpoint: Checkpoint, why: &'static str },
+    /// `stuck`: too few of its witnesses said anything at all, so that only patience helps.
+    GivenUp { seen: Epoch, base: Record, checkpoint: Checkpoint, stuck: bool, why: &'static str },
 }
 
 /// What an attempt is made from.
@@ -93,6 +96,7 @@ impl Attempt {
             up: BTreeSet::new(),
             without,
             by_majority: false,
+            answered: BTreeSet::new(),
             stage: Stage::Done,
             requests: VecDeque::new(),
             outcome: None,
@@ -117,6 +121,7 @@ impl Attempt {
             up: BTreeSet::new(),
             without: None,
             by_majority: true,
+            answered: BTreeSet::new(),
             stage: Stage::Done,
             requests: VecDeque::new(),
             outcome: None,
@@ -155,6 +160,7 @@ impl Attempt {
         }
         match vote {
             Vote::Yes { accepted, checkpoint } => {
+                self.answered.insert(from);
                 self.checkpoint.merge(&checkpoint);
                 match &mut self.stage {
                     Stage::Promise { votes, .. } => {
@@ -173,7 +179,15 @@ impl Attempt {
             }
             Vote::No { promised } => {
                 if promised > self.ballot {
+                    self.answered.insert(from);
                     return self.give_up(promised, "a witness promised more");
+                }
+                // With another disk it is no witness of the base, and holds nothing of it.
+                if promised > Epoch::default() && promised >= self.base.epoch {
+                    self.answered.insert(from);
+                    if self.without.is_some() {
+                        return self.give_up(promised, "a witness still hears the owner");
+                    }
                 }
                 self.refuse(from);
             }
@@ -209,6 +223,7 @@ impl Attempt {
             return self.give_up(record.epoch, "a newer record was decided");
         }
         self.base = record;
+        self.answered.clear();
         self.promise();
     }
 
@@ -325,7 +340,8 @@ impl Attempt {
 
     fn give_up(&mut self, seen: Epoch, why: &'static str) {
         let (base, checkpoint) = (self.base.clone(), self.checkpoint.clone());
-        self.finish(Outcome::GivenUp { seen, base, checkpoint, why });
+        let stuck = !base.is_majority(&self.answered);
+        self.finish(Outcome::GivenUp { seen, base, checkpoint, stuck, why });
     }
 
     fn finish(&mut self, outcome: Outcome) {

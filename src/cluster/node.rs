@@ -62,6 +62,7 @@ pub struct Node {
     gossip: Gossip,
     catalog: Catalog,
     phase: Phase,
+    started: Now,
     /// When this node stops waiting for a first complete push-pull.
     patience_until: Instant,
     /// Others as gossip and the catalog have them, this node too. Made anew when something changed.
@@ -134,6 +135,7 @@ impl Node {
             gossip: Gossip::new(now, config.gossip.clone(), me, disk.gossip, rng.next_u64()),
             catalog: Catalog::default(),
             phase: Phase::Joining,
+            started: now,
             patience_until: now.at + patience,
             view: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -273,7 +275,7 @@ impl Node {
             quic: me.quic,
             http: self.config.http,
             disk: self.witnesses.me().disk,
-            started: now.wall,
+            started: self.started.wall,
         };
         self.say(now, "meta", &meta);
         let tags: BTreeSet<_> = self.config.tags.clone();

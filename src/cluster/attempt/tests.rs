@@ -209,3 +209,53 @@ fn candidates_do_take_epochs() {
         .sum();
     assert!(activated > 40, "{activated}");
 }
+
+/// An attempt at the successor of a record that node 3 owned, for which `without` is waited no longer.
+fn takeover(without: Option<BTreeSet<NodeId>>) -> Attempt {
+    let epoch = Epoch { counter: 4, taker: node(3) };
+    let base = Record { epoch, owner: Some(node(3)), witnesses: vec![witness(0), witness(1), witness(2)] };
+    let ballot = Epoch { counter: 5, taker: node(4) };
+    let (checkpoint, witnesses) = (Checkpoint::default(), vec![witness(4)]);
+    Attempt::new(Proposal { source: source(), ballot, owner: node(4), base, checkpoint, witnesses, without })
+}
+
+/// Answers what the attempt asks of one node, by one word; what it asks of others is lost.
+fn answer(attempt: &mut Attempt, from: NodeId, vote: &Vote) {
+    while let Some((to, request)) = attempt.poll_request() {
+        match request {
+            Request::Up => attempt.handle_up(witness(to.0[0])),
+            request if to == from => attempt.handle_vote(from, &request, vote.clone()),
+            request => attempt.handle_failed(to, &request),
+        }
+    }
+}
+
+/// DESIGN §5.3: who is impatient proceeds past the silent, never past a witness that is there and keeps faith with the owner.
+#[test]
+fn impatience_overrules_no_witness_that_hears_the_owner() {
+    let heard = Vote::No { promised: Epoch { counter: 4, taker: node(3) } };
+    let mut attempt = takeover(Some(BTreeSet::from([node(1), node(2)])));
+    answer(&mut attempt, node(0), &heard);
+    assert!(matches!(attempt.poll_outcome(), Some(Outcome::GivenUp { .. })));
+    // With another disk it is no witness: the same as silence.
+    let mut attempt = takeover(Some(BTreeSet::from([node(1), node(2)])));
+    answer(&mut attempt, node(0), &Vote::No { promised: Epoch::default() });
+    let stored = "too few of the new witnesses stored the record";
+    assert!(
+        matches!(attempt.poll_outcome(), Some(Outcome::GivenUp { why, .. }) if why == stored),
+        "it came as far as its own witnesses, who are mute"
+    );
+}
+
+/// Only the silence of a majority is waited for with patience; a lost duel or a refusal is not.
+#[test]
+fn patience_is_with_the_silent() {
+    let mut silent = takeover(None);
+    answer(&mut silent, node(9), &Vote::No { promised: Epoch::default() });
+    assert!(matches!(silent.poll_outcome(), Some(Outcome::GivenUp { stuck: true, .. })));
+    let mut refused = takeover(None);
+    while let Some((to, request)) = refused.poll_request() {
+        refused.handle_vote(to, &request, Vote::No { promised: Epoch { counter: 4, taker: node(3) } });
+    }
+    assert!(matches!(refused.poll_outcome(), Some(Outcome::GivenUp { stuck: false, .. })));
+}

@@ -329,7 +329,15 @@ impl Node {
     /// Takes note of since when a source should have an owner and none is seen.
     fn note_unowned(&mut self, now: Now, name: &Name, source: &Source, wanted: bool) {
         let unowned = wanted && self.claims_of(name, source).is_empty();
+        let own = self.sources.owned.get(&source.key);
+        let is_owned = match own {
+            Some(owned) => owned.progress.has_majority(now.at),
+            None => self.claims_of(name, source).first().is_some_and(|(owner, _)| !self.gone.contains_key(owner)),
+        };
         let memory = self.sources.memory.entry(source.key.clone()).or_default();
+        if is_owned {
+            memory.stuck_since = None; // the next time that it is missed, patience begins anew
+        }
         memory.unowned_since = if unowned { memory.unowned_since.or(Some(now.at)) } else { None };
     }
 

@@ -34,6 +34,9 @@ const PATIENCE_OF_TWO: Duration = Duration::from_secs(60);
 /// The same where all of the missing said goodbye.
 const PATIENCE_WHEN_PROVED: Duration = Duration::from_secs(10);
 
+/// A node so young proceeds without a majority for nobody: it may not have heard of those that live.
+const MINORITY_AGE: Duration = Duration::from_secs(60);
+
 impl Node {
     /// Asks the owner that is believed gone before taking its source, then takes it.
     pub(super) fn consider_taking(&mut self, now: Now, name: &Name, source: &Source, why: Why, ask: Option<NodeId>) {
@@ -103,6 +106,9 @@ impl Node {
     /// Whether the witnesses of `base` have been waited for long enough (DESIGN §5.3, "Without a majority").
     pub(super) fn is_out_of_patience(&self, now: Now, key: &SourceKey, base: &Record) -> bool {
         let Some(stuck) = self.sources.memory.get(key).and_then(|memory| memory.stuck_since) else { return false };
+        if now.at.since(self.started.at) < MINORITY_AGE {
+            return false;
+        }
         let missing =
             || base.witnesses.iter().filter(|witness| self.gone.contains_key(&witness.node)).filter_map(|witness| self.view.get(&witness.node));
         if missing().any(|info| self.is_away(now, info)) {
@@ -176,10 +182,11 @@ impl Node {
                 let to = record.owner.expect("decided for an owner");
                 self.ask(now, to, Request::Release { source: key.clone(), record, checkpoint }, Pending::Release(key.clone()));
             }
-            Outcome::GivenUp { seen, base, checkpoint, why } => {
+            Outcome::GivenUp { seen, base, checkpoint, stuck, why } => {
                 memory.seen = memory.seen.max(seen);
                 memory.checkpoint.merge(&checkpoint);
-                memory.stuck_since.get_or_insert(now.at);
+                // Patience is with witnesses that are silent; a refusal, or a duel that was lost, is none of it.
+                memory.stuck_since = if stuck { memory.stuck_since.or(Some(now.at)) } else { None };
                 memory.returned |= attempt.purpose == Purpose::Give;
                 memory.denied = None;
                 if memory.base.as_ref().is_none_or(|known| known.epoch < base.epoch) {
