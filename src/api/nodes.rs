@@ -46,7 +46,7 @@ pub(super) async fn this(State(app): State<App>, Extension(role): Extension<Role
 /// The cluster at a glance, as this node sees it
 #[utoipa::path(get, path = "/v1/cluster", operation_id = "cluster_status", tag = "nodes", responses((status = 200, body = ClusterRow)))]
 pub(super) async fn cluster(State(app): State<App>) -> ApiResult<Json<ClusterRow>> {
-    Ok(Json(app.agent().look(|node, now| view::cluster(node, now)).await?))
+    Ok(Json(app.agent().look(view::cluster).await?))
 }
 
 /// All nodes, by id

@@ -81,5 +81,5 @@ pub(super) async fn patch(
 #[utoipa::path(get, path = "/v1/assignments/check", operation_id = "assignment_check", tag = "sources",
     responses((status = 200, body = Listing<Finding>)))]
 pub(super) async fn check(State(app): State<App>) -> ApiResult<Json<Listing<Finding>>> {
-    Ok(Json(Listing { items: app.agent().look(|node, now| view::check(node, now)).await?, next_cursor: None }))
+    Ok(Json(Listing { items: app.agent().look(view::check).await?, next_cursor: None }))
 }
