@@ -37,7 +37,7 @@ pub enum Request {
 }
 
 /// One source in a heartbeat.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointItem {
     pub source: SourceKey,
     pub epoch: Epoch,

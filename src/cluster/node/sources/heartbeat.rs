@@ -9,6 +9,7 @@ use super::{
     Activity, Then,
 };
 use crate::{
+    catalog::pack,
     checkpoint::Checkpoint,
     instance::{Epoch, InstanceCommand},
     message::{CheckpointItem, CheckpointReply, Request},
@@ -16,8 +17,10 @@ use crate::{
     record::SourceKey,
 };
 
-/// Sources per heartbeat call: about 100 bytes each, and a frame has 1 MiB.
+/// Sources per heartbeat call: an answer takes about 200 bytes for each, and a frame has 1 MiB.
 const HEARTBEAT_SOURCES_MAX: usize = 2_000;
+/// Bytes of items per heartbeat call: a checkpoint of several files and senders takes a kilobyte and more.
+const HEARTBEAT_BYTES_MAX: usize = 512 * 1024;
 
 impl Node {
     /// The data plane has a new checkpoint.
@@ -49,7 +52,7 @@ impl Node {
             if self.sources.beating.get(&peer).is_some_and(|calls| *calls > 0) {
                 continue; // its reply brings the next one
             }
-            for chunk in items.chunks(HEARTBEAT_SOURCES_MAX) {
+            for chunk in chunks(&items) {
                 let sent = chunk.iter().map(|(item, number)| (item.source.clone(), item.epoch, *number)).collect();
                 *self.sources.beating.entry(peer).or_default() += 1;
                 let request = Request::Checkpoints(chunk.iter().map(|(item, _)| item.clone()).collect());
@@ -95,6 +98,46 @@ impl Node {
         }
         if self.stopping.is_some() {
             self.dirty = true;
+        }
+    }
+}
+
+/// As many items at a time as one call takes, in bytes and in number.
+fn chunks(items: &[(CheckpointItem, u64)]) -> Vec<&[(CheckpointItem, u64)]> {
+    let (mut chunks, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (at, (item, _)) in items.iter().enumerate() {
+        let size = pack(item).len();
+        if at > begin && (bytes + size > HEARTBEAT_BYTES_MAX || at - begin == HEARTBEAT_SOURCES_MAX) {
+            chunks.push(&items[begin..at]);
+            (begin, bytes) = (at, 0);
+        }
+        bytes += size;
+    }
+    chunks.push(&items[begin..]);
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use logvine_gossip::Stamp;
+
+    use super::*;
+    use crate::checkpoint::{FileKey, FileName, Position};
+
+    /// A frame is 1 MiB: one that is larger is refused whole, and its sources would never be held again.
+    #[test]
+    fn a_heartbeat_of_large_checkpoints_fits_into_frames() {
+        let positions = |n: u8| (format!("sender-with-a-long-name-{n}").parse().unwrap(), Position { offset: u64::MAX, marker: u64::MAX });
+        let files = (0..8).map(|lineage| (FileKey { lineage, name: FileName::of(b"head").unwrap() }, (0..4).map(positions).collect()));
+        let checkpoint = Checkpoint { files: files.collect(), ..Checkpoint::default() };
+        let source = |n: u64| SourceKey { uid: Stamp(u64::MAX), source: "a-source".parse().unwrap(), created: Stamp(n) };
+        let item = |n| CheckpointItem { source: source(n), epoch: Epoch::default(), checkpoint: Some(checkpoint.clone()) };
+        let items: Vec<_> = (0..5_000).map(|n| (item(n), n)).collect();
+        let chunks = chunks(&items);
+        assert_eq!(chunks.concat(), items);
+        for chunk in &chunks {
+            let request = Request::Checkpoints(chunk.iter().map(|(item, _)| item.clone()).collect());
+            assert!(pack(&request).len() < logvine_gossip::FRAME_BYTES_MAX);
         }
     }
 }
