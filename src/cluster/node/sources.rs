@@ -34,7 +34,7 @@ use crate::{
 
 /// A witness that is gone for this long is replaced.
 const REPAIR_AFTER: Duration = Duration::from_secs(30);
-/// Handovers begun per look: a drain of thousands must not flood the witnesses (DESIGN: ≤ 64/s an owner, a look is about a second).
+/// Handovers under way at once: a drain of thousands must not flood the witnesses.
 const HANDOVERS_MAX: usize = 64;
 
 /// This node's part in the movable sources.
@@ -240,7 +240,7 @@ impl Node {
             return;
         }
         self.stop_what_is_gone(now);
-        let mut handovers = 0;
+        let mut handovers = self.sources.owned.values().filter(|owned| owned.is_on_its_way()).count();
         let runners: Vec<_> = self.catalog.runners().map(|(name, runner)| (name.clone(), runner.clone())).collect();
         for (name, runner) in runners {
             let eligible = self.eligible(now, &name, &runner);
@@ -413,6 +413,10 @@ impl Owned {
     /// The runner that it belongs to.
     pub fn runner(&self) -> &Name {
         &self.runner
+    }
+
+    fn is_on_its_way(&self) -> bool {
+        matches!(self.activity, Activity::Offering { .. } | Activity::Closing(Then::Give { .. }) | Activity::Giving { .. })
     }
 
     /// Its activated record.
