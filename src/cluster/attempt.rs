@@ -293,7 +293,8 @@ impl Attempt {
     /// Step 3: finish what was found, or propose this attempt's own record once a majority of its witnesses is up.
     fn choose(&mut self) {
         let Stage::Promise { votes, .. } = &self.stage else { return };
-        let found = votes.values().flatten().max_by_key(|accepted| accepted.ballot);
+        // A proposal without an owner is nobody's: a peer that has one is broken.
+        let found = votes.values().flatten().filter(|accepted| accepted.record.owner.is_some()).max_by_key(|accepted| accepted.ballot);
         let record = match found {
             Some(accepted) if self.may_be_decided(&accepted.record) => accepted.record.clone(),
             _ => {

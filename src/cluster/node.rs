@@ -286,7 +286,7 @@ impl Node {
 
     fn enter(&mut self, now: Now, phase: Phase) {
         if self.phase != phase {
-            if self.phase == Phase::Joining {
+            if self.phase == Phase::Joining && phase.grace().is_none() {
                 self.tell(Event::Active);
             }
             self.phase = phase;
@@ -403,7 +403,11 @@ impl Node {
         for id in mem::take(&mut self.stale) {
             let status = if id == me { Some(Status::Alive) } else { self.gossip.member(&id).map(|member| member.status) };
             let Some(status) = status else {
+                // Forgotten: its durations, too.
                 self.view.remove(&id);
+                self.gone.remove(&id);
+                self.away.remove(&id);
+                self.active.remove(&id);
                 continue;
             };
             let info = NodeInfo::read(id, status, &self.gossip, &self.catalog);

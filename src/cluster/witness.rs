@@ -107,7 +107,7 @@ impl Witnesses {
             return newer;
         }
         match self.rows.get_mut(source) {
-            Some(row) if row.record.epoch == base && ballot >= row.promised => {
+            Some(row) if row.record.epoch == base && ballot >= row.promised && row.record.witnesses.contains(&self.me) => {
                 row.promised = ballot;
                 row.accepted = Some(Accepted { ballot, record });
                 Vote::Yes { accepted: None, checkpoint: row.checkpoint.clone() }

@@ -259,3 +259,17 @@ fn patience_is_with_the_silent() {
     }
     assert!(matches!(refused.poll_outcome(), Some(Outcome::GivenUp { stuck: false, .. })));
 }
+
+/// A node that lost its disk may hold a record as a pointer; it never voted as that record's witness, and does not begin to.
+#[test]
+fn a_pointer_is_no_vote() {
+    let base = Record { epoch: Epoch { counter: 4, taker: node(3) }, owner: Some(node(3)), witnesses: vec![witness(0), witness(1), witness(2)] };
+    let next = Record { epoch: Epoch { counter: 5, taker: node(4) }, owner: Some(node(4)), witnesses: vec![witness(4)] };
+    let vote = |disk: DiskId| {
+        let mut rows = Witnesses::new(Witness { node: node(0), disk }, BTreeMap::new());
+        rows.keep(&source(), &base, &Checkpoint::default());
+        rows.handle_accept(&source(), next.epoch, base.epoch, next.clone())
+    };
+    assert!(matches!(vote(DiskId(0)), Vote::Yes { .. }));
+    assert!(matches!(vote(DiskId(77)), Vote::No { .. }));
+}
