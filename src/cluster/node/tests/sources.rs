@@ -94,7 +94,7 @@ fn a_source_that_is_made_again_starts_clean() {
     assert_eq!(cluster.held("a"), at(7));
     for (id, host) in &cluster.hosts {
         let keys: Vec<_> = host.node.witnesses().rows().map(|(key, _)| key.clone()).collect();
-        assert_eq!(keys, [second.clone()], "{id}");
+        assert_eq!(keys, std::slice::from_ref(&second), "{id}");
         assert_eq!(host.node.sources.remembered().collect::<Vec<_>>(), [&second], "{id}");
         let on_disk = host.disk.keys().filter(|(table, key)| *table == Table::Witness && *key == pack(&first).to_vec()).count();
         assert_eq!(on_disk, 0, "{id}");
