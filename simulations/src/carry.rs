@@ -117,6 +117,9 @@ impl World {
             Told::WithoutMajority { source, epoch, .. } => {
                 self.minority.insert((source.clone(), *epoch));
             }
+            Told::WaitingForCheckpoint { source, .. } => {
+                self.waiting.insert(source.clone());
+            }
             Told::Taken { why, .. } => self.takeovers += u64::from(matches!(why, logvine_cluster::event::Why::TookOver { .. })),
             _ => {}
         }
@@ -130,6 +133,7 @@ impl World {
         let life = self.hosts[at].life;
         if self.hosts[at].process(life).is_some_and(|process| !process.stopping) {
             self.tell(Some(at), format_args!("is told to stop"));
+            self.hosts[at].away_since = Some(self.now);
             self.input(at, life, |process, now| {
                 process.stopping = true;
                 process.node.handle_stop(now);
@@ -265,6 +269,7 @@ impl World {
         match &command {
             InstanceCommand::Open { source, epoch, resume, .. } => {
                 let majority = !self.minority.contains(&(source.id.clone(), *epoch));
+                self.waiting.remove(&source.id);
                 self.fact(&source.id, Fact::Opened { node: at, epoch: *epoch, resume: resume.clone(), majority });
             }
             InstanceCommand::Held { source, checkpoint, .. } => self.held(at, source, checkpoint),

@@ -24,6 +24,8 @@ use crate::{
 
 /// The true wall time when a run begins: 1 January 2026.
 const EPOCH: UnixMicros = UnixMicros(1_767_225_600_000_000);
+/// How long a node that stops in order is waited for.
+pub const RESTART_GRACE: Duration = Duration::from_secs(60);
 const GOSSIP_PORT: u16 = 7946;
 const QUIC_PORT: u16 = 7947;
 
@@ -68,6 +70,8 @@ pub struct Host {
     pub process: Option<Process>,
     /// Kill it a moment after it next begins to flush.
     pub dies_flushing: bool,
+    /// When it last stopped in order, saying that it would be back; none while it runs.
+    pub away_since: Option<Instant>,
     skew_ms: i64,
     rng: ChaCha8Rng,
 }
@@ -83,6 +87,7 @@ impl Host {
             life: Life(0),
             process: None,
             dies_flushing: false,
+            away_since: None,
             skew_ms: plan.skew_ms,
             rng: stream(seed, Concern::Node(at)),
         }
@@ -104,6 +109,7 @@ impl Host {
     pub fn start(&mut self, at: Instant, own: usize, seeds: Vec<SocketAddr>, plane: PlanePlan) {
         self.life = Life(self.life.0 + 1);
         self.dies_flushing = false;
+        self.away_since = None;
         let wall = self.now(at).wall;
         let zero = Instant::from_micros(self.rng.next_u64() % 3_600_000_000);
         let now = Now { at: zero, wall };
@@ -116,7 +122,7 @@ impl Host {
             http: None,
             gossip: GossipConfig { seeds, ..GossipConfig::default() },
             capacity: 40,
-            restart_grace: Duration::from_secs(60),
+            restart_grace: RESTART_GRACE,
             join_patience: Duration::from_secs(30),
         };
         let node = Node::new(now, config, me, restored, self.rng.next_u64());

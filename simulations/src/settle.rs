@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use logvine_cluster::name::Name;
 use logvine_gossip::{Instant, Status};
 
-use crate::{report::Violation, scenario::Deed, world::World};
+use crate::{host::RESTART_GRACE, report::Violation, scenario::Deed, world::World};
 
 /// L1 and L2, as long as a source's witnesses are there.
 const SETTLES: Duration = Duration::from_secs(15);
@@ -25,9 +25,9 @@ const GLANCE: Duration = Duration::from_millis(250);
 enum Hope {
     /// A majority of its witnesses lives.
     Soon,
-    /// Some copy lives: it goes on without a majority after patience.
+    /// One of its witnesses lives and has a copy: it goes on without a majority after patience. Or its owner said that it would be back.
     Later,
-    /// No copy lives. It waits for an operator, as it must never begin anew by itself.
+    /// No witness with a copy lives. It may wait for an operator, as it must never begin anew by itself.
     Never,
 }
 
@@ -141,9 +141,13 @@ impl World {
         let lives = |at: &usize| self.hosts[*at].process.is_some();
         let Some(newest) = ledger.witnessed.values().max_by_key(|witnessed| witnessed.record.epoch) else { return Hope::Soon };
         let ids: Vec<_> = self.running().map(|(at, _)| self.hosts[at].id).collect();
-        if newest.record.is_majority(&ids) {
+        let owner = self.hosts.iter().find(|host| newest.record.owner == Some(host.id));
+        let away = owner.and_then(|owner| owner.away_since).is_some_and(|since| self.now.since(since) < RESTART_GRACE + SETTLES);
+        if self.waiting.contains(&self.sources[source].plan.id) {
+            Hope::Never
+        } else if newest.record.is_majority(&ids) && !away {
             Hope::Soon
-        } else if ledger.witnessed.iter().any(|(at, witnessed)| lives(at) && witnessed.has_copy) {
+        } else if ledger.witnessed.iter().any(|(at, witnessed)| lives(at) && witnessed.has_copy && newest.record.is_witness(&self.hosts[*at].id)) {
             Hope::Later
         } else {
             Hope::Never

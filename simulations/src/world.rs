@@ -131,6 +131,8 @@ pub struct World {
     pub(crate) ledgers: Vec<Ledger>,
     /// Epochs that were taken without a majority.
     pub(crate) minority: BTreeSet<(Name, Epoch)>,
+    /// Sources of which an owner found no checkpoint: they wait for an operator.
+    pub(crate) waiting: BTreeSet<Name>,
     pub(crate) trace: Trace,
     pub(crate) violation: Option<Violation>,
     pub(crate) healed: bool,
@@ -162,6 +164,7 @@ impl World {
             operator: Operator::default(),
             ledgers: scenario.sources.iter().map(|_| Ledger::default()).collect(),
             minority: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             trace,
             violation: None,
             healed: false,

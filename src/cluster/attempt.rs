@@ -279,7 +279,9 @@ impl Attempt {
                 }
             }
             Stage::Store { record, votes, refused } => {
-                if record.is_majority(votes) {
+                // Without a majority the best copy may be with any of the new witnesses: hear them all.
+                let heard = self.by_majority || votes.len() + refused.len() >= record.witnesses.len();
+                if record.is_majority(votes) && heard {
                     let (record, checkpoint) = (record.clone(), self.checkpoint.clone());
                     self.finish(Outcome::Activated { record, checkpoint, without_majority: !self.by_majority });
                 } else if !possible(record, refused) {

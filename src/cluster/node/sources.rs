@@ -103,6 +103,8 @@ struct Try {
     runner: Name,
     why: Why,
     purpose: Purpose,
+    /// Whether the record that it begins at had an owner, who may have read.
+    was_owned: bool,
     /// Until the ballot is on disk.
     proposal: Option<Proposal>,
     attempt: Option<Attempt>,
@@ -306,11 +308,14 @@ impl Node {
     fn situation<'a>(&self, now: Now, name: &Name, source: &Source, eligible: &'a BTreeMap<NodeId, Eligible>, placed_here: bool) -> Situation<'a> {
         let key = &source.key;
         let me = self.id();
-        let claim = self.claims_of(name, source).into_iter().find(|(id, _)| *id != me).map(|(owner, claim)| {
+        let memory = self.sources.memory.get(key);
+        // A dead node's old claim says nothing once a newer one was seen, or this node gave the source away under a newer epoch.
+        let newest = memory.and_then(|memory| memory.former.as_ref()).map_or(Epoch::default(), |(_, record, _)| record.epoch);
+        let other = self.claims_of(name, source).into_iter().find(|(id, claim)| *id != me && claim.epoch >= newest);
+        let claim = other.map(|(owner, claim)| {
             let away = self.view.get(&owner).is_some_and(|info| self.is_away(now, info));
             Claimed { owner, epoch: claim.epoch, gone: self.gone.get(&owner).copied().filter(|_| !away) }
         });
-        let memory = self.sources.memory.get(key);
         let former = memory.and_then(|memory| memory.former.as_ref()).and_then(|(owner, _, gone)| Some((*owner, (*gone)?)));
         Situation {
             now: now.at,

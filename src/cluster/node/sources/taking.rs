@@ -53,7 +53,11 @@ impl Node {
             }
             return;
         }
-        let checkpoint = memory.checkpoint.clone();
+        let mut checkpoint = memory.checkpoint.clone();
+        if let Some(row) = self.witnesses.row(key) {
+            // A former witness's copy is old, but a fact.
+            checkpoint.merge(&row.checkpoint);
+        }
         let base = self.newest_base(name, source);
         self.attempt(now, key, Purpose::Take, name, self.id(), base, checkpoint, why);
     }
@@ -88,6 +92,7 @@ impl Node {
         self.sources.ballots.insert(key.clone(), counter);
         self.write(Table::Ballot, pack(key).to_vec(), Some(pack(&counter).to_vec()));
         self.after.push(After::Attempt(key.clone()));
+        let was_owned = base.owner.is_some();
         let proposal = Proposal {
             source: key.clone(),
             ballot: Epoch { counter, taker: self.id() },
@@ -99,7 +104,7 @@ impl Node {
         };
         let deadline = now.at + ATTEMPT_DEADLINE;
         let runner = runner.clone();
-        let attempt = Try { runner, why, purpose, proposal: Some(proposal), attempt: None, deadline, answer: None };
+        let attempt = Try { runner, why, purpose, was_owned, proposal: Some(proposal), attempt: None, deadline, answer: None };
         self.sources.attempts.insert(key.clone(), attempt);
     }
 
@@ -115,7 +120,8 @@ impl Node {
             return false;
         }
         let proved = missing().next().is_some() && missing().all(|info| info.status == Status::Left);
-        let patience = match (proved, self.view.len()) {
+        // A node that restarted may not have met a dead third one again; the record knows that there was one.
+        let patience = match (proved, self.view.len().max(base.witnesses.len())) {
             (true, _) => PATIENCE_WHEN_PROVED,
             (false, ..=2) => PATIENCE_OF_TWO,
             _ => PATIENCE,
@@ -230,8 +236,7 @@ impl Node {
         if without_majority {
             self.tell(Event::WithoutMajority { runner: runner.clone(), source: source.clone(), epoch });
         }
-        let was_read = attempt.why != Why::New;
-        let activity = if without_majority && was_read && checkpoint.files.is_empty() {
+        let activity = if without_majority && attempt.was_owned && checkpoint.files.is_empty() {
             self.tell(Event::WaitingForCheckpoint { runner: runner.clone(), source: source.clone() });
             Activity::Waiting
         } else {
@@ -253,7 +258,7 @@ impl Node {
             (None, Some(runner)) if record.owner == Some(self.id()) && self.stopping.is_none() && !self.sources.attempts.contains_key(key) => {
                 let attempt = Attempt::released(key.clone(), record, checkpoint);
                 let (why, deadline) = (Why::HandedOver { from }, now.at + ATTEMPT_DEADLINE);
-                let attempt = Try { runner, why, purpose: Purpose::Receive, proposal: None, attempt: Some(attempt), deadline, answer: Some(to) };
+                let attempt = Try { runner, why, purpose: Purpose::Receive, was_owned: true, proposal: None, attempt: Some(attempt), deadline, answer: Some(to) };
                 self.sources.attempts.insert(key.clone(), attempt);
                 return self.pump(now, key);
             }
