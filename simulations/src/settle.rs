@@ -43,7 +43,7 @@ impl World {
         self.settle_sources(Hope::Soon, &before, begins + SETTLES)?;
         self.check(|world| world.all_see_the_same_members())?;
         self.check(|world| world.all_hold_the_same_catalog())?;
-        if (0..self.sources.len()).any(|source| self.hope(source) == Hope::Later) {
+        if (0..self.sources.len()).any(|source| self.hope(source) > Hope::Soon) {
             self.settle_sources(Hope::Later, &before, begins + PATIENCE + SETTLES)?;
         }
         self.growing = false;

@@ -36,7 +36,9 @@ pub(crate) struct Attempt {
     /// Of those, who said that it is up, with this disk.
     up: BTreeSet<NodeId>,
     /// Where fewer than a majority will do (DESIGN §5.3, "Without a majority"): who was waited for long enough, and is not any more.
-    without: Option<BTreeSet<NodeId>>,
+    without: Option<Without>,
+    /// Of `Without::others`, who has not answered the PROMISE at hand.
+    unheard: BTreeSet<NodeId>,
     /// Whether a majority of the base's witnesses decided, however few would have done.
     by_majority: bool,
     /// Which of the base's witnesses have said a word as such.
@@ -78,8 +80,16 @@ pub(crate) struct Proposal {
     pub(crate) checkpoint: Checkpoint,
     /// The witnesses that the new record shall name: one to three, the owner-to-be's view.
     pub(crate) witnesses: Vec<Witness>,
-    /// Where fewer than a majority will do: the nodes that are gone, which are not asked.
-    pub(crate) without: Option<BTreeSet<NodeId>>,
+    pub(crate) without: Option<Without>,
+}
+
+/// An attempt for which fewer than a majority will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Without {
+    /// Waited for long enough: not asked.
+    pub(crate) gone: BTreeSet<NodeId>,
+    /// Everybody else. They have no vote, but one of them may hold a newer record, or the best copy.
+    pub(crate) others: BTreeSet<NodeId>,
 }
 
 impl Attempt {
@@ -95,6 +105,7 @@ impl Attempt {
             witnesses,
             up: BTreeSet::new(),
             without,
+            unheard: BTreeSet::new(),
             by_majority: false,
             answered: BTreeSet::new(),
             stage: Stage::Done,
@@ -120,6 +131,7 @@ impl Attempt {
             witnesses: record.witnesses.clone(),
             up: BTreeSet::new(),
             without: None,
+            unheard: BTreeSet::new(),
             by_majority: true,
             answered: BTreeSet::new(),
             stage: Stage::Done,
@@ -182,14 +194,16 @@ impl Attempt {
                     self.answered.insert(from);
                     return self.give_up(promised, "a witness promised more");
                 }
-                // With another disk it is no witness of the base, and holds nothing of it.
-                if promised > Epoch::default() && promised >= self.base.epoch {
-                    self.answered.insert(from);
-                    if self.without.is_some() {
-                        return self.give_up(promised, "a witness still hears the owner");
+                if !self.unheard.remove(&from) {
+                    // With another disk it is no witness of the base, and holds nothing of it.
+                    if promised > Epoch::default() && promised >= self.base.epoch {
+                        self.answered.insert(from);
+                        if self.without.is_some() {
+                            return self.give_up(promised, "a witness still hears the owner");
+                        }
                     }
+                    self.refuse(from);
                 }
-                self.refuse(from);
             }
         }
         self.step();
@@ -198,7 +212,9 @@ impl Attempt {
     /// No answer from a witness.
     pub(crate) fn handle_failed(&mut self, from: NodeId, request: &Request) {
         if self.is_current(request) {
-            self.refuse(from);
+            if !self.unheard.remove(&from) {
+                self.refuse(from);
+            }
             self.step();
         }
     }
@@ -231,12 +247,15 @@ impl Attempt {
         let request =
             Request::Promise { source: self.source.clone(), ballot: self.ballot, base: self.base.clone(), checkpoint: self.checkpoint.clone() };
         let refused = self.ask_base(&request);
+        let others = self.without.iter().flat_map(|without| &without.others).filter(|node| !self.base.is_witness(node));
+        self.unheard = others.copied().collect();
+        self.requests.extend(self.unheard.iter().map(|node| (*node, request.clone())));
         self.stage = Stage::Promise { votes: BTreeMap::new(), refused };
     }
 
     /// Asks the base's witnesses, but for those that are waited for no longer. Gives back these.
     fn ask_base(&mut self, request: &Request) -> BTreeSet<NodeId> {
-        let gone = |witness: &Witness| self.without.as_ref().is_some_and(|gone| gone.contains(&witness.node));
+        let gone = |witness: &Witness| self.without.as_ref().is_some_and(|without| without.gone.contains(&witness.node));
         let (absent, present): (Vec<_>, Vec<_>) = self.base.witnesses.iter().copied().partition(gone);
         self.ask(&present, request);
         absent.iter().map(|witness| witness.node).collect()
@@ -261,7 +280,7 @@ impl Attempt {
                 if self.base.is_majority(votes.keys()) {
                     self.choose();
                 } else if self.without.is_some() {
-                    if votes.len() + refused.len() >= self.base.witnesses.len() {
+                    if votes.len() + refused.len() >= self.base.witnesses.len() && self.unheard.is_empty() {
                         self.choose();
                     }
                 } else if !possible(&self.base, refused) {

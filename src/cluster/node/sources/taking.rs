@@ -13,7 +13,7 @@ use super::{
     Activity, Owned, Purpose, Then, Try,
 };
 use crate::{
-    attempt::{Attempt, Outcome, Proposal},
+    attempt::{Attempt, Outcome, Proposal, Without},
     catalog::{Source, pack},
     checkpoint::Checkpoint,
     event::{Event, Why},
@@ -97,7 +97,10 @@ impl Node {
             source: key.clone(),
             ballot: Epoch { counter, taker: self.id() },
             owner,
-            without: self.is_out_of_patience(now, key, &base).then(|| self.gone.keys().copied().collect()),
+            without: self.is_out_of_patience(now, key, &base).then(|| Without {
+                gone: self.gone.keys().copied().collect(),
+                others: self.view.values().filter(|info| info.is_live()).map(|info| info.id).collect(),
+            }),
             base,
             checkpoint,
             witnesses: self.witnesses_for(key),
