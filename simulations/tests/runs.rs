@@ -4,9 +4,10 @@ use std::{cell::RefCell, rc::Rc};
 
 use expect_test::{Expect, expect};
 use logvine_simulations::{
+    report::{Report, Violation},
     runs::{replay, run, run_twice},
     script,
-    swarm::Wishes,
+    swarm::{Wishes, draw},
     trace::{Level, Listener},
 };
 
@@ -156,22 +157,24 @@ fn a_split_leaves_one_owner() {
     );
 }
 
-fn hold(seeds: impl IntoIterator<Item = u64>, wishes: Wishes) {
-    for seed in seeds {
-        if let Err(violation) = run_twice(seed, wishes) {
-            panic!("{violation}\nto see it again: {}", replay(seed, wishes));
-        }
+fn hold(seed: u64, wishes: Wishes, run: impl Fn(u64, Wishes) -> Result<Report, Box<Violation>>) {
+    if let Err(violation) = run(seed, wishes) {
+        panic!("{violation}\nto see it again: {}", replay(seed, wishes));
     }
 }
 
 #[test]
 fn seeds_hold_and_are_always_the_same_run() {
-    hold(1..=6, Wishes { nodes: None, minutes: Some(1) });
+    for seed in 1..=3 {
+        hold(seed, Wishes { nodes: None, minutes: Some(1) }, run_twice);
+    }
 }
 
 /// Each line of `seeds.txt` is a seed and a word on what it found.
 #[test]
 fn seeds_that_found_something_hold() {
-    let seeds = include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#'));
-    hold(seeds.map(|line| line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a line begins with a seed")), Wishes::default());
+    for line in include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#')) {
+        let seed = line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a line begins with a seed");
+        hold(seed, Wishes::default(), |seed, wishes| run(draw(seed, wishes), None));
+    }
 }

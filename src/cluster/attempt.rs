@@ -191,7 +191,9 @@ impl Attempt {
             }
             Vote::No { promised } => {
                 if promised > self.ballot {
-                    self.answered.insert(from);
+                    if self.base.is_witness(&from) {
+                        self.answered.insert(from);
+                    }
                     return self.give_up(promised, "a witness promised more");
                 }
                 if !self.unheard.remove(&from) {

@@ -210,12 +210,13 @@ fn candidates_do_take_epochs() {
     assert!(activated > 40, "{activated}");
 }
 
-/// An attempt at the successor of a record that node 3 owned, for which `without` is waited no longer.
-fn takeover(without: Option<BTreeSet<NodeId>>) -> Attempt {
+/// An attempt at the successor of a record that node 3 owned, for which `gone` are waited for no longer. Node 5 is no witness of it, but there.
+fn takeover(gone: Option<BTreeSet<NodeId>>) -> Attempt {
     let epoch = Epoch { counter: 4, taker: node(3) };
     let base = Record { epoch, owner: Some(node(3)), witnesses: vec![witness(0), witness(1), witness(2)] };
     let ballot = Epoch { counter: 5, taker: node(4) };
     let (checkpoint, witnesses) = (Checkpoint::default(), vec![witness(4)]);
+    let without = gone.map(|gone| Without { gone, others: BTreeSet::from([node(5)]) });
     Attempt::new(Proposal { source: source(), ballot, owner: node(4), base, checkpoint, witnesses, without })
 }
 
@@ -272,4 +273,19 @@ fn a_pointer_is_no_vote() {
     };
     assert!(matches!(vote(DiskId(0)), Vote::Yes { .. }));
     assert!(matches!(vote(DiskId(77)), Vote::No { .. }));
+}
+
+/// DESIGN §5.3: who proceeds without a majority does so from the newest record and the best copy that anybody has (simulation seed 395).
+#[test]
+fn impatience_begins_at_what_anybody_holds() {
+    let newer = Record { epoch: Epoch { counter: 4, taker: node(5) }, owner: Some(node(0)), witnesses: vec![witness(0)] };
+    let mut attempt = takeover(Some(BTreeSet::from([node(0), node(1), node(2)])));
+    let inquiry = std::iter::from_fn(|| attempt.poll_request()).find(|(to, _)| *to == node(5));
+    let (_, request) = inquiry.expect("node 5 is asked, though it has no vote");
+    attempt.handle_vote(node(5), &request, Vote::Newer { record: newer.clone(), checkpoint: at(7) });
+    let begun = std::iter::from_fn(|| attempt.poll_request()).find_map(|(_, request)| match request {
+        Request::Promise { base, checkpoint, .. } => Some((base, offset(&checkpoint))),
+        _ => None,
+    });
+    assert_eq!(begun, Some((newer, 7)));
 }

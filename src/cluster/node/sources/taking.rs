@@ -261,7 +261,16 @@ impl Node {
             (None, Some(runner)) if record.owner == Some(self.id()) && self.stopping.is_none() && !self.sources.attempts.contains_key(key) => {
                 let attempt = Attempt::released(key.clone(), record, checkpoint);
                 let (why, deadline) = (Why::HandedOver { from }, now.at + ATTEMPT_DEADLINE);
-                let attempt = Try { runner, why, purpose: Purpose::Receive, was_owned: true, proposal: None, attempt: Some(attempt), deadline, answer: Some(to) };
+                let attempt = Try {
+                    runner,
+                    why,
+                    purpose: Purpose::Receive,
+                    was_owned: true,
+                    proposal: None,
+                    attempt: Some(attempt),
+                    deadline,
+                    answer: Some(to),
+                };
                 self.sources.attempts.insert(key.clone(), attempt);
                 return self.pump(now, key);
             }
