@@ -22,7 +22,8 @@ fn check(text: &str, story: Expect) {
     let listener: Listener = Box::new(move |line| {
         let (time, rest) = line.split_at(11);
         if &time[..8] >= BEGIN {
-            heard.borrow_mut().push(format!("{}{rest}", &time[..8]));
+            // `expect!` takes indentation for its own.
+            heard.borrow_mut().push(format!("{}{rest}", time[..8].trim_start()));
         }
     });
     let scenario = script::parse(text).expect("the script is written properly");
