@@ -40,7 +40,6 @@ struct Row {
 struct Idle {
     rss_mib: f64,
     cpu_percent: f64,
-    /// Sent and received are the same on a loopback interface: bytes sent.
     bytes_per_s: f64,
 }
 
@@ -130,14 +129,14 @@ fn idle(program: &Path, nodes: u8) -> anyhow::Result<Idle> {
         sleep(Duration::from_millis(500));
     }
     sleep(SETTLE);
-    let (cpu, bytes, begin) = (cpu_ticks(&agents)?, loopback_bytes()?, Instant::now());
+    let (cpu, bytes, begin) = (cpu_ticks(&agents)?, gossip_bytes(nodes)?, Instant::now());
     sleep(IDLE);
     let over = begin.elapsed().as_secs_f64();
     let each = |total: f64| total / f64::from(nodes);
     Ok(Idle {
         rss_mib: each(rss_kib(&agents)? / 1024.0),
         cpu_percent: each((cpu_ticks(&agents)? - cpu) / TICKS_PER_S / over * 100.0),
-        bytes_per_s: each((loopback_bytes()? - bytes) / over),
+        bytes_per_s: each((gossip_bytes(nodes)? - bytes) / over),
     })
 }
 
@@ -175,16 +174,30 @@ fn address(at: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 70, at], HTTP_PORT))
 }
 
-/// How many nodes an agent sees alive.
-fn alive(agent: SocketAddr) -> Option<u64> {
+/// The body of an answer.
+fn get(agent: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&agent, Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET /v1/nodes?limit=1000 HTTP/1.1\r\nHost: {agent}\r\nConnection: close\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {agent}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    let page: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+}
+
+/// How many nodes an agent sees alive.
+fn alive(agent: SocketAddr) -> Option<u64> {
+    let page: Value = serde_json::from_str(&get(agent, "/v1/nodes?limit=1000")?).ok()?;
     let alive = page["items"].as_array()?.iter().filter(|node| node["status"] == "alive").count();
     u64::try_from(alive).ok()
+}
+
+/// Bytes of gossip that all agents have sent. Calls (QUIC) rest while nothing changes.
+fn gossip_bytes(nodes: u8) -> anyhow::Result<f64> {
+    (1..=nodes).try_fold(0.0, |sum, at| {
+        let metrics = get(address(at), "/metrics").context("ask an agent for its metrics")?;
+        let value = metrics.lines().find_map(|line| line.strip_prefix("logvine_gossip_sent_bytes_total "));
+        Ok(sum + value.context("find the bytes sent among the metrics")?.parse::<f64>().context("understand the bytes sent")?)
+    })
 }
 
 fn cpu_ticks(agents: &Agents) -> anyhow::Result<f64> {
@@ -206,23 +219,16 @@ fn rss_kib(agents: &Agents) -> anyhow::Result<f64> {
     })
 }
 
-/// Bytes that the loopback interface has carried. Agents alone use it here, if nobody else does.
-fn loopback_bytes() -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string("/proc/net/dev").context("read /proc/net/dev")?;
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("lo:")).context("find the loopback interface")?;
-    line.split_whitespace().next().context("find its bytes")?.parse().context("understand its bytes")
-}
-
 fn print(rows: &[Row], profile: &str) {
     let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().map(|output| output.stdout).unwrap_or_default();
     println!("\nlogvine {}, profile {profile}; medians (worst) of one death; means over all agents", String::from_utf8_lossy(&commit).trim());
-    println!("| agents | survivors show it down | its sources deliver again | RSS / agent | idle CPU / agent | idle traffic / agent |");
+    println!("| agents | survivors show it down | its sources deliver again | RSS / agent | idle CPU / agent | idle gossip / agent |");
     println!("|---:|---:|---:|---:|---:|---:|");
     for Row { nodes, idle, killed } in rows {
         let (down, resumed) = (spread(&killed["down_ms"]), spread(&killed["resumed_ms"]));
         println!("| {nodes} | {down} | {resumed} | {:.1} MiB | {:.2} % | {:.0} B/s |", idle.rss_mib, idle.cpu_percent, idle.bytes_per_s);
     }
-    println!("\nTraffic is what the loopback interface carried, all protocols and headers. The cold build is measured by hand:");
+    println!("\nGossip: UDP payload sent. The cold build is measured by hand:");
     println!("  git clone . /tmp/logvine-cold && cd /tmp/logvine-cold && time cargo build --release");
 }
 
