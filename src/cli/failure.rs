@@ -13,6 +13,8 @@ pub enum Exit {
     NotFound = 4,
     /// sysexits.h's EX_USAGE.
     Usage = 64,
+    /// Ended by a signal: what a shell says of a program that Ctrl-C ended.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -61,5 +63,12 @@ impl From<anyhow::Error> for Failure {
 impl From<crate::config::ConfigError> for Failure {
     fn from(error: crate::config::ConfigError) -> Self {
         Self::usage(error.to_string())
+    }
+}
+
+impl From<crate::demo::DemoError> for Failure {
+    fn from(error: crate::demo::DemoError) -> Self {
+        let exit = if matches!(error, crate::demo::DemoError::Signal(_)) { Exit::Interrupted } else { Exit::Error };
+        Self { exit, message: error.to_string() }
     }
 }

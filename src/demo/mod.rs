@@ -66,11 +66,22 @@ struct Takeover {
     after: Duration,
 }
 
+/// Why a demo did not end well. Nothing is left behind then either, but for `--keep`.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error("ended by {0}, before the account")]
+    Signal(&'static str),
+    #[error("the account does not hold: what was written is not what the sink has")]
+    Account,
+    /// The cluster did not come about or stopped working; says what to look at.
+    #[error("{0:#}")]
+    Broken(#[from] anyhow::Error),
+}
+
 /// Plays the demo to its end.
 ///
-/// Errors: a line was lost; a signal ended it; the cluster did not come about or stopped working, with what to look at. Nothing is left behind then
-/// either, but for `--keep`.
-pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
+/// Errors: see [`DemoError`].
+pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
     // Before the first file and the first process: from here on every end goes through `clear`.
     let mut signals = Signals::listen()?;
     // The agents' clients install one too; the first one stays, and all are the same.
@@ -78,14 +89,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let mut stage = Stage::set(args).await?;
     let end = tokio::select! {
         biased;
-        name = signals.next() => Err(anyhow::anyhow!("ended by {name}, before the account")),
-        played = stage.play() => played,
+        name = signals.next() => Err(DemoError::Signal(name)),
+        played = stage.play() => played.map_err(DemoError::from),
     };
     stage.clear().await?;
-    if !end? {
-        anyhow::bail!("the account does not hold: what was written is not what the sink has");
-    }
-    Ok(())
+    if end? { Ok(()) } else { Err(DemoError::Account) }
 }
 
 /// The signals that end a demo.
