@@ -26,6 +26,8 @@ use crate::{
 const EPOCH: UnixMicros = UnixMicros(1_767_225_600_000_000);
 /// How long a node that stops in order is waited for.
 pub const RESTART_GRACE: Duration = Duration::from_secs(60);
+/// How long a node that starts waits for others to answer.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 const GOSSIP_PORT: u16 = 7946;
 const QUIC_PORT: u16 = 7947;
 
@@ -123,7 +125,7 @@ impl Host {
             gossip: GossipConfig { seeds, ..GossipConfig::default() },
             capacity: 40,
             restart_grace: RESTART_GRACE,
-            join_patience: Duration::from_secs(30),
+            join_patience: JOIN_PATIENCE,
         };
         let node = Node::new(now, config, me, restored, self.rng.next_u64());
         self.process = Some(Process {

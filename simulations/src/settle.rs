@@ -5,7 +5,12 @@ use std::{collections::BTreeSet, time::Duration};
 use logvine_cluster::name::Name;
 use logvine_gossip::{Instant, Status};
 
-use crate::{host::RESTART_GRACE, report::Violation, scenario::Deed, world::World};
+use crate::{
+    host::{JOIN_PATIENCE, RESTART_GRACE},
+    report::Violation,
+    scenario::Deed,
+    world::World,
+};
 
 /// L1 and L2, as long as a source's witnesses are there.
 const SETTLES: Duration = Duration::from_secs(15);
@@ -13,8 +18,9 @@ const SETTLES: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(600 + 60);
 /// Once nothing more is written, the rest is delivered: some of it in each such span, longer than a sender's longest back-off.
 const CATCHES_UP: Duration = Duration::from_secs(60);
-/// A3: from then on nothing moves any more, for this long at least; and node maps have settled.
-const STILL_AFTER: Duration = Duration::from_secs(60);
+/// A3, counted from when views are equal and witnesses are complete again (a dead one is replaced after 30 s): from then on nothing moves any more, for
+/// [`QUIET`] at least; and node maps have settled.
+const STILL_AFTER: Duration = Duration::from_secs(30 + 60);
 const QUIET: Duration = Duration::from_secs(15);
 
 /// How often a source is looked at while it settles.
@@ -38,7 +44,9 @@ impl World {
         self.run_until(heals)?;
         // A write that hung when the faults ended still hangs.
         let busy = self.hosts.iter().map(|host| host.disk.busy_until()).max().unwrap_or(heals);
-        let begins = heals.max(busy);
+        // Who is left alone may just have begun to wait for others.
+        let alone = self.hosts.len() > 1 && self.running().count() == 1;
+        let begins = heals.max(busy) + if alone { JOIN_PATIENCE } else { Duration::ZERO };
         let before = self.delivered();
         self.settle_sources(Hope::Soon, &before, begins + SETTLES)?;
         self.check(|world| world.all_see_the_same_members())?;
@@ -81,8 +89,8 @@ impl World {
             for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != at) {
                 let status = node.gossip().member(&host.id).map(|member| member.status);
                 let right = match &host.process {
-                    Some(_) => status == Some(Status::Alive),
-                    None => !matches!(status, Some(Status::Alive | Status::Suspect)),
+                    Some(_) => status.is_some_and(Status::is_live), // a late answer makes a suspect for a moment
+                    None => !status.is_some_and(Status::is_live),
                 };
                 if !right {
                     let runs = if self.hosts[other].process.is_some() { "runs" } else { "is dead" };

@@ -108,6 +108,8 @@ struct Stopping {
 #[derive(Debug)]
 enum After {
     Reply(ReplyTo, Reply),
+    /// A call to somebody who is no member: what was asked gets no answer.
+    Unreachable(NodeId, Pending),
     Attempt(SourceKey),
     /// A source that was not open needs no closing.
     Closed(SourceKey),
@@ -496,6 +498,7 @@ impl Node {
     fn carry_out(&mut self, now: Now, after: After) {
         match after {
             After::Reply(to, reply) => self.reply(now, to, reply),
+            After::Unreachable(from, pending) => self.take_reply(now, from, pending, None),
             After::Attempt(source) => self.start_attempt(now, &source),
             After::Closed(source) => self.after_close(now, &source),
             After::Answer(command, answer) => self.outputs.push_back(Output::Answer { command, answer }),

@@ -93,7 +93,7 @@ impl Node {
         }
         match self.gossip.member(&to).map(logvine_gossip::Member::peer) {
             Some(peer) => self.call_peer(now, peer, request, pending),
-            None => self.after.push(After::Reply(ReplyTo::Me(pending), Reply::Refused("not a member".to_owned()))),
+            None => self.after.push(After::Unreachable(to, pending)), // not a member, or not one again since this node's start
         }
     }
 
@@ -117,7 +117,7 @@ impl Node {
         }
     }
 
-    fn take_reply(&mut self, now: Now, from: NodeId, pending: Pending, reply: Option<Reply>) {
+    pub(super) fn take_reply(&mut self, now: Now, from: NodeId, pending: Pending, reply: Option<Reply>) {
         match (pending, reply) {
             (Pending::Gossip, reply) => {
                 let body = match &reply {
