@@ -188,10 +188,13 @@ impl Stage {
         Ok(())
     }
 
+    /// Whether each node sees all alive and knows their names.
     async fn all_see_all(&self) -> bool {
+        let all: BTreeSet<_> = self.fleet.names().into_iter().collect();
         for at in 0..self.fleet.agents.len() {
-            let Ok(rows) = self.api.nodes(&self.fleet.api(at)).await else { return false };
-            if rows.iter().filter(|row| row.status == "alive").count() != self.fleet.agents.len() {
+            let rows = self.api.nodes(&self.fleet.api(at)).await.unwrap_or_default();
+            let alive: BTreeSet<_> = rows.into_iter().filter(|row| row.status == "alive").map(|row| row.name).collect();
+            if alive != all {
                 return false;
             }
         }
