@@ -15,6 +15,9 @@ use crate::{
 
 /// A successor waits this long for each live node that ranks before it.
 const SUCCESSION: Duration = Duration::from_secs(2);
+/// The same for a source that had no owner yet. A whole fleet of them is taken at once, which takes the first of their rankings a while; its candidacies
+/// must not be overridden meanwhile. Longer than a dead node is believed to live.
+const FIRST_SUCCESSION: Duration = Duration::from_secs(6);
 /// An owner that restarted is given this long to take up its own sources again.
 const RESUMPTION: Duration = Duration::from_secs(10);
 /// A home that just became active gets its sources only after it has stayed so for a while.
@@ -126,10 +129,12 @@ fn decide_unowned(situation: &Situation) -> Decision {
     };
     let present = eligible.iter().filter(|(_, node)| node.present).map(|(id, node)| (*id, node.capacity)).collect();
     let before = ranking(&present, *key, present.len()).iter().take_while(|id| *id != me).count();
-    let due = match why {
-        Why::Resumed => since,
-        _ => since + SUCCESSION * u32::try_from(before).unwrap_or(u32::MAX),
+    let turn = match why {
+        Why::Resumed => Duration::ZERO,
+        Why::New => FIRST_SUCCESSION,
+        _ => SUCCESSION,
     };
+    let due = since + turn * u32::try_from(before).unwrap_or(u32::MAX);
     if *now < due { Decision::Wait(Some(due)) } else { Decision::Take { why, ask } }
 }
 
@@ -167,8 +172,8 @@ mod tests {
         let (eligible, key, ranked) = cluster();
         let new = |me| Situation { unowned_since: secs(100), ..situation(&eligible, key, me) };
         assert_eq!(decide(&new(ranked[0])), Decision::Take { why: Why::New, ask: None });
-        assert_eq!(decide(&new(ranked[1])), Decision::Wait(Some(secs(102))));
-        assert_eq!(decide(&new(ranked[2])), Decision::Wait(Some(secs(104))));
+        assert_eq!(decide(&new(ranked[1])), Decision::Wait(Some(secs(106))));
+        assert_eq!(decide(&new(ranked[2])), Decision::Wait(Some(secs(112))));
     }
 
     #[test]
