@@ -3,6 +3,7 @@
 //! Membership by SWIM, node maps (what each node says of itself) and the catalog (what should be), without IO: `handle_*` in, `poll_*` out.
 //! A host owns the socket, the clock and the disk: the agent, or a simulation.
 
+pub mod canary;
 mod catalog;
 mod face;
 mod gossip;

@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Instant, NodeId,
+    Instant, NodeId, canary,
     swim::{Identity, SwimCodec},
 };
 
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) fn still_suspect(foca: &Foca<Identity, SwimCodec, ChaCha8Rng, NoCustomBroadcast>, identity: &Identity, incarnation: u16) -> bool {
     let exactly =
         |member: &foca::Member<Identity>| member.id() == identity && member.incarnation() == incarnation && member.state() == State::Suspect;
-    foca.iter_membership_state().any(exactly)
+    foca.iter_membership_state().any(exactly) || canary::planted("stale-suspicion")
 }
 
 /// How often a suspect is told within its time: at once, and after 1/5 to 4/5 of it.

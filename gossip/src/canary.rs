@@ -1,0 +1,33 @@
+//! Canaries: bugs planted on purpose, so that it is seen that the simulator would find them (DESIGN §9).
+//!
+//! The feature `canary` compiles their places, a simulation picks one for its thread, and the agent refuses to be built with them. Without the feature
+//! [`planted`] is a constant, and nothing is left of it. Each guard of PITFALLS has one: a guard that can go unnoticed is none.
+
+/// Whether the places are compiled.
+pub const COMPILED: bool = cfg!(feature = "canary");
+
+/// The bugs that this package has a place for: each name, and what is broken under it.
+pub const CANARIES: &[(&str, &str)] = &[("stale-suspicion", "a suspicion that was refuted evicts all the same (PITFALLS §1 row 1)")];
+
+#[cfg(feature = "canary")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<&'static str>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in all that this thread runs from now on; None: none.
+#[cfg(feature = "canary")]
+pub fn plant(name: Option<&'static str>) {
+    PLANTED.set(name);
+}
+
+/// Whether the bug of this name is planted: asked at its place.
+#[cfg(feature = "canary")]
+pub fn planted(name: &str) -> bool {
+    PLANTED.get() == Some(name)
+}
+
+/// Whether the bug of this name is planted: never, in this build.
+#[cfg(not(feature = "canary"))]
+pub const fn planted(_name: &str) -> bool {
+    false
+}
