@@ -123,6 +123,7 @@ impl World {
             Told::Taken { why, .. } => self.takeovers += u64::from(matches!(why, logvine_cluster::event::Why::TookOver { .. })),
             _ => {}
         }
+        self.hear(at, event);
         match story::line(event, &self.names) {
             Some(text) => self.tell(Some(at), format_args!("{text}")),
             None => self.detail(at, format_args!("tells {event:?}")),

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::file::seconds;
 
 /// What a stream of chance is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +48,13 @@ pub fn happens(rng: &mut ChaCha8Rng, per_mille: u32) -> bool {
 }
 
 /// A delay: never less than `least`, usually a little more, now and then much more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Delay {
+    #[serde(with = "seconds")]
     pub least: Duration,
     /// What comes on top is above this in half of the cases, above twice this in a quarter, and so on.
+    #[serde(default, with = "seconds")]
     pub half: Duration,
 }
 

@@ -9,16 +9,25 @@ use logvine_cluster::node::{Table, Ticket, Write};
 use logvine_gossip::Instant;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::chance::{Delay, happens};
 
 /// How disks behave. Chances are per mille.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct DiskPlan {
     /// From a write until it is durable and reported.
     pub sync: Delay,
     /// A write takes [`STALL`] longer.
     pub stalls: u32,
+}
+
+impl Default for DiskPlan {
+    /// Calm: two milliseconds.
+    fn default() -> Self {
+        Self { sync: Delay::fixed(Duration::from_millis(2)), stalls: 0 }
+    }
 }
 
 /// A disk that answers late, but answers (DESIGN §2: a 10 s fsync must not make a node look dead).

@@ -62,6 +62,13 @@ pub struct Process {
     zero: Instant,
 }
 
+impl Process {
+    /// When it was started, in true time.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+}
+
 /// A machine.
 #[derive(Debug)]
 pub struct Host {

@@ -11,6 +11,8 @@
 mod carry;
 pub mod chance;
 pub mod disk;
+pub mod expectations;
+pub mod file;
 pub mod host;
 pub mod invariants;
 pub mod ledger;

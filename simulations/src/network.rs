@@ -5,11 +5,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::chance::{Delay, happens};
 
 /// How a network behaves. Chances are per mille.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct NetworkPlan {
     /// One way.
     pub latency: Delay,
@@ -21,13 +23,20 @@ pub struct NetworkPlan {
     pub refusals: bool,
 }
 
+impl Default for NetworkPlan {
+    /// Calm: one millisecond to everywhere, nothing is lost.
+    fn default() -> Self {
+        Self { latency: Delay::fixed(Duration::from_millis(1)), loss: 0, duplication: 0, reorder: 0, refusals: true }
+    }
+}
+
 /// How much longer an overtaken datagram may take: about a suspicion's half, so that old news meets new.
 const STRAY: Delay = Delay { least: Duration::from_millis(20), half: Duration::from_millis(400) };
 /// A lost packet of a session is sent again after this and two latencies, about a probe timeout (RFC 9002 section 6.2).
 const RESEND: Duration = Duration::from_millis(25);
 
 /// Names a cut, to mend it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CutId(pub usize);
 
 /// Directed: what is sent from `.0` does not reach `.1`. Nodes by their place in the scenario.

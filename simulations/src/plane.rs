@@ -17,16 +17,23 @@ use logvine_cluster::{
     spec::RunnerSpec,
 };
 use logvine_gossip::{Instant, Now, Stamp};
+use serde::{Deserialize, Serialize};
 
-use crate::source::{Piece, Source};
+use crate::{
+    file::{DeliveryForm, seconds},
+    source::{Piece, Source},
+};
 
 /// How data planes read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct PlanePlan {
+    #[serde(with = "DeliveryForm")]
     pub delivery: DeliveryConfig,
     /// Bytes read at once, at the most.
     pub piece_bytes_max: u64,
     /// From the end of a source until it is asked again.
+    #[serde(with = "seconds")]
     pub poll: Duration,
 }
 

@@ -1,10 +1,17 @@
 //! A whole run as data: sizes, behaviours, and every deed with its time. A seed draws one (`swarm`), a script spells one (`script`).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use logvine_cluster::name::Name;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    chance::Delay,
     disk::DiskPlan,
+    expectations::Expectation,
+    file::{seconds, timed},
     network::{CutId, Direction, NetworkPlan},
     plane::PlanePlan,
     sink::SinkPlan,
@@ -12,15 +19,18 @@ use crate::{
 };
 
 /// One node, for as often as it is started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodePlan {
     pub name: String,
     /// How far its wall clock is ahead of (or behind) the true time.
+    #[serde(default)]
     pub skew_ms: i64,
 }
 
 /// Something that is done to the world. Nodes by their place in the scenario.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Deed {
     /// Starts a node's process, if it has none.
     Start {
@@ -62,32 +72,138 @@ pub enum Deed {
 }
 
 /// How a run ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// Just so.
-    At(Duration),
+    At(#[serde(with = "seconds")] Duration),
     /// At [`Deed::Heal`] the cluster must begin to settle (DESIGN §9, liveness); then the sources stop growing and all of them must be delivered.
     Settled,
 }
 
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
+    /// For all chance in it: the same scenario under another seed is another run.
+    #[serde(default = "one")]
     pub seed: u64,
     pub nodes: Vec<NodePlan>,
+    #[serde(default)]
     pub sources: Vec<SourcePlan>,
     /// Names of the runner's senders, each with a sink of its own.
+    #[serde(default = "out")]
     pub senders: Vec<String>,
+    #[serde(default)]
     pub network: NetworkPlan,
+    #[serde(default)]
     pub disk: DiskPlan,
+    #[serde(default)]
     pub sink: SinkPlan,
+    #[serde(default)]
     pub plane: PlanePlan,
     /// By time.
+    #[serde(with = "timed")]
     pub deeds: Vec<(Duration, Deed)>,
+    /// What must hold in this run besides the general invariants.
+    #[serde(default)]
+    pub expects: Vec<Expectation>,
     pub ending: Ending,
 }
 
+/// Why a scenario cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScenarioFault {
+    #[error("it has no node")]
+    NoNode,
+    #[error("`{0}` is no name: lower-case letters and digits, `.`, `_` and `-`, up to 63 of them")]
+    Name(String),
+    #[error("there are two of the name `{0}`")]
+    Twice(String),
+    #[error("{what} names node {place}, and there are {count}, counted from 0")]
+    Place { what: String, place: usize, count: usize },
+    #[error("it ends when it has settled, so one deed must be `heal`, the end of the faults")]
+    NoHeal,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn out() -> Vec<String> {
+    vec!["out".to_owned()]
+}
+
+impl Deed {
+    /// The nodes in it.
+    pub fn places(&self) -> BTreeSet<usize> {
+        match self {
+            Self::Start { node }
+            | Self::Crash { node }
+            | Self::CrashFlushing { node }
+            | Self::Stop { node }
+            | Self::Apply { node }
+            | Self::Drain { node, .. } => BTreeSet::from([*node]),
+            Self::Cut { directions, .. } => directions.iter().flat_map(|(from, to)| [*from, *to]).collect(),
+            Self::Mend { .. } => BTreeSet::new(),
+            Self::Heal { core } => core.clone(),
+        }
+    }
+
+    /// The same among fewer nodes, each at its new place; None if nothing is left of it.
+    #[must_use]
+    pub fn moved(mut self, places: &BTreeMap<usize, usize>) -> Option<Self> {
+        match &mut self {
+            Self::Start { node }
+            | Self::Crash { node }
+            | Self::CrashFlushing { node }
+            | Self::Stop { node }
+            | Self::Apply { node }
+            | Self::Drain { node, .. } => *node = *places.get(node)?,
+            Self::Cut { directions, .. } => {
+                *directions = directions.iter().filter_map(|(from, to)| Some((*places.get(from)?, *places.get(to)?))).collect();
+                if directions.is_empty() {
+                    return None;
+                }
+            }
+            Self::Mend { .. } => {}
+            Self::Heal { core } => {
+                *core = core.iter().filter_map(|node| places.get(node).copied()).collect();
+                if core.is_empty() {
+                    return None;
+                }
+            }
+        }
+        Some(self)
+    }
+}
+
 impl Scenario {
+    /// Says what makes it impossible: what people wrote is checked before it is run.
+    pub fn validate(&self) -> Result<(), ScenarioFault> {
+        if self.nodes.is_empty() {
+            return Err(ScenarioFault::NoNode);
+        }
+        let names = [self.nodes.iter().map(|node| &node.name).collect::<Vec<_>>(), self.senders.iter().collect()];
+        for names in names {
+            let mut seen = BTreeSet::new();
+            for name in names {
+                name.parse::<Name>().map_err(|_| ScenarioFault::Name(name.clone()))?;
+                if !seen.insert(name) {
+                    return Err(ScenarioFault::Twice(name.clone()));
+                }
+            }
+        }
+        let count = self.nodes.len();
+        for (at, deed) in &self.deeds {
+            if let Some(place) = deed.places().into_iter().find(|place| *place >= count) {
+                return Err(ScenarioFault::Place { what: format!("the deed at {at:?}"), place, count });
+            }
+        }
+        let heals = self.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Heal { .. }));
+        if self.ending == Ending::Settled && !heals { Err(ScenarioFault::NoHeal) } else { Ok(()) }
+    }
+
     /// A calm world: one millisecond to everywhere, two to the disk, nothing is lost. Nodes start one after the other.
     pub fn calm(seed: u64, names: &[&str], sources: usize) -> Self {
         let nodes: Vec<_> = names.iter().map(|name| NodePlan { name: (*name).to_owned(), skew_ms: 0 }).collect();
@@ -99,12 +215,13 @@ impl Scenario {
             seed,
             nodes,
             sources: (1..=sources).map(|number| SourcePlan::numbered(number, Duration::from_millis(100), 120)).collect(),
-            senders: vec!["out".to_owned()],
-            network: NetworkPlan { latency: Delay::fixed(Duration::from_millis(1)), loss: 0, duplication: 0, reorder: 0, refusals: true },
-            disk: DiskPlan { sync: Delay::fixed(Duration::from_millis(2)), stalls: 0 },
+            senders: out(),
+            network: NetworkPlan::default(),
+            disk: DiskPlan::default(),
             sink: SinkPlan::calm(),
             plane: PlanePlan::default(),
             deeds,
+            expects: Vec::new(),
             ending: Ending::At(Duration::from_secs(60)),
         }
     }

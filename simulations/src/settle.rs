@@ -79,12 +79,12 @@ impl World {
         self.violation.take().map_or(Ok(()), |violation| Err(Box::new(violation)))
     }
 
-    fn running(&self) -> impl Iterator<Item = (usize, &logvine_cluster::node::Node)> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &logvine_cluster::node::Node)> {
         self.hosts.iter().enumerate().filter_map(|(at, host)| host.process.as_ref().map(|process| (at, &process.node)))
     }
 
     /// L1: who runs is alive to everybody who runs, and nobody else is.
-    fn all_see_the_same_members(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn all_see_the_same_members(&self) -> Result<(), (&'static str, String)> {
         for (at, node) in self.running() {
             for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != at) {
                 let status = node.gossip().member(&host.id).map(|member| member.status);
@@ -102,14 +102,14 @@ impl World {
     }
 
     /// L1: catalogs are equal.
-    fn all_hold_the_same_catalog(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn all_hold_the_same_catalog(&self) -> Result<(), (&'static str, String)> {
         let digests: Vec<_> = self.running().map(|(at, node)| (self.hosts[at].name.clone(), node.gossip().catalog().digest())).collect();
         let equal = digests.windows(2).all(|pair| pair[0].1 == pair[1].1);
         if equal { Ok(()) } else { Err(("L1 all hold the same catalog", format!("digests are {digests:?}"))) }
     }
 
     /// L1: what a running node says of itself is what everybody has.
-    fn all_hold_the_same_node_maps(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn all_hold_the_same_node_maps(&self) -> Result<(), (&'static str, String)> {
         for (at, node) in self.running() {
             let id = self.hosts[at].id;
             let own: Vec<_> = node.gossip().node_map(&id).into_iter().flat_map(|map| map.iter("")).collect();

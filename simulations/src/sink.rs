@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use logvine_cluster::{delivery::Outcome, name::Name};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::chance::{Delay, happens};
 
 /// How sinks behave. Chances are per mille of the sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct SinkPlan {
     /// From the sender to the sink, and back.
     pub way: Delay,
@@ -24,6 +26,12 @@ pub struct SinkPlan {
 
 /// How long a sink may hang.
 pub const STALL: Duration = Duration::from_secs(8);
+
+impl Default for SinkPlan {
+    fn default() -> Self {
+        Self::calm()
+    }
+}
 
 impl SinkPlan {
     /// Takes everything, five milliseconds away.

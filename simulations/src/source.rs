@@ -5,12 +5,17 @@ use std::{ops::Range, time::Duration};
 use logvine_cluster::{checkpoint::FileName, name::Name};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::file::seconds;
 
 /// One source and how it grows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SourcePlan {
     pub id: Name,
     /// From one line to the next, on average.
+    #[serde(with = "seconds")]
     pub gap: Duration,
     /// Longest line, its end included.
     pub line_bytes_max: usize,

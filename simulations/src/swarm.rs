@@ -45,7 +45,7 @@ pub fn draw(seed: u64, wishes: Wishes) -> Scenario {
     let sources = (1..=rng.random_range(1..=10)).map(|number| draw_source(number, rng, |line| bearable(line, &network, &sink, &plane))).collect();
     let length = wishes.minutes.map_or_else(|| seconds(rng.random_range(30..=150)), |minutes| seconds(minutes * 60));
     let deeds = draw_deeds(count, length, stream(seed, Concern::Faults));
-    Scenario { seed, nodes, sources, senders, network, disk, sink, plane, deeds, ending: Ending::Settled }.sorted()
+    Scenario { seed, nodes, sources, senders, network, disk, sink, plane, deeds, expects: Vec::new(), ending: Ending::Settled }.sorted()
 }
 
 fn exists(rng: &mut ChaCha8Rng) -> bool {

@@ -22,6 +22,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     chance::{Concern, stream},
+    expectations::Watch,
     host::{Host, Life, gossip_address},
     invariants::SAFETY,
     ledger::{Fact, Ledger},
@@ -147,6 +148,7 @@ pub struct World {
     /// How often in a row a host was woken at one time.
     pub(crate) spins: u32,
     pub(crate) facts: VecDeque<(usize, Fact)>,
+    pub(crate) watch: Watch,
 }
 
 impl World {
@@ -177,6 +179,7 @@ impl World {
             requests: 0,
             spins: 0,
             facts: VecDeque::new(),
+            watch: Watch::new(&scenario.expects),
             scenario,
         };
         for (at, deed) in world.scenario.deeds.clone() {
@@ -203,6 +206,9 @@ impl World {
     /// Handles every event up to a time; asks the invariants after each.
     pub(crate) fn run_until(&mut self, end: Instant) -> Result<(), Box<Violation>> {
         while let Some((at, event)) = self.queue.pop(end) {
+            if self.watch.next().is_some_and(|due| due < at) {
+                self.look(at);
+            }
             if at > self.now {
                 self.spins = 0;
             }
@@ -213,8 +219,9 @@ impl World {
                 return Err(Box::new(violation));
             }
         }
+        self.look(end + Duration::from_micros(1));
         self.now = end;
-        Ok(())
+        self.violation.take().map_or(Ok(()), |violation| Err(Box::new(violation)))
     }
 
     fn check_facts(&mut self) {
@@ -351,6 +358,7 @@ impl World {
     /// A process is no more, however that came.
     pub(crate) fn ended(&mut self, at: usize) {
         self.hosts[at].process = None;
+        self.expect_death_known(at, self.hosts[at].life);
         let kept = self.hosts[at].disk.crash(&mut self.disk_rng);
         self.note_durable(at, &kept);
         for source in 0..self.sources.len() {
