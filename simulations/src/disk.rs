@@ -33,6 +33,10 @@ impl Default for DiskPlan {
 /// A disk that answers late, but answers (DESIGN §2: a 10 s fsync must not make a node look dead).
 const STALL: Duration = Duration::from_secs(10);
 
+/// What was durable on a disk at one moment: a snapshot, a backup, a copied data directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Image(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
+
 /// Transactions of a live process, and what outlives it.
 #[derive(Debug)]
 pub struct Disk {
@@ -70,6 +74,22 @@ impl Disk {
         self.apply(&writes);
         self.busy_until = Instant::ZERO;
         writes
+    }
+
+    /// A copy of what is durable now.
+    pub fn image(&self) -> Image {
+        Image(self.durable.clone())
+    }
+
+    /// The disk is as it was then. No process may run on it.
+    pub fn restore(&mut self, image: Image) {
+        debug_assert!(self.pending.is_empty(), "a process still writes");
+        self.durable = image.0;
+    }
+
+    /// Nothing is on it. No process may run on it.
+    pub fn wipe(&mut self) {
+        self.restore(Image::default());
     }
 
     /// No further write hangs.
@@ -118,6 +138,22 @@ mod tests {
         assert_eq!(disk.begin(Instant::ZERO, Ticket(2), write(2), &mut rng), Instant::from_micros(4_000));
         assert_eq!(disk.finish().map(|(ticket, _)| ticket), Some(Ticket(1)));
         assert_eq!(disk.content(), write(1));
+    }
+
+    #[test]
+    fn an_image_brings_back_what_was_durable_then() {
+        let (mut disk, mut rng) = (disk(), stream(1, Concern::Disk));
+        let mut persist = |disk: &mut Disk, value| {
+            disk.begin(Instant::ZERO, Ticket(1), write(value), &mut rng);
+            disk.finish();
+        };
+        persist(&mut disk, 1);
+        let image = disk.image();
+        persist(&mut disk, 2);
+        disk.restore(image);
+        assert_eq!(disk.content(), write(1));
+        disk.wipe();
+        assert_eq!(disk.content(), []);
     }
 
     /// A crash may keep what it did not report, but never the later without the earlier.

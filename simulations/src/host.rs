@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     chance::{Concern, stream},
-    disk::{Disk, DiskPlan},
+    disk::{Disk, DiskPlan, Image},
     plane::{Plane, PlanePlan},
     scenario::NodePlan,
 };
@@ -75,6 +75,8 @@ pub struct Host {
     pub name: String,
     pub id: NodeId,
     pub disk: Disk,
+    /// A copy of the disk that was kept.
+    pub image: Option<Image>,
     pub life: Life,
     pub process: Option<Process>,
     /// Kill it a moment after it next begins to flush.
@@ -87,12 +89,12 @@ pub struct Host {
 
 impl Host {
     pub fn new(seed: u64, at: usize, plan: &NodePlan, disk: DiskPlan) -> Self {
-        let hash = Sha256::digest(format!("{seed} {}", plan.name));
-        let id = NodeId(hash[..16].try_into().expect("SHA-256 has 32 bytes"));
+        let id = node_id(&format!("{seed} {}", plan.name));
         Self {
             name: plan.name.clone(),
             id,
             disk: Disk::new(disk),
+            image: None,
             life: Life(0),
             process: None,
             dies_flushing: false,
@@ -152,6 +154,12 @@ impl Host {
     pub fn process(&mut self, life: Life) -> Option<&mut Process> {
         if self.life == life { self.process.as_mut() } else { None }
     }
+}
+
+/// The id that a key makes.
+pub fn node_id(key: &str) -> NodeId {
+    let hash = Sha256::digest(key);
+    NodeId(hash[..16].try_into().expect("SHA-256 has 32 bytes"))
 }
 
 /// Where the host at a place listens for datagrams.

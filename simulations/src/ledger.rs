@@ -25,6 +25,8 @@ pub enum Fact {
     Held { node: usize, epoch: Epoch, checkpoint: Checkpoint },
     /// A node collects no more under an epoch, as it was told; or at all, as it died.
     Closed { node: usize, epoch: Option<Epoch> },
+    /// What a node had on its disk is not there any more, or not as it was.
+    Lost { node: usize },
 }
 
 impl Fact {
@@ -33,7 +35,7 @@ impl Fact {
         match self {
             Self::Stated { checkpoint, .. } | Self::Persisted { checkpoint, .. } | Self::Held { checkpoint, .. } => Some(checkpoint),
             Self::Opened { resume, .. } => Some(resume),
-            Self::Delivered { .. } | Self::Acknowledged { .. } | Self::Renewed { .. } | Self::Closed { .. } => None,
+            Self::Delivered { .. } | Self::Acknowledged { .. } | Self::Renewed { .. } | Self::Closed { .. } | Self::Lost { .. } => None,
         }
     }
 }
@@ -94,6 +96,9 @@ impl Ledger {
             }
             Fact::Renewed { node, epoch, majority } => self.own(node, epoch, majority),
             Fact::Held { .. } => {}
+            Fact::Lost { node } => {
+                self.witnessed.remove(&node);
+            }
             Fact::Closed { node, epoch } => self.owners.retain(|owner, (began, _)| *owner != node || epoch.is_some_and(|epoch| epoch != *began)),
         }
     }

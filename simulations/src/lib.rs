@@ -16,6 +16,7 @@ pub mod file;
 pub mod host;
 pub mod invariants;
 pub mod ledger;
+mod loss;
 pub mod network;
 mod operator;
 pub mod plane;

@@ -48,6 +48,32 @@ pub enum Deed {
     Stop {
         node: usize,
     },
+    /// Keeps a copy of what is on its disk.
+    Image {
+        node: usize,
+    },
+    /// Kills it if it runs, and starts it from the copy that was kept last; from its own disk if there is none.
+    RestartFromImage {
+        node: usize,
+    },
+    /// Kills it if it runs; its data directory is lost, its key too: what starts next is another node.
+    Wipe {
+        node: usize,
+    },
+    /// Kills it if it runs; its store is lost, its key is not: what starts next is the same node with an empty disk.
+    LoseStore {
+        node: usize,
+    },
+    /// Kills `node` if it runs, and starts it on a copy of the data directory of `of`, which goes on: two live copies of one node.
+    Twin {
+        node: usize,
+        of: usize,
+    },
+    /// A node moves to another address: kills it, and whoever is there, and starts its data directory at `to`.
+    Move {
+        from: usize,
+        to: usize,
+    },
     /// An operator creates the runner with all sources, by this node or, if it does not answer, the next.
     Apply {
         node: usize,

@@ -9,6 +9,9 @@
 //! | `sources N` | a runner with so many sources is applied through the first node at 5 s |
 //! | `loss N` · `latency MS` | of every datagram, per mille; one way |
 //! | `crash X at T` · `crash X flushing at T` · `stop X at T` · `start X at T` | |
+//! | `image X at T` · `restart X from image at T` | keeps a copy of its disk; starts it from the last copy |
+//! | `wipe X at T` · `lose X at T` | its data directory is gone (it starts as another node); its store only |
+//! | `twin X of Y at T` · `move X to Y at T` | a copy of Y's data directory starts as X, while Y runs; X's data directory starts at Y's address |
 //! | `drain X at T` · `undrain X at T` | |
 //! | `cut a b from c at T for D` | in both directions; `mute a at T for D`: nothing that it sends arrives |
 //! | `run T` | until then, and no longer |
@@ -85,6 +88,12 @@ fn sentence(scenario: &mut Scenario, cut: CutId, words: &[&str]) -> Result<(), S
         ["crash", node, "flushing", "at", at] => (seconds(at)?, Deed::CrashFlushing { node: find(node)? }),
         ["stop", node, "at", at] => (seconds(at)?, Deed::Stop { node: find(node)? }),
         ["start", node, "at", at] => (seconds(at)?, Deed::Start { node: find(node)? }),
+        ["image", node, "at", at] => (seconds(at)?, Deed::Image { node: find(node)? }),
+        ["restart", node, "from", "image", "at", at] => (seconds(at)?, Deed::RestartFromImage { node: find(node)? }),
+        ["wipe", node, "at", at] => (seconds(at)?, Deed::Wipe { node: find(node)? }),
+        ["lose", node, "at", at] => (seconds(at)?, Deed::LoseStore { node: find(node)? }),
+        ["twin", node, "of", of, "at", at] => (seconds(at)?, Deed::Twin { node: find(node)?, of: find(of)? }),
+        ["move", from, "to", to, "at", at] => (seconds(at)?, Deed::Move { from: find(from)?, to: find(to)? }),
         ["drain", node, "at", at] => (seconds(at)?, Deed::Drain { node: find(node)?, draining: true }),
         ["undrain", node, "at", at] => (seconds(at)?, Deed::Drain { node: find(node)?, draining: false }),
         ["mute", node, "at", at, "for", length] => {

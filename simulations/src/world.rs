@@ -298,6 +298,14 @@ impl World {
             Deed::Crash { node } => self.crash(node),
             Deed::CrashFlushing { node } => self.hosts[node].dies_flushing = self.hosts[node].process.is_some(),
             Deed::Stop { node } => self.stop(node),
+            Deed::Image { .. }
+            | Deed::RestartFromImage { .. }
+            | Deed::Wipe { .. }
+            | Deed::LoseStore { .. }
+            | Deed::Twin { .. }
+            | Deed::Move { .. } => {
+                self.deed_to_disk(&deed);
+            }
             Deed::Apply { node } => self.apply(node),
             Deed::Drain { node, draining } => self.drain(node, draining),
             Deed::Cut { id, directions } => {
@@ -336,7 +344,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, at: usize) {
+    pub(crate) fn start(&mut self, at: usize) {
         if self.hosts[at].process.is_some() {
             return;
         }
