@@ -168,8 +168,14 @@ impl Deed {
             | Self::Crash { node }
             | Self::CrashFlushing { node }
             | Self::Stop { node }
+            | Self::Image { node }
+            | Self::RestartFromImage { node }
+            | Self::Wipe { node }
+            | Self::LoseStore { node }
             | Self::Apply { node }
             | Self::Drain { node, .. } => BTreeSet::from([*node]),
+            Self::Twin { node, of } => BTreeSet::from([*node, *of]),
+            Self::Move { from, to } => BTreeSet::from([*from, *to]),
             Self::Cut { directions, .. } => directions.iter().flat_map(|(from, to)| [*from, *to]).collect(),
             Self::Mend { .. } => BTreeSet::new(),
             Self::Heal { core } => core.clone(),
@@ -184,8 +190,15 @@ impl Deed {
             | Self::Crash { node }
             | Self::CrashFlushing { node }
             | Self::Stop { node }
+            | Self::Image { node }
+            | Self::RestartFromImage { node }
+            | Self::Wipe { node }
+            | Self::LoseStore { node }
             | Self::Apply { node }
             | Self::Drain { node, .. } => *node = *places.get(node)?,
+            Self::Twin { node: one, of: other } | Self::Move { from: one, to: other } => {
+                (*one, *other) = (*places.get(one)?, *places.get(other)?);
+            }
             Self::Cut { directions, .. } => {
                 *directions = directions.iter().filter_map(|(from, to)| Some((*places.get(from)?, *places.get(to)?))).collect();
                 if directions.is_empty() {
