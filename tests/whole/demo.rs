@@ -42,21 +42,40 @@ async fn a_short_demo_loses_a_node_and_no_line() {
     assert_eq!(left_in(place.path()), Vec::<String>::new());
 }
 
-/// Ctrl-C from the first moment to the last: while processes start, while files grow, in the middle of a takeover.
+/// Ctrl-C from the first moment to the last: while processes start, while files grow, in the middle of a takeover. Each run of the test draws other moments;
+/// a failure names its own.
 #[tokio::test]
 async fn ctrl_c_at_any_moment_leaves_no_process_and_no_file() {
-    // Spread over the whole play, each at another place of its second.
-    for millis in [20, 310, 1_240, 3_770, 7_130, 12_490] {
-        let place = tempfile::tempdir().unwrap();
-        let mut demo = demo(&place, ports(1), &["--nodes", "3", "--sources", "6", "--rate", "20", "--for", "15"]);
-        let mut demo = demo.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        tokio::time::sleep(Duration::from_millis(millis)).await;
-        signal(&demo, Signal::INT);
-        // At the first moment nobody listens for signals yet, and nothing is there yet: the signal itself ends it.
-        assert!(matches!(wait(&mut demo).await.code(), Some(130) | None), "after {millis} ms");
-        assert_eq!(left_in(place.path()), Vec::<String>::new(), "after {millis} ms");
-        assert_eq!(processes_with(place.path().to_str().unwrap()), Vec::<String>::new(), "after {millis} ms");
-    }
+    let lane = |lane: u16| async move {
+        for _ in 0..MOMENTS_PER_LANE {
+            // Half of them while everything starts, when most can be left behind; the others anywhere in the play.
+            interrupted(ports(4 + lane), moment(1_500)).await;
+            interrupted(ports(4 + lane), moment(PLAY_MS)).await;
+        }
+    };
+    tokio::join!(lane(0), lane(1), lane(2));
+}
+
+/// In three lanes of two: 24 moments.
+const MOMENTS_PER_LANE: usize = 4;
+/// Shorter than the play of `interrupted`, so that each signal finds a demo.
+const PLAY_MS: u64 = 14_000;
+
+fn moment(before_ms: u64) -> Duration {
+    Duration::from_millis(getrandom::u64().expect("the system gives randomness") % before_ms)
+}
+
+async fn interrupted(first_port: u16, moment: Duration) {
+    let place = tempfile::tempdir().unwrap();
+    let mut demo = demo(&place, first_port, &["--nodes", "3", "--sources", "6", "--rate", "20", "--for", "15"]);
+    let mut demo = demo.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    tokio::time::sleep(moment).await;
+    signal(&demo, Signal::INT);
+    // At the first moment nobody listens for signals yet, and nothing is there yet: the signal itself ends it.
+    let status = wait(&mut demo).await;
+    assert!(matches!(status.code(), Some(130) | None), "interrupted after {moment:?}: {status}");
+    assert_eq!(left_in(place.path()), Vec::<String>::new(), "interrupted after {moment:?}");
+    assert_eq!(processes_with(place.path().to_str().unwrap()), Vec::<String>::new(), "interrupted after {moment:?}");
 }
 
 /// Whatever becomes of the demo, its agents end: here nobody tells them.

@@ -49,6 +49,31 @@ fn a_repeated_checkpoint_is_acknowledged_no_sooner_than_the_first() {
     assert_eq!(replies(&mut cluster).len(), 2);
 }
 
+/// Found by simulation seed 16, and by two demos that stood still 30 s after a kill: the repair's own promise made the owner's own witness refuse its
+/// checkpoint, and the refusal sent it again at once, without an end.
+#[test]
+fn a_checkpoint_that_the_owners_own_witness_refuses_waits_for_the_next_heartbeat() {
+    let mut cluster = Cluster::of(3);
+    cluster.apply(&["a"]);
+    cluster.run(10);
+    let (owner, epoch) = cluster.reader("a").unwrap();
+    let mut others = (1..=3).map(id).filter(|id| *id != owner);
+    let (dead, mute) = (others.next().unwrap(), others.next().unwrap());
+    cluster.host(dead).up = false;
+    cluster.run(33);
+    cluster.swallows.insert(mute);
+    cluster.run(5);
+    assert_eq!(cluster.reader("a"), Some((owner, epoch)), "the repair has begun, and waits for a vote");
+    cluster.acknowledge("a", 200);
+    cluster.swallows.clear();
+    cluster.run(30);
+    assert_eq!(cluster.held("a"), at(200));
+    let key = cluster.key("a");
+    let record = cluster.node(owner).owned_sources().find(|(other, _)| **other == key).unwrap().1.record().clone();
+    assert!(record.epoch > epoch, "the repair has ended: {record:?}");
+    assert!(record.witnesses.iter().all(|witness| witness.node != dead), "{record:?}");
+}
+
 /// With nobody left to hand it to, a node that drains collects on; a further epoch that nobody can witness would only fence it.
 #[test]
 fn nodes_that_all_drain_go_on_collecting() {
