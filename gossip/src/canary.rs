@@ -7,7 +7,11 @@
 pub const COMPILED: bool = cfg!(feature = "canary");
 
 /// The bugs that this package has a place for: each name, and what is broken under it.
-pub const CANARIES: &[(&str, &str)] = &[("stale-suspicion", "a suspicion that was refuted evicts all the same (PITFALLS §1 row 1)")];
+pub const CANARIES: &[(&str, &str)] = &[
+    ("stale-suspicion", "a suspicion that was refuted evicts all the same (PITFALLS §1 row 1)"),
+    ("no-address-check", "a datagram counts as of the address that it claims, wherever it came from (PITFALLS §1 row 11)"),
+    ("no-replay-window", "a recorded datagram that is sent again is taken again (`replay`)"),
+];
 
 #[cfg(feature = "canary")]
 thread_local! {

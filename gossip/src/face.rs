@@ -269,6 +269,20 @@ pub enum DatagramError {
         /// Who it claims to be from.
         claimed: NodeId,
     },
+    /// It asks for far more than it brings: an announce that is not filled up.
+    #[error("announce of {bytes} bytes; one that is answered has at least {bytes_min}: upgrade its sender")]
+    Unpadded {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        bytes_min: usize,
+    },
+    /// It was taken before, or comes so late that nobody knows whether it was.
+    #[error("datagram of {from} came before")]
+    Repeated {
+        /// Who made it.
+        from: NodeId,
+    },
     /// The membership part was refused.
     #[error("membership part refused: {reason}")]
     Membership {
@@ -284,6 +298,54 @@ pub enum DatagramError {
     /// It holds an entry or a word over the limits.
     #[error("datagram holds state that is refused")]
     State(#[from] StateError),
+}
+
+/// How many datagrams opened and were refused all the same, by reason: see [`DatagramError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DatagramsRefused {
+    /// Longer or shorter than anybody sends, not what a node sends, or of another format.
+    pub malformed: u64,
+    /// They claim another sender.
+    pub sender: u64,
+    /// They came before.
+    pub repeated: u64,
+    /// Of a generation that their sender has left behind, or meant for one that this node has left behind. Late ones, mostly.
+    pub former: u64,
+    /// Their membership part was refused.
+    pub membership: u64,
+    /// There was no room for those whom they name.
+    pub full: u64,
+    /// They hold an entry or a word over the limits; the rest of them was taken.
+    pub state: u64,
+}
+
+impl DatagramsRefused {
+    /// Each reason's name and number.
+    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
+        let Self { malformed, sender, repeated, former, membership, full, state } = *self;
+        [
+            ("malformed", malformed),
+            ("sender", sender),
+            ("repeated", repeated),
+            ("former", former),
+            ("membership", membership),
+            ("full", full),
+            ("state", state),
+        ]
+    }
+
+    pub(crate) fn count(&mut self, error: &DatagramError) {
+        *match error {
+            DatagramError::TooLarge { .. } | DatagramError::Body { .. } | DatagramError::Format { .. } | DatagramError::Unpadded { .. } => {
+                &mut self.malformed
+            }
+            DatagramError::Sender { .. } => &mut self.sender,
+            DatagramError::Repeated { .. } => &mut self.repeated,
+            DatagramError::Membership { .. } => &mut self.membership,
+            DatagramError::Full { .. } => &mut self.full,
+            DatagramError::State(_) => &mut self.state,
+        } += 1;
+    }
 }
 
 /// Why a call's body or its reply was refused.

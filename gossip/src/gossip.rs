@@ -17,11 +17,12 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Catalog, Change, DatagramError, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now, Output, Peer, Restored,
-    Stamp, StateError,
+    Catalog, Change, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now,
+    Output, Peer, Restored, Stamp, StateError,
     ids::GENERATION_MAX,
     membership::{Effect, Membership},
     push_pull::Replica,
+    replay::Replays,
     rumour::{Rumours, Topic, sendings},
     wire::{Parts, Suspicion},
 };
@@ -83,6 +84,10 @@ pub struct Gossip {
     /// All nodes ever met, as the disk has them.
     met: BTreeMap<NodeId, Peer>,
     calling: BTreeMap<NodeId, Calling>,
+    replays: Replays,
+    /// Datagrams sent.
+    sent: u64,
+    refused: DatagramsRefused,
     due: Due,
     outputs: VecDeque<Output>,
 }
@@ -110,6 +115,9 @@ impl Gossip {
             awaited: BTreeSet::new(),
             met,
             calling: BTreeMap::new(),
+            replays: Replays::default(),
+            sent: 0,
+            refused: DatagramsRefused::default(),
             due,
             outputs: VecDeque::new(),
         };
@@ -125,6 +133,9 @@ impl Gossip {
             return Ok(());
         }
         let result = self.take_datagram(now, from, payload);
+        if let Err(error) = &result {
+            self.refused.count(error);
+        }
         self.settle(now);
         result
     }
@@ -255,6 +266,11 @@ impl Gossip {
     /// One number for all node maps that are held: equal on nodes that have heard the same.
     pub fn node_maps_digest(&self) -> u64 {
         self.replica.nodes.root()
+    }
+
+    /// Datagrams that opened and were refused all the same, since the start.
+    pub fn datagrams_refused(&self) -> DatagramsRefused {
+        self.refused
     }
 
     /// True once the catalog has agreed with another node's since the start.

@@ -12,6 +12,7 @@ mod ids;
 mod membership;
 mod node_map;
 mod push_pull;
+mod replay;
 mod rumour;
 pub mod seal;
 mod stamp;
@@ -21,8 +22,8 @@ mod wire;
 
 pub use catalog::{CATALOG_ENTRIES_MAX, Catalog, Entry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use face::{
-    Change, DATAGRAM_BYTES_MAX, DatagramError, Durable, FRAME_BYTES_MAX, FrameError, GossipConfig, Me, Member, Output, Peer, Restored, StateError,
-    Status,
+    Change, DATAGRAM_BYTES_MAX, DatagramError, DatagramsRefused, Durable, FRAME_BYTES_MAX, FrameError, GossipConfig, Me, Member, Output, Peer,
+    Restored, StateError, Status,
 };
 pub use gossip::Gossip;
 pub use ids::{Generation, NodeId, NodeIdError};

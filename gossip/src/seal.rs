@@ -5,7 +5,7 @@
 //! associated data: [version:1][cluster id:8][sender: 4 or 6, its address's bytes, port:2]
 //! ```
 //! A flipped bit, another cluster's datagram, or one that comes from another address than its sender's is refused.
-//! Not here: replay (membership and state bear repeated datagrams by their own orders), randomness (the host draws the nonce).
+//! Not here: repetition (`replay`), randomness (the host draws the nonce).
 
 use std::{
     fmt,

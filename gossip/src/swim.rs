@@ -198,6 +198,11 @@ impl Codec<Identity> for SwimCodec {
     }
 }
 
+/// Whether it asks to be taken in, which is answered by as many members as fit.
+pub(crate) fn is_announce(bytes: &[u8]) -> bool {
+    SwimCodec.decode_header(bytes).is_ok_and(|header| header.message == Message::Announce)
+}
+
 /// A membership message's header and the nodes that it speaks of, read before foca sees it.
 pub(crate) fn peek(mut bytes: &[u8]) -> Result<(Header<Identity>, Vec<NodeId>), CodecError> {
     let header = SwimCodec.decode_header(&mut bytes)?;

@@ -15,6 +15,9 @@ use crate::{
 
 /// The number of this format.
 pub(crate) const FORMAT: u8 = 1;
+/// The least length of a hello and of an announce, in bytes before sealing: sealed, a third of the longest answer, which is foca's feed of members
+/// (1,200 B and our header). Whoever records one and sends it from a forged address gains no more than RFC 9000 §8.1 grants.
+pub(crate) const ANNOUNCE_BYTES_MIN: usize = 460;
 /// Deepest nesting that is read. The types need nine levels; a peer's unknown fields may have a few more.
 const DEPTH_MAX: usize = 24;
 
@@ -31,8 +34,21 @@ pub(crate) struct Packet {
     pub(crate) gossip: SocketAddr,
     #[serde(rename = "q")]
     pub(crate) quic: SocketAddr,
+    /// Grows with each datagram that the sender sends to anybody; 0: it is of a version that does not number them. Says nothing in a call.
+    #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
+    pub(crate) number: u64,
+    /// The receiver's generation as the sender knows it: what was meant for an earlier one is not taken (`replay`).
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<Generation>,
     #[serde(rename = "p", default)]
     pub(crate) parts: Vec<Parts>,
+    /// Zeroes, so that a question is not much shorter than its answer ([`ANNOUNCE_BYTES_MIN`]).
+    #[serde(rename = "z", default, skip_serializing_if = "Bytes::is_empty")]
+    pub(crate) padding: Bytes,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Deserialize)]

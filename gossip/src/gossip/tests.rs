@@ -11,6 +11,7 @@ use crate::{Status, UnixMicros};
 mod convergence;
 mod guards;
 mod input;
+mod once;
 
 const WALL: u64 = 1_800_000_000_000_000;
 
@@ -74,6 +75,8 @@ pub(super) struct World {
     pub(super) bytes: usize,
     pub(super) calls: usize,
     pub(super) fsync: Duration,
+    /// Every datagram that arrived, while somebody listens on the line: where, from where, what.
+    pub(super) recorded: Option<Vec<(usize, SocketAddr, Vec<u8>)>>,
 }
 
 impl World {
@@ -107,6 +110,7 @@ impl World {
             bytes: 0,
             calls: 0,
             fsync: millis(1),
+            recorded: None,
         }
     }
 
@@ -232,6 +236,7 @@ impl World {
             Event::Datagram { to, from, payload } => {
                 let Some(index) = self.index_of(to).filter(|index| self.nodes[*index].up) else { return };
                 self.nodes[index].gossip.handle_datagram(now, from, &payload).unwrap();
+                self.recorded.iter_mut().for_each(|recorded| recorded.push((index, from, payload.clone())));
                 self.drain(index);
             }
             Event::Call { to, from, body } => {

@@ -40,9 +40,10 @@ fn a_renewed_node_speaks_until_it_is_heard() {
         world.split(1);
         let later = Generation(world.nodes[1].gossip.me().generation.0 + 5);
         let parts = vec![Parts { welcome: Some(later), ..Parts::default() }];
-        let packet = Packet { format: FORMAT, id: id(0), generation: Generation(1), gossip: gossip_address(0), quic: quic_address(0), parts };
+        let (id, gossip, quic) = (id(5), gossip_address(5), quic_address(5));
+        let packet = Packet { format: FORMAT, id, generation: Generation(1), gossip, quic, number: 1, to: None, parts, padding: Bytes::new() };
         let now = world.now();
-        world.nodes[1].gossip.handle_datagram(now, gossip_address(0), &packet.encode()).unwrap();
+        world.nodes[1].gossip.handle_datagram(now, gossip, &packet.encode()).unwrap();
         world.drain(1);
         world.run(millis(500));
         world.heal();

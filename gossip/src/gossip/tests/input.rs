@@ -19,7 +19,8 @@ fn pair() -> World {
 }
 
 fn packet(from: usize, parts: Vec<Parts>) -> Packet {
-    Packet { format: FORMAT, id: id(from), generation: Generation(7), gossip: gossip_address(from), quic: quic_address(from), parts }
+    let (gossip, quic) = (gossip_address(from), quic_address(from));
+    Packet { format: FORMAT, id: id(from), generation: Generation(7), gossip, quic, number: 0, to: None, parts, padding: Bytes::new() }
 }
 
 fn entry(stamp: Stamp, text: &str) -> Entry {
@@ -109,6 +110,66 @@ fn who_claims_another_sender_is_refused() {
     let as_myself = packet(0, Vec::new()).encode();
     assert!(matches!(gossip.handle_datagram(now, gossip_address(0), &as_myself), Err(DatagramError::Sender { .. })));
     assert!(matches!(gossip.handle_call(now, id(6), &honest), Err(FrameError::Sender { .. })));
+}
+
+/// PITFALLS §1 row 11: a bare announce of 7 bytes drew 1,377 to a claimed address. RFC 9000 §8.1 allows three times what came.
+#[test]
+fn nobody_gains_more_than_three_times_its_bytes_by_asking() {
+    let mut world = World::new(60, 92);
+    world.run(secs(60));
+    assert!(world.all_see_all());
+    let asker = Me { id: id(99), generation: Generation(1), gossip: gossip_address(99), quic: quic_address(99) };
+    let config = GossipConfig { seeds: vec![gossip_address(0)], ..GossipConfig::default() };
+    let restored = Restored { reserved: Generation(64), ..Restored::default() };
+    let mut gossip = Gossip::new(world.now(), config, asker, restored, 1);
+    let mut asked = 0;
+    for _ in 0..40 {
+        let now = Now { at: world.now + millis(500), ..world.now() };
+        world.now = now.at;
+        gossip.handle_timeout(now);
+        for output in std::iter::from_fn(|| gossip.poll_output()).collect::<Vec<_>>() {
+            let Output::Datagram { to, payload } = output else { continue };
+            if to != gossip_address(0) {
+                continue;
+            }
+            asked += 1;
+            let sealed = |payload: &[u8]| payload.len() + crate::seal::SEAL_BYTES;
+            world.nodes[0].gossip.handle_datagram(now, gossip_address(99), &payload).unwrap();
+            let mut answered = 0;
+            for answer in std::iter::from_fn(|| world.nodes[0].gossip.poll_output()).collect::<Vec<_>>() {
+                if let Output::Datagram { to, payload } = answer
+                    && to == gossip_address(99)
+                {
+                    answered += sealed(&payload);
+                    gossip.handle_datagram(now, gossip_address(0), &payload).ok();
+                }
+            }
+            assert!(answered <= 3 * sealed(&payload), "{} bytes drew {answered}", sealed(&payload));
+            if gossip.members().count() > 0 {
+                return assert!(asked >= 2, "a hello and an announce");
+            }
+        }
+    }
+    panic!("it was never taken in");
+}
+
+#[test]
+fn an_announce_that_is_not_filled_up_gets_no_answer() {
+    let mut world = pair();
+    let from = crate::swim::Identity { id: id(5), gossip: gossip_address(5), generation: Generation(7) };
+    let me = world.nodes[0].gossip.me();
+    let to = crate::swim::Identity { id: me.id, gossip: me.gossip, generation: me.generation };
+    let header = foca::Header { src: from, src_incarnation: 0, dst: to, message: foca::Message::Announce };
+    let mut swim = Vec::new();
+    foca::Codec::encode_header(&mut crate::swim::SwimCodec, &header, &mut swim).unwrap();
+    let bare = packet(5, vec![Parts { swim: Some(swim.into()), ..Parts::default() }]);
+    let now = world.now();
+    let refused = world.nodes[0].gossip.handle_datagram(now, gossip_address(5), &bare.encode());
+    assert!(matches!(refused, Err(DatagramError::Unpadded { .. })));
+    assert!(world.nodes[0].gossip.poll_output().is_none());
+    let filled = Packet { padding: vec![0; crate::wire::ANNOUNCE_BYTES_MIN].into(), ..bare };
+    world.nodes[0].gossip.handle_datagram(now, gossip_address(5), &filled.encode()).unwrap();
+    assert!(world.nodes[0].gossip.member(&id(5)).is_some());
 }
 
 #[test]
