@@ -20,6 +20,7 @@ use crate::{
     Catalog, Change, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now,
     Output, Peer, Restored, Stamp, StateError,
     ids::GENERATION_MAX,
+    marks,
     membership::{Effect, Membership},
     push_pull::Replica,
     replay::Replays,
@@ -364,6 +365,8 @@ impl Gossip {
         for key in std::mem::take(&mut self.replica.pulled) {
             if self.awaited.remove(&key) {
                 self.learn(now, Topic::Catalog(key));
+            } else if self.synced {
+                marks::reached("a push-pull repaired what rumours lost");
             }
         }
         if self.rumours.has_fresh() {

@@ -9,6 +9,7 @@ mod face;
 mod gossip;
 mod hash;
 mod ids;
+pub mod marks;
 mod membership;
 mod node_map;
 mod push_pull;

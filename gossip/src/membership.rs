@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Generation, GossipConfig, Instant, Me, Member, NodeId, Now, Status,
+    Generation, GossipConfig, Instant, Me, Member, NodeId, Now, Status, marks,
     swim::{Identity, SwimCodec, peek},
 };
 
@@ -244,6 +244,7 @@ impl Membership {
     pub(crate) fn handle_suspicion(&mut self, now: Now, accuser: Identity, generation: Generation, incarnation: u16) {
         let me = *self.foca.identity();
         if generation == me.generation {
+            marks::reached("a suspect was told of its suspicion and spoke");
             self.apply(now, vec![foca::Member::new(me, incarnation, State::Suspect)]);
             self.announce(now, accuser);
         }
@@ -297,6 +298,7 @@ impl Membership {
     pub(crate) fn fire(&mut self, now: Now) {
         let due = self.timers.first().map(|(due, ..)| *due);
         if due.is_some_and(|due| self.stall.stalled(due, now.at)) {
+            marks::reached("timers that were late were put off, as this node had stood still");
             self.stall.postpone(&mut self.timers, now.at);
         }
         while let Some((due, timer, number)) = self.timers.pop_first() {
@@ -319,6 +321,9 @@ impl Membership {
         let mut asked = Asked::default();
         if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {
             if !guards::still_suspect(&self.foca, member_id, *incarnation) {
+                if self.view.get(&member_id.id).is_some_and(|known| known.generation == member_id.generation && known.status == Status::Alive) {
+                    marks::reached("a suspicion was refuted while its timer ran");
+                }
                 return;
             }
             asked.touched.insert(member_id.id);

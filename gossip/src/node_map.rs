@@ -18,6 +18,7 @@ use crate::{
     catalog::{check_key, check_value},
     hash::hash64,
     ids::GENERATION_MAX,
+    marks,
     wire::RumourWord,
 };
 
@@ -384,6 +385,9 @@ impl NodeMaps {
                 if delta.after > 0 {
                     return Ok(Heard { gap: true, ..Heard::default() });
                 }
+                if behind_floor {
+                    marks::reached("who was behind a floor took the whole map");
+                }
                 kept.coming = Some(NodeMap::new(delta.generation, delta.target));
             }
             let map = kept.coming.as_mut().unwrap_or(&mut kept.shown);
@@ -405,6 +409,7 @@ impl NodeMaps {
                 let old = std::mem::replace(&mut kept.shown, coming);
                 Ok(Heard { changed: differing(&old, &kept.shown), gap: false })
             } else {
+                marks::reached("a node map of a new generation came in pieces");
                 kept.coming = Some(coming);
                 Ok(Heard::default())
             }
@@ -425,6 +430,9 @@ impl NodeMaps {
             let known = word.seq <= map.whole_to || map.words.get(&word.key).is_some_and(|held| held.seq >= word.seq);
             if known {
                 return Ok(None);
+            }
+            if word.seq > map.whole_to + 1 {
+                marks::reached("a rumoured word came before the words ahead of it");
             }
             let changed = map.set(&word.key, word.seq, word.value)?;
             map.close_gaps();

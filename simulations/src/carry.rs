@@ -64,12 +64,15 @@ impl World {
     }
 
     pub(crate) fn wake(&mut self, at: usize, life: Life) {
-        let now = self.hosts[at].now(self.now);
-        let woken = self.now;
-        let Some(process) = self.hosts[at].process(life) else { return };
-        if process.wake != Some(woken) {
-            return;
+        if self.hosts[at].is_woken(life, self.now) {
+            self.fire(at, life);
         }
+    }
+
+    /// Has a process look at its timers.
+    pub(crate) fn fire(&mut self, at: usize, life: Life) {
+        let now = self.hosts[at].now(self.now);
+        let Some(process) = self.hosts[at].process(life) else { return };
         process.wake = None;
         let why = process.node.poll_timeout().filter(|(due, _)| *due <= now.at).map(|(_, why)| why);
         if why.is_some() {
@@ -148,7 +151,7 @@ impl World {
         let Some(host) = place(to).filter(|host| *host < self.hosts.len()) else { return };
         self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("→ {} {} bytes", self.hosts[host].name, payload.len()));
         self.trace.absorb(payload);
-        for delay in self.network.datagram(at, host) {
+        for delay in self.network.datagram(self.now, at, host, payload.len()) {
             self.after(delay, Event::Datagram { host, from: gossip_address(at), payload: payload.to_owned() });
         }
     }
@@ -169,13 +172,20 @@ impl World {
         self.after(deadline, Event::CallFails { host: at, life, call, reason: "no reply in time" });
         let Some(host) = place(to.quic).filter(|host| self.hosts.get(*host).is_some_and(|host| host.id == to.id)) else { return };
         self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("calls {}: {request:?}", self.hosts[host].name));
-        let leg = self.network.leg();
+        let leg = self.leg(at, &request);
         self.after(leg, Event::Request { host, caller: Caller { host: at, life, call, gives_up }, request });
     }
 
     /// Both directions: a session needs its acknowledgements.
     fn session_holds(&self, one: usize, other: usize) -> bool {
-        self.network.reaches(one, other) && self.network.reaches(other, one)
+        self.network.reaches(self.now, one, other) && self.network.reaches(self.now, other, one)
+    }
+
+    /// How long one way of a call takes that carries `body`.
+    fn leg(&mut self, from: usize, body: &impl serde::Serialize) -> Duration {
+        // Only a narrow link asks how much it is.
+        let bytes = if self.network.plan().link.is_some() { rmp_serde::to_vec_named(body).map_or(0, |bytes| bytes.len()) } else { 0 };
+        self.network.leg(self.now, from, bytes)
     }
 
     pub(crate) fn request_arrives(&mut self, at: usize, caller: Caller, request: Request) {
@@ -188,7 +198,7 @@ impl World {
         }
         if self.hosts[at].process.is_none() {
             if self.network.refuses() {
-                let back = self.network.leg();
+                let back = self.leg(at, &());
                 self.after(back, Event::CallFails { host: caller.host, life: caller.life, call: caller.call, reason: "connection refused" });
             }
             return;
@@ -209,7 +219,7 @@ impl World {
             return;
         };
         self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("replies to {}: {reply:?}", self.hosts[caller.host].name));
-        let leg = self.network.leg();
+        let leg = self.leg(at, &reply);
         self.after(leg, Event::Reply { caller, from: at, reply });
     }
 
@@ -245,6 +255,9 @@ impl World {
     pub(crate) fn persisted(&mut self, at: usize, life: Life) {
         if self.hosts[at].process(life).is_none() {
             return;
+        }
+        if self.hosts[at].disk.fault().is_some() && self.hosts[at].disk.is_behind() {
+            return self.disk_failed(at);
         }
         let Some((ticket, writes)) = self.hosts[at].disk.finish() else { return };
         self.detail(at, format_args!("has written ({})", ticket.0));

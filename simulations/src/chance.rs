@@ -21,6 +21,8 @@ pub enum Concern {
     Sink,
     /// The data plane's own delays.
     Plane,
+    /// How late slow processes are.
+    Slow,
     /// The n-th node's seed.
     Node(usize),
 }
@@ -35,6 +37,7 @@ pub fn stream(seed: u64, concern: Concern) -> ChaCha8Rng {
         Concern::Sources => 4,
         Concern::Sink => 5,
         Concern::Plane => 6,
+        Concern::Slow => 7,
         Concern::Node(at) => 1_000 + at as u64,
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -1,4 +1,7 @@
 //! A node's disk: what is written becomes durable later, in order; a crash loses what was not yet reported, or keeps a beginning of it.
+//!
+//! It keeps the store's promise (redb: a transaction is there whole, or not at all), so a torn one does not occur here. That a torn *page* below a
+//! transaction is found and undone is redb's own affair; what the agent does with a file that redb cannot read is tested at `src/store`.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -30,6 +33,16 @@ impl Default for DiskPlan {
     }
 }
 
+/// How a disk fails. Each ends the process that writes: the store reports it, and the agent goes (`src/agent/shell.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskFault {
+    /// No room: what is written now is not there afterwards.
+    Full,
+    /// The fsync fails: of what was not reported some may be durable all the same.
+    Sync,
+}
+
 /// A disk that answers late, but answers (DESIGN §2: a 10 s fsync must not make a node look dead).
 const STALL: Duration = Duration::from_secs(10);
 
@@ -44,11 +57,12 @@ pub struct Disk {
     durable: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     pending: VecDeque<(Ticket, Vec<Write>)>,
     busy_until: Instant,
+    fault: Option<DiskFault>,
 }
 
 impl Disk {
     pub fn new(plan: DiskPlan) -> Self {
-        Self { plan, durable: BTreeMap::new(), pending: VecDeque::new(), busy_until: Instant::ZERO }
+        Self { plan, durable: BTreeMap::new(), pending: VecDeque::new(), busy_until: Instant::ZERO, fault: None }
     }
 
     /// Takes a transaction and says when it will be durable. One at a time, in order.
@@ -69,7 +83,8 @@ impl Disk {
     /// The process died. Of what was not reported some may have become durable all the same: a drawn number of transactions, the oldest first.
     /// Gives back those.
     pub fn crash(&mut self, rng: &mut ChaCha8Rng) -> Vec<Write> {
-        let kept = rng.random_range(0..=self.pending.len());
+        let drawn = rng.random_range(0..=self.pending.len());
+        let kept = if self.fault == Some(DiskFault::Full) { 0 } else { drawn };
         let writes: Vec<_> = std::mem::take(&mut self.pending).into_iter().take(kept).flat_map(|(_, writes)| writes).collect();
         self.apply(&writes);
         self.busy_until = Instant::ZERO;
@@ -92,9 +107,25 @@ impl Disk {
         self.restore(Image::default());
     }
 
-    /// No further write hangs.
+    /// Fails every write from now on, or none.
+    pub fn set_fault(&mut self, fault: Option<DiskFault>) {
+        self.fault = fault;
+    }
+
+    /// How it fails now.
+    pub fn fault(&self) -> Option<DiskFault> {
+        self.fault
+    }
+
+    /// Whether something was written that is not reported yet.
+    pub fn is_behind(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// No further write hangs or fails.
     pub fn heal(&mut self) {
         self.plan.stalls = 0;
+        self.fault = None;
     }
 
     /// When all that was begun will be durable.

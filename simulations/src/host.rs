@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     chance::{Concern, stream},
     disk::{Disk, DiskPlan, Image},
+    faults::Standstill,
     plane::{Plane, PlanePlan},
     scenario::NodePlan,
 };
@@ -83,7 +84,15 @@ pub struct Host {
     pub dies_flushing: bool,
     /// When it last stopped in order, saying that it would be back; none while it runs.
     pub away_since: Option<Instant>,
-    skew_ms: i64,
+    /// Whether its process runs, or stands still now and then.
+    pub(crate) standstill: Standstill,
+    /// Its process ended by itself: whoever watches over it starts it again.
+    pub restarts: bool,
+    /// Since when nothing has befallen this machine or its process.
+    pub healthy_since: Instant,
+    /// How far its wall clock is ahead of the true time.
+    pub skew_ms: i64,
+    drift_ppm: i64,
     rng: ChaCha8Rng,
 }
 
@@ -99,28 +108,48 @@ impl Host {
             process: None,
             dies_flushing: false,
             away_since: None,
+            standstill: Standstill::default(),
+            restarts: false,
+            healthy_since: Instant::ZERO,
             skew_ms: plan.skew_ms,
+            drift_ppm: plan.drift_ppm,
             rng: stream(seed, Concern::Node(at)),
         }
     }
 
-    /// The true time as this host's clocks show it: the monotonic one counts from the process's own zero, the wall's is askew.
+    /// The true time as this host's clocks show it: the monotonic one counts from the process's own zero at its own pace, the wall's is askew.
     pub fn now(&self, at: Instant) -> Now {
         let wall = EPOCH.0 + at.as_micros();
-        let at = self.process.as_ref().map_or(at, |process| process.zero + at.since(process.started));
+        let at = self.process.as_ref().map_or(at, |process| process.zero + self.local(at.since(process.started)));
         Now { at, wall: UnixMicros(wall.saturating_add_signed(self.skew_ms * 1_000)) }
     }
 
-    /// When it truly is what the process's monotonic clock calls `local`.
+    /// When it truly is what the process's monotonic clock calls `local`; never before it shows that.
     pub fn true_time(&self, local: Instant) -> Instant {
-        self.process.as_ref().map_or(local, |process| process.started + local.since(process.zero))
+        let Some(process) = &self.process else { return local };
+        let micros = micros(local.since(process.zero));
+        let true_micros = if self.drift_ppm == 0 { micros } else { (micros * MILLION).div_ceil(self.pace()) };
+        process.started + Duration::from_micros(u64::try_from(true_micros).unwrap_or(u64::MAX))
+    }
+
+    fn local(&self, true_time: Duration) -> Duration {
+        let micros = if self.drift_ppm == 0 { micros(true_time) } else { micros(true_time) * self.pace() / MILLION };
+        Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// Microseconds that its monotonic clock counts in a million.
+    fn pace(&self) -> u128 {
+        MILLION.saturating_add_signed(self.drift_ppm.into())
     }
 
     /// Starts a process on what the disk has.
-    pub fn start(&mut self, at: Instant, own: usize, seeds: Vec<SocketAddr>, plane: PlanePlan) {
+    pub fn start(&mut self, at: Instant, own: usize, gossip: GossipConfig, plane: PlanePlan) {
         self.life = Life(self.life.0 + 1);
         self.dies_flushing = false;
+        self.restarts = false;
         self.away_since = None;
+        self.standstill = Standstill::default();
+        self.healthy_since = at;
         let wall = self.now(at).wall;
         let zero = Instant::from_micros(self.rng.next_u64() % 3_600_000_000);
         let now = Now { at: zero, wall };
@@ -131,7 +160,7 @@ impl Host {
             tags: BTreeSet::new(),
             version: "simulated".to_owned(),
             http: None,
-            gossip: GossipConfig { seeds, ..GossipConfig::default() },
+            gossip,
             capacity: 40,
             restart_grace: RESTART_GRACE,
             join_patience: JOIN_PATIENCE,
@@ -150,6 +179,11 @@ impl Host {
         });
     }
 
+    /// Whether the process of `life` is to be woken now: what was put off to another time is not.
+    pub(crate) fn is_woken(&self, life: Life, now: Instant) -> bool {
+        self.life == life && self.process.as_ref().is_some_and(|process| process.wake == Some(now))
+    }
+
     /// The process, if it is still the one of `life`.
     pub fn process(&mut self, life: Life) -> Option<&mut Process> {
         if self.life == life { self.process.as_mut() } else { None }
@@ -160,6 +194,12 @@ impl Host {
 pub fn node_id(key: &str) -> NodeId {
     let hash = Sha256::digest(key);
     NodeId(hash[..16].try_into().expect("SHA-256 has 32 bytes"))
+}
+
+const MILLION: u128 = 1_000_000;
+
+fn micros(duration: Duration) -> u128 {
+    duration.as_micros()
 }
 
 /// Where the host at a place listens for datagrams.

@@ -82,7 +82,11 @@ impl World {
             let runs = |at: &usize| self.hosts[*at].process.as_ref().is_some_and(|process| !process.stopping);
             let Some(at) = (via..via + count).map(|at| at % count).find(runs) else { continue };
             self.operator.pending.insert(number, (order, at + 1));
-            self.command(at, number, order);
+            if self.hosts[at].standstill.is_paused() {
+                self.tell(Some(at), format_args!("does not answer an operator"));
+            } else {
+                self.command(at, number, order);
+            }
         }
         if !self.operator.is_done() && !self.operator.waiting {
             self.operator.waiting = true;

@@ -9,10 +9,12 @@ use logvine_cluster::name::Name;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    disk::DiskPlan,
+    chance::Delay,
+    disk::{DiskFault, DiskPlan},
     expectations::Expectation,
     file::{seconds, timed},
-    network::{CutId, Direction, NetworkPlan},
+    knobs::Knobs,
+    network::{CutId, Direction, Flapping, NetworkPlan},
     plane::PlanePlan,
     sink::SinkPlan,
     source::SourcePlan,
@@ -26,6 +28,9 @@ pub struct NodePlan {
     /// How far its wall clock is ahead of (or behind) the true time.
     #[serde(default)]
     pub skew_ms: i64,
+    /// How much faster (or slower) its monotonic clock goes, in millionths: quartz keeps within some hundred.
+    #[serde(default)]
+    pub drift_ppm: i64,
 }
 
 /// Something that is done to the world. Nodes by their place in the scenario.
@@ -88,8 +93,44 @@ pub enum Deed {
         id: CutId,
         directions: Vec<Direction>,
     },
+    /// The same, now and then, until it is mended.
+    Flap {
+        id: CutId,
+        directions: Vec<Direction>,
+        flapping: Flapping,
+    },
     Mend {
         id: CutId,
+    },
+    /// SIGSTOP: the process stands still, its timers and its data plane too. What comes for it waits, as far as there is room.
+    Pause {
+        node: usize,
+    },
+    /// SIGCONT.
+    Resume {
+        node: usize,
+    },
+    /// The process gets too little of its machine: it handles each input so much later, and several at once.
+    Slow {
+        node: usize,
+        lateness: Delay,
+    },
+    /// It gets enough again.
+    Quick {
+        node: usize,
+    },
+    /// The wall clock is set, forwards or back.
+    StepClock {
+        node: usize,
+        by_ms: i64,
+    },
+    /// Writes fail, and so does a start.
+    DiskFails {
+        node: usize,
+        fault: DiskFault,
+    },
+    DiskWorks {
+        node: usize,
     },
     /// The faults end: every cut and all loss, and nodes outside `core` are dead for ever, those in it run.
     Heal {
@@ -122,6 +163,9 @@ pub struct Scenario {
     pub senders: Vec<String>,
     #[serde(default)]
     pub network: NetworkPlan,
+    /// Of every node, but for the seeds.
+    #[serde(default)]
+    pub gossip: Knobs,
     #[serde(default)]
     pub disk: DiskPlan,
     #[serde(default)]
@@ -173,10 +217,17 @@ impl Deed {
             | Self::Wipe { node }
             | Self::LoseStore { node }
             | Self::Apply { node }
-            | Self::Drain { node, .. } => BTreeSet::from([*node]),
+            | Self::Drain { node, .. }
+            | Self::Pause { node }
+            | Self::Resume { node }
+            | Self::Slow { node, .. }
+            | Self::Quick { node }
+            | Self::StepClock { node, .. }
+            | Self::DiskFails { node, .. }
+            | Self::DiskWorks { node } => BTreeSet::from([*node]),
             Self::Twin { node, of } => BTreeSet::from([*node, *of]),
             Self::Move { from, to } => BTreeSet::from([*from, *to]),
-            Self::Cut { directions, .. } => directions.iter().flat_map(|(from, to)| [*from, *to]).collect(),
+            Self::Cut { directions, .. } | Self::Flap { directions, .. } => directions.iter().flat_map(|(from, to)| [*from, *to]).collect(),
             Self::Mend { .. } => BTreeSet::new(),
             Self::Heal { core } => core.clone(),
         }
@@ -195,11 +246,18 @@ impl Deed {
             | Self::Wipe { node }
             | Self::LoseStore { node }
             | Self::Apply { node }
-            | Self::Drain { node, .. } => *node = *places.get(node)?,
+            | Self::Drain { node, .. }
+            | Self::Pause { node }
+            | Self::Resume { node }
+            | Self::Slow { node, .. }
+            | Self::Quick { node }
+            | Self::StepClock { node, .. }
+            | Self::DiskFails { node, .. }
+            | Self::DiskWorks { node } => *node = *places.get(node)?,
             Self::Twin { node: one, of: other } | Self::Move { from: one, to: other } => {
                 (*one, *other) = (*places.get(one)?, *places.get(other)?);
             }
-            Self::Cut { directions, .. } => {
+            Self::Cut { directions, .. } | Self::Flap { directions, .. } => {
                 *directions = directions.iter().filter_map(|(from, to)| Some((*places.get(from)?, *places.get(to)?))).collect();
                 if directions.is_empty() {
                     return None;
@@ -245,7 +303,7 @@ impl Scenario {
 
     /// A calm world: one millisecond to everywhere, two to the disk, nothing is lost. Nodes start one after the other.
     pub fn calm(seed: u64, names: &[&str], sources: usize) -> Self {
-        let nodes: Vec<_> = names.iter().map(|name| NodePlan { name: (*name).to_owned(), skew_ms: 0 }).collect();
+        let nodes: Vec<_> = names.iter().map(|name| NodePlan { name: (*name).to_owned(), skew_ms: 0, drift_ppm: 0 }).collect();
         let mut deeds: Vec<_> = (0..nodes.len()).map(|node| (Duration::from_millis(100 * node as u64), Deed::Start { node })).collect();
         if sources > 0 {
             deeds.push((Duration::from_secs(5), Deed::Apply { node: 0 }));
@@ -256,6 +314,7 @@ impl Scenario {
             sources: (1..=sources).map(|number| SourcePlan::numbered(number, Duration::from_millis(100), 120)).collect(),
             senders: out(),
             network: NetworkPlan::default(),
+            gossip: Knobs::default(),
             disk: DiskPlan::default(),
             sink: SinkPlan::calm(),
             plane: PlanePlan::default(),
@@ -263,6 +322,11 @@ impl Scenario {
             expects: Vec::new(),
             ending: Ending::At(Duration::from_secs(60)),
         }
+    }
+
+    /// Where the node of this name is.
+    pub fn place_of(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| node.name == name)
     }
 
     /// Puts the deeds in order; those of one time stay as they were put.

@@ -16,6 +16,10 @@
 //! | `cut a b from c at T for D` | in both directions; `mute a at T for D`: nothing that it sends arrives |
 //! | `run T` | until then, and no longer |
 //! | `settle T` | the faults end then; the cluster must settle and deliver everything |
+//!
+//! `script/faults.rs` has those on machines, links and disks.
+
+mod faults;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -54,7 +58,7 @@ pub fn parse(text: &str) -> Result<Scenario, ScriptError> {
 }
 
 fn sentence(scenario: &mut Scenario, cut: CutId, words: &[&str]) -> Result<(), ScriptError> {
-    let find = |name: &str| scenario.nodes.iter().position(|node| node.name == name).ok_or_else(|| ScriptError::Node(name.to_owned()));
+    let find = |name: &str| scenario.place_of(name).ok_or_else(|| ScriptError::Node(name.to_owned()));
     let deed = match words {
         ["seed", seed] => {
             scenario.seed = number(seed)?;
@@ -102,12 +106,10 @@ fn sentence(scenario: &mut Scenario, cut: CutId, words: &[&str]) -> Result<(), S
             return cut_for(scenario, cut, directions, at, length);
         }
         ["cut", sides @ .., "at", at, "for", length] => {
-            let (these, those) = sides.iter().position(|word| *word == "from").map_or((sides, &[][..]), |from| (&sides[..from], &sides[from + 1..]));
-            let these = these.iter().map(|name| find(name)).collect::<Result<BTreeSet<_>, _>>()?;
-            let those = those.iter().map(|name| find(name)).collect::<Result<BTreeSet<_>, _>>()?;
+            let (these, those) = self::sides(scenario, sides)?;
             return cut_for(scenario, cut, both_ways(&these, &those), at, length);
         }
-        other => return Err(ScriptError::Sentence(other.join(" "))),
+        other => return faults::sentence(scenario, cut, other),
     };
     scenario.deeds.push(deed);
     Ok(())
@@ -118,6 +120,13 @@ fn cut_for(scenario: &mut Scenario, id: CutId, directions: Vec<Direction>, at: &
     scenario.deeds.push((at, Deed::Cut { id, directions }));
     scenario.deeds.push((at + seconds(length)?, Deed::Mend { id }));
     Ok(())
+}
+
+/// `a b from c`.
+fn sides(scenario: &Scenario, words: &[&str]) -> Result<(BTreeSet<usize>, BTreeSet<usize>), ScriptError> {
+    let place = |name: &&str| scenario.place_of(name).ok_or_else(|| ScriptError::Node((*name).to_owned()));
+    let (these, those) = words.iter().position(|word| *word == "from").map_or((words, &[][..]), |from| (&words[..from], &words[from + 1..]));
+    Ok((these.iter().map(place).collect::<Result<_, _>>()?, those.iter().map(place).collect::<Result<_, _>>()?))
 }
 
 /// Every direction between two sides.
@@ -155,5 +164,6 @@ mod tests {
         assert_eq!(parse("nodes a; crash z at 1").unwrap_err(), ScriptError::Node("z".into()));
         assert_eq!(parse("nodes a; crash a at noon").unwrap_err(), ScriptError::Number("noon".into()));
         assert_eq!(parse("nodes a; dance").unwrap_err(), ScriptError::Sentence("dance".into()));
+        assert_eq!(parse("nodes a; pause z at 1 for 1").unwrap_err(), ScriptError::Node("z".into()));
     }
 }

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     chance::{Concern, Delay, happens, stream},
     disk::DiskPlan,
+    knobs::Knobs,
     network::{CutId, NetworkPlan},
     plane::PlanePlan,
     scenario::{Deed, Ending, NodePlan, Scenario},
@@ -45,7 +46,8 @@ pub fn draw(seed: u64, wishes: Wishes) -> Scenario {
     let sources = (1..=rng.random_range(1..=10)).map(|number| draw_source(number, rng, |line| bearable(line, &network, &sink, &plane))).collect();
     let length = wishes.minutes.map_or_else(|| seconds(rng.random_range(30..=150)), |minutes| seconds(minutes * 60));
     let deeds = draw_deeds(count, length, stream(seed, Concern::Faults));
-    Scenario { seed, nodes, sources, senders, network, disk, sink, plane, deeds, expects: Vec::new(), ending: Ending::Settled }.sorted()
+    let (gossip, expects, ending) = (Knobs::default(), Vec::new(), Ending::Settled);
+    Scenario { seed, nodes, sources, senders, network, gossip, disk, sink, plane, deeds, expects, ending }.sorted()
 }
 
 fn exists(rng: &mut ChaCha8Rng) -> bool {
@@ -69,7 +71,7 @@ fn delay(rng: &mut ChaCha8Rng, least_us: std::ops::RangeInclusive<u64>, half_us:
 fn name_nodes(count: usize, skewed: bool, rng: &mut ChaCha8Rng) -> Vec<NodePlan> {
     let letter = |at: usize| char::from(b'a' + u8::try_from(at % 26).expect("26 fits"));
     let name = |at: usize| if at < 26 { letter(at).to_string() } else { format!("{}{}", letter(at), at / 26) };
-    (0..count).map(|at| NodePlan { name: name(at), skew_ms: if skewed { rng.random_range(-3_000..=3_000) } else { 0 } }).collect()
+    (0..count).map(|at| NodePlan { name: name(at), skew_ms: if skewed { rng.random_range(-3_000..=3_000) } else { 0 }, drift_ppm: 0 }).collect()
 }
 
 fn draw_source(number: usize, rng: &mut ChaCha8Rng, bearable: impl Fn(u64) -> Duration) -> SourcePlan {
@@ -96,6 +98,8 @@ fn draw_network(rng: &mut ChaCha8Rng) -> NetworkPlan {
         loss: if exists(rng) { rng.random_range(1..=80) } else { 0 },
         duplication: if exists(rng) { rng.random_range(1..=200) } else { 0 },
         reorder: if exists(rng) { rng.random_range(1..=100) } else { 0 },
+        flips: 0,
+        link: None,
         refusals: exists(rng),
     }
 }

@@ -16,17 +16,18 @@ use logvine_cluster::{
     name::Name,
     node::CallId,
 };
-use logvine_gossip::{Instant, NodeId};
+use logvine_gossip::{GossipConfig, Instant, NodeId, marks};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
     chance::{Concern, stream},
     expectations::Watch,
+    faults::Standstill,
     host::{Host, Life, gossip_address},
     invariants::SAFETY,
     ledger::{Fact, Ledger},
-    network::Network,
+    network::{Direction, Network},
     operator::Operator,
     plane::FlowId,
     report::{Report, Violation},
@@ -65,6 +66,15 @@ pub(crate) enum Event {
         from: usize,
         reply: Reply,
     },
+    /// A slow process comes to what waits for it.
+    GoOn {
+        host: usize,
+        life: Life,
+    },
+    /// What watches over a process that ended by itself starts it again.
+    Restart {
+        host: usize,
+    },
     CallFails {
         host: usize,
         life: Life,
@@ -90,6 +100,20 @@ pub(crate) enum Event {
         source: Name,
         lines: Vec<std::ops::Range<u64>>,
     },
+}
+
+impl Event {
+    /// The host whose process must run for this to be handled.
+    pub(crate) fn addressee(&self) -> Option<usize> {
+        match self {
+            Self::Wake { host, .. } | Self::Datagram { host, .. } | Self::Request { host, .. } | Self::Persisted { host, .. } => Some(*host),
+            Self::CallFails { host, .. } | Self::Plane { host, .. } => Some(*host),
+            Self::Reply { caller, .. } => Some(caller.host),
+            // SIGTERM waits for SIGCONT.
+            Self::Deed(Deed::Stop { node }) => Some(*node),
+            Self::Deed(_) | Self::Grow { .. } | Self::Operator | Self::GoOn { .. } | Self::Restart { .. } | Self::Arrive { .. } => None,
+        }
+    }
 }
 
 /// What happens in a data plane.
@@ -143,6 +167,7 @@ pub struct World {
     pub(crate) source_rng: ChaCha8Rng,
     pub(crate) sink_rng: ChaCha8Rng,
     pub(crate) plane_rng: ChaCha8Rng,
+    pub(crate) slow_rng: ChaCha8Rng,
     pub(crate) takeovers: u64,
     pub(crate) requests: u64,
     /// How often in a row a host was woken at one time.
@@ -175,6 +200,7 @@ impl World {
             source_rng: stream(seed, Concern::Sources),
             sink_rng: stream(seed, Concern::Sink),
             plane_rng: stream(seed, Concern::Plane),
+            slow_rng: stream(seed, Concern::Slow),
             takeovers: 0,
             requests: 0,
             spins: 0,
@@ -213,7 +239,9 @@ impl World {
                 self.spins = 0;
             }
             self.now = at;
-            self.handle(event);
+            if let Some(event) = self.unless_it_stands_still(event) {
+                self.handle(event);
+            }
             self.check_facts();
             if let Some(violation) = self.violation.take() {
                 return Err(Box::new(violation));
@@ -273,7 +301,7 @@ impl World {
         self.sources.iter().position(|one| one.plan.id == *source)
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(crate) fn handle(&mut self, event: Event) {
         match event {
             Event::Deed(deed) => self.deed(deed),
             Event::Grow { source } => self.grow(source),
@@ -282,6 +310,8 @@ impl World {
             Event::Datagram { host, from, payload } => self.datagram_arrives(host, from, &payload),
             Event::Request { host, caller, request } => self.request_arrives(host, caller, request),
             Event::Reply { caller, from, reply } => self.reply_arrives(caller, from, reply),
+            Event::GoOn { host, life } => self.go_on(host, life),
+            Event::Restart { host } => self.restart(host),
             Event::CallFails { host, life, call, reason } => self.call_fails(host, life, call, reason),
             Event::Persisted { host, life } => self.persisted(host, life),
             Event::Plane { host, life, event } => self.plane_event(host, life, event),
@@ -309,16 +339,28 @@ impl World {
             Deed::Apply { node } => self.apply(node),
             Deed::Drain { node, draining } => self.drain(node, draining),
             Deed::Cut { id, directions } => {
-                let cut: Vec<_> = directions.iter().map(|(from, to)| format!("{}→{}", self.hosts[*from].name, self.hosts[*to].name)).collect();
-                self.tell(None, format_args!("cuts {}", cut.join(" ")));
-                self.network.cut(id, directions);
+                let cut = self.spell(&directions);
+                self.tell(None, format_args!("cuts {cut}"));
+                self.network.cut(self.now, id, &directions, None);
+            }
+            Deed::Flap { id, directions, flapping } => {
+                let cut = self.spell(&directions);
+                let ms = |duration: Duration| duration.as_millis();
+                self.tell(None, format_args!("has {cut} flap: {} ms down, {} ms up", ms(flapping.down), ms(flapping.up)));
+                self.network.cut(self.now, id, &directions, Some(flapping));
             }
             Deed::Mend { id } => {
                 self.tell(None, format_args!("mends"));
                 self.network.mend(id);
             }
             Deed::Heal { core } => self.heal(&core),
+            other => self.befall(&other),
         }
+    }
+
+    fn spell(&self, directions: &[Direction]) -> String {
+        let spelt: Vec<_> = directions.iter().map(|(from, to)| format!("{}→{}", self.hosts[*from].name, self.hosts[*to].name)).collect();
+        spelt.join(" ")
     }
 
     fn heal(&mut self, core: &BTreeSet<usize>) {
@@ -332,6 +374,7 @@ impl World {
         self.tell(None, format_args!("the faults end for {}", survivors.join(" ")));
         for at in 0..self.hosts.len() {
             self.hosts[at].dies_flushing = false;
+            self.release(at);
             if !core.contains(&at) {
                 self.crash(at);
             } else if self.hosts[at].process.as_ref().is_none_or(|process| process.stopping) {
@@ -348,14 +391,20 @@ impl World {
         if self.hosts[at].process.is_some() {
             return;
         }
+        if self.hosts[at].disk.fault().is_some() {
+            self.tell(Some(at), format_args!("cannot open its store"));
+            return self.restart_later(at);
+        }
         let seeds = (0..self.hosts.len().min(3)).filter(|seed| *seed != at).map(gossip_address).collect();
-        self.hosts[at].start(self.now, at, seeds, self.scenario.plane.clone());
+        let gossip = GossipConfig { seeds, ..self.scenario.gossip.config() };
+        self.hosts[at].start(self.now, at, gossip, self.scenario.plane.clone());
         let generation = self.hosts[at].life.0;
         self.tell(Some(at), format_args!("starts ({generation})"));
         self.carry_out(at);
     }
 
     pub(crate) fn crash(&mut self, at: usize) {
+        self.hosts[at].restarts = false;
         if self.hosts[at].process.take().is_none() {
             return;
         }
@@ -367,6 +416,10 @@ impl World {
     pub(crate) fn ended(&mut self, at: usize) {
         self.hosts[at].process = None;
         self.expect_death_known(at, self.hosts[at].life);
+        self.hosts[at].standstill = Standstill::default();
+        if self.hosts[at].disk.is_behind() {
+            marks::reached("a crash lost unsynced writes, or some of them");
+        }
         let kept = self.hosts[at].disk.crash(&mut self.disk_rng);
         self.note_durable(at, &kept);
         for source in 0..self.sources.len() {

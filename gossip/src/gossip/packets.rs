@@ -12,6 +12,7 @@ use crate::{
     catalog::check_key,
     hash::hash64,
     ids::GENERATION_MAX,
+    marks,
     membership::{MEMBERS_MAX, SwimError},
     replay,
     rumour::Topic,
@@ -74,13 +75,14 @@ impl Gossip {
     }
 
     fn take_datagram_parts(&mut self, now: Now, sender: &Identity, quic: SocketAddr, mut parts: Parts) -> Result<(), DatagramError> {
-        self.take_left(now, &parts.left);
+        self.take_left(now, sender.id, &parts.left);
         let known = self.highest_known(&sender.id);
         if parts.hello || (parts.swim.is_some() && known > sender.generation) {
             self.send(now, sender.gossip, None, vec![Parts { welcome: Some(known), ..Parts::default() }]);
         }
         if let Some(known) = parts.welcome {
             if known > self.me.generation {
+                marks::reached("a welcome told of a higher generation of this node's own");
                 self.renew_above(now, known);
             } else {
                 self.membership.announce(now, *sender);
@@ -175,11 +177,14 @@ impl Gossip {
         Ok(answers)
     }
 
-    fn take_left(&mut self, now: Now, left: &[(NodeId, Generation)]) {
+    fn take_left(&mut self, now: Now, from: NodeId, left: &[(NodeId, Generation)]) {
         let me = self.me.id;
         for (id, generation) in left.iter().filter(|(id, _)| *id != me) {
             let Some(gossip) = self.membership.view().get(id).map(|member| member.gossip) else { continue };
             if self.membership.handle_left(now, Identity { id: *id, gossip, generation: *generation }) {
+                if *id != from {
+                    marks::reached("a goodbye was learnt from a third node");
+                }
                 self.learn_left(now, *id, *generation);
             }
         }
@@ -197,6 +202,7 @@ impl Gossip {
         }
         for (key, stamp) in std::mem::take(&mut parts.rumour_marks) {
             if check_key(&key).is_ok() && self.replica.catalog.held(&key).is_none_or(|held| held.stamp < stamp) {
+                marks::reached("a rumour named an entry that was too large for it");
                 answers.push(Parts { catalog_wants: vec![hash64(&[key.as_bytes()])], ..Parts::default() });
                 if self.awaited.len() < AWAITED_MAX {
                     self.awaited.insert(key);
@@ -332,6 +338,7 @@ impl Gossip {
             let Some(peer) = peer.filter(|_| body.len() <= FRAME_BYTES_MAX) else { continue };
             let busy = self.calling.get(&peer.id).is_some_and(|calling| now.at.since(calling.since) < CALL_PATIENCE);
             if !busy {
+                marks::reached("state that was too large for datagrams went by a call");
                 self.calling.insert(peer.id, Calling { since: now.at, bytes: body.len() });
                 self.outputs.push_back(Output::Call { to: *peer, body });
             }
