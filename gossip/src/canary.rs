@@ -11,6 +11,8 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("stale-suspicion", "a suspicion that was refuted evicts all the same (PITFALLS §1 row 1)"),
     ("no-address-check", "a datagram counts as of the address that it claims, wherever it came from (PITFALLS §1 row 11)"),
     ("no-replay-window", "a recorded datagram that is sent again is taken again (`replay`)"),
+    ("half-snapshot-shown", "a new generation's node map takes the old one's place before it is whole (PITFALLS §6)"),
+    ("seq-before-generation", "node maps are ordered by seq before generation, so that a restarted node is not heard (PITFALLS §6)"),
 ];
 
 #[cfg(feature = "canary")]
@@ -34,4 +36,14 @@ pub fn planted(name: &str) -> bool {
 #[cfg(not(feature = "canary"))]
 pub const fn planted(_name: &str) -> bool {
     false
+}
+
+/// Runs a test with the bug planted: it must fail, or the guard has no test.
+#[cfg(all(test, feature = "canary"))]
+pub(crate) fn turns_red(name: &'static str, test: fn()) {
+    assert!(CANARIES.iter().any(|(known, _)| *known == name), "`{name}` is not in the list");
+    plant(Some(name));
+    let result = std::panic::catch_unwind(test);
+    plant(None);
+    assert!(result.is_err(), "nothing turns red under `{name}`");
 }

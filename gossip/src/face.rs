@@ -414,6 +414,9 @@ pub enum StateError {
         /// The limit.
         entries_max: usize,
     },
+    /// A packed part is cut short, or says what no node says.
+    #[error("a packed part does not decode")]
+    Damaged,
     /// The map would be too large.
     #[error("the node map would be over {bytes_max} bytes")]
     Large {

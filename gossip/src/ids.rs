@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::mix;
+
 /// A node's lasting identity: the first 16 bytes of the SHA-256 of its public key. Shown as 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct NodeId(#[serde(with = "serde_bytes")] pub [u8; 16]);
@@ -42,6 +44,13 @@ impl FromStr for NodeId {
         hex::decode_to_slice(text, &mut bytes).map_err(|_| NodeIdError { text: text.to_owned() })?;
         Ok(Self(bytes))
     }
+}
+
+/// A number for an id, for sums over many.
+pub(crate) fn id_hash(node: &NodeId) -> u64 {
+    let (high, low) = node.0.split_at(8);
+    let half = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    mix(mix(0, half(high)), half(low))
 }
 
 /// Counts the starts and renewals of a node; the higher one is the newer. Never reused with other content (DESIGN §3.1).

@@ -12,6 +12,7 @@ mod ids;
 pub mod marks;
 mod membership;
 mod node_map;
+mod pack;
 mod push_pull;
 mod replay;
 mod rumour;

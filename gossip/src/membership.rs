@@ -19,7 +19,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Generation, GossipConfig, Instant, Me, Member, NodeId, Now, Status, marks,
+    Generation, GossipConfig, Instant, Me, Member, NodeId, Now, Status,
+    hash::mix,
+    ids::id_hash,
+    marks,
     swim::{Identity, SwimCodec, peek},
 };
 
@@ -420,7 +423,7 @@ impl Membership {
     /// A number for what is believed of the members; a suspicion that may yet be refuted does not count.
     pub(crate) fn root(&self) -> u64 {
         let me = self.foca.identity();
-        let sum = |id: &NodeId, generation: Generation, rank: u8| crate::hash::hash64(&[&id.0, &generation.0.to_be_bytes(), &[rank]]);
+        let sum = |id: &NodeId, generation: Generation, rank: u8| mix(mix(id_hash(id), generation.0), u64::from(rank));
         self.view.values().fold(sum(&me.id, me.generation, 0), |root, member| {
             let rank = match member.status {
                 Status::Alive | Status::Suspect => 0,

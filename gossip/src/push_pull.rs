@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! roots ──► equal: agreed
-//!     node maps differ: marks ──► deltas, wants ──► deltas
+//!     node maps differ: (tops ──►) seqs ──► news, asks ──► news  (`nodes`)
 //!     catalogs differ:  (tops ──► leaves ──►) marks ──► entries, wants ──► entries
 //! ```
 //! Each step is a message that can be answered by itself; a lost one is a difference that the next round repairs.
@@ -20,9 +20,11 @@ use crate::{
     Catalog, Change, DATAGRAM_BYTES_MAX, Durable, Entry, FRAME_BYTES_MAX, Generation, HybridClock, NodeId, Now, Output, Stamp, StateError,
     UnixMicros,
     catalog::{FAN, Mark},
-    node_map::{Heard, NodeDelta, NodeMap, NodeMaps, NodeMark, WireWord},
+    node_map::{Heard, NodeMap, NodeMaps, WireWord},
     wire::{Leaves, Marks, Parts, Roots},
 };
+
+mod nodes;
 
 /// What is left of a datagram for state, beside the header.
 pub(crate) const DATAGRAM_STATE_BYTES: usize = DATAGRAM_BYTES_MAX - 512;
@@ -53,6 +55,8 @@ pub(crate) struct Replica {
     pub(crate) own_generation_heard: Option<Generation>,
     /// Entries that came in answer to what was asked; their keys.
     pub(crate) pulled: Vec<String>,
+    /// Where nodes said that they take calls, as it came.
+    pub(crate) quics: Vec<(NodeId, Generation, SocketAddr)>,
 }
 
 impl Replica {
@@ -73,6 +77,7 @@ impl Replica {
             outputs: Vec::new(),
             own_generation_heard: None,
             pulled: Vec::new(),
+            quics: Vec::new(),
         }
     }
 
@@ -144,21 +149,12 @@ impl Replica {
     /// Answers a peer's message: takes what it brings, and gives what it asks for, in pieces that fit a datagram or a call.
     ///
     /// Errors: an entry or word was refused; all others were taken, and the answer is lost.
-    pub(crate) fn answer(&mut self, now: Now, parts: Parts) -> Result<Vec<Parts>, StateError> {
+    pub(crate) fn answer(&mut self, now: Now, mut parts: Parts) -> Result<Vec<Parts>, StateError> {
         let mut answers = Vec::new();
         if let Some(roots) = parts.roots {
             answers.push(self.answer_roots(&roots));
         }
-        if let Some(marks) = parts.node_marks {
-            let behind: Vec<NodeMark> = self.nodes.behind(&marks).collect();
-            self.give_words(&behind, &mut answers);
-            let node_wants = self.wanted(&marks);
-            if !node_wants.is_empty() {
-                answers.push(Parts { node_wants, ..Parts::default() });
-            }
-        }
-        self.give_words(&parts.node_wants, &mut answers);
-        let words = self.take_deltas(parts.node_deltas);
+        let words = self.answer_nodes(&mut parts, &mut answers);
         if parts.catalog_tops.len() == FAN {
             answers.push(Parts { catalog_leaves: self.differing_leaves(&parts.catalog_tops), ..Parts::default() });
         }
@@ -176,7 +172,8 @@ impl Replica {
     fn answer_roots(&self, theirs: &Roots) -> Parts {
         let mut answer = Parts { agreed: theirs.catalog == self.catalog.digest(), ..Parts::default() };
         if theirs.nodes != self.nodes.root() {
-            answer.node_marks = Some(self.nodes.marks().collect());
+            let (tops, seqs) = self.nodes.digest();
+            (answer.node_tops, answer.node_seqs) = (tops.into(), seqs.into());
         }
         if !answer.agreed {
             if self.catalog.len() <= SMALL_CATALOG {
@@ -187,32 +184,6 @@ impl Replica {
             }
         }
         answer
-    }
-
-    /// Where this node is behind `marks`. What others hold of this node's own map is only looked at.
-    fn wanted(&mut self, marks: &[NodeMark]) -> Vec<NodeMark> {
-        let own = self.nodes.mark_of(self.me).generation;
-        if let Some(mark) = marks.iter().find(|mark| mark.node == self.me && mark.generation > own) {
-            self.own_generation_heard = Some(mark.generation);
-        }
-        self.nodes.wanted(marks)
-    }
-
-    fn give_words(&self, marks: &[NodeMark], answers: &mut Vec<Parts>) {
-        let deltas = marks.iter().flat_map(|mark| self.nodes.deltas(mark, CALL_STATE_BYTES)).map(|delta| (delta.size(), delta));
-        answers.extend(packed(deltas.collect()).into_iter().map(|node_deltas| Parts { node_deltas, ..Parts::default() }));
-    }
-
-    fn take_deltas(&mut self, deltas: Vec<NodeDelta>) -> Result<(), StateError> {
-        let mut result = Ok(());
-        for delta in deltas {
-            let node = delta.node;
-            match self.nodes.apply(delta) {
-                Ok(heard) => self.heard(node, &heard),
-                Err(error) => result = Err(error),
-            }
-        }
-        result
     }
 
     fn differing_leaves(&self, tops: &[u64]) -> Vec<Leaves> {

@@ -112,7 +112,22 @@ pub(crate) struct Parts {
     pub(crate) agreed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) members: Option<Members>,
-    /// All my marks of node maps: answered by deltas and wants.
+    /// The sums of my node maps, by bucket: answered by the seqs of those that differ. This and the next four are packed (`node_map::digest`).
+    #[serde(skip_serializing_if = "Bytes::is_empty")]
+    pub(crate) node_tops: Bytes,
+    /// How much I hold of each node: answered by news, asks, and names where the rosters differ.
+    #[serde(skip_serializing_if = "Bytes::is_empty")]
+    pub(crate) node_seqs: Bytes,
+    /// The same with names: answered by news and asks.
+    #[serde(skip_serializing_if = "Bytes::is_empty")]
+    pub(crate) node_names: Bytes,
+    /// Where I am behind you: answered by news.
+    #[serde(skip_serializing_if = "Bytes::is_empty")]
+    pub(crate) node_asks: Bytes,
+    /// Deltas.
+    #[serde(skip_serializing_if = "Bytes::is_empty")]
+    pub(crate) node_news: Bytes,
+    /// All my marks of node maps: answered by deltas and wants. This and the next two only come from nodes that do not know the packed ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_marks: Option<Vec<NodeMark>>,
     /// Where I am behind you: answered by deltas.

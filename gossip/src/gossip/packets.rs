@@ -166,9 +166,8 @@ impl Gossip {
             self.outputs.push_back(Output::Changed(Change::Synced { with: peer.id }));
         }
         let confirm = !self.synced && !parts.catalog_entries.is_empty();
-        let quics: Vec<_> = parts.node_deltas.iter().filter_map(|delta| Some((delta.node, delta.generation, delta.quic?))).collect();
         answers.extend(self.replica.answer(now, parts)?);
-        for (node, generation, quic) in quics {
+        for (node, generation, quic) in std::mem::take(&mut self.replica.quics) {
             self.know_quic(node, generation, quic);
         }
         if confirm {
@@ -212,7 +211,7 @@ impl Gossip {
         for rumour in std::mem::take(&mut parts.rumour_words) {
             let (node, key) = (rumour.node, rumour.word.key.clone());
             match self.replica.hear(node, rumour.generation, rumour.word) {
-                Ok(Some(heard)) if heard.gap => answers.push(Parts { node_wants: vec![self.replica.nodes.mark_of(node)], ..Parts::default() }),
+                Ok(Some(heard)) if heard.gap => answers.push(self.replica.ask(node)),
                 Ok(Some(_)) => self.learn_word(now, node, &key),
                 Ok(None) => {}
                 Err(error) => result = Err(error),

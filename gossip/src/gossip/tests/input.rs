@@ -50,6 +50,11 @@ fn everything() -> Parts {
             }],
             answer: true,
         }),
+        node_tops: Bytes::new(),
+        node_seqs: Bytes::new(),
+        node_names: Bytes::new(),
+        node_asks: Bytes::new(),
+        node_news: Bytes::new(),
         node_marks: Some(vec![mark]),
         node_wants: vec![mark],
         node_deltas: vec![NodeDelta {
@@ -79,6 +84,20 @@ fn the_bytes_of_format_1_stay() {
     let encoded = packet(0, vec![everything()]).encode();
     expect_file!["packet_format_1.hex"].assert_eq(&format!("{}\n", hex::encode(&encoded)));
     assert_eq!(Packet::decode(&encoded).unwrap(), packet(0, vec![everything()]));
+}
+
+/// A node of an older build compares by named marks: it is answered in kind.
+#[test]
+fn named_marks_are_answered_by_named_deltas_and_wants() {
+    let mut world = pair();
+    let now = world.now();
+    let known = NodeMark { node: id(5), generation: Generation(7), whole_to: 3 };
+    let body = packet(5, vec![Parts { node_marks: Some(vec![known]), ..Parts::default() }]).encode();
+    let reply = world.nodes[0].gossip.handle_call(now, id(5), &body).unwrap();
+    let parts = Packet::decode(&reply).unwrap().parts;
+    let told: usize = parts.iter().map(|parts| parts.node_deltas.len()).sum();
+    assert_eq!(told, 2, "of itself and of the other");
+    assert!(parts.iter().any(|parts| parts.node_wants == [NodeMark::nothing(id(5))]));
 }
 
 /// A newer node's unknown fields are passed over.

@@ -1,0 +1,318 @@
+//! The maps of all nodes, as far as this node has heard them; its own among them.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use bytes::Bytes;
+
+use super::{DELETED_MAX, Delta, GENERATION_MAX, NODE_BYTES_MAX, NodeMap, NodeMark, RumourWord, Said, WireWord, id_hash};
+use crate::{Generation, NodeId, StateError, marks};
+
+/// In how many parts the maps are compared: with 1,024 nodes 16 in each, so that one change costs 16 marks and not 1,024.
+pub(super) const BUCKETS: usize = 64;
+/// Most bytes (keys and values) in all maps together: the claims of 100,000 sources are a tenth of it.
+const BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What came of somebody's words.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// Keys whose value readers now see differently.
+    pub(crate) changed: Vec<String>,
+    /// The map, as it stands, cannot take it: words between are missing.
+    pub(crate) gap: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kept {
+    shown: NodeMap,
+    /// A newer map that is not whole yet.
+    coming: Option<Box<NodeMap>>,
+}
+
+impl Kept {
+    pub(super) fn newest(&self) -> &NodeMap {
+        self.coming.as_deref().unwrap_or(&self.shown)
+    }
+
+    fn bytes(&self) -> usize {
+        self.shown.bytes + self.coming.as_ref().map_or(0, |coming| coming.bytes)
+    }
+}
+
+/// A part of the maps, by a hash of the node's id: what is held, and what that is worth in a comparison.
+#[derive(Debug, Default)]
+pub(super) struct Bucket {
+    pub(super) kept: BTreeMap<NodeId, Kept>,
+    /// Who, in which generation.
+    pub(super) roster: u64,
+    /// The same, and how much of it.
+    pub(super) sum: u64,
+}
+
+/// The maps of all nodes, this node's own among them.
+#[derive(Debug)]
+pub(crate) struct NodeMaps {
+    pub(super) me: NodeId,
+    pub(super) buckets: Vec<Bucket>,
+    root: u64,
+    bytes: usize,
+}
+
+impl NodeMaps {
+    pub(crate) fn new(me: NodeId, generation: Generation, quic: SocketAddr) -> Self {
+        let mut maps = Self { me, buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(), root: 0, bytes: 0 };
+        maps.with_kept(me, |kept, _| kept.shown = NodeMap { quic: Some(quic), ..NodeMap::new(generation, 0) });
+        maps
+    }
+
+    pub(super) fn bucket_of(node: &NodeId) -> usize {
+        usize::try_from(id_hash(node) >> 58).expect("six bits")
+    }
+
+    fn kept(&self, node: &NodeId) -> Option<&Kept> {
+        self.buckets[Self::bucket_of(node)].kept.get(node)
+    }
+
+    /// How many nodes something is held of.
+    pub(crate) fn len(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.kept.len()).sum()
+    }
+
+    /// The map of `node` as it may be shown: whole once, and then growing.
+    pub(crate) fn get(&self, node: &NodeId) -> Option<&NodeMap> {
+        self.kept(node).map(|kept| &kept.shown).filter(|map| map.generation > Generation::default())
+    }
+
+    /// The highest generation whose words were heard of `node`.
+    pub(crate) fn generation(&self, node: &NodeId) -> Option<Generation> {
+        self.kept(node).map(|kept| kept.newest().generation)
+    }
+
+    /// Where `node` said that it answers calls.
+    pub(crate) fn quic(&self, node: &NodeId) -> Option<(Generation, SocketAddr)> {
+        let map = self.kept(node)?.newest();
+        map.quic.map(|quic| (map.generation, quic))
+    }
+
+    /// One number for what is held of all nodes.
+    pub(crate) fn root(&self) -> u64 {
+        self.root
+    }
+
+    pub(crate) fn marks(&self) -> impl Iterator<Item = NodeMark> {
+        self.buckets.iter().flat_map(|bucket| &bucket.kept).map(|(node, kept)| kept.newest().mark(*node))
+    }
+
+    /// How much of `node`'s map is held here.
+    pub(crate) fn mark_of(&self, node: NodeId) -> NodeMark {
+        self.kept(&node).map_or(NodeMark::nothing(node), |kept| kept.newest().mark(node))
+    }
+
+    /// One word of a node, a deleted one too, as a rumour.
+    pub(crate) fn word(&self, node: NodeId, key: &str) -> Option<RumourWord> {
+        let map = self.get(&node)?;
+        let word = map.words.get(key)?;
+        let word = WireWord { key: key.to_owned(), seq: word.seq, value: word.value.clone() };
+        Some(RumourWord { node, generation: map.generation, word })
+    }
+
+    /// Says a word of this node. The word's seq, or None if that was its value already.
+    pub(crate) fn say(&mut self, key: &str, value: Option<Bytes>) -> Result<Option<WireWord>, StateError> {
+        self.with_own(|own, room| {
+            if own.get(key) == value.as_ref() {
+                return Ok(None);
+            }
+            let seq = own.whole_to + 1;
+            own.set(key, seq, value.clone(), own.bytes_max(room))?;
+            own.whole_to = seq;
+            if own.deleted.len() > DELETED_MAX {
+                let oldest = own.deleted.first().copied().unwrap_or_default();
+                own.raise_floor(oldest);
+            }
+            Ok(Some(WireWord { key: key.to_owned(), seq, value }))
+        })
+    }
+
+    /// Begins this node's map anew under a higher generation, with the same values.
+    pub(crate) fn renew(&mut self, generation: Generation) {
+        self.with_own(|own, _| {
+            let old = std::mem::replace(own, NodeMap { quic: own.quic, ..NodeMap::new(generation, 0) });
+            for (key, word) in old.words.into_iter().filter(|(_, word)| word.value.is_some()) {
+                let seq = own.whole_to + 1;
+                own.set(&key, seq, word.value, NODE_BYTES_MAX).expect("what fitted under the old generation fits under the new one");
+                own.whole_to = seq;
+            }
+        });
+    }
+
+    fn with_own<T>(&mut self, change: impl FnOnce(&mut NodeMap, usize) -> T) -> T {
+        self.with_kept(self.me, |kept, room| change(&mut kept.shown, room))
+    }
+
+    /// Runs `change` on what is kept of `node`, with the bytes for which there is room, and keeps the sums in step.
+    fn with_kept<T>(&mut self, node: NodeId, change: impl FnOnce(&mut Kept, usize) -> T) -> T {
+        let bucket = &mut self.buckets[Self::bucket_of(&node)];
+        let kept = bucket.kept.entry(node).or_default();
+        let (roster, sum) = kept.newest().mark(node).worth();
+        let bytes = kept.bytes();
+        let result = change(kept, BYTES_MAX.saturating_sub(self.bytes));
+        let mark = kept.newest().mark(node);
+        let (roster_now, sum_now) = mark.worth();
+        self.bytes = self.bytes - bytes + kept.bytes();
+        bucket.roster = bucket.roster.wrapping_sub(roster).wrapping_add(roster_now);
+        bucket.sum = bucket.sum.wrapping_sub(sum).wrapping_add(sum_now);
+        self.root = self.root.wrapping_sub(sum).wrapping_add(sum_now);
+        if mark.generation == Generation::default() {
+            bucket.kept.remove(&node);
+        }
+        result
+    }
+
+    /// The deltas that bring a holder of `mark` up to what is held here, each about `bytes` long, in the order in which they must be taken.
+    pub(crate) fn deltas(&self, mark: &NodeMark, bytes: usize) -> Vec<Delta<'_>> {
+        let Some(map) = self.kept(&mark.node).map(Kept::newest) else { return Vec::new() };
+        let held = map.mark(mark.node);
+        if held.order() <= mark.order() {
+            return Vec::new();
+        }
+        let same = map.generation == mark.generation;
+        let mut after = if same && mark.whole_to >= map.floor { mark.whole_to } else { 0 };
+        let delta = |after| Delta {
+            node: mark.node,
+            generation: map.generation,
+            quic: map.quic,
+            after,
+            upto: map.whole_to,
+            target: map.snapshot_to.max(map.whole_to),
+            floor: map.floor,
+            words: Vec::new(),
+        };
+        let mut deltas = Vec::new();
+        let mut last = delta(after);
+        let mut size = 0;
+        for (seq, key) in map.by_seq.range(after + 1..) {
+            let Some(word) = map.words.get(key) else { continue };
+            let word = Said { seq: *seq, key, value: word.value.as_deref() };
+            let word_size = word.key.len() + word.value.map_or(0, <[u8]>::len) + 24;
+            if !last.words.is_empty() && size + word_size > bytes {
+                last.upto = after.min(map.whole_to);
+                deltas.push(std::mem::replace(&mut last, delta(after.min(map.whole_to))));
+                size = 0;
+            }
+            after = *seq;
+            size += word_size;
+            last.words.push(word);
+        }
+        deltas.push(last);
+        deltas
+    }
+
+    /// Those of `marks` of which more is held here, as the marks that are behind.
+    pub(crate) fn behind<'a>(&'a self, marks: &'a [NodeMark]) -> impl Iterator<Item = NodeMark> + 'a {
+        let named: BTreeMap<NodeId, &NodeMark> = marks.iter().map(|mark| (mark.node, mark)).collect();
+        self.marks().filter_map(move |held| match named.get(&held.node) {
+            Some(mark) if mark.order() < held.order() => Some(**mark),
+            Some(_) => None,
+            None => Some(NodeMark::nothing(held.node)),
+        })
+    }
+
+    /// The marks of this node for those of `marks` that are ahead of it; never for this node's own map.
+    pub(crate) fn wanted(&self, marks: &[NodeMark]) -> Vec<NodeMark> {
+        let ahead = |mark: &&NodeMark| mark.node != self.me && self.mark_of(mark.node).order() < mark.order();
+        marks.iter().filter(ahead).map(|mark| self.mark_of(mark.node)).collect()
+    }
+
+    /// Takes a delta of another node's map.
+    ///
+    /// Errors: a word over its limit, or no room; the words before it are kept, and the map is not called whole.
+    pub(crate) fn apply(&mut self, delta: &Delta<'_>) -> Result<Heard, StateError> {
+        if delta.node == self.me || delta.generation == Generation::default() || delta.generation > GENERATION_MAX {
+            return Ok(Heard::default());
+        }
+        self.with_kept(delta.node, |kept, room| {
+            let newest = kept.newest();
+            if delta.generation < newest.generation {
+                return Ok(Heard::default());
+            }
+            let behind_floor = delta.after == 0 && newest.whole_to > 0 && newest.whole_to < delta.floor;
+            if delta.generation > newest.generation || behind_floor {
+                if delta.after > 0 {
+                    return Ok(Heard { gap: true, ..Heard::default() });
+                }
+                if behind_floor {
+                    marks::reached("who was behind a floor took the whole map");
+                }
+                kept.coming = Some(Box::new(NodeMap::new(delta.generation, delta.target)));
+            }
+            let map = kept.coming.as_deref_mut().unwrap_or(&mut kept.shown);
+            if delta.after > map.whole_to {
+                return Ok(Heard { gap: true, ..Heard::default() });
+            }
+            let changed = map.take(delta, room)?;
+            let Some(coming) = kept.coming.take() else { return Ok(Heard { changed, gap: false }) };
+            if coming.is_whole() {
+                let old = std::mem::replace(&mut kept.shown, *coming);
+                Ok(Heard { changed: differing(&old, &kept.shown), gap: false })
+            } else {
+                marks::reached("a node map of a new generation came in pieces");
+                kept.coming = Some(coming);
+                Ok(Heard::default())
+            }
+        })
+    }
+
+    /// Takes one word of another node's map out of turn. None: it is no news. A gap: its generation's map is not held.
+    pub(crate) fn hear(&mut self, node: NodeId, generation: Generation, word: WireWord) -> Result<Option<Heard>, StateError> {
+        let newest = self.generation(&node).unwrap_or_default();
+        if node == self.me || generation < newest || generation > GENERATION_MAX {
+            return Ok(None);
+        }
+        if generation > newest || self.kept(&node).is_some_and(|kept| kept.coming.is_some()) {
+            return Ok(Some(Heard { gap: true, ..Heard::default() }));
+        }
+        self.with_kept(node, |kept, room| {
+            let map = &mut kept.shown;
+            let known = word.seq <= map.whole_to || map.words.get(&*word.key).is_some_and(|held| held.seq >= word.seq);
+            if known {
+                return Ok(None);
+            }
+            if word.seq > map.whole_to + 1 {
+                marks::reached("a rumoured word came before the words ahead of it");
+            }
+            let changed = map.set(&word.key, word.seq, word.value, map.bytes_max(room))?;
+            map.close_gaps();
+            Ok(Some(Heard { changed: if changed { vec![word.key] } else { Vec::new() }, gap: false }))
+        })
+    }
+}
+
+impl NodeMap {
+    /// To what size it may grow, where there is room for so many bytes more.
+    fn bytes_max(&self, room: usize) -> usize {
+        NODE_BYTES_MAX.min(self.bytes + room)
+    }
+
+    /// Takes a delta's words; the keys whose value has changed.
+    fn take(&mut self, delta: &Delta<'_>, room: usize) -> Result<Vec<String>, StateError> {
+        let bytes_max = self.bytes_max(room);
+        let mut changed = Vec::new();
+        for word in &delta.words {
+            let is_news = self.words.get(word.key).is_none_or(|held| held.seq < word.seq);
+            if is_news && self.set(word.key, word.seq, word.value.map(Bytes::copy_from_slice), bytes_max)? {
+                changed.push(word.key.to_owned());
+            }
+        }
+        self.quic = delta.quic.or(self.quic);
+        self.whole_to = self.whole_to.max(delta.upto);
+        self.close_gaps();
+        self.raise_floor(delta.floor);
+        Ok(changed)
+    }
+}
+
+/// The keys that read differently in `new`.
+fn differing(old: &NodeMap, new: &NodeMap) -> Vec<String> {
+    let gone = old.iter("").filter(|(key, _)| new.get(key).is_none()).map(|(key, _)| key.to_owned());
+    let said = new.iter("").filter(|(key, value)| old.get(key) != Some(value)).map(|(key, _)| key.to_owned());
+    gone.chain(said).collect()
+}
