@@ -51,11 +51,8 @@ impl Replica {
     /// Gives what is newer here, asks for what is newer there, in as few messages as it takes.
     fn answer_compared(&mut self, compared: &Compared, answers: &mut Vec<Parts>) {
         self.own_generation_heard = self.own_generation_heard.max(compared.own_generation);
-        let mut last = Parts {
-            node_asks: self.nodes.asks(&compared.ahead).into(),
-            node_names: self.nodes.names(&compared.unlike).into(),
-            ..Parts::default()
-        };
+        let mut last =
+            Parts { node_asks: self.nodes.asks(&compared.ahead).into(), node_names: self.nodes.names(&compared.unlike).into(), ..Parts::default() };
         let mut news = self.news(&compared.behind);
         let room = DATAGRAM_STATE_BYTES.saturating_sub(last.node_asks.len() + last.node_names.len());
         if let Some(piece) = news.pop_if(|piece| piece.len() <= room) {
