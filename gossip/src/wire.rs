@@ -18,6 +18,8 @@ pub(crate) const FORMAT: u8 = 1;
 /// The least length of a hello and of an announce, in bytes before sealing: sealed, a third of the longest answer, which is foca's feed of members
 /// (1,200 B and our header). Whoever records one and sends it from a forged address gains no more than RFC 9000 §8.1 grants.
 pub(crate) const ANNOUNCE_BYTES_MIN: usize = 460;
+/// Most parts in one packet. A datagram has one; the reply to a call one for each thing that was asked.
+pub(crate) const PARTS_MAX: usize = 1_024;
 /// Deepest nesting that is read. The types need nine levels; a peer's unknown fields may have a few more.
 const DEPTH_MAX: usize = 24;
 
@@ -40,11 +42,37 @@ pub(crate) struct Packet {
     /// The receiver's generation as the sender knows it: what was meant for an earlier one is not taken (`replay`).
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub(crate) to: Option<Generation>,
-    #[serde(rename = "p", default)]
+    #[serde(rename = "p", default, deserialize_with = "bounded_parts")]
     pub(crate) parts: Vec<Parts>,
     /// Zeroes, so that a question is not much shorter than its answer ([`ANNOUNCE_BYTES_MIN`]).
     #[serde(rename = "z", default, skip_serializing_if = "Bytes::is_empty")]
     pub(crate) padding: Bytes,
+}
+
+/// An empty part is one byte, and some hundred in memory: a frame of nothing else would become half a gigabyte.
+fn bounded_parts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Parts>, D::Error> {
+    struct Bounded;
+
+    impl<'de> serde::de::Visitor<'de> for Bounded {
+        type Value = Vec<Parts>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {PARTS_MAX} parts")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<Parts>, A::Error> {
+            let mut parts = Vec::new();
+            while let Some(part) = sequence.next_element()? {
+                if parts.len() >= PARTS_MAX {
+                    return Err(serde::de::Error::invalid_length(parts.len() + 1, &self));
+                }
+                parts.push(part);
+            }
+            Ok(parts)
+        }
+    }
+
+    deserializer.deserialize_seq(Bounded)
 }
 
 fn is_zero(number: &u64) -> bool {

@@ -118,7 +118,9 @@ fn exposition(node: &Node, now: Now, udp: &UdpCounters) -> String {
     text.plain("logvine_gossip_sent_total", "counter", "Datagrams sent.", float(udp.sent));
     text.plain("logvine_gossip_sent_bytes_total", "counter", "Bytes of datagrams sent.", float(udp.sent_bytes));
     text.plain("logvine_gossip_send_failed_total", "counter", "Datagrams that the kernel did not take.", float(udp.send_failed));
-    text.plain("logvine_gossip_refused_total", "counter", "Datagrams without a seal of this cluster's.", float(udp.refused.total()));
+    let refused = udp.refused.by_reason().into_iter().chain(node.gossip().datagrams_refused().by_reason());
+    let refused = refused.map(|(reason, count)| (vec![("reason", reason.to_owned())], float(count)));
+    text.family("logvine_gossip_refused_total", "counter", "Datagrams refused: unsealed ones and strangers', and those that opened.", refused);
     text.0
 }
 

@@ -10,6 +10,7 @@ mod call;
 mod certificate;
 mod endpoint;
 mod frame;
+mod gate;
 mod key;
 mod pool;
 mod serve;

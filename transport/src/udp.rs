@@ -12,6 +12,8 @@ use logvine_gossip::seal::{Keyring, NONCE_BYTES, PAYLOAD_BYTES_MAX, SEALED_BYTES
 use socket2::SockRef;
 use tokio::{io::Interest, net::UdpSocket};
 
+use crate::gate::Gate;
+
 /// Datagrams that the kernel keeps while the node is busy: some 2,000 of 1,400 B, what 1,000 nodes send it in seconds. The kernel may give less.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
@@ -64,12 +66,20 @@ pub struct Refused {
     pub version: u64,
     pub key_unknown: u64,
     pub tag: u64,
+    /// Not looked at: their sources had sent too much that did not open.
+    pub limited: u64,
 }
 
 impl Refused {
     /// All of them.
     pub const fn total(&self) -> u64 {
-        self.too_short + self.too_large + self.version + self.key_unknown + self.tag
+        self.too_short + self.too_large + self.version + self.key_unknown + self.tag + self.limited
+    }
+
+    /// Each reason's name and number.
+    pub const fn by_reason(&self) -> [(&'static str, u64); 6] {
+        let Self { too_short, too_large, version, key_unknown, tag, limited } = *self;
+        [("too_short", too_short), ("too_large", too_large), ("version", version), ("key_unknown", key_unknown), ("tag", tag), ("limited", limited)]
     }
 
     fn count(&mut self, reason: SealError) {
@@ -114,6 +124,7 @@ struct Tally {
     counters: UdpCounters,
     accepted: Senders,
     refused: Senders,
+    gate: Gate,
 }
 
 /// Addresses heard lately, each with the time when last.
@@ -246,9 +257,14 @@ impl Udp {
     }
 
     fn open(&self, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
-        let opened = self.keyring.open(from, datagram);
         let now = Instant::now();
+        if !self.tally().gate.admits(from.ip(), now) {
+            self.tally().counters.refused.limited += 1;
+            return None;
+        }
+        let opened = self.keyring.open(from, datagram);
         let mut tally = self.tally();
+        tally.gate.settle(from.ip(), opened.is_ok(), now);
         match opened {
             Ok(payload) => {
                 tally.counters.received += 1;
@@ -291,7 +307,7 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use logvine_gossip::seal::{ClusterId, ClusterKey};
+    use logvine_gossip::seal::{ClusterId, ClusterKey, SEAL_VERSION};
 
     use super::*;
 
@@ -342,7 +358,7 @@ mod tests {
         assert!(a.try_recv().is_none());
 
         let counters = a.counters();
-        let Refused { too_short, too_large, version, key_unknown, tag } = counters.refused;
+        let Refused { too_short, too_large, version, key_unknown, tag, .. } = counters.refused;
         assert_eq!((too_short, version, too_large, key_unknown + tag), (1, 1, 1, 2));
         assert_eq!((counters.received, counters.senders_refused), (0, 1), "noise is not a sender with another key");
         assert!(counters.nobody_shares_our_key());
@@ -351,6 +367,24 @@ mod tests {
         friend.send(a.local(), b"3").unwrap();
         assert_eq!(a.recv().await.1, b"3");
         assert!(!a.counters().nobody_shares_our_key(), "one friend is enough to know that the key is right");
+    }
+
+    /// Garbage is not opened for ever; who speaks our key is heard all the same, even from the same address.
+    #[tokio::test]
+    async fn a_flood_is_counted_and_does_not_silence_a_friend() {
+        let (a, friend) = (bind(1), bind(1));
+        friend.send(a.local(), b"before").unwrap();
+        assert_eq!(a.recv().await.1, b"before");
+        let flooder: SocketAddr = "192.0.2.7:9".parse().unwrap();
+        let looks_sealed = [SEAL_VERSION; 100];
+        for _ in 0..30_000 {
+            assert_eq!(a.open(flooder, &looks_sealed), None);
+        }
+        let refused = a.counters().refused;
+        assert_eq!(refused.total(), 30_000);
+        assert!(refused.limited > 10_000, "{refused:?}");
+        friend.send(a.local(), b"after").unwrap();
+        assert_eq!(a.recv().await.1, b"after");
     }
 
     /// A replay from another address does not open: membership's addresses are those that packets really come from.

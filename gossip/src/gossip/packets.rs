@@ -17,7 +17,7 @@ use crate::{
     replay,
     rumour::Topic,
     swim::{Identity, is_announce},
-    wire::{ANNOUNCE_BYTES_MIN, FORMAT, Members, Packet, PacketError, Parts, Record},
+    wire::{ANNOUNCE_BYTES_MIN, FORMAT, Members, PARTS_MAX, Packet, PacketError, Parts, Record},
 };
 
 /// A call that moved this much was a piece of something larger: the next piece is asked for at once.
@@ -125,6 +125,7 @@ impl Gossip {
         for parts in packet.parts {
             answers.extend(self.take_state(now, &peer, parts)?);
         }
+        answers.truncate(PARTS_MAX);
         let mut reply = self.packet(answers);
         let mut encoded = reply.encode();
         while encoded.len() > FRAME_BYTES_MAX {

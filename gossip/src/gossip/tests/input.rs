@@ -216,6 +216,18 @@ fn nesting_without_end_is_refused() {
     }
 }
 
+/// A megabyte of empty parts would be half a gigabyte of memory.
+#[test]
+fn parts_without_end_are_refused() {
+    let mut world = pair();
+    let now = world.now();
+    let many = |count: usize| packet(5, vec![Parts::default(); count]).encode();
+    assert!(world.nodes[0].gossip.handle_call(now, id(5), &many(crate::wire::PARTS_MAX)).is_ok());
+    let refused = world.nodes[0].gossip.handle_call(now, id(5), &many(crate::wire::PARTS_MAX + 1));
+    assert!(matches!(&refused, Err(FrameError::Body { source }) if source.to_string().contains("at most 1024 parts")), "{refused:?}");
+    assert!(world.nodes[0].gossip.handle_call(now, id(5), &many(FRAME_BYTES_MAX - 200)).is_err());
+}
+
 /// Nobody else writes what this node says of itself; who speaks of a later generation makes it go above that.
 #[test]
 fn a_forged_word_about_the_reader_itself_is_refused() {
