@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use crate::{
     Catalog, Change, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now,
-    Output, Peer, Restored, Stamp, StateError,
+    Output, Peer, Restored, Stamp, StateError, Traffic,
     ids::GENERATION_MAX,
     marks,
     membership::{Effect, Membership},
@@ -90,6 +90,7 @@ pub struct Gossip {
     sent: u64,
     refused: DatagramsRefused,
     due: Due,
+    traffic: Traffic,
     outputs: VecDeque<Output>,
 }
 
@@ -120,6 +121,7 @@ impl Gossip {
             sent: 0,
             refused: DatagramsRefused::default(),
             due,
+            traffic: Traffic::default(),
             outputs: VecDeque::new(),
         };
         gossip.start_if_reserved(now);
@@ -272,6 +274,11 @@ impl Gossip {
     /// Datagrams that opened and were refused all the same, since the start.
     pub fn datagrams_refused(&self) -> DatagramsRefused {
         self.refused
+    }
+
+    /// What this node has sent since it was started.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// True once the catalog has agreed with another node's since the start.

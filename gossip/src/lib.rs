@@ -20,6 +20,7 @@ pub mod seal;
 mod stamp;
 mod swim;
 mod time;
+mod traffic;
 mod wire;
 
 pub use catalog::{CATALOG_ENTRIES_MAX, Catalog, Entry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -32,3 +33,4 @@ pub use ids::{Generation, NodeId, NodeIdError};
 pub use node_map::{NODE_BYTES_MAX, NODE_KEYS_MAX, NodeMap};
 pub use stamp::{HybridClock, Stamp};
 pub use time::{Instant, Now, UnixMicros};
+pub use traffic::{Sent, Traffic};

@@ -88,7 +88,7 @@ impl World {
     }
 
     /// Gives a process an input, if it is still the one of `life`.
-    fn input(&mut self, at: usize, life: Life, input: impl FnOnce(&mut crate::host::Process, logvine_gossip::Now)) {
+    pub(crate) fn input(&mut self, at: usize, life: Life, input: impl FnOnce(&mut crate::host::Process, logvine_gossip::Now)) {
         let now = self.hosts[at].now(self.now);
         if let Some(process) = self.hosts[at].process(life) {
             input(process, now);
@@ -116,6 +116,9 @@ impl World {
     }
 
     fn told(&mut self, at: usize, event: &Told) {
+        if let (Some(words), Told::Member { .. } | Told::Catalog { .. }) = (&mut self.words, event) {
+            words.push((self.now, at, event.clone()));
+        }
         match event {
             Told::WithoutMajority { source, epoch, .. } => {
                 self.minority.insert((source.clone(), *epoch));

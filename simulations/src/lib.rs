@@ -19,6 +19,7 @@ pub mod invariants;
 pub mod knobs;
 pub mod ledger;
 mod loss;
+pub mod measures;
 pub mod network;
 mod operator;
 pub mod plane;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use logvine_simulations::{
+    measures::{self, Effort, MEASURES, table},
     runs::{replay, run, run_twice},
     script,
     swarm::{Wishes, draw},
@@ -24,6 +25,17 @@ enum Verb {
     Run(Run),
     /// Runs a script, for example "nodes a b c; sources 6; crash b at 20; run 60", and shows its story.
     Script(Script),
+    /// Measures gossip and the simulator, and prints the table with the goals.
+    Measure(Measure),
+}
+
+#[derive(Debug, Args)]
+struct Measure {
+    /// Which measures; without, all of them.
+    names: Vec<String>,
+    /// Fewer runs, and sizes up to 256.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +96,7 @@ fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Run(wanted) => run_seeds(&wanted),
+        Verb::Measure(wanted) => measure(&wanted),
         Verb::Script(Script { text, mut show }) => {
             show.story = true;
             match script::parse(&text) {
@@ -111,6 +124,34 @@ fn run_seeds(wanted: &Run) -> ExitCode {
         }
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether a goal is met is in the table, not in the exit code: a measure reports.
+fn measure(wanted: &Measure) -> ExitCode {
+    let effort = if wanted.quick { Effort::Quick } else { Effort::Whole };
+    let found = match wanted.names.as_slice() {
+        [] => Ok(MEASURES.iter().collect()),
+        names => names.iter().map(|name| measures::find(name)).collect::<Result<Vec<_>, _>>(),
+    };
+    let mut rows = Vec::new();
+    for measure in match found {
+        Ok(found) => found,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(64);
+        }
+    } {
+        eprintln!("{}: {} …", measure.name, measure.about);
+        match measure.take(effort) {
+            Ok(more) => rows.extend(more),
+            Err(violation) => {
+                eprintln!("{violation}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    print!("{}", table(&rows));
+    ExitCode::SUCCESS
 }
 
 fn finish(outcome: Result<logvine_simulations::report::Report, String>) -> ExitCode {

@@ -11,6 +11,7 @@ use std::{
 
 use logvine_cluster::{
     delivery::{Outcome, SendId},
+    event::Event as Told,
     instance::{Epoch, InstanceEvent},
     message::{Reply, Request},
     name::Name,
@@ -173,6 +174,8 @@ pub struct World {
     /// How often in a row a host was woken at one time.
     pub(crate) spins: u32,
     pub(crate) facts: VecDeque<(usize, Fact)>,
+    /// What nodes told of members and entries, with its time and its node, if a measure listens.
+    pub(crate) words: Option<Vec<(Instant, usize, Told)>>,
     pub(crate) watch: Watch,
 }
 
@@ -205,6 +208,7 @@ impl World {
             requests: 0,
             spins: 0,
             facts: VecDeque::new(),
+            words: None,
             watch: Watch::new(&scenario.expects),
             scenario,
         };

@@ -9,8 +9,10 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [--skip-missing]   format, lints, fences, unit, whole-program and doc tests, simulations; ends with one summary line
-cargo xtask bench [--nodes 5,32] [--profile release]
-                                    time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent";
+cargo xtask bench [agents] [--nodes 5,32] [--profile release]
+                                    time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent
+cargo xtask bench gossip [MEASURE…] [--quick]
+                                    gossip and the simulator against their goals, in virtual time";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

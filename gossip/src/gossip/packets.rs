@@ -133,6 +133,9 @@ impl Gossip {
             reply.parts.pop();
             encoded = reply.encode();
         }
+        if let Some(parts) = reply.parts.first() {
+            self.traffic.count(parts, encoded.len());
+        }
         Ok(encoded)
     }
 
@@ -332,6 +335,7 @@ impl Gossip {
             }
             if body.len() <= DATAGRAM_BYTES_MAX {
                 self.sent += 1;
+                self.traffic.datagram(&packet.parts[0], body.len());
                 self.outputs.push_back(Output::Datagram { to, payload: body });
                 continue;
             }
@@ -339,6 +343,7 @@ impl Gossip {
             let busy = self.calling.get(&peer.id).is_some_and(|calling| now.at.since(calling.since) < CALL_PATIENCE);
             if !busy {
                 marks::reached("state that was too large for datagrams went by a call");
+                self.traffic.count(&packet.parts[0], body.len());
                 self.calling.insert(peer.id, Calling { since: now.at, bytes: body.len() });
                 self.outputs.push_back(Output::Call { to: *peer, body });
             }
