@@ -1,24 +1,6 @@
-//! No text ends the reading of a runner; each way to write an accepted one says the same.
-
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use logvine_cluster::spec::RunnerSpec;
-
-fn check(spec: &RunnerSpec) {
-    let faults = spec.faults();
-    let json = serde_json::to_string(spec).expect("a spec is text, numbers and lists");
-    let read: RunnerSpec = serde_json::from_str(&json).expect("what this node writes, it reads");
-    assert_eq!(&read, spec);
-    assert_eq!(read.faults().len(), faults.len());
-}
-
-fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(spec) = toml::from_str::<RunnerSpec>(text) {
-        check(&spec);
-    }
-    if let Ok(spec) = serde_json::from_str::<RunnerSpec>(text) {
-        check(&spec);
-    }
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let target = logvine_fuzz_targets::TARGETS.iter().find(|target| target.name == "runner_spec");
+    (target.expect("a test holds these files to the list").run)(data);
 });

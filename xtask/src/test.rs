@@ -14,6 +14,9 @@ use crate::{packages, tests_summary::Summary};
 /// packages are, which takes a minute and saves ten.
 const SEEDS: &str = "1..129";
 
+/// Mutated inputs for each fuzz target, besides its corpus: seconds of a build that asserts and checks for overflow.
+const MUTATIONS: &str = "4000";
+
 /// The pure packages, in whose dependencies there may be no runtime and no socket (ARCHITECTURE).
 const PURE: [&str; 2] = ["logvine-gossip", "logvine-cluster"];
 const IMPURE: [&str; 6] = ["tokio", "mio", "quinn", "socket2", "reqwest", "redb"];
@@ -36,6 +39,7 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     let mut tests = vec!["test", "--workspace", "--no-fail-fast", "--"];
     tests.extend(without.iter().flat_map(|name| ["--skip", name]));
     step("tests", libtest("tests", cargo(&tests))?);
+    step("fuzz targets", check("fuzz targets", cargo(&["run", "--package", "logvine-fuzz-targets", "--", "run", "--mutations", MUTATIONS]))?);
     step(
         "simulations",
         check("simulations", cargo(&["run", "--release", "--package", "logvine-simulations", "--", "run", "--twice", "--all", "--seeds", SEEDS]))?,
