@@ -130,6 +130,9 @@ impl World {
             _ => {}
         }
         self.hear(at, event);
+        if let Told::Member { node, to, .. } = event {
+            self.record_glance(at, node, *to);
+        }
         match story::line(event, &self.names) {
             Some(text) => self.tell(Some(at), format_args!("{text}")),
             None => self.detail(at, format_args!("tells {event:?}")),
@@ -154,6 +157,7 @@ impl World {
         let Some(host) = place(to).filter(|host| *host < self.hosts.len()) else { return };
         self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("→ {} {} bytes", self.hosts[host].name, payload.len()));
         self.trace.absorb(payload);
+        self.record_sent(at, payload.len());
         for delay in self.network.datagram(self.now, at, host, payload.len()) {
             self.after(delay, Event::Datagram { host, from: gossip_address(at), payload: payload.to_owned() });
         }

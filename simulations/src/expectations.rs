@@ -1,21 +1,32 @@
 //! What one scenario must hold beside the general invariants: part of the scenario, as data, and checked while it runs.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use logvine_cluster::event::Event as Told;
-use logvine_gossip::{Generation, Instant, Status};
+use logvine_cluster::event::{Event as Told, Why};
+use logvine_gossip::{Instant, NodeId, Status};
 use serde::{Deserialize, Serialize};
 
-use crate::{file::seconds, host::Life, world::World};
+use crate::{
+    file::seconds,
+    host::{Host, Life},
+    network::{CutId, Direction},
+    world::World,
+};
 
 /// Something that a scenario expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Expectation {
-    /// Nobody declares a node down that runs under the same generation.
+    /// Nobody declares a node down that runs under the same generation, unless one of the two is cut from half of the others,
+    /// or it stands still or is slow, or was so until just now.
     NoFalseDeaths,
     /// No node has to take a further generation, as nobody believes a running one down.
     NoRenewals,
+    /// No source is taken over from a node that is believed dead.
+    NoTakeovers,
     /// Whoever runs when a process ends, and after it for so long, no longer takes it for live then.
     DeathsKnown {
         #[serde(with = "seconds")]
@@ -38,10 +49,21 @@ pub enum Expectation {
     },
 }
 
+impl Expectation {
+    /// When it is looked at; None: all the time.
+    pub fn time(&self) -> Option<Duration> {
+        match self {
+            Self::ViewsAgree { at } | Self::CatalogsAgree { at } | Self::NodeMapsAgree { at } => Some(*at),
+            Self::NoFalseDeaths | Self::NoRenewals | Self::NoTakeovers | Self::DeathsKnown { .. } => None,
+        }
+    }
+}
+
 /// Each expectation as a file has it, with its sentence.
 pub const EXPECTATIONS: &[(&str, &str)] = &[
-    ("no-false-deaths", "nobody declares a node down that runs under the same generation"),
+    ("no-false-deaths", "nobody declares a node down that runs, unless one of the two is cut off, or it stands still"),
     ("no-renewals", "no node has to take a further generation"),
+    ("no-takeovers", "no source is taken over from a node that is believed dead"),
     ("deaths-known = { within = S }", "S seconds after a process ended, nobody who ran all the while takes it for live"),
     ("views-agree = { at = S }", "at S seconds, everybody who runs takes exactly those for live who run"),
     ("catalogs-agree = { at = S }", "at S seconds, all who run hold the same catalog"),
@@ -52,8 +74,15 @@ pub const EXPECTATIONS: &[(&str, &str)] = &[
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// By time, then by what. A death by the place of the node.
-    due: BTreeMap<(Instant, Look), ()>,
+    due: BTreeSet<(Instant, Look)>,
+    /// Nodes that a cut separates from half of the others or more, in one direction at least.
+    cut_off: BTreeMap<CutId, BTreeSet<usize>>,
+    /// Until when it is no wonder that others are mistaken about a node, or it about them.
+    excused: BTreeMap<usize, Instant>,
 }
+
+/// After a cut: what was begun under it, a suspicion for example, comes to its end.
+const AFTERMATH: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Look {
@@ -63,16 +92,38 @@ enum Look {
 
 impl Watch {
     pub(crate) fn new(expects: &[Expectation]) -> Self {
-        let at = |expectation: &Expectation| match expectation {
-            Expectation::ViewsAgree { at } | Expectation::CatalogsAgree { at } | Expectation::NodeMapsAgree { at } => Some(*at),
-            _ => None,
+        let due = expects.iter().filter_map(|one| Some((Instant::ZERO + one.time()?, Look::At(*one)))).collect();
+        Self { due, ..Self::default() }
+    }
+
+    pub(crate) fn cut(&mut self, id: CutId, directions: &[Direction], nodes: usize) {
+        let far = |node: usize| {
+            let to = directions.iter().filter(|(from, _)| *from == node).count();
+            let from = directions.iter().filter(|(_, to)| *to == node).count();
+            to.max(from) * 2 >= nodes - 1
         };
-        Self { due: expects.iter().filter_map(|one| Some(((Instant::ZERO + at(one)?, Look::At(*one)), ()))).collect() }
+        self.cut_off.insert(id, (0..nodes).filter(|node| far(*node)).collect());
+    }
+
+    pub(crate) fn mend(&mut self, id: CutId, now: Instant) {
+        for node in self.cut_off.remove(&id).into_iter().flatten() {
+            self.excused.insert(node, now + AFTERMATH);
+        }
+    }
+
+    pub(crate) fn mend_all(&mut self, now: Instant) {
+        for id in self.cut_off.keys().copied().collect::<Vec<_>>() {
+            self.mend(id, now);
+        }
+    }
+
+    fn is_excused(&self, node: usize, now: Instant) -> bool {
+        self.cut_off.values().any(|nodes| nodes.contains(&node)) || self.excused.get(&node).is_some_and(|until| now < *until)
     }
 
     /// When something is to be looked at next.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.due.first_key_value().map(|((at, _), ())| *at)
+        self.due.first().map(|(at, _)| *at)
     }
 }
 
@@ -81,14 +132,14 @@ impl World {
     pub(crate) fn expect_death_known(&mut self, at: usize, life: Life) {
         for expectation in &self.scenario.expects {
             if let Expectation::DeathsKnown { within } = expectation {
-                self.watch.due.insert((self.now + *within, Look::Death { node: at, life, died: self.now }), ());
+                self.watch.due.insert((self.now + *within, Look::Death { node: at, life, died: self.now }));
             }
         }
     }
 
     /// Looks at what is due before `until`, which is where the next event is.
     pub(crate) fn look(&mut self, until: Instant) {
-        while let Some((at, look)) = self.watch.due.first_key_value().map(|(key, ())| *key).filter(|(at, _)| *at < until) {
+        while let Some((at, look)) = self.watch.due.first().copied().filter(|(at, _)| *at < until) {
             self.watch.due.remove(&(at, look));
             self.now = at;
             let (name, found) = match look {
@@ -119,24 +170,36 @@ impl World {
         Ok(())
     }
 
+    /// The place of a node that another has no reason to declare down: it runs, in the generation that the other knows, and nothing is the matter with
+    /// either of them or was until just now.
+    fn lives_undisturbed(&self, observer: usize, node: &NodeId) -> Option<usize> {
+        let known = self.hosts[observer].process.as_ref()?.node.gossip().member(node)?.generation;
+        let runs = |host: &Host| host.process.as_ref().is_some_and(|process| !process.stopping && process.node.gossip().me().generation == known);
+        let place = self.hosts.iter().position(|host| host.id == *node && runs(host))?;
+        let host = &self.hosts[place];
+        let ailed = host.process.as_ref().is_some_and(|process| host.healthy_since > process.started());
+        let ails = ailed && self.now.since(host.healthy_since) < AFTERMATH;
+        (!ails && !self.watch.is_excused(place, self.now) && !self.watch.is_excused(observer, self.now)).then_some(place)
+    }
+
     /// Holds what a node tells against what the scenario expects.
     pub(crate) fn hear(&mut self, at: usize, event: &Told) {
         for expectation in self.scenario.expects.clone() {
             match (expectation, event) {
                 (Expectation::NoFalseDeaths, Told::Member { node, to: Status::Down, .. }) => {
-                    let declared =
-                        self.hosts[at].process.as_ref().and_then(|process| process.node.gossip().member(node)).map(|member| member.generation);
-                    let subject = self.hosts.iter().find(|host| host.id == *node);
-                    let runs = subject.and_then(|host| host.process.as_ref()).filter(|process| !process.stopping);
-                    let generation: Option<Generation> = runs.map(|process| process.node.gossip().me().generation);
-                    if let (Some(subject), true) = (subject, generation.is_some() && generation == declared) {
-                        let detail = format!("{} declares {} down, which runs", self.hosts[at].name, subject.name);
+                    if let Some(place) = self.lives_undisturbed(at, node) {
+                        let detail = format!("{} declares {} down, which runs", self.hosts[at].name, self.hosts[place].name);
                         self.violate("nobody who runs is declared down", detail);
                     }
                 }
                 (Expectation::NoRenewals, Told::Renewed { .. }) => {
                     let detail = format!("{} has to", self.hosts[at].name);
                     self.violate("nobody has to take a further generation", detail);
+                }
+                (Expectation::NoTakeovers, Told::Taken { source, why: Why::TookOver { from }, .. }) => {
+                    let from = self.names.get(from).cloned().unwrap_or_else(|| from.short());
+                    let detail = format!("{} takes {source} over from {from}", self.hosts[at].name);
+                    self.violate("no source is taken over", detail);
                 }
                 _ => {}
             }

@@ -16,6 +16,21 @@ pub const SAFETY: &[(&str, Invariant)] = &[
     ("S3 an overtaken owner keeps no majority", an_overtaken_owner_keeps_no_majority),
 ];
 
+/// What else is held in every run, by the code that makes it or once the faults have ended; by the beginnings of their names.
+pub const OTHERS: &[(&str, &str)] = &[
+    ("L1 all see the same members", "15 s after the faults end, who runs is alive to everybody who runs, and nobody else is"),
+    ("L1 all hold the same catalog", "15 s after the faults end"),
+    ("L1 all hold the same node maps", "what a node says of itself is what everybody has, in the end"),
+    ("L2 every source gets exactly one owner", "within 15 s if a majority of its witnesses lives, else within its patience"),
+    ("L2 every source progresses", "in the same time"),
+    ("L3 a quiet cluster moves nothing", "once witnesses are complete again"),
+    ("S2 everything written is delivered", "in the end, of every source that somebody can read"),
+    ("a request is replied to once", "by a node's own account"),
+    ("a timer that fires is not due again at once", "a node that spins would never sleep"),
+    ("no node panics", "whatever it is given"),
+    ("a seed is always the same run", "where a run is made twice, the hashes over all events agree"),
+];
+
 /// S1: wherever a checkpoint is written, stated, held or resumed at, senders have acknowledged everything before it.
 pub fn no_checkpoint_passes_the_acknowledged_prefix(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
     positions(fact.checkpoint(), |sender, offset| {

@@ -8,6 +8,7 @@
 //! ```
 //! The seed and the commit are the whole run. Nothing here decides what a node decides; nothing here looks at a real clock, disk or thread.
 
+pub mod canaries;
 mod carry;
 pub mod chance;
 pub mod disk;
@@ -15,6 +16,7 @@ pub mod expectations;
 pub mod faults;
 pub mod file;
 pub mod host;
+pub mod html;
 pub mod invariants;
 pub mod knobs;
 pub mod ledger;
@@ -25,14 +27,18 @@ mod operator;
 pub mod plane;
 pub mod queue;
 pub mod ranges;
+pub mod recording;
 pub mod report;
 pub mod runs;
 pub mod scenario;
+pub mod scenarios;
 pub mod script;
 mod settle;
+pub mod shrink;
 pub mod sink;
 pub mod source;
 pub mod story;
 pub mod swarm;
+pub mod totals;
 pub mod trace;
 pub mod world;

@@ -22,7 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Apply,
-    Drain { node: usize, draining: bool },
+    Drain {
+        node: usize,
+        draining: bool,
+    },
+    /// So many tags.
+    Tag {
+        node: usize,
+        count: usize,
+    },
 }
 
 /// What was asked for and not answered yet.
@@ -31,6 +39,8 @@ pub(crate) struct Operator {
     pending: BTreeMap<usize, (Order, usize)>,
     orders: usize,
     drained: BTreeSet<usize>,
+    /// By node, how many tags it was given.
+    tags: BTreeMap<usize, usize>,
     commands: u64,
     waiting: bool,
 }
@@ -69,6 +79,14 @@ impl World {
         self.ask();
     }
 
+    pub(crate) fn tag(&mut self, node: usize) {
+        let count = self.operator.tags.entry(node).or_default();
+        *count += 1;
+        let order = Order::Tag { node, count: *count };
+        self.operator.order(order, node);
+        self.ask();
+    }
+
     pub(crate) fn ask_again(&mut self) {
         self.operator.waiting = false;
         self.ask();
@@ -104,6 +122,12 @@ impl World {
                 let name = self.hosts[node].name.clone();
                 self.tell(Some(at), format_args!("is asked to {} {name}", if draining { "drain" } else { "undrain" }));
                 Command::Drain { node: self.hosts[node].id, draining }
+            }
+            Order::Tag { node, count } => {
+                let name = self.hosts[node].name.clone();
+                self.tell(Some(at), format_args!("is asked to give {name} its tag {count}"));
+                let tag = |number| format!("t{number}").parse().expect("a letter and digits are a name");
+                Command::SetTags { node: self.hosts[node].id, tags: (1..=count).map(tag).collect() }
             }
         };
         let id = CommandId(self.operator.commands);

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// One node, for as often as it is started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodePlan {
     pub name: String,
@@ -87,6 +87,10 @@ pub enum Deed {
     Drain {
         node: usize,
         draining: bool,
+    },
+    /// An operator gives a node a further tag, by that node or, if it does not answer, the next.
+    Tag {
+        node: usize,
     },
     /// The network drops what goes in these directions.
     Cut {
@@ -181,6 +185,9 @@ pub struct Scenario {
     pub ending: Ending,
 }
 
+/// From the end of the faults until a run that settles is over, about.
+const SETTLING: Duration = Duration::from_secs(120);
+
 /// Why a scenario cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScenarioFault {
@@ -217,6 +224,7 @@ impl Deed {
             | Self::Wipe { node }
             | Self::LoseStore { node }
             | Self::Apply { node }
+            | Self::Tag { node }
             | Self::Drain { node, .. }
             | Self::Pause { node }
             | Self::Resume { node }
@@ -246,6 +254,7 @@ impl Deed {
             | Self::Wipe { node }
             | Self::LoseStore { node }
             | Self::Apply { node }
+            | Self::Tag { node }
             | Self::Drain { node, .. }
             | Self::Pause { node }
             | Self::Resume { node }
@@ -327,6 +336,14 @@ impl Scenario {
     /// Where the node of this name is.
     pub fn place_of(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|node| node.name == name)
+    }
+
+    /// How long it goes on, at least.
+    pub fn length(&self) -> Duration {
+        match self.ending {
+            Ending::At(end) => end,
+            Ending::Settled => self.deeds.iter().map(|(at, _)| *at).max().unwrap_or_default() + SETTLING,
+        }
     }
 
     /// Puts the deeds in order; those of one time stay as they were put.

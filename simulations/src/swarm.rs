@@ -68,10 +68,14 @@ fn delay(rng: &mut ChaCha8Rng, least_us: std::ops::RangeInclusive<u64>, half_us:
     Delay { least, half: Duration::from_micros(if exists(rng) { rng.random_range(0..=half_us) } else { 0 }) }
 }
 
+/// `a` to `z`, `a1` to `z1`, and so on.
+pub fn node_name(at: usize) -> String {
+    let letter = char::from(b'a' + u8::try_from(at % 26).expect("26 fits"));
+    if at < 26 { letter.to_string() } else { format!("{letter}{}", at / 26) }
+}
+
 fn name_nodes(count: usize, skewed: bool, rng: &mut ChaCha8Rng) -> Vec<NodePlan> {
-    let letter = |at: usize| char::from(b'a' + u8::try_from(at % 26).expect("26 fits"));
-    let name = |at: usize| if at < 26 { letter(at).to_string() } else { format!("{}{}", letter(at), at / 26) };
-    (0..count).map(|at| NodePlan { name: name(at), skew_ms: if skewed { rng.random_range(-3_000..=3_000) } else { 0 }, drift_ppm: 0 }).collect()
+    (0..count).map(|at| NodePlan { name: node_name(at), skew_ms: if skewed { rng.random_range(-3_000..=3_000) } else { 0 }, drift_ppm: 0 }).collect()
 }
 
 fn draw_source(number: usize, rng: &mut ChaCha8Rng, bearable: impl Fn(u64) -> Duration) -> SourcePlan {

@@ -75,6 +75,11 @@ impl Trace {
         hex::encode(&self.hash.clone().finalize()[..8])
     }
 
+    /// The last line of all.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
     /// The last lines of the story.
     pub fn last(&self) -> Vec<String> {
         self.last.iter().cloned().collect()

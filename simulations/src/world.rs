@@ -6,6 +6,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,6 +35,7 @@ use crate::{
     network::{Direction, Network},
     operator::Operator,
     plane::FlowId,
+    recording::Recorder,
     report::{Report, Violation},
     scenario::{Deed, Ending, Scenario},
     sink::{Sink, SinkPlan},
@@ -177,6 +182,8 @@ pub struct World {
     /// What nodes told of members and entries, with its time and its node, if a measure listens.
     pub(crate) words: Option<Vec<(Instant, usize, Told)>>,
     pub(crate) watch: Watch,
+    pub(crate) recorder: Option<Recorder>,
+    progress: Option<Arc<AtomicU64>>,
 }
 
 impl World {
@@ -210,6 +217,8 @@ impl World {
             facts: VecDeque::new(),
             words: None,
             watch: Watch::new(&scenario.expects),
+            recorder: None,
+            progress: None,
             scenario,
         };
         for (at, deed) in world.scenario.deeds.clone() {
@@ -219,6 +228,16 @@ impl World {
             world.queue.put(Instant::ZERO, Event::Grow { source });
         }
         world
+    }
+
+    /// With somebody who looks on.
+    #[must_use]
+    pub fn accompanied(mut self, recorder: Option<Recorder>, progress: Option<Arc<AtomicU64>>) -> Self {
+        if let Some(recorder) = &recorder {
+            self.introduce(recorder);
+        }
+        (self.recorder, self.progress) = (recorder, progress);
+        self
     }
 
     /// Runs the scenario to its end. The first broken invariant ends it at once.
@@ -241,6 +260,10 @@ impl World {
             }
             if at > self.now {
                 self.spins = 0;
+                self.sample(at);
+                if let Some(progress) = &self.progress {
+                    progress.store(at.as_micros(), Ordering::Relaxed);
+                }
             }
             self.now = at;
             if let Some(event) = self.unless_it_stands_still(event) {
@@ -264,6 +287,7 @@ impl World {
                     self.violate(name, format!("{id}: {detail}\n{fact:?}"));
                 }
             }
+            self.record_fact(source, &fact);
             self.ledgers[source].absorb(fact);
         }
     }
@@ -280,6 +304,7 @@ impl World {
     pub(crate) fn tell(&mut self, host: Option<usize>, text: std::fmt::Arguments<'_>) {
         let who = host.map_or("", |at| self.hosts[at].name.as_str());
         self.trace.note(self.now, who, Level::Story, text);
+        self.record_story();
     }
 
     pub(crate) fn detail(&mut self, host: usize, text: std::fmt::Arguments<'_>) {
@@ -327,6 +352,7 @@ impl World {
         if self.healed {
             return;
         }
+        self.record_deed(&deed);
         match deed {
             Deed::Start { node } => self.start(node),
             Deed::Crash { node } => self.crash(node),
@@ -342,12 +368,15 @@ impl World {
             }
             Deed::Apply { node } => self.apply(node),
             Deed::Drain { node, draining } => self.drain(node, draining),
+            Deed::Tag { node } => self.tag(node),
             Deed::Cut { id, directions } => {
+                self.watch.cut(id, &directions, self.hosts.len());
                 let cut = self.spell(&directions);
                 self.tell(None, format_args!("cuts {cut}"));
                 self.network.cut(self.now, id, &directions, None);
             }
             Deed::Flap { id, directions, flapping } => {
+                self.watch.cut(id, &directions, self.hosts.len());
                 let cut = self.spell(&directions);
                 let ms = |duration: Duration| duration.as_millis();
                 self.tell(None, format_args!("has {cut} flap: {} ms down, {} ms up", ms(flapping.down), ms(flapping.up)));
@@ -355,6 +384,7 @@ impl World {
             }
             Deed::Mend { id } => {
                 self.tell(None, format_args!("mends"));
+                self.watch.mend(id, self.now);
                 self.network.mend(id);
             }
             Deed::Heal { core } => self.heal(&core),
@@ -370,6 +400,7 @@ impl World {
     fn heal(&mut self, core: &BTreeSet<usize>) {
         self.healed = true;
         self.network.heal();
+        self.watch.mend_all(self.now);
         self.scenario.sink = SinkPlan { busy: 0, late: 0, stalls: 0, ..self.scenario.sink };
         for host in &mut self.hosts {
             host.disk.heal();
@@ -403,6 +434,7 @@ impl World {
         let gossip = GossipConfig { seeds, ..self.scenario.gossip.config() };
         self.hosts[at].start(self.now, at, gossip, self.scenario.plane.clone());
         let generation = self.hosts[at].life.0;
+        self.record_life(at);
         self.tell(Some(at), format_args!("starts ({generation})"));
         self.carry_out(at);
     }
@@ -419,6 +451,7 @@ impl World {
     /// A process is no more, however that came.
     pub(crate) fn ended(&mut self, at: usize) {
         self.hosts[at].process = None;
+        self.record_life(at);
         self.expect_death_known(at, self.hosts[at].life);
         self.hosts[at].standstill = Standstill::default();
         if self.hosts[at].disk.is_behind() {

@@ -5,9 +5,10 @@ use std::{cell::RefCell, rc::Rc};
 use expect_test::{Expect, expect};
 use logvine_simulations::{
     report::{Report, Violation},
-    runs::{replay, run, run_twice},
+    runs::{Plan, run, run_twice},
+    scenario::Scenario,
     script,
-    swarm::{Wishes, draw},
+    swarm::Wishes,
     trace::{Level, Listener},
 };
 
@@ -158,16 +159,18 @@ fn a_split_leaves_one_owner() {
     );
 }
 
-fn hold(seed: u64, wishes: Wishes, run: impl Fn(u64, Wishes) -> Result<Report, Box<Violation>>) {
-    if let Err(violation) = run(seed, wishes) {
-        panic!("{violation}\nto see it again: {}", replay(seed, wishes));
+fn hold(seed: u64, plan: Plan, run: impl Fn(Scenario) -> Result<Report, Box<Violation>>) {
+    let scenario = plan.scenario(seed).expect("the size is possible");
+    if let Err(violation) = run(scenario) {
+        panic!("{violation}\nto see it again: {}", plan.command(seed));
     }
 }
 
 #[test]
 fn seeds_hold_and_are_always_the_same_run() {
     for seed in 1..=3 {
-        hold(seed, Wishes { nodes: None, minutes: Some(1) }, run_twice);
+        let wishes = Wishes { nodes: None, minutes: Some(1) };
+        hold(seed, Plan { wishes, ..Plan::default() }, |scenario| run_twice(&scenario, None));
     }
 }
 
@@ -176,6 +179,6 @@ fn seeds_hold_and_are_always_the_same_run() {
 fn seeds_that_found_something_hold() {
     for line in include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#')) {
         let seed = line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a line begins with a seed");
-        hold(seed, Wishes::default(), |seed, wishes| run(draw(seed, wishes), None));
+        hold(seed, Plan::default(), |scenario| run(scenario, None));
     }
 }
