@@ -79,7 +79,8 @@ impl World {
             process.node.handle_timeout(now);
         }
         process.plane.handle_timeout(now);
-        self.detail(at, format_args!("wakes: {}", why.unwrap_or("its data plane")));
+        let why = why.unwrap_or("its data plane");
+        self.trace.note_often(self.now, &self.hosts[at].name, &[b"wakes", why.as_bytes()], format_args!("wakes: {why}"));
         self.spins += 1;
         if self.spins > SPINS_MAX {
             self.violate("a timer that fires is not due again at once", format!("{} spins: {why:?}", self.hosts[at].name));
@@ -155,8 +156,9 @@ impl World {
 
     fn send_datagram(&mut self, at: usize, to: SocketAddr, payload: &[u8]) {
         let Some(host) = place(to).filter(|host| *host < self.hosts.len()) else { return };
-        self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("→ {} {} bytes", self.hosts[host].name, payload.len()));
-        self.trace.absorb(payload);
+        let (from, receiver) = (&self.hosts[at].name, &self.hosts[host].name);
+        let text = format_args!("→ {receiver} {} bytes", payload.len());
+        self.trace.note_often(self.now, from, &[b"sends", receiver.as_bytes(), payload], text);
         self.record_sent(at, payload.len());
         for delay in self.network.datagram(self.now, at, host, payload.len()) {
             self.after(delay, Event::Datagram { host, from: gossip_address(at), payload: payload.to_owned() });

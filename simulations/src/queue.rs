@@ -1,35 +1,43 @@
 //! What happens next, in virtual time.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use logvine_gossip::Instant;
 
 /// Events by (time, order of arrival): two at one time come in the order in which they were put.
+///
+/// The heap orders places, not events: those are large, and moving them about was dear.
 #[derive(Debug)]
 pub struct Queue<E> {
-    waiting: BTreeMap<(Instant, u64), E>,
+    waiting: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    events: Vec<Option<E>>,
+    free: Vec<usize>,
     put: u64,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), put: 0 }
+        Self { waiting: BinaryHeap::new(), events: Vec::new(), free: Vec::new(), put: 0 }
     }
 }
 
 impl<E> Queue<E> {
     pub fn put(&mut self, at: Instant, event: E) {
-        self.waiting.insert((at, self.put), event);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
+        self.waiting.push(Reverse((at, self.put, place)));
         self.put += 1;
     }
 
     /// The next event that is due at `until` or before.
     pub fn pop(&mut self, until: Instant) -> Option<(Instant, E)> {
-        let (&(at, _), _) = self.waiting.first_key_value()?;
-        if at > until {
-            return None;
-        }
-        self.waiting.pop_first().map(|((at, _), event)| (at, event))
+        let Reverse((at, _, place)) = *self.waiting.peek().filter(|Reverse((at, ..))| *at <= until)?;
+        self.waiting.pop();
+        self.free.push(place);
+        Some((at, self.events[place].take().expect("an event waits at its place until it is due")))
     }
 }
 

@@ -1,9 +1,11 @@
 //! The log of a run: one aligned line per event in virtual time, and a hash over all of them.
+//!
+//! What happens at every turn is hashed by its bytes, and its line is only made for a listener: lines were a tenth of a run's cost.
 
-use std::{collections::VecDeque, fmt, fmt::Write as _};
+use std::{collections::VecDeque, fmt, fmt::Write as _, hash::Hasher as _};
 
 use logvine_gossip::Instant;
-use sha2::{Digest, Sha256};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// Whom a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +24,8 @@ pub type Listener = Box<dyn FnMut(&str)>;
 
 /// Hashes every line; keeps the last of the story; hands on what is listened to.
 pub struct Trace {
-    hash: Sha256,
+    /// Takes bytes alone, never numbers as the machine has them: the same on every machine. It compares runs, and resists nobody.
+    hash: SipHasher13,
     events: u64,
     line: String,
     last: VecDeque<String>,
@@ -38,21 +41,15 @@ impl fmt::Debug for Trace {
 impl Trace {
     /// With a listener for all lines up to a level.
     pub fn new(listener: Option<(Level, Listener)>) -> Self {
-        Self { hash: Sha256::new(), events: 0, line: String::new(), last: VecDeque::new(), listener }
+        Self { hash: SipHasher13::new(), events: 0, line: String::new(), last: VecDeque::new(), listener }
     }
 
     /// Notes an event. `who` is a node's name, or empty for the world's own.
     pub fn note(&mut self, at: Instant, who: &str, level: Level, text: fmt::Arguments<'_>) {
-        self.line.clear();
-        let micros = at.as_micros();
-        write!(self.line, "{:>4}.{:06} {who:<3} {text}", micros / 1_000_000, micros % 1_000_000).expect("a String takes all");
-        self.hash.update(self.line.as_bytes());
+        self.write_line(at, who, text);
+        self.hash.write(self.line.as_bytes());
         self.events += 1;
-        if let Some((wanted, listener)) = &mut self.listener
-            && level <= *wanted
-        {
-            listener(&self.line);
-        }
+        self.hand_on(level);
         if level == Level::Story {
             if self.last.len() == LAST_MAX {
                 self.last.pop_front();
@@ -61,9 +58,32 @@ impl Trace {
         }
     }
 
-    /// Adds to the hash what a line does not show: a packet's content.
-    pub fn absorb(&mut self, content: &[u8]) {
-        self.hash.update(content);
+    /// Notes a detail that happens all the time: `what` is hashed, and `text` only made for a listener.
+    pub fn note_often(&mut self, at: Instant, who: &str, what: &[&[u8]], text: fmt::Arguments<'_>) {
+        self.hash.write(&at.as_micros().to_le_bytes());
+        self.hash.write(who.as_bytes());
+        for bytes in what {
+            self.hash.write(bytes);
+        }
+        self.events += 1;
+        if self.listener.as_ref().is_some_and(|(wanted, _)| *wanted == Level::Detail) {
+            self.write_line(at, who, text);
+            self.hand_on(Level::Detail);
+        }
+    }
+
+    fn write_line(&mut self, at: Instant, who: &str, text: fmt::Arguments<'_>) {
+        self.line.clear();
+        let micros = at.as_micros();
+        write!(self.line, "{:>4}.{:06} {who:<3} {text}", micros / 1_000_000, micros % 1_000_000).expect("a String takes all");
+    }
+
+    fn hand_on(&mut self, level: Level) {
+        if let Some((wanted, listener)) = &mut self.listener
+            && level <= *wanted
+        {
+            listener(&self.line);
+        }
     }
 
     pub fn events(&self) -> u64 {
@@ -72,7 +92,7 @@ impl Trace {
 
     /// The hash so far, 16 hex digits.
     pub fn hash(&self) -> String {
-        hex::encode(&self.hash.clone().finalize()[..8])
+        format!("{:016x}", self.hash.finish128().h1)
     }
 
     /// The last line of all.
