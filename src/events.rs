@@ -150,7 +150,7 @@ pub fn words(event: &Event, node: &Node) -> Words {
         detail,
     };
     match event {
-        E::Member { node: id, to, .. } => {
+        E::Member { node: id, to, proved, .. } => {
             use logvine_gossip::Status;
             let (level, kind) = match to {
                 Status::Alive => (Level::Info, "member.alive"),
@@ -158,7 +158,8 @@ pub fn words(event: &Event, node: &Node) -> Words {
                 Status::Down => (Level::Warn, "member.down"),
                 Status::Left => (Level::Info, "member.left"),
             };
-            about(level, kind, Some(id), format!("{} is {}", name(id), logvine_cluster::member::status_word(*to)))
+            let proof = if *proved { ": its host says that no process listens there" } else { "" };
+            about(level, kind, Some(id), format!("{} is {}{proof}", name(id), logvine_cluster::member::status_word(*to)))
         }
         E::Renewed { generation } => {
             about(Level::Warn, "node.renewed", Some(&node.id()), format!("others had declared this node down; it goes on as generation {generation}"))

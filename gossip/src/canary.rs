@@ -13,6 +13,10 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("no-replay-window", "a recorded datagram that is sent again is taken again (`replay`)"),
     ("half-snapshot-shown", "a new generation's node map takes the old one's place before it is whole (PITFALLS §6)"),
     ("seq-before-generation", "node maps are ordered by seq before generation, so that a restarted node is not heard (PITFALLS §6)"),
+    ("knock-once", "one refusal is believed: a firewall that reloads its rules evicts healthy nodes"),
+    ("trust-one-refusal", "no helpers are asked: a firewall's REJECT on one path evicts a healthy node (PITFALLS §6)"),
+    ("deny-answers", "a helper that got an answer counts as refused: REJECT on several paths evicts a healthy node"),
+    ("knock-away", "a node that said that it would be back is proved gone while it restarts (DESIGN §5.5)"),
 ];
 
 #[cfg(feature = "canary")]

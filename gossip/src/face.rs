@@ -126,6 +126,8 @@ pub struct Member {
     pub quic: SocketAddr,
     /// What this node believes of it.
     pub status: Status,
+    /// It is down, and that is proved: its own host refuses datagrams in its name, to more than one node (DESIGN §3.1).
+    pub proved: bool,
     /// When this node came to believe that.
     pub since: UnixMicros,
     /// When the last datagram came from it, if ever.
@@ -133,6 +135,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// Whether it is certain that this generation of it works no more: it said goodbye, or its host says that no process is there.
+    pub fn is_gone(&self) -> bool {
+        self.proved || self.status == Status::Left
+    }
+
     /// Its addresses.
     pub fn peer(&self) -> Peer {
         Peer { id: self.id, gossip: self.gossip, quic: self.quic }
@@ -148,6 +155,16 @@ pub enum Output {
         to: SocketAddr,
         /// At most [`DATAGRAM_BYTES_MAX`] bytes.
         payload: Vec<u8>,
+    },
+    /// Knock at this member: send an empty datagram to `to` from a socket of its own that is *connected* to it (so that it hears its host's refusal),
+    /// and tell `handle_knock` whether one came within `wait`.
+    Knock {
+        /// Whose address it is.
+        node: NodeId,
+        /// Its gossip address.
+        to: SocketAddr,
+        /// How long a refusal may take.
+        wait: Duration,
     },
     /// Call this peer and give what comes of it to `handle_reply`.
     Call {

@@ -18,14 +18,14 @@ use bytes::Bytes;
 
 use crate::{
     Catalog, Change, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now,
-    Output, Peer, Restored, Stamp, StateError, Traffic,
+    Output, Peer, Restored, Stamp, StateError, Status, Traffic,
     ids::GENERATION_MAX,
     marks,
     membership::{Effect, Membership},
     push_pull::Replica,
     replay::Replays,
     rumour::{Rumours, Topic, sendings},
-    wire::{Parts, Suspicion},
+    wire::{Knocked, Parts, Suspicion},
 };
 
 mod packets;
@@ -158,6 +158,14 @@ impl Gossip {
         let result = self.take_reply(now, from, reply);
         self.settle(now);
         result
+    }
+
+    /// What came of an [`Output::Knock`] at `node`: whether its host refused.
+    pub fn handle_knock(&mut self, now: Now, node: NodeId, refused: bool) {
+        if matches!(self.stage, Stage::Seeking | Stage::Active) {
+            self.membership.handle_knock(now, &node, refused);
+            self.settle(now);
+        }
     }
 
     /// Generations below `up_to` are on disk as used.
@@ -392,6 +400,17 @@ impl Gossip {
                 let suspicion = Some(Suspicion { generation: to.generation, incarnation });
                 self.send(now, to.gossip, None, vec![Parts { suspicion, ..Parts::default() }]);
             }
+            Effect::Knock { to } => {
+                self.outputs.push_back(Output::Knock { node: to.id, to: to.gossip, wait: self.config.probe_rtt });
+                self.send(now, to.gossip, None, vec![Parts { there: true, ..Parts::default() }]);
+            }
+            Effect::AskToKnock { helper, member } => {
+                self.send(now, helper.gossip, None, vec![Parts { knock: vec![(member.id, member.generation)], ..Parts::default() }]);
+            }
+            Effect::Report { to, member, found } => {
+                let knocked = vec![Knocked { node: member.id, generation: member.generation, found }];
+                self.send(now, to.gossip, None, vec![Parts { knocked, ..Parts::default() }]);
+            }
             Effect::Active if self.stage == Stage::Seeking => {
                 self.stage = Stage::Active;
                 // At join the first comparison does not wait for its turn.
@@ -401,6 +420,9 @@ impl Gossip {
             Effect::Active => {}
             Effect::Defunct => self.renew_above(now, self.me.generation),
             Effect::Changed { id, from, to } => {
+                if to == Status::Down && from.is_some_and(|from| from.is_live() || from == Status::Down) {
+                    self.learn(now, Topic::Gone(id));
+                }
                 self.outputs.push_back(Output::Changed(Change::Member { id, from, to }));
                 self.recall_quic(id);
                 self.note_peer(id);

@@ -1,4 +1,4 @@
-//! Who is there: foca (SWIM) behind a face without callbacks, with the guards that experiments asked for (`guards`).
+//! Who is there: foca (SWIM) behind a face without callbacks, with the guards that experiments asked for (`guards`) and with proofs (`refusal`).
 //!
 //! ```text
 //! handle_swim, apply, announce, fire, leave, renew ──► foca ──► effects: send, speak-up, active, defunct, changed
@@ -27,8 +27,10 @@ use crate::{
 };
 
 pub(crate) mod guards;
+pub(crate) mod refusal;
 
 use guards::{Buddies, StallGuard};
+use refusal::{Found, HELPERS, Refusals, Step};
 
 /// Foca's bytes in one datagram; with our own header and the seal it stays below 1,400.
 const SWIM_BYTES_MAX: usize = 1_200;
@@ -50,6 +52,21 @@ pub(crate) enum Effect {
     SpeakUp {
         to: Identity,
         incarnation: u16,
+    },
+    /// Knock at this member's address, and ask it whether it is there.
+    Knock {
+        to: Identity,
+    },
+    /// Ask a helper to knock at `member` too.
+    AskToKnock {
+        helper: Identity,
+        member: Identity,
+    },
+    /// Tell who asked what a knock has found.
+    Report {
+        to: Identity,
+        member: Identity,
+        found: Found,
     },
     /// Others know this generation.
     Active,
@@ -82,6 +99,9 @@ pub(crate) struct Membership {
     timers_made: u64,
     buddies: Buddies,
     stall: StallGuard,
+    refusals: Refusals,
+    /// Who is being entered as proved gone.
+    proving: Option<Identity>,
     view: BTreeMap<NodeId, Member>,
     /// Members whose address for calls is a guess.
     guessed: BTreeSet<NodeId>,
@@ -172,6 +192,8 @@ impl Membership {
             timers_made: 0,
             buddies: Buddies::new(config.suspicion),
             stall: StallGuard::new(config.probe_rtt, config.probe_period),
+            refusals: Refusals::new(config.probe_rtt),
+            proving: None,
             view: BTreeMap::new(),
             guessed: BTreeSet::new(),
             effects: VecDeque::new(),
@@ -192,7 +214,7 @@ impl Membership {
 
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(due, ..)| *due);
-        [timer, self.buddies.next_due()].into_iter().flatten().min()
+        [timer, self.buddies.next_due(), self.refusals.next_due()].into_iter().flatten().min()
     }
 
     /// A datagram came from this member.
@@ -200,6 +222,85 @@ impl Membership {
         if let Some(member) = self.view.get_mut(&id) {
             member.heard = Some(now.at);
         }
+        self.refusals.heard(&id);
+        self.take_steps(now);
+    }
+
+    /// This member was asked something that a live process answers at once.
+    pub(crate) fn question(&mut self, now: Now, id: &NodeId) {
+        if let Some(member) = self.identity_of(id) {
+            self.refusals.question(now.at, member);
+        }
+    }
+
+    /// What came of [`Effect::Knock`].
+    pub(crate) fn handle_knock(&mut self, now: Now, id: &NodeId, refused: bool) {
+        let others: Vec<Identity> = self.live().filter(|member| member.id != *id).map(identity).collect();
+        let helpers = self.draw(others, HELPERS);
+        let alone = self.view.values().all(|member| member.id == *id || member.is_gone());
+        self.refusals.handle_knock(now.at, id, refused, &helpers, alone);
+        self.take_steps(now);
+    }
+
+    /// Another member asks this node to knock too. Only at members, and at the address that this node knows.
+    pub(crate) fn handle_knock_request(&mut self, now: Now, from: Identity, id: &NodeId, generation: Generation) {
+        if let Some(member) = self.identity_of(id).filter(|member| member.generation == generation) {
+            self.refusals.handle_request(now.at, from, member);
+            self.take_steps(now);
+        }
+    }
+
+    /// What a helper found.
+    pub(crate) fn handle_knock_report(&mut self, now: Now, helper: &NodeId, id: &NodeId, generation: Generation, found: Found) {
+        if let Some(member) = self.identity_of(id).filter(|member| member.generation == generation) {
+            self.refusals.handle_report(helper, &member, found);
+            self.take_steps(now);
+        }
+    }
+
+    /// A live member as foca knows it.
+    fn identity_of(&self, id: &NodeId) -> Option<Identity> {
+        self.view.get(id).filter(|member| member.status.is_live()).map(identity)
+    }
+
+    fn take_steps(&mut self, now: Now) {
+        while let Some(step) = self.refusals.poll_step() {
+            match step {
+                Step::Knock(to) => self.effects.push_back(Effect::Knock { to }),
+                Step::Ask { helper, member } => self.effects.push_back(Effect::AskToKnock { helper, member }),
+                Step::Report { to, member, found } => self.effects.push_back(Effect::Report { to, member, found }),
+                Step::Gone(member) => {
+                    self.handle_gone(now, member.id, member.generation, true);
+                }
+            }
+        }
+    }
+
+    /// A member is down in this very generation; `proved`: its host said that no process is there. True if that is news.
+    ///
+    /// Of this node itself: foca notes that it is believed down, and a new generation is needed.
+    pub(crate) fn handle_gone(&mut self, now: Now, id: NodeId, generation: Generation, proved: bool) -> bool {
+        let me = *self.foca.identity();
+        if id == me.id {
+            if generation == me.generation {
+                self.apply(now, vec![foca::Member::down(me)]);
+            }
+            return false;
+        }
+        let Some(member) = self.view.get_mut(&id).filter(|member| member.generation == generation) else { return false };
+        if member.status == Status::Down && proved && !member.proved {
+            member.proved = true;
+            self.effects.push_back(Effect::Changed { id, from: Some(Status::Down), to: Status::Down });
+            return true;
+        }
+        if !member.status.is_live() {
+            return false;
+        }
+        let identity = identity(member);
+        self.proving = proved.then_some(identity);
+        self.apply(now, vec![foca::Member::down(identity)]);
+        self.proving = None;
+        true
     }
 
     /// Where a member takes calls; None if that is only a guess.
@@ -318,6 +419,8 @@ impl Membership {
                 self.buddies.forget(&to);
             }
         }
+        self.refusals.fire(now.at);
+        self.take_steps(now);
     }
 
     fn fire_one(&mut self, now: Now, timer: Timer<Identity>) {
@@ -348,6 +451,9 @@ impl Membership {
         for (timer, after) in asked.timers {
             if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {
                 self.buddies.suspect(now.at, *member_id, *incarnation);
+            }
+            if let Timer::SendIndirectProbe { probed_id, .. } = &timer {
+                self.refusals.question(now.at, *probed_id);
             }
             let after = guards::jittered(&mut self.rng, &timer, after, !probing);
             self.timers_made += 1;
@@ -408,6 +514,7 @@ impl Membership {
             gossip: identity.gossip,
             quic: guess,
             status,
+            proved: false,
             since: now.wall,
             heard: None,
         });
@@ -418,6 +525,7 @@ impl Membership {
             member.quic = guess;
         }
         (member.generation, member.gossip, member.status) = (identity.generation, identity.gossip, status);
+        member.proved = status == Status::Down && self.proving.as_ref() == Some(identity);
     }
 
     /// A number for what is believed of the members; a suspicion that may yet be refuted does not count.
@@ -427,8 +535,9 @@ impl Membership {
         self.view.values().fold(sum(&me.id, me.generation, 0), |root, member| {
             let rank = match member.status {
                 Status::Alive | Status::Suspect => 0,
-                Status::Down => 1,
+                Status::Down if !member.proved => 1,
                 Status::Left => 2,
+                Status::Down => 3,
             };
             root.wrapping_add(sum(&member.id, member.generation, rank))
         })
@@ -448,6 +557,10 @@ impl Membership {
     pub(crate) fn draw_between(&mut self, least: Duration, most: Duration) -> Duration {
         guards::between(&mut self.rng, least, most)
     }
+}
+
+fn identity(member: &Member) -> Identity {
+    Identity { id: member.id, gossip: member.gossip, generation: member.generation }
 }
 
 #[cfg(test)]

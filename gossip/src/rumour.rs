@@ -19,6 +19,8 @@ const BURST_SECONDS: u64 = 4;
 pub(crate) enum Topic {
     /// A node said goodbye.
     Left(NodeId),
+    /// A node was declared down.
+    Gone(NodeId),
     /// An entry of the catalog.
     Catalog(String),
     /// `phase` of a node.
@@ -39,7 +41,7 @@ impl Topic {
 
     fn class(&self) -> u8 {
         match self {
-            Self::Left(_) => 0,
+            Self::Left(_) | Self::Gone(_) => 0,
             Self::Catalog(_) => 1,
             Self::Phase(_) => 2,
             Self::Tags(_) => 3,

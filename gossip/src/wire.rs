@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     Entry, Generation, NodeId, Stamp, Status,
     catalog::{Bucket, Mark},
+    membership::refusal::Found,
     node_map::{NodeDelta, NodeMark, WireWord},
 };
 
@@ -132,6 +133,21 @@ pub(crate) struct Parts {
     /// These nodes said goodbye.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) left: Vec<(NodeId, Generation)>,
+    /// Are you there? Answered by `here`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) there: bool,
+    /// Yes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) here: bool,
+    /// I am refused by the hosts of these members: knock too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) knock: Vec<(NodeId, Generation)>,
+    /// What was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) knocked: Vec<Knocked>,
+    /// These members are down: news, to be passed on at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gone: Vec<Gone>,
     /// Shall we compare?
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) roots: Option<Roots>,
@@ -197,6 +213,27 @@ pub(crate) struct Suspicion {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Knocked {
+    #[serde(rename = "i")]
+    pub(crate) node: NodeId,
+    #[serde(rename = "g")]
+    pub(crate) generation: Generation,
+    #[serde(rename = "o")]
+    pub(crate) found: Found,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Gone {
+    #[serde(rename = "i")]
+    pub(crate) node: NodeId,
+    #[serde(rename = "g")]
+    pub(crate) generation: Generation,
+    /// Its host says that no process is there.
+    #[serde(rename = "p", default)]
+    pub(crate) proved: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Roots {
     #[serde(rename = "n")]
     pub(crate) nodes: u64,
@@ -232,6 +269,9 @@ pub(crate) struct Record {
     pub(crate) incarnation: u16,
     #[serde(rename = "s")]
     pub(crate) status: Status,
+    /// Down, and proved so.
+    #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) proved: bool,
 }
 
 /// The sums of the 64 leaves below one upper bucket.

@@ -10,11 +10,12 @@ pub fn line(event: &Event, names: &BTreeMap<NodeId, String>) -> Option<String> {
     let name = |id: &NodeId| names.get(id).cloned().unwrap_or_else(|| id.short());
     let epoch = |epoch: &logvine_cluster::instance::Epoch| format!("{}-{}", epoch.counter, name(&epoch.taker));
     Some(match event {
-        Event::Member { node, from, to } => match (from, to) {
+        Event::Member { node, from, to, proved } => match (from, to) {
             (None, Status::Alive) => format!("meets {}", name(node)),
             (Some(Status::Suspect), Status::Alive) => format!("trusts {} again", name(node)),
             (Some(_), Status::Alive) => format!("sees {} return", name(node)),
             (_, Status::Suspect) => format!("suspects {}", name(node)),
+            (_, Status::Down) if *proved => format!("sees that {} is gone", name(node)),
             (_, Status::Down) => format!("declares {} down", name(node)),
             (_, Status::Left) => format!("sees {} leave", name(node)),
         },

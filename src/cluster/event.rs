@@ -7,8 +7,8 @@ use crate::{instance::Epoch, name::Name};
 /// Something happened that people may want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// What this node believes of a member changed.
-    Member { node: NodeId, from: Option<Status>, to: Status },
+    /// What this node believes of a member changed. `proved`: it is down, and its own host says that no process is there.
+    Member { node: NodeId, from: Option<Status>, to: Status, proved: bool },
     /// This node had to renew itself, as others had declared it down.
     Renewed { generation: Generation },
     /// What should be changed: a key of the catalog.

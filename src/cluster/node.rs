@@ -20,7 +20,9 @@ use std::{
     time::Duration,
 };
 
-use logvine_gossip::{Change, DatagramError, Durable, Generation, Gossip, Instant, Me, NodeId, Now, Output as GossipOutput, Restored, Stamp, Status};
+use logvine_gossip::{
+    Change, DatagramError, Durable, Generation, Gossip, Instant, Me, NodeId, Now, Output as GossipOutput, Restored, Stamp, Status, canary,
+};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -182,6 +184,12 @@ impl Node {
         result
     }
 
+    /// What came of an `Output::Knock`.
+    pub fn handle_knock(&mut self, now: Now, node: NodeId, refused: bool) {
+        self.gossip.handle_knock(now, node, refused);
+        self.settle(now);
+    }
+
     /// A transaction is on disk.
     pub fn handle_persisted(&mut self, now: Now, ticket: Ticket) {
         for after in self.tickets.remove(&ticket).into_iter().flatten() {
@@ -317,10 +325,20 @@ impl Node {
         while let Some(output) = self.gossip.poll_output() {
             match output {
                 GossipOutput::Datagram { to, payload } => self.outputs.push_back(Output::Datagram { to, payload }),
+                GossipOutput::Knock { node, to, wait } => self.knock(now, node, to, wait),
                 GossipOutput::Call { to, body } => self.call_peer(now, to, Request::Gossip(body.into()), Pending::Gossip),
                 GossipOutput::Persist(durable) => self.persist_gossip(durable),
                 GossipOutput::Changed(change) => self.note_change(now, change),
             }
+        }
+    }
+
+    /// Who said that it would be back is not asked whether it is gone: its host refuses while it restarts.
+    fn knock(&mut self, now: Now, node: NodeId, to: SocketAddr, wait: Duration) {
+        if self.view.get(&node).is_some_and(|info| self.is_away(now, info)) && !canary::planted("knock-away") {
+            self.gossip.handle_knock(now, node, false);
+        } else {
+            self.outputs.push_back(Output::Knock { node, to, wait });
         }
     }
 
@@ -343,7 +361,8 @@ impl Node {
                 self.stale.insert(id);
                 self.dirty = true;
                 if from != Some(to) {
-                    self.tell(Event::Member { node: id, from, to });
+                    let proved = self.gossip.member(&id).is_some_and(|member| member.proved);
+                    self.tell(Event::Member { node: id, from, to, proved });
                 }
             }
             Change::Said { node, key } => {

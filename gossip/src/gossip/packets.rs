@@ -24,6 +24,8 @@ use crate::{
 const PIECE_BYTES: usize = FRAME_BYTES_MAX / 2;
 /// Most large entries that are being pulled at a time.
 const AWAITED_MAX: usize = 1_024;
+/// Most requests to knock, or reports of it, that one packet is heard out on: a node sends one.
+const KNOCKS_MAX: usize = 8;
 
 impl Gossip {
     pub(super) fn take_datagram(&mut self, now: Now, from: SocketAddr, payload: &[u8]) -> Result<(), DatagramError> {
@@ -76,6 +78,7 @@ impl Gossip {
 
     fn take_datagram_parts(&mut self, now: Now, sender: &Identity, quic: SocketAddr, mut parts: Parts) -> Result<(), DatagramError> {
         self.take_left(now, sender.id, &parts.left);
+        self.take_knocks(now, sender, &parts);
         let known = self.highest_known(&sender.id);
         if parts.hello || (parts.swim.is_some() && known > sender.generation) {
             self.send(now, sender.gossip, None, vec![Parts { welcome: Some(known), ..Parts::default() }]);
@@ -180,6 +183,22 @@ impl Gossip {
         Ok(answers)
     }
 
+    /// Who is there, who asks for help to find that out, and who was found to be gone.
+    fn take_knocks(&mut self, now: Now, sender: &Identity, parts: &Parts) {
+        if parts.there {
+            self.send(now, sender.gossip, None, vec![Parts { here: true, ..Parts::default() }]);
+        }
+        for (node, generation) in parts.knock.iter().take(KNOCKS_MAX) {
+            self.membership.handle_knock_request(now, *sender, node, *generation);
+        }
+        for knocked in parts.knocked.iter().take(KNOCKS_MAX) {
+            self.membership.handle_knock_report(now, &sender.id, &knocked.node, knocked.generation, knocked.found);
+        }
+        for gone in &parts.gone {
+            self.membership.handle_gone(now, gone.node, gone.generation, gone.proved);
+        }
+    }
+
     fn take_left(&mut self, now: Now, from: NodeId, left: &[(NodeId, Generation)]) {
         let me = self.me.id;
         for (id, generation) in left.iter().filter(|(id, _)| *id != me) {
@@ -226,7 +245,7 @@ impl Gossip {
 
     /// Takes what a peer believes of members; gives what is known better here, if it asks.
     fn take_members(&mut self, now: Now, members: &Members) -> Option<Parts> {
-        let mut updates = Vec::new();
+        let (mut updates, mut proved) = (Vec::new(), Vec::new());
         for record in members.records.iter().filter(|record| record.generation <= GENERATION_MAX) {
             let identity = Identity { id: record.id, gossip: record.gossip, generation: record.generation };
             if record.id == self.me.id {
@@ -247,6 +266,7 @@ impl Gossip {
                 continue;
             }
             let gone_already = known.is_some_and(|(generation, status)| generation >= record.generation && !status.is_live());
+            proved.extend((record.status == Status::Down && record.proved).then_some((record.id, record.generation)));
             match record.status {
                 Status::Left => {
                     self.membership.handle_left(now, identity);
@@ -258,6 +278,9 @@ impl Gossip {
             }
         }
         self.membership.apply(now, updates);
+        for (id, generation) in proved {
+            self.membership.handle_gone(now, id, generation, true);
+        }
         for record in &members.records {
             if let Some(quic) = record.quic {
                 self.know_quic(record.id, record.generation, quic);
@@ -277,6 +300,7 @@ impl Gossip {
             quic: Some(self.me.quic),
             incarnation: 0,
             status: Status::Alive,
+            proved: false,
         };
         let others = self.membership.view().values().map(|member| Record {
             id: member.id,
@@ -285,15 +309,15 @@ impl Gossip {
             quic: self.membership.quic(&member.id),
             incarnation: incarnations.get(&member.id).copied().unwrap_or_default(),
             status: member.status,
+            proved: member.proved,
         });
         std::iter::once(me).chain(others).collect()
     }
 
     fn better_records(&self, theirs: &[Record]) -> Vec<Record> {
-        let named: std::collections::BTreeMap<NodeId, (Generation, bool)> =
-            theirs.iter().map(|record| (record.id, (record.generation, record.status.is_live()))).collect();
-        let better =
-            |own: &Record| named.get(&own.id).is_none_or(|(generation, live)| (own.generation, !own.status.is_live()) > (*generation, !*live));
+        let rank = |record: &Record| (record.generation, !record.status.is_live(), record.proved);
+        let named: std::collections::BTreeMap<NodeId, _> = theirs.iter().map(|record| (record.id, rank(record))).collect();
+        let better = |own: &Record| named.get(&own.id).is_none_or(|theirs| rank(own) > *theirs);
         self.records().into_iter().filter(better).collect()
     }
 

@@ -8,7 +8,7 @@ use crate::{
     membership::Membership,
     push_pull::{DATAGRAM_STATE_BYTES, Replica, entry_size},
     rumour::{PHASE, TAGS, Topic},
-    wire::{Parts, RumourWord},
+    wire::{Gone, Parts, RumourWord},
 };
 
 /// Nodes started together begin within this time of each other.
@@ -36,6 +36,7 @@ impl Gossip {
             let roots = Some(self.replica.roots(None));
             for peer in self.membership.draw(live, 1) {
                 self.send(now, peer.gossip, Some(&peer), vec![Parts { roots, ..Parts::default() }]);
+                self.membership.question(now, &peer.id);
             }
         }
         if self.due.members <= now.at {
@@ -119,6 +120,7 @@ impl Gossip {
             match topic {
                 Topic::Left(id) if *id == self.me.id => parts.left.push((*id, self.me.generation)),
                 Topic::Left(id) => parts.left.extend(left_member(&self.membership, id).map(|member| (*id, member.generation))),
+                Topic::Gone(id) => parts.gone.extend(down_member(&self.membership, id).map(gone)),
                 Topic::Catalog(key) => match self.replica.catalog.held(key) {
                     Some(entry) if entry_size(key, entry) <= RUMOUR_INLINE_BYTES => parts.rumour_entries.push((key.clone(), entry.clone())),
                     Some(entry) => parts.rumour_marks.push((key.clone(), entry.stamp)),
@@ -137,11 +139,21 @@ fn left_member<'a>(membership: &'a Membership, id: &NodeId) -> Option<&'a Member
     membership.view().get(id).filter(|member| member.status == Status::Left)
 }
 
+/// The member, if it is still down.
+fn down_member<'a>(membership: &'a Membership, id: &NodeId) -> Option<&'a Member> {
+    membership.view().get(id).filter(|member| member.status == Status::Down)
+}
+
+fn gone(member: &Member) -> Gone {
+    Gone { node: member.id, generation: member.generation, proved: member.proved }
+}
+
 /// What a topic takes in a datagram, in bytes; None if there is nothing to say of it any more.
 fn rumour_size(replica: &Replica, membership: &Membership, me: NodeId, topic: &Topic) -> Option<usize> {
     let word = |word: RumourWord| word.word.size() + 32;
     match topic {
         Topic::Left(id) => (*id == me || left_member(membership, id).is_some()).then_some(32),
+        Topic::Gone(id) => down_member(membership, id).map(|_| 40),
         Topic::Catalog(key) => replica.catalog.held(key).map(|entry| match entry_size(key, entry) {
             size if size <= RUMOUR_INLINE_BYTES => size,
             _ => key.len() + 24,

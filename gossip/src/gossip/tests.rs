@@ -47,6 +47,7 @@ enum Event {
     Call { to: SocketAddr, from: usize, body: Vec<u8> },
     Reply { to: usize, from: usize, body: Option<Vec<u8>> },
     Reserved { to: usize, up_to: Generation },
+    Knocked { to: usize, node: NodeId, refused: bool },
 }
 
 pub(super) struct Node {
@@ -77,6 +78,8 @@ pub(super) struct World {
     pub(super) fsync: Duration,
     /// Every datagram that arrived, while somebody listens on the line: where, from where, what.
     pub(super) recorded: Option<Vec<(usize, SocketAddr, Vec<u8>)>>,
+    /// Whether a host without a process says so; else it is silent, as one without power.
+    pub(super) refuses: bool,
 }
 
 impl World {
@@ -111,6 +114,7 @@ impl World {
             calls: 0,
             fsync: millis(1),
             recorded: None,
+            refuses: false,
         }
     }
 
@@ -207,6 +211,12 @@ impl World {
                     };
                     self.schedule(latency * 3, event);
                 }
+                Output::Knock { node, to, wait } => {
+                    let peer = self.index_of(to).filter(|peer| !self.cut.contains(&(index, *peer)) && !self.cut.contains(&(*peer, index)));
+                    let refused = self.refuses && peer.is_some_and(|peer| !self.nodes[peer].up);
+                    let after = if refused { latency * 2 } else { wait };
+                    self.schedule(after, Event::Knocked { to: index, node, refused });
+                }
                 Output::Persist(durable) => self.persist(index, durable),
                 Output::Changed(change) => self.nodes[index].changes.push((self.now, change)),
             }
@@ -254,7 +264,11 @@ impl World {
                 self.nodes[to].gossip.handle_reserved(now, up_to);
                 self.drain(to);
             }
-            Event::Reply { .. } | Event::Reserved { .. } => {}
+            Event::Knocked { to, node, refused } if self.nodes[to].up => {
+                self.nodes[to].gossip.handle_knock(now, node, refused);
+                self.drain(to);
+            }
+            Event::Reply { .. } | Event::Reserved { .. } | Event::Knocked { .. } => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use logvine_gossip::{GossipConfig, Peer};
+use logvine_gossip::{GossipConfig, NodeId, Peer};
 
 use crate::{
     command::Answer,
@@ -61,6 +61,12 @@ pub enum Output {
     Datagram {
         to: SocketAddr,
         payload: Vec<u8>,
+    },
+    /// Answer by `handle_knock`: whether the host at `to` refused an empty datagram from a connected socket within `wait`.
+    Knock {
+        node: NodeId,
+        to: SocketAddr,
+        wait: Duration,
     },
     /// Answer by `handle_reply`, at the latest after `deadline`.
     Call {

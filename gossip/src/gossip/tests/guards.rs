@@ -81,6 +81,37 @@ fn small_clusters_always_heal() {
     }
 }
 
+/// DESIGN §3.1, "Refusal is evidence": who was killed is known everywhere in about a second, long before a suspicion's time is up, and as proved.
+#[test]
+fn a_killed_process_is_proved_gone_in_about_a_second() {
+    for (count, seed) in [(2, 81), (3, 82), (16, 83), (64, 84)] {
+        let mut world = World::new(count, seed);
+        world.refuses = true;
+        world.run(secs(40));
+        world.kill(1);
+        let all_know =
+            |world: &World| world.up().all(|(_, node)| node.gossip.member(&id(1)).is_some_and(|member| member.status == Status::Down && member.proved));
+        let took = world.run_until(secs(10), all_know);
+        assert!(took.is_some_and(|took| took <= secs(3)), "{count} nodes: {took:?}");
+        world.wrongs();
+        world.restart(1);
+        assert!(world.run_until(secs(10), World::all_see_all).is_some(), "{count} nodes");
+        assert!(world.nodes[0].gossip.member(&id(1)).is_some_and(|member| !member.proved));
+    }
+}
+
+/// A host without power says nothing: suspicion runs its time, and nothing is proved.
+#[test]
+fn a_silent_host_is_declared_down_in_the_suspicions_time() {
+    let mut world = World::new(16, 85);
+    world.run(secs(40));
+    world.kill(1);
+    let all_know = |world: &World| world.up().all(|(at, _)| world.status(1, at) == Some(Status::Down));
+    let took = world.run_until(secs(10), all_know);
+    assert!(took.is_some_and(|took| took >= secs(4) && took <= secs(8)), "{took:?}");
+    assert!(world.up().all(|(_, node)| node.gossip.member(&id(1)).is_some_and(|member| !member.proved)));
+}
+
 /// "Announce to one random seed while alone" left three clusters for ever where one should be.
 #[test]
 fn islands_around_different_seeds_find_together() {

@@ -8,7 +8,8 @@ use crate::{
     DATAGRAM_BYTES_MAX, Entry, FRAME_BYTES_MAX,
     catalog::VALUE_BYTES_MAX,
     node_map::{NodeDelta, NodeMark, WireWord},
-    wire::{FORMAT, Leaves, Marks, Members, Packet, Record, Roots, RumourWord},
+    membership::refusal::Found,
+    wire::{FORMAT, Gone, Knocked, Leaves, Marks, Members, Packet, Record, Roots, RumourWord},
 };
 
 /// A cluster of two, and what a third would have to sign.
@@ -47,6 +48,7 @@ fn everything() -> Parts {
                 quic: Some(quic_address(2)),
                 incarnation: 4,
                 status: Status::Suspect,
+                proved: false,
             }],
             answer: true,
         }),
@@ -75,6 +77,20 @@ fn everything() -> Parts {
         rumour_entries: vec![("k".into(), Entry { value: None, ..entry(Stamp(6), "") })],
         rumour_marks: vec![("k".into(), Stamp(6))],
         rumour_words: vec![RumourWord { node: id(1), generation: Generation(7), word }],
+        ..Parts::default()
+    }
+}
+
+/// The parts of refusal and of deaths.
+fn knocks() -> Parts {
+    let knocked = |found| Knocked { node: id(1), generation: Generation(7), found };
+    Parts {
+        there: true,
+        here: true,
+        knock: vec![(id(1), Generation(7))],
+        knocked: vec![knocked(Found::Answer), knocked(Found::Refusal), knocked(Found::Silence)],
+        gone: vec![Gone { node: id(1), generation: Generation(7), proved: true }],
+        ..Parts::default()
     }
 }
 
@@ -84,6 +100,9 @@ fn the_bytes_of_format_1_stay() {
     let encoded = packet(0, vec![everything()]).encode();
     expect_file!["packet_format_1.hex"].assert_eq(&format!("{}\n", hex::encode(&encoded)));
     assert_eq!(Packet::decode(&encoded).unwrap(), packet(0, vec![everything()]));
+    let encoded = packet(0, vec![knocks()]).encode();
+    expect_file!["packet_format_1_knocks.hex"].assert_eq(&format!("{}\n", hex::encode(&encoded)));
+    assert_eq!(Packet::decode(&encoded).unwrap(), packet(0, vec![knocks()]));
 }
 
 /// A node of an older build compares by named marks: it is answered in kind.
@@ -305,7 +324,7 @@ proptest! {
     #[test]
     fn a_damaged_packet_does_no_lasting_harm(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
         let mut world = pair();
-        let mut body = packet(5, vec![everything()]).encode();
+        let mut body = packet(5, vec![everything(), knocks()]).encode();
         for (index, byte) in flips {
             let index = index.index(body.len());
             body[index] = byte;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use logvine_gossip::{NodeId, Now, Stamp, Status};
+use logvine_gossip::{Member, NodeId, Now, Stamp};
 use rand::RngExt;
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
     checkpoint::Checkpoint,
     event::{Event, Why},
     instance::Epoch,
-    member::{Claim, claim_key},
+    member::{Claim, NodeInfo, claim_key},
     message::{OfferReply, Ownership, Reply, Request},
     name::Name,
     progress::Progress,
@@ -31,7 +31,7 @@ pub(super) const ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The same in a cluster of two, where one death always takes the majority.
 const PATIENCE_OF_TWO: Duration = Duration::from_secs(60);
-/// The same where all of the missing said goodbye.
+/// The same where all of the missing are proved gone: they said goodbye, or their hosts refuse in their name.
 const PATIENCE_WHEN_PROVED: Duration = Duration::from_secs(10);
 
 /// A node so young proceeds without a majority for nobody: it may not have heard of those that live.
@@ -122,7 +122,8 @@ impl Node {
         if missing().any(|info| self.is_away(now, info)) {
             return false;
         }
-        let proved = missing().next().is_some() && missing().all(|info| info.status == Status::Left);
+        let is_gone = |info: &NodeInfo| self.gossip.member(&info.id).is_some_and(Member::is_gone);
+        let proved = missing().next().is_some() && missing().all(is_gone);
         // A node that restarted may not have met a dead third one again; the record knows that there was one.
         let patience = match (proved, self.view.len().max(base.witnesses.len())) {
             (true, _) => PATIENCE_WHEN_PROVED,

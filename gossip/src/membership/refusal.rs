@@ -1,0 +1,437 @@
+//! Refusal is evidence (DESIGN §3.1): a silent process may be slow or cut off; one whose host says "nobody listens there" is gone.
+//!
+//! ```text
+//! question ──rtt──► overdue ─knock─► refused ─100 ms─► refused ─► three others knock ─┬─ refused by one, an answer to none ─► proved gone
+//!     └─ heard: clear    └─ silence: the suspicion runs its time (SWIM)               └─ an answer, or no word: the same
+//! ```
+//! A knock is an empty datagram from a connected socket of its own, which a live node drops without a word; beside it goes a sealed question from the
+//! gossip socket. So a stranger learns nothing, nothing is amplified, and only the host's ICMP or the member itself can answer.
+//! Invariants: one path's refusals prove nothing while there are others to ask; whoever was heard since is not gone; all tables are bounded.
+//! Not here: sockets, who is a member, whom to ask (`Membership`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Instant, NodeId, canary, swim::Identity};
+
+/// How many refusals make a node's word, and the time between them: a firewall that reloads its rules refuses for a moment.
+const REFUSALS: u8 = 2;
+const PAUSE: Duration = Duration::from_millis(100);
+/// How many others are asked: SWIM's k.
+pub(crate) const HELPERS: usize = 3;
+/// Most knocks under way, own and for others. A node probes two members a second, and a knock is over in half of one.
+const KNOCKS_MAX: usize = 64;
+/// Most nodes that wait for one knock's outcome: of those that probe a member within one knock's time.
+const REQUESTERS_MAX: usize = 16;
+/// Most questions whose answer is waited for.
+const QUESTIONS_MAX: usize = 256;
+
+/// What a helper found at a member's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Found {
+    /// The member spoke.
+    Answer,
+    /// Its host said, twice, that nobody listens there.
+    Refusal,
+    Silence,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Knock at this member's address, and ask it whether it is there.
+    Knock(Identity),
+    /// Ask this helper to knock at that member.
+    Ask { helper: Identity, member: Identity },
+    Report {
+        to: Identity,
+        member: Identity,
+        found: Found,
+    },
+    /// No process is there.
+    Gone(Identity),
+}
+
+/// Knocking at one member.
+#[derive(Debug)]
+struct Knock {
+    member: Identity,
+    own: bool,
+    requesters: Vec<Identity>,
+    refusals: u8,
+    /// When to knock again, if that is what comes next.
+    again: Option<Instant>,
+    /// A host that has not said by then what came of it has lost it.
+    due: Instant,
+}
+
+/// Refused here; others are asked.
+#[derive(Debug)]
+struct Inquiry {
+    member: Identity,
+    waiting: BTreeSet<NodeId>,
+    refused: bool,
+    due: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Refusals {
+    /// How long an answer, or a refusal, may take.
+    rtt: Duration,
+    questions: BTreeMap<NodeId, (Identity, Instant)>,
+    knocks: BTreeMap<NodeId, Knock>,
+    inquiries: BTreeMap<NodeId, Inquiry>,
+    steps: VecDeque<Step>,
+}
+
+impl Refusals {
+    pub(crate) fn new(rtt: Duration) -> Self {
+        Self { rtt, questions: BTreeMap::new(), knocks: BTreeMap::new(), inquiries: BTreeMap::new(), steps: VecDeque::new() }
+    }
+
+    pub(crate) fn poll_step(&mut self) -> Option<Step> {
+        self.steps.pop_front()
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let questions = self.questions.values().map(|(_, due)| *due);
+        let knocks = self.knocks.values().map(|knock| knock.again.unwrap_or(knock.due));
+        let inquiries = self.inquiries.values().map(|inquiry| inquiry.due);
+        questions.chain(knocks).chain(inquiries).min()
+    }
+
+    /// A member was asked something that a live process answers at once.
+    pub(crate) fn question(&mut self, now: Instant, member: Identity) {
+        if self.questions.len() < QUESTIONS_MAX {
+            self.questions.entry(member.id).or_insert((member, now + self.rtt));
+        }
+    }
+
+    /// A datagram came from this member, or one that says that another heard it.
+    pub(crate) fn heard(&mut self, id: &NodeId) {
+        self.questions.remove(id);
+        self.inquiries.remove(id);
+        if let Some(knock) = self.knocks.remove(id) {
+            self.report(knock, Found::Answer);
+        }
+    }
+
+    /// Another node asks this one to knock too. The caller has made sure that `member` is a live one of the view.
+    pub(crate) fn handle_request(&mut self, now: Instant, from: Identity, member: Identity) {
+        if self.inquiries.contains_key(&member.id) {
+            self.steps.push_back(Step::Report { to: from, member, found: Found::Refusal });
+        } else if let Some(knock) = self.knock(now, member)
+            && knock.requesters.len() < REQUESTERS_MAX
+            && !knock.requesters.iter().any(|known| known.id == from.id)
+        {
+            knock.requesters.push(from);
+        }
+    }
+
+    /// What came of a [`Step::Knock`]. `helpers`: whom to ask; `alone`: there is nobody else that could be asked, now or later.
+    pub(crate) fn handle_knock(&mut self, now: Instant, id: &NodeId, refused: bool, helpers: &[Identity], alone: bool) {
+        if self.knocks.get(id).is_none_or(|knock| knock.again.is_some()) {
+            return;
+        }
+        let Some(mut knock) = self.knocks.remove(id) else { return };
+        if !refused {
+            return self.report(knock, Found::Silence);
+        }
+        knock.refusals += 1;
+        if knock.refusals < REFUSALS && !canary::planted("knock-once") {
+            knock.again = Some(now + PAUSE);
+            self.knocks.insert(*id, knock);
+            return;
+        }
+        let (member, own) = (knock.member, knock.own);
+        self.report(knock, Found::Refusal);
+        if !own {
+            return;
+        }
+        if (helpers.is_empty() && alone) || canary::planted("trust-one-refusal") {
+            self.steps.push_back(Step::Gone(member));
+        } else if !helpers.is_empty() {
+            self.steps.extend(helpers.iter().map(|helper| Step::Ask { helper: *helper, member }));
+            let waiting = helpers.iter().map(|helper| helper.id).collect();
+            // Two knocks, and the way there and back.
+            self.inquiries.insert(*id, Inquiry { member, waiting, refused: false, due: now + PAUSE + self.rtt * 2 });
+        }
+    }
+
+    /// What a helper found.
+    pub(crate) fn handle_report(&mut self, helper: &NodeId, member: &Identity, found: Found) {
+        let Some(inquiry) = self.inquiries.get_mut(&member.id).filter(|inquiry| inquiry.member == *member) else { return };
+        if !inquiry.waiting.remove(helper) {
+            return;
+        }
+        match found {
+            Found::Answer if !canary::planted("deny-answers") => self.heard(&member.id),
+            Found::Refusal | Found::Answer => {
+                inquiry.refused = true;
+                self.conclude_if_complete(&member.id);
+            }
+            Found::Silence => self.conclude_if_complete(&member.id),
+        }
+    }
+
+    /// Goes on with what is due.
+    pub(crate) fn fire(&mut self, now: Instant) {
+        let overdue: Vec<_> = self.questions.values().filter(|(_, due)| *due <= now).map(|(member, _)| *member).collect();
+        for member in overdue {
+            self.questions.remove(&member.id);
+            if !self.inquiries.contains_key(&member.id)
+                && let Some(knock) = self.knock(now, member)
+            {
+                knock.own = true;
+            }
+        }
+        let due = |knock: &Knock| knock.again.unwrap_or(knock.due) <= now;
+        let ids: Vec<_> = self.knocks.iter().filter(|(_, knock)| due(knock)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(mut knock) = self.knocks.remove(&id) else { continue };
+            if knock.again.take().is_some() {
+                knock.due = now + self.rtt * 2;
+                self.steps.push_back(Step::Knock(knock.member));
+                self.knocks.insert(id, knock);
+            } else {
+                self.report(knock, Found::Silence);
+            }
+        }
+        let ids: Vec<_> = self.inquiries.iter().filter(|(_, inquiry)| inquiry.due <= now).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.conclude(&id);
+        }
+    }
+
+    /// The knock at this member that is under way, or a new one; None: there are too many.
+    fn knock(&mut self, now: Instant, member: Identity) -> Option<&mut Knock> {
+        if self.knocks.get(&member.id).is_some_and(|knock| knock.member != member) {
+            self.knocks.remove(&member.id);
+        }
+        if !self.knocks.contains_key(&member.id) {
+            if self.knocks.len() >= KNOCKS_MAX {
+                return None;
+            }
+            self.steps.push_back(Step::Knock(member));
+            let knock = Knock { member, own: false, requesters: Vec::new(), refusals: 0, again: None, due: now + self.rtt * 2 };
+            self.knocks.insert(member.id, knock);
+        }
+        self.knocks.get_mut(&member.id)
+    }
+
+    fn report(&mut self, knock: Knock, found: Found) {
+        let member = knock.member;
+        self.steps.extend(knock.requesters.into_iter().map(|to| Step::Report { to, member, found }));
+    }
+
+    fn conclude_if_complete(&mut self, id: &NodeId) {
+        if self.inquiries.get(id).is_some_and(|inquiry| inquiry.waiting.is_empty()) {
+            self.conclude(id);
+        }
+    }
+
+    fn conclude(&mut self, id: &NodeId) {
+        if let Some(inquiry) = self.inquiries.remove(id).filter(|inquiry| inquiry.refused) {
+            self.steps.push_back(Step::Gone(inquiry.member));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Generation;
+
+    const RTT: Duration = Duration::from_millis(250);
+
+    fn identity(index: u8) -> Identity {
+        Identity { id: NodeId([index; 16]), gossip: std::net::SocketAddr::from(([10, 0, 0, index], 7946)), generation: Generation(1) }
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1_000)
+    }
+
+    fn steps(refusals: &mut Refusals) -> Vec<Step> {
+        std::iter::from_fn(|| refusals.poll_step()).collect()
+    }
+
+    const MEMBER: u8 = 9;
+    const HELPING: [u8; 3] = [1, 2, 3];
+
+    /// A node that was refused twice by member 9's host and has asked its helpers, at 350 ms.
+    fn asked() -> Refusals {
+        let mut refusals = Refusals::new(RTT);
+        refusals.question(at(0), identity(MEMBER));
+        for knocked in [250, 350] {
+            refusals.fire(at(knocked - 1));
+            assert_eq!(steps(&mut refusals), [], "not before its time");
+            refusals.fire(at(knocked));
+            assert_eq!(steps(&mut refusals), [Step::Knock(identity(MEMBER))]);
+            refusals.handle_knock(at(knocked), &identity(MEMBER).id, true, &HELPING.map(identity), false);
+        }
+        let asks = HELPING.map(|helper| Step::Ask { helper: identity(helper), member: identity(MEMBER) });
+        assert_eq!(steps(&mut refusals), asks);
+        refusals
+    }
+
+    fn report(refusals: &mut Refusals, helper: u8, found: Found) {
+        refusals.handle_report(&identity(helper).id, &identity(MEMBER), found);
+    }
+
+    #[test]
+    fn who_answers_is_not_knocked_at() {
+        let mut refusals = Refusals::new(RTT);
+        refusals.question(at(0), identity(MEMBER));
+        refusals.heard(&identity(MEMBER).id);
+        assert_eq!(refusals.next_due(), None);
+    }
+
+    #[test]
+    fn a_member_that_two_hosts_words_refuse_is_gone_once_all_helpers_have_spoken() {
+        let mut refusals = asked();
+        report(&mut refusals, 1, Found::Refusal);
+        report(&mut refusals, 2, Found::Silence);
+        assert_eq!(steps(&mut refusals), [], "the third may have an answer");
+        report(&mut refusals, 3, Found::Refusal);
+        assert_eq!(steps(&mut refusals), [Step::Gone(identity(MEMBER))]);
+        assert_eq!(refusals.next_due(), None);
+    }
+
+    /// A firewall's REJECT on one path, or on most of them, is no death (PITFALLS §6).
+    #[test]
+    fn an_answer_to_one_helper_outweighs_the_refusals_of_the_others() {
+        let mut refusals = asked();
+        report(&mut refusals, 1, Found::Refusal);
+        report(&mut refusals, 2, Found::Refusal);
+        report(&mut refusals, 3, Found::Answer);
+        refusals.fire(at(10_000));
+        assert_eq!(steps(&mut refusals), []);
+    }
+
+    #[test]
+    fn a_helper_that_does_not_speak_is_waited_for_and_then_done_without() {
+        let mut refusals = asked();
+        report(&mut refusals, 1, Found::Refusal);
+        let due = refusals.next_due().unwrap();
+        assert_eq!(due, at(350 + 100 + 500));
+        refusals.fire(due);
+        assert_eq!(steps(&mut refusals), [Step::Gone(identity(MEMBER))]);
+    }
+
+    /// No helper's refusal: the suspicion runs its time.
+    #[test]
+    fn without_a_helpers_word_the_own_refusals_prove_nothing() {
+        let mut refusals = asked();
+        report(&mut refusals, 1, Found::Silence);
+        refusals.fire(at(10_000));
+        assert_eq!(steps(&mut refusals), []);
+
+        let mut refusals = Refusals::new(RTT);
+        refusals.question(at(0), identity(MEMBER));
+        for knocked in [250, 350] {
+            refusals.fire(at(knocked));
+            refusals.handle_knock(at(knocked), &identity(MEMBER).id, true, &[], false);
+        }
+        assert_eq!(steps(&mut refusals).len(), 2, "two knocks, and nobody to ask at the moment");
+    }
+
+    /// In a cluster of two: the prober's own word.
+    #[test]
+    fn where_there_is_no_third_member_two_refusals_are_enough() {
+        let mut refusals = Refusals::new(RTT);
+        refusals.question(at(0), identity(MEMBER));
+        for knocked in [250, 350] {
+            refusals.fire(at(knocked));
+            refusals.handle_knock(at(knocked), &identity(MEMBER).id, true, &[], true);
+        }
+        assert_eq!(steps(&mut refusals).last(), Some(&Step::Gone(identity(MEMBER))));
+    }
+
+    /// A firewall that reloads its rules refuses for some tens of milliseconds.
+    #[test]
+    fn one_refusal_is_none() {
+        let mut refusals = Refusals::new(RTT);
+        refusals.question(at(0), identity(MEMBER));
+        refusals.fire(at(250));
+        refusals.handle_knock(at(251), &identity(MEMBER).id, true, &[], true);
+        refusals.fire(at(351));
+        refusals.handle_knock(at(601), &identity(MEMBER).id, false, &[], true);
+        assert_eq!(steps(&mut refusals), [Step::Knock(identity(MEMBER)), Step::Knock(identity(MEMBER))]);
+        assert_eq!(refusals.next_due(), None);
+    }
+
+    #[test]
+    fn a_member_that_is_heard_meanwhile_is_not_gone() {
+        let mut refusals = asked();
+        report(&mut refusals, 1, Found::Refusal);
+        refusals.heard(&identity(MEMBER).id);
+        refusals.fire(at(10_000));
+        assert_eq!(steps(&mut refusals), []);
+    }
+
+    #[test]
+    fn a_helper_knocks_once_for_all_who_ask_and_tells_each_what_it_found() {
+        let outcomes: [(Found, fn(&mut Refusals)); 3] = [
+            (Found::Silence, |refusals| refusals.handle_knock(at(250), &identity(MEMBER).id, false, &[], false)),
+            (Found::Answer, |refusals| refusals.heard(&identity(MEMBER).id)),
+            (Found::Refusal, |refusals| {
+                refusals.handle_knock(at(1), &identity(MEMBER).id, true, &[], false);
+                refusals.fire(at(101));
+                refusals.handle_knock(at(102), &identity(MEMBER).id, true, &[], false);
+            }),
+        ];
+        for (found, outcome) in outcomes {
+            let mut refusals = Refusals::new(RTT);
+            for from in [1, 2, 2] {
+                refusals.handle_request(at(0), identity(from), identity(MEMBER));
+            }
+            assert_eq!(steps(&mut refusals), [Step::Knock(identity(MEMBER))]);
+            outcome(&mut refusals);
+            let told: Vec<_> = steps(&mut refusals).into_iter().filter(|step| *step != Step::Knock(identity(MEMBER))).collect();
+            assert_eq!(told, [1, 2].map(|to| Step::Report { to: identity(to), member: identity(MEMBER), found }));
+        }
+    }
+
+    /// What a host or a helper says too late, or twice, is passed over.
+    #[test]
+    fn late_words_do_no_harm() {
+        let mut refusals = asked();
+        report(&mut refusals, 7, Found::Refusal);
+        report(&mut refusals, 1, Found::Refusal);
+        report(&mut refusals, 1, Found::Refusal);
+        refusals.handle_knock(at(400), &identity(MEMBER).id, true, &[], true);
+        assert_eq!(steps(&mut refusals), []);
+        let renewed = Identity { generation: Generation(2), ..identity(MEMBER) };
+        refusals.handle_report(&identity(2).id, &renewed, Found::Refusal);
+        assert_eq!(steps(&mut refusals), []);
+    }
+
+    #[test]
+    fn a_knock_that_the_host_lost_is_silence() {
+        let mut refusals = Refusals::new(RTT);
+        refusals.handle_request(at(0), identity(1), identity(MEMBER));
+        refusals.fire(at(500));
+        let silence = Step::Report { to: identity(1), member: identity(MEMBER), found: Found::Silence };
+        assert_eq!(steps(&mut refusals), [Step::Knock(identity(MEMBER)), silence]);
+    }
+
+    #[test]
+    fn the_tables_are_bounded() {
+        let mut refusals = Refusals::new(RTT);
+        let many = |n: u16| Identity { id: NodeId([n.to_be_bytes()[0], n.to_be_bytes()[1], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), ..identity(1) };
+        for n in 0..1_000 {
+            refusals.question(at(0), many(n));
+            refusals.handle_request(at(0), identity(1), many(n));
+            refusals.handle_request(at(0), many(n), many(0));
+        }
+        assert_eq!((refusals.questions.len(), refusals.knocks.len()), (QUESTIONS_MAX, KNOCKS_MAX));
+        assert_eq!(refusals.knocks.values().map(|knock| knock.requesters.len()).max(), Some(REQUESTERS_MAX));
+    }
+}
