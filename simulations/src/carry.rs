@@ -100,6 +100,7 @@ impl World {
     fn output(&mut self, at: usize, output: Output) {
         match output {
             Output::Datagram { to, payload } => self.send_datagram(at, to, &payload),
+            Output::Knock { node, to, wait } => self.knock(at, node, to, wait),
             Output::Call { call, to, request, deadline } => self.call(at, call, to, request, deadline),
             Output::Reply { request, reply } => self.reply(at, request, reply),
             Output::Persist { ticket, writes } => self.persist(at, ticket, writes),
@@ -206,7 +207,7 @@ impl World {
             return;
         }
         if self.hosts[at].process.is_none() {
-            if self.network.refuses() {
+            if self.network.refuses() && !self.hosts[at].dark {
                 let back = self.leg(at, &());
                 self.after(back, Event::CallFails { host: caller.host, life: caller.life, call: caller.call, reason: "connection refused" });
             }

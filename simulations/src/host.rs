@@ -54,6 +54,8 @@ pub struct Process {
     pub wake: Option<Instant>,
     /// Calls without an outcome.
     pub calls: BTreeSet<CallId>,
+    /// Knocks without an outcome.
+    pub knocks: BTreeSet<u64>,
     /// Peers' calls without a reply.
     pub requests: BTreeMap<RequestId, Caller>,
     /// Operators' words without an answer.
@@ -80,6 +82,8 @@ pub struct Host {
     pub image: Option<Image>,
     pub life: Life,
     pub process: Option<Process>,
+    /// The machine itself is off: it does not even refuse.
+    pub dark: bool,
     /// Kill it a moment after it next begins to flush.
     pub dies_flushing: bool,
     /// When it last stopped in order, saying that it would be back; none while it runs.
@@ -106,6 +110,7 @@ impl Host {
             image: None,
             life: Life(0),
             process: None,
+            dark: false,
             dies_flushing: false,
             away_since: None,
             standstill: Standstill::default(),
@@ -145,6 +150,7 @@ impl Host {
     /// Starts a process on what the disk has.
     pub fn start(&mut self, at: Instant, own: usize, gossip: GossipConfig, plane: PlanePlan) {
         self.life = Life(self.life.0 + 1);
+        self.dark = false;
         self.dies_flushing = false;
         self.restarts = false;
         self.away_since = None;
@@ -171,6 +177,7 @@ impl Host {
             plane: Plane::new(plane, self.rng.next_u64()),
             wake: None,
             calls: BTreeSet::new(),
+            knocks: BTreeSet::new(),
             requests: BTreeMap::new(),
             commands: BTreeMap::new(),
             stopping: false,

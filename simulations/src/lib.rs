@@ -19,6 +19,7 @@ pub mod host;
 pub mod html;
 pub mod invariants;
 pub mod knobs;
+pub mod knock;
 pub mod ledger;
 mod loss;
 pub mod measures;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     chance::{Delay, happens},
     file::seconds,
+    knock::{Meddler, Meddlers},
 };
 
 /// How a network behaves. Chances are per mille.
@@ -121,11 +122,13 @@ pub struct Network {
     /// By direction, when the last datagram arrives; None once one has been overtaken: it is only looked for.
     arrivals: Option<BTreeMap<Direction, Instant>>,
     sent: Sent,
+    meddlers: Meddlers,
 }
 
 impl Network {
     pub fn new(plan: NetworkPlan, rng: ChaCha8Rng) -> Self {
-        Self { plan, rng, cuts: BTreeMap::new(), links: BTreeMap::new(), arrivals: Some(BTreeMap::new()), sent: Sent::default() }
+        let (cuts, meddlers, links, arrivals) = (BTreeMap::new(), Meddlers::default(), BTreeMap::new(), Some(BTreeMap::new()));
+        Self { plan, rng, cuts, links, arrivals, sent: Sent::default(), meddlers }
     }
 
     pub fn plan(&self) -> &NetworkPlan {
@@ -141,8 +144,14 @@ impl Network {
         self.cuts.insert(id, Cut { directions: directions.iter().copied().collect(), since: now, flapping });
     }
 
+    /// Something meddles with refusals in these directions.
+    pub fn meddle(&mut self, id: CutId, meddler: Meddler, directions: Vec<Direction>) {
+        self.meddlers.put(id, meddler, directions);
+    }
+
     pub fn mend(&mut self, id: CutId) {
         self.cuts.remove(&id);
+        self.meddlers.remove(id);
     }
 
     /// Whether every path is whole.
@@ -153,13 +162,14 @@ impl Network {
     /// All cuts end, links are wide, and packets are lost, repeated, reordered and damaged no more.
     pub fn heal(&mut self) {
         self.cuts.clear();
+        self.meddlers.clear();
         self.links.clear();
         self.plan = NetworkPlan { loss: 0, duplication: 0, reorder: 0, flips: 0, link: None, ..self.plan };
     }
 
     /// Whether what `from` sends now reaches `to`.
     pub fn reaches(&self, now: Instant, from: usize, to: usize) -> bool {
-        !self.cuts.values().any(|cut| cut.holds(now) && cut.directions.contains(&(from, to)))
+        !self.cuts.values().any(|cut| cut.holds(now) && cut.directions.contains(&(from, to))) && !self.rejects(from, to)
     }
 
     /// After which delays a datagram arrives: never, once, or twice.
@@ -230,6 +240,21 @@ impl Network {
             whole += RESEND + self.plan.latency.draw(&mut self.rng) * 2;
         }
         whole
+    }
+
+    /// Whether a firewall refuses what goes from `from` to `to`.
+    pub fn rejects(&self, from: usize, to: usize) -> bool {
+        self.meddlers.has(Meddler::Reject, from, to)
+    }
+
+    /// Whether a stranger forges refusals of what goes from `from` to `to`.
+    pub fn forges(&self, from: usize, to: usize) -> bool {
+        self.meddlers.has(Meddler::Forge, from, to)
+    }
+
+    /// Whether refusals are dropped on their way from `from` to `to`.
+    pub fn filters(&self, from: usize, to: usize) -> bool {
+        self.meddlers.has(Meddler::Filter, from, to)
     }
 
     /// Whether a host without a process refuses at once.

@@ -14,6 +14,7 @@ use crate::{
     expectations::Expectation,
     file::{seconds, timed},
     knobs::Knobs,
+    knock::Meddler,
     network::{CutId, Direction, Flapping, NetworkPlan},
     plane::PlanePlan,
     sink::SinkPlan,
@@ -43,6 +44,10 @@ pub enum Deed {
     },
     /// Kills it. What was not durable is lost.
     Crash {
+        node: usize,
+    },
+    /// Kills it, and its host with it: nothing refuses in its name until it is started again.
+    PowerOff {
         node: usize,
     },
     /// Kills it a moment after it next begins to flush a source.
@@ -102,6 +107,12 @@ pub enum Deed {
         id: CutId,
         directions: Vec<Direction>,
         flapping: Flapping,
+    },
+    /// Something meddles with refusals in these directions.
+    Meddle {
+        id: CutId,
+        meddler: Meddler,
+        directions: Vec<Direction>,
     },
     Mend {
         id: CutId,
@@ -217,6 +228,7 @@ impl Deed {
         match self {
             Self::Start { node }
             | Self::Crash { node }
+            | Self::PowerOff { node }
             | Self::CrashFlushing { node }
             | Self::Stop { node }
             | Self::Image { node }
@@ -235,7 +247,7 @@ impl Deed {
             | Self::DiskWorks { node } => BTreeSet::from([*node]),
             Self::Twin { node, of } => BTreeSet::from([*node, *of]),
             Self::Move { from, to } => BTreeSet::from([*from, *to]),
-            Self::Cut { directions, .. } | Self::Flap { directions, .. } => directions.iter().flat_map(|(from, to)| [*from, *to]).collect(),
+            Self::Cut { directions, .. } | Self::Flap { directions, .. } | Self::Meddle { directions, .. } => directions.iter().flat_map(|(from, to)| [*from, *to]).collect(),
             Self::Mend { .. } => BTreeSet::new(),
             Self::Heal { core } => core.clone(),
         }
@@ -247,6 +259,7 @@ impl Deed {
         match &mut self {
             Self::Start { node }
             | Self::Crash { node }
+            | Self::PowerOff { node }
             | Self::CrashFlushing { node }
             | Self::Stop { node }
             | Self::Image { node }
@@ -266,7 +279,7 @@ impl Deed {
             Self::Twin { node: one, of: other } | Self::Move { from: one, to: other } => {
                 (*one, *other) = (*places.get(one)?, *places.get(other)?);
             }
-            Self::Cut { directions, .. } | Self::Flap { directions, .. } => {
+            Self::Cut { directions, .. } | Self::Flap { directions, .. } | Self::Meddle { directions, .. } => {
                 *directions = directions.iter().filter_map(|(from, to)| Some((*places.get(from)?, *places.get(to)?))).collect();
                 if directions.is_empty() {
                     return None;

@@ -12,8 +12,12 @@
 //! | `image X at T` · `restart X from image at T` | keeps a copy of its disk; starts it from the last copy |
 //! | `wipe X at T` · `lose X at T` | its data directory is gone (it starts as another node); its store only |
 //! | `twin X of Y at T` · `move X to Y at T` | a copy of Y's data directory starts as X, while Y runs; X's data directory starts at Y's address |
+//! | `power off X at T` | its host, too: nobody refuses in its name |
 //! | `drain X at T` · `undrain X at T` | |
 //! | `cut a b from c at T for D` | in both directions; `mute a at T for D`: nothing that it sends arrives |
+//! | `reject a b to c at T for D` | a firewall refuses what they send it |
+//! | `forge a b to c at T for D` | it arrives, and a stranger forges refusals of it |
+//! | `filter c to a at T for D` · `no refusals` | refusals are dropped on the way from c to a; anywhere and always |
 //! | `run T` | until then, and no longer |
 //! | `settle T` | the faults end then; the cluster must settle and deliver everything |
 //!
@@ -25,6 +29,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     chance::Delay,
+    knock::Meddler,
     network::{CutId, Direction},
     scenario::{Deed, Ending, Scenario},
 };
@@ -79,6 +84,10 @@ fn sentence(scenario: &mut Scenario, cut: CutId, words: &[&str]) -> Result<(), S
             scenario.network.latency = Delay::fixed(Duration::from_millis(number(millis)?));
             return Ok(());
         }
+        ["no", "refusals"] => {
+            scenario.network.refusals = false;
+            return Ok(());
+        }
         ["run", until] => {
             scenario.ending = Ending::At(seconds(until)?);
             return Ok(());
@@ -89,6 +98,7 @@ fn sentence(scenario: &mut Scenario, cut: CutId, words: &[&str]) -> Result<(), S
             (seconds(at)?, Deed::Heal { core })
         }
         ["crash", node, "at", at] => (seconds(at)?, Deed::Crash { node: find(node)? }),
+        ["power", "off", node, "at", at] => (seconds(at)?, Deed::PowerOff { node: find(node)? }),
         ["crash", node, "flushing", "at", at] => (seconds(at)?, Deed::CrashFlushing { node: find(node)? }),
         ["stop", node, "at", at] => (seconds(at)?, Deed::Stop { node: find(node)? }),
         ["start", node, "at", at] => (seconds(at)?, Deed::Start { node: find(node)? }),
@@ -106,8 +116,20 @@ fn sentence(scenario: &mut Scenario, cut: CutId, words: &[&str]) -> Result<(), S
             return cut_for(scenario, cut, directions, at, length);
         }
         ["cut", sides @ .., "at", at, "for", length] => {
-            let (these, those) = self::sides(scenario, sides)?;
+            let (these, those) = self::sides(scenario, sides, "from")?;
             return cut_for(scenario, cut, both_ways(&these, &those), at, length);
+        }
+        [meddler @ ("reject" | "forge" | "filter"), between @ .., "at", at, "for", length] => {
+            let (these, those) = self::sides(scenario, between, "to")?;
+            let directions = these.iter().flat_map(|from| those.iter().map(|to| (*from, *to))).collect();
+            let meddler = match *meddler {
+                "reject" => Meddler::Reject,
+                "forge" => Meddler::Forge,
+                _ => Meddler::Filter,
+            };
+            let at = seconds(at)?;
+            scenario.deeds.push((at, Deed::Meddle { id: cut, meddler, directions }));
+            (at + seconds(length)?, Deed::Mend { id: cut })
         }
         other => return faults::sentence(scenario, cut, other),
     };
@@ -123,9 +145,9 @@ fn cut_for(scenario: &mut Scenario, id: CutId, directions: Vec<Direction>, at: &
 }
 
 /// `a b from c`.
-fn sides(scenario: &Scenario, words: &[&str]) -> Result<(BTreeSet<usize>, BTreeSet<usize>), ScriptError> {
+fn sides(scenario: &Scenario, words: &[&str], between: &str) -> Result<(BTreeSet<usize>, BTreeSet<usize>), ScriptError> {
     let place = |name: &&str| scenario.place_of(name).ok_or_else(|| ScriptError::Node((*name).to_owned()));
-    let (these, those) = words.iter().position(|word| *word == "from").map_or((words, &[][..]), |from| (&words[..from], &words[from + 1..]));
+    let (these, those) = words.iter().position(|word| *word == between).map_or((words, &[][..]), |from| (&words[..from], &words[from + 1..]));
     Ok((these.iter().map(place).collect::<Result<_, _>>()?, those.iter().map(place).collect::<Result<_, _>>()?))
 }
 

@@ -32,6 +32,7 @@ use crate::{
     host::{Host, Life, gossip_address},
     invariants::SAFETY,
     ledger::{Fact, Ledger},
+    knock::{Knocker, Meddler},
     network::{Direction, Network},
     operator::Operator,
     plane::FlowId,
@@ -61,6 +62,14 @@ pub(crate) enum Event {
         host: usize,
         from: SocketAddr,
         payload: Vec<u8>,
+    },
+    KnockArrives {
+        host: usize,
+        knocker: Knocker,
+    },
+    Knocked {
+        knocker: Knocker,
+        refused: bool,
     },
     Request {
         host: usize,
@@ -115,9 +124,12 @@ impl Event {
             Self::Wake { host, .. } | Self::Datagram { host, .. } | Self::Request { host, .. } | Self::Persisted { host, .. } => Some(*host),
             Self::CallFails { host, .. } | Self::Plane { host, .. } => Some(*host),
             Self::Reply { caller, .. } => Some(caller.host),
+            Self::Knocked { knocker, .. } => Some(knocker.host),
             // SIGTERM waits for SIGCONT.
             Self::Deed(Deed::Stop { node }) => Some(*node),
+            // A knock meets the host, whatever its process does.
             Self::Deed(_) | Self::Grow { .. } | Self::Operator | Self::GoOn { .. } | Self::Restart { .. } | Self::Arrive { .. } => None,
+            Self::KnockArrives { .. } => None,
         }
     }
 }
@@ -337,6 +349,8 @@ impl World {
             Event::Operator => self.ask_again(),
             Event::Wake { host, life } => self.wake(host, life),
             Event::Datagram { host, from, payload } => self.datagram_arrives(host, from, &payload),
+            Event::KnockArrives { host, knocker } => self.knock_arrives(host, knocker),
+            Event::Knocked { knocker, refused } => self.knocked(knocker, refused),
             Event::Request { host, caller, request } => self.request_arrives(host, caller, request),
             Event::Reply { caller, from, reply } => self.reply_arrives(caller, from, reply),
             Event::GoOn { host, life } => self.go_on(host, life),
@@ -356,6 +370,11 @@ impl World {
         match deed {
             Deed::Start { node } => self.start(node),
             Deed::Crash { node } => self.crash(node),
+            Deed::PowerOff { node } => {
+                self.crash(node);
+                self.hosts[node].dark = true;
+                self.tell(Some(node), format_args!("is without power"));
+            }
             Deed::CrashFlushing { node } => self.hosts[node].dies_flushing = self.hosts[node].process.is_some(),
             Deed::Stop { node } => self.stop(node),
             Deed::Image { .. }
@@ -381,6 +400,16 @@ impl World {
                 let ms = |duration: Duration| duration.as_millis();
                 self.tell(None, format_args!("has {cut} flap: {} ms down, {} ms up", ms(flapping.down), ms(flapping.up)));
                 self.network.cut(self.now, id, &directions, Some(flapping));
+            }
+            Deed::Meddle { id, meddler, directions } => {
+                let does = match meddler {
+                    Meddler::Reject => "rejects",
+                    Meddler::Filter => "drops refusals",
+                    Meddler::Forge => "forges refusals",
+                };
+                let between = self.spell(&directions);
+                self.tell(None, format_args!("{does} {between}"));
+                self.network.meddle(id, meddler, directions);
             }
             Deed::Mend { id } => {
                 self.tell(None, format_args!("mends"));

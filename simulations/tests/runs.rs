@@ -40,26 +40,24 @@ fn the_sources_of_a_crashed_node_are_taken_over_and_come_home() {
     check(
         "nodes a b c; sources 4; crash b at 20; start b at 40; run 60",
         expect![[r#"
-              20.000 b   crashes
-              20.951 c   suspects b
-              20.952 a   suspects b
-              24.951 c   declares b down
-              25.070 a   declares b down
-              25.084 a   takes s03 (2-a): b is gone
-              25.625 c   takes s02 (3-c): b is gone
-              25.930 c   takes s01 (3-c): b is gone
-              40.000 b   starts (2)
-              40.043 a   sees b return
-              40.043 c   sees b return
-              40.044 b   meets a
-              40.044 b   meets c
-              40.046 b   is active
-              55.062 b   takes s03 (4-a): handed over by a
-              55.067 a   releases s03 (3-a): given to b
-              55.068 b   takes s01 (5-c): handed over by c
-              55.070 b   takes s02 (5-c): handed over by c
-              55.073 c   releases s01 (4-c): given to b
-              55.075 c   releases s02 (4-c): given to b"#]],
+            20.000 b   crashes
+            20.871 c   sees that b is gone
+            20.872 a   sees that b is gone
+            20.889 c   takes s01 (2-c): b is gone
+            20.894 a   takes s03 (2-a): b is gone
+            20.895 c   takes s02 (2-c): b is gone
+            40.000 b   starts (2)
+            40.043 a   sees b return
+            40.043 c   sees b return
+            40.044 b   meets a
+            40.044 b   meets c
+            40.046 b   is active
+            55.062 b   takes s03 (4-a): handed over by a
+            55.067 a   releases s03 (3-a): given to b
+            55.068 b   takes s01 (4-c): handed over by c
+            55.070 b   takes s02 (4-c): handed over by c
+            55.073 c   releases s01 (3-c): given to b
+            55.075 c   releases s02 (3-c): given to b"#]],
     );
 }
 
@@ -69,21 +67,21 @@ fn a_planned_restart_moves_nothing() {
     check(
         "nodes a b c; sources 4; stop b at 20; start b at 25; run 40",
         expect![[r#"
-              20.000 b   is told to stop
-              20.008 b   is stopped
-              20.951 c   suspects b
-              20.952 a   suspects b
-              24.951 c   declares b down
-              25.000 b   starts (2)
-              25.033 a   declares b down
-              25.043 a   sees b return
-              25.043 c   sees b return
-              25.044 b   meets a
-              25.044 b   meets c
-              25.046 b   is active
-              25.060 b   takes s01 (2-b): as before
-              25.064 b   takes s02 (2-b): as before
-              25.068 b   takes s03 (2-b): as before"#]],
+            20.000 b   is told to stop
+            20.008 b   is stopped
+            20.951 c   suspects b
+            20.952 a   suspects b
+            24.951 c   declares b down
+            24.952 a   declares b down
+            25.000 b   starts (2)
+            25.043 a   sees b return
+            25.043 c   sees b return
+            25.044 b   meets a
+            25.044 b   meets c
+            25.046 b   is active
+            25.060 b   takes s01 (2-b): as before
+            25.064 b   takes s02 (2-b): as before
+            25.068 b   takes s03 (2-b): as before"#]],
     );
 }
 
@@ -110,18 +108,18 @@ fn a_short_cut_moves_nothing() {
     check(
         "nodes a b c; sources 4; cut a b from c at 20 for 2; run 40",
         expect![[r#"
-              20.000     cuts a→c c→a b→c c→b
-              20.790 a   suspects c
-              20.791 b   suspects c
-              20.951 c   suspects b
-              21.425 c   suspects a
-              22.000     mends
-              22.105 b   suspects a
-              22.106 b   trusts a again
-              22.106 c   trusts a again
-              22.392 a   trusts c again
-              22.392 b   trusts c again
-              22.553 c   trusts b again"#]],
+            20.000     cuts a→c c→a b→c c→b
+            20.790 a   suspects c
+            20.791 b   suspects c
+            20.951 c   suspects b
+            21.445 c   suspects a
+            22.000     mends
+            22.088 b   suspects a
+            22.089 b   trusts a again
+            22.089 c   trusts a again
+            22.392 a   trusts c again
+            22.392 b   trusts c again
+            22.553 c   trusts b again"#]],
     );
 }
 
@@ -131,31 +129,33 @@ fn a_split_leaves_one_owner() {
     check(
         "nodes a b c; sources 4; cut a from b c at 20 for 20; run 70",
         expect![[r#"
-              20.000     cuts a→b b→a a→c c→a
-              20.790 a   suspects c
-              21.252 a   suspects b
-              21.339 b   suspects a
-              21.340 c   suspects a
-              24.790 a   declares c down
-              25.252 a   declares b down
-              25.339 b   declares a down
-              25.397 c   declares a down
-              40.000     mends
-              40.035 b   is fenced from s01 (1-b) by 4-a
-              40.035 b   is fenced from s02 (1-b) by 4-a
-              40.035 b   is fenced from s03 (1-b) by 4-a
-              40.041 c   is fenced from s04 (1-c) by 4-a
-              40.059 b   takes s01 (5-b): as before
-              40.063 b   takes s02 (5-b): as before
-              40.064 c   takes s04 (5-c): as before
-              40.065 b   takes s03 (5-b): as before
-              40.317 b   renews itself
-              40.318 a   renews itself
-              40.320 a   sees b return
-              40.321 b   sees a return
-              40.321 c   sees a return
-              40.323 c   renews itself
-              40.324 a   sees c return"#]],
+            20.000     cuts a→b b→a a→c c→a
+            20.790 a   suspects c
+            21.252 a   suspects b
+            21.324 b   suspects a
+            21.325 c   suspects a
+            24.790 a   declares c down
+            25.252 a   declares b down
+            25.324 b   declares a down
+            25.325 c   declares a down
+            40.000     mends
+            40.035 b   is fenced from s01 (1-b) by 4-a
+            40.035 b   is fenced from s02 (1-b) by 4-a
+            40.035 b   is fenced from s03 (1-b) by 4-a
+            40.041 c   is fenced from s04 (1-c) by 4-a
+            40.059 b   takes s01 (5-b): as before
+            40.063 b   takes s02 (5-b): as before
+            40.064 c   takes s04 (5-c): as before
+            40.065 b   takes s03 (5-b): as before
+            40.257 b   declares c down
+            40.257 b   renews itself
+            40.258 a   renews itself
+            40.260 a   sees b return
+            40.261 b   sees a return
+            40.261 c   sees a return
+            40.262 c   renews itself
+            40.263 a   sees c return
+            40.263 b   sees c return"#]],
     );
 }
 

@@ -13,7 +13,8 @@ use logvine_cluster::{
     message::{Reply, Request},
     node::{CallFailed, CallId, CommandId, Node, Output, RequestId},
 };
-use logvine_transport::{DEADLINE_MAX, Endpoint, Incoming, Refusal, Responder, Udp};
+use logvine_gossip::NodeId;
+use logvine_transport::{DEADLINE_MAX, Endpoint, Incoming, Refusal, Responder, Udp, knock};
 use tokio::{
     sync::{mpsc::Receiver, oneshot},
     task::{self, JoinError, JoinSet},
@@ -45,6 +46,8 @@ pub(super) struct Shell {
     calling: JoinSet<Result<Reply, CallFailed>>,
     /// Which call each of those tasks is: one that panics must be answered too.
     called: HashMap<task::Id, CallId>,
+    /// Knocks under way, each over in a moment; the node bounds them.
+    knocking: JoinSet<(NodeId, bool)>,
     /// Peers' calls that wait for the node's word, since when. The endpoint bounds them.
     requests: BTreeMap<RequestId, (Instant, Responder)>,
     /// Operators' commands that wait for the node's word. The channel to here bounds them, and their callers' patience.
@@ -66,6 +69,7 @@ impl Shell {
             events,
             calling: JoinSet::new(),
             called: HashMap::new(),
+            knocking: JoinSet::new(),
             requests: BTreeMap::new(),
             commands: BTreeMap::new(),
             next_id: 0,
@@ -103,6 +107,8 @@ impl Shell {
                 }
                 Some(event) = instances.recv() => self.node.handle_instance(self.clock.now(), event),
                 Some(ended) = self.calling.join_next_with_id() => self.take_reply(ended),
+                // A knock that panicked is one that the node hears nothing of: it gives it up by itself.
+                Some(Ok((node, refused))) = self.knocking.join_next() => self.node.handle_knock(self.clock.now(), node, refused),
                 Some(call) = incoming.recv(), if free => self.take_request(call),
                 Some(call) = calls.recv() => self.take_call(call, free),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
@@ -205,6 +211,10 @@ impl Shell {
                 if let Err(error) = self.udp.send(to, &payload) {
                     debug!(%to, %error, "datagram not sent");
                 }
+            }
+            Output::Knock { node, to, wait } => {
+                let from = self.udp.local().ip();
+                self.knocking.spawn(async move { (node, knock(from, to, wait).await) });
             }
             Output::Call { call, to, request, deadline } => {
                 let endpoint = self.endpoint.clone();

@@ -244,6 +244,10 @@ impl Udp {
         // One byte more than allowed shows that a datagram was longer; on the stack, so that no future carries it.
         let mut buffer = [0; SEALED_BYTES_MAX + 1];
         let (bytes, from) = self.direct.recv_from(&mut buffer)?;
+        if bytes == 0 {
+            // A peer's knock, which looks only whether this host refuses: no noise, and no answer.
+            return Ok(None);
+        }
         Ok(self.open(from, &buffer[..bytes]).map(|payload| (unmapped(from), payload)))
     }
 

@@ -61,7 +61,7 @@ pub(super) fn sentence(scenario: &mut Scenario, id: CutId, words: &[&str]) -> Re
             (Deed::DiskFails { node, fault: DiskFault::Sync }, Deed::DiskWorks { node }, at, length)
         }
         ["flap", names @ .., "at", at, "for", length, "down", down, "up", up] => {
-            let (these, those) = sides(scenario, names)?;
+            let (these, those) = sides(scenario, names, "from")?;
             let flapping = Flapping { down: seconds(down)?, up: seconds(up)? };
             (Deed::Flap { id, directions: both_ways(&these, &those), flapping }, Deed::Mend { id }, at, length)
         }
