@@ -247,7 +247,9 @@ impl Deed {
             | Self::DiskWorks { node } => BTreeSet::from([*node]),
             Self::Twin { node, of } => BTreeSet::from([*node, *of]),
             Self::Move { from, to } => BTreeSet::from([*from, *to]),
-            Self::Cut { directions, .. } | Self::Flap { directions, .. } | Self::Meddle { directions, .. } => directions.iter().flat_map(|(from, to)| [*from, *to]).collect(),
+            Self::Cut { directions, .. } | Self::Flap { directions, .. } | Self::Meddle { directions, .. } => {
+                directions.iter().flat_map(|(from, to)| [*from, *to]).collect()
+            }
             Self::Mend { .. } => BTreeSet::new(),
             Self::Heal { core } => core.clone(),
         }

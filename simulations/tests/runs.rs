@@ -53,11 +53,11 @@ fn the_sources_of_a_crashed_node_are_taken_over_and_come_home() {
             40.044 b   meets c
             40.046 b   is active
             55.062 b   takes s03 (4-a): handed over by a
-            55.067 a   releases s03 (3-a): given to b
-            55.068 b   takes s01 (4-c): handed over by c
-            55.070 b   takes s02 (4-c): handed over by c
-            55.073 c   releases s01 (3-c): given to b
-            55.075 c   releases s02 (3-c): given to b"#]],
+            55.064 b   takes s01 (4-c): handed over by c
+            55.066 b   takes s02 (4-c): handed over by c
+            55.069 a   releases s03 (3-a): given to b
+            55.071 c   releases s01 (3-c): given to b
+            55.073 c   releases s02 (3-c): given to b"#]],
     );
 }
 

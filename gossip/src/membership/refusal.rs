@@ -47,7 +47,10 @@ pub(crate) enum Step {
     /// Knock at this member's address, and ask it whether it is there.
     Knock(Identity),
     /// Ask this helper to knock at that member.
-    Ask { helper: Identity, member: Identity },
+    Ask {
+        helper: Identity,
+        member: Identity,
+    },
     Report {
         to: Identity,
         member: Identity,
@@ -378,7 +381,8 @@ mod tests {
 
     #[test]
     fn a_helper_knocks_once_for_all_who_ask_and_tells_each_what_it_found() {
-        let outcomes: [(Found, fn(&mut Refusals)); 3] = [
+        type Happens = fn(&mut Refusals);
+        let outcomes: [(Found, Happens); 3] = [
             (Found::Silence, |refusals| refusals.handle_knock(at(250), &identity(MEMBER).id, false, &[], false)),
             (Found::Answer, |refusals| refusals.heard(&identity(MEMBER).id)),
             (Found::Refusal, |refusals| {
@@ -425,7 +429,8 @@ mod tests {
     #[test]
     fn the_tables_are_bounded() {
         let mut refusals = Refusals::new(RTT);
-        let many = |n: u16| Identity { id: NodeId([n.to_be_bytes()[0], n.to_be_bytes()[1], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), ..identity(1) };
+        let many =
+            |n: u16| Identity { id: NodeId([n.to_be_bytes()[0], n.to_be_bytes()[1], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), ..identity(1) };
         for n in 0..1_000 {
             refusals.question(at(0), many(n));
             refusals.handle_request(at(0), identity(1), many(n));

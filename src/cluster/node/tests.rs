@@ -42,6 +42,8 @@ struct Cluster {
     requests_next: u64,
     /// Calls to this node are taken and never answered.
     swallows: BTreeSet<NodeId>,
+    /// Hosts say so where no process is; else they are silent.
+    refuses: bool,
     commands_next: u64,
 }
 
@@ -80,7 +82,7 @@ impl Cluster {
     fn of(nodes: u8) -> Self {
         let now = Now { at: Instant::ZERO, wall: UnixMicros(1_700_000_000_000_000) };
         let (hosts, requests) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster = Self { now, hosts, requests, requests_next: 0, swallows: BTreeSet::new(), commands_next: 0 };
+        let mut cluster = Self { now, hosts, requests, requests_next: 0, swallows: BTreeSet::new(), refuses: false, commands_next: 0 };
         for n in 1..=nodes {
             cluster.start(id(n), Vec::new());
         }
@@ -169,6 +171,10 @@ impl Cluster {
                 if let Some((_, host)) = self.hosts.iter_mut().find(|(id, host)| host.up && gossip_address(**id) == to) {
                     host.node.handle_datagram(now, from, &payload).unwrap();
                 }
+            }
+            Output::Knock { node, .. } => {
+                let refused = self.refuses && self.hosts.get(&node).is_some_and(|host| !host.up);
+                self.node(id).handle_knock(now, node, refused);
             }
             Output::Call { call, to, request, .. } => self.call(id, call, to.id, request),
             Output::Reply { request, reply } => {

@@ -89,8 +89,9 @@ fn a_killed_process_is_proved_gone_in_about_a_second() {
         world.refuses = true;
         world.run(secs(40));
         world.kill(1);
-        let all_know =
-            |world: &World| world.up().all(|(_, node)| node.gossip.member(&id(1)).is_some_and(|member| member.status == Status::Down && member.proved));
+        let all_know = |world: &World| {
+            world.up().all(|(_, node)| node.gossip.member(&id(1)).is_some_and(|member| member.status == Status::Down && member.proved))
+        };
         let took = world.run_until(secs(10), all_know);
         assert!(took.is_some_and(|took| took <= secs(3)), "{count} nodes: {took:?}");
         world.wrongs();

@@ -7,8 +7,8 @@ use super::*;
 use crate::{
     DATAGRAM_BYTES_MAX, Entry, FRAME_BYTES_MAX,
     catalog::VALUE_BYTES_MAX,
-    node_map::{NodeDelta, NodeMark, WireWord},
     membership::refusal::Found,
+    node_map::{NodeDelta, NodeMark, WireWord},
     wire::{FORMAT, Gone, Knocked, Leaves, Marks, Members, Packet, Record, Roots, RumourWord},
 };
 

@@ -201,3 +201,25 @@ fn a_node_stops_although_its_data_plane_hangs() {
     cluster.run(40);
     assert_eq!(cluster.held("a"), at(100));
 }
+
+/// DESIGN §5.3, "Without a majority": short where the hosts of the dead say that they are dead, long where they are silent.
+#[test]
+fn patience_is_short_where_the_missing_witnesses_are_proved_gone() {
+    for refuses in [true, false] {
+        let mut cluster = Cluster::of(3);
+        cluster.refuses = refuses;
+        cluster.apply(&["a"]);
+        cluster.run(60);
+        cluster.acknowledge("a", 100);
+        let (owner, _) = cluster.reader("a").unwrap();
+        let witness = (1..=3).map(id).find(|id| *id != owner).unwrap();
+        for dead in [witness, owner] {
+            cluster.host(dead).up = false;
+            cluster.run(6);
+        }
+        cluster.run(40);
+        let survivor = (1..=3).map(id).find(|id| cluster.hosts[id].up).unwrap();
+        let proved = cluster.hosts[&survivor].told.iter().filter(|event| matches!(event, Event::Member { proved: true, .. })).count();
+        assert_eq!((proved, cluster.reader("a").is_some()), if refuses { (2, true) } else { (0, false) });
+    }
+}
