@@ -140,10 +140,12 @@ impl Cluster {
 
     fn listen(&mut self, index: u8) {
         let at = now(self.passed);
+        let dead: Vec<_> = (0..NODES).filter(|index| self.nodes[usize::from(*index)].is_none()).map(id).collect();
         let Some(node) = &mut self.nodes[usize::from(index)] else { return };
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Datagram { to, payload } => self.line.push_back(Carried::Datagram { from: gossip_address(index), to, payload }),
+                Output::Knock { node: at_whom, .. } => node.handle_knock(at, at_whom, dead.contains(&at_whom)),
                 Output::Call { to, body } => {
                     let to = (0..NODES).find(|other| id(*other) == to.id).expect("there are no other nodes");
                     self.line.push_back(Carried::Call { from: index, to, body });
