@@ -60,10 +60,11 @@ impl Thrown {
         let mut sent = 0;
         while let Some(output) = self.gossip.poll_output() {
             // What it keeps and tells is as long as what came; what it sends must not be.
-            sent += usize::from(matches!(output, Output::Datagram { .. } | Output::Call { .. }));
+            sent += usize::from(matches!(output, Output::Datagram { .. } | Output::Call { .. } | Output::Knock { .. }));
             match output {
                 Output::Datagram { payload, .. } => assert!(payload.len() <= DATAGRAM_BYTES_MAX, "{} bytes make no datagram", payload.len()),
                 Output::Call { body, .. } => assert!(body.len() <= FRAME_BYTES_MAX, "{} bytes make no frame", body.len()),
+                Output::Knock { node, .. } => self.gossip.handle_knock(now(self.passed), node, true),
                 Output::Persist(_) | Output::Changed(_) => {}
             }
         }
