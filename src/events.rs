@@ -190,6 +190,19 @@ pub fn words(event: &Event, node: &Node) -> Words {
             about(Level::Error, "store.unreadable", Some(&node.id()), format!("{place} is not readable and left out: {error}"))
         }
         E::Unsaid { key, error } => about(Level::Error, "node_map.unsaid", Some(&node.id()), format!("{key} cannot be told to others: {error}")),
+        E::Dropped { key, origin } => about(
+            Level::Warn,
+            "catalog.dropped",
+            Some(origin),
+            format!("{key} was deleted while this node was away, and is dropped here too; what it was is kept in catalog.dropped-*.json"),
+        ),
+        E::Clock { off: Some(off) } => about(
+            Level::Error,
+            "node.clock_off",
+            Some(&node.id()),
+            format!("this node's clock is {off}: it refuses changes until its clock is set (is NTP running?)"),
+        ),
+        E::Clock { off: None } => about(Level::Info, "node.clock_right", Some(&node.id()), "this node's clock agrees with its peers' again".to_owned()),
         E::StampAhead { key, origin, .. } => about(
             Level::Warn,
             "catalog.stamp_ahead",

@@ -21,6 +21,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{debug, error};
 
+mod dropped;
+
 /// The layout of the tables. A store of a later one is refused.
 const FORMAT: u64 = 1;
 /// Names the format and the version of logvine that wrote it last.
@@ -34,18 +36,15 @@ const CACHE_BYTES: usize = 16 << 20;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
-const TABLES: [Table; 6] = [Table::Meta, Table::Catalog, Table::Peer, Table::Witness, Table::Ballot, Table::Pinned];
-
-fn definition(table: Table) -> Definition {
-    TableDefinition::new(match table {
-        Table::Meta => "meta",
-        Table::Catalog => "catalog",
-        Table::Peer => "peer",
-        Table::Witness => "witness",
-        Table::Ballot => "ballot",
-        Table::Pinned => "pinned",
-    })
-}
+/// The tables in the file. `Dropped` is not one of them: people read it, this program does not.
+const TABLES: [(Table, Definition); 6] = [
+    (Table::Meta, TableDefinition::new("meta")),
+    (Table::Catalog, TableDefinition::new("catalog")),
+    (Table::Peer, TableDefinition::new("peer")),
+    (Table::Witness, TableDefinition::new("witness")),
+    (Table::Ballot, TableDefinition::new("ballot")),
+    (Table::Pinned, TableDefinition::new("pinned")),
+];
 
 /// Why a data directory cannot be used. Nothing in it was changed, save by `Writing`.
 #[derive(Debug, thiserror::Error)]
@@ -166,9 +165,10 @@ impl Store {
         };
         let (batches, queue) = mpsc::channel();
         let (report, reports) = unbounded_channel();
+        let directory = dir.path().to_owned();
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || write_all(&database, &queue, &report))
+            .spawn(move || write_all(&database, &directory, &queue, &report))
             .map_err(|source| StoreError::Directory { path: path.clone(), source })?;
         Ok((Self { batches: Some(batches), reports, given: 0, reported: 0, thread: Some(thread) }, restored))
     }
@@ -209,7 +209,7 @@ impl Drop for Store {
     }
 }
 
-fn write_all(database: &Database, queue: &mpsc::Receiver<Batch>, report: &UnboundedSender<Result<Ticket, StoreError>>) {
+fn write_all(database: &Database, directory: &Path, queue: &mpsc::Receiver<Batch>, report: &UnboundedSender<Result<Ticket, StoreError>>) {
     while let Ok(first) = queue.recv() {
         let mut bytes = size(&first);
         let mut group = vec![first];
@@ -218,7 +218,7 @@ fn write_all(database: &Database, queue: &mpsc::Receiver<Batch>, report: &Unboun
             bytes += size(&next);
             group.push(next);
         }
-        match commit(database, &group) {
+        match dropped::keep(directory, &group).map_err(redb::Error::Io).and_then(|()| commit(database, &group)) {
             Ok(()) => {
                 debug!(batches = group.len(), bytes, "persisted");
                 for batch in group {
@@ -240,12 +240,12 @@ fn size(batch: &Batch) -> usize {
 fn commit(database: &Database, group: &[Batch]) -> Result<(), redb::Error> {
     // redb's default durability: the commit returns after the fsync.
     let transaction = database.begin_write()?;
-    for table in TABLES {
+    for (table, definition) in TABLES {
         let mut writes = group.iter().flat_map(|batch| &batch.writes).filter(|write| write.table == table).peekable();
         if writes.peek().is_none() {
             continue;
         }
-        let mut opened = transaction.open_table(definition(table))?;
+        let mut opened = transaction.open_table(definition)?;
         for write in writes {
             match &write.value {
                 Some(value) => opened.insert(write.key.as_slice(), value.as_slice())?,
@@ -296,8 +296,8 @@ fn open(path: &Path) -> Result<Result<(Database, Vec<Write>), String>, redb::Err
     }
     let transaction = database.begin_read()?;
     let mut writes = Vec::new();
-    for table in TABLES {
-        let opened = match transaction.open_table(definition(table)) {
+    for (table, definition) in TABLES {
+        let opened = match transaction.open_table(definition) {
             Ok(opened) => opened,
             Err(redb::TableError::TableDoesNotExist(_)) => continue,
             Err(error) => return Err(error.into()),

@@ -17,6 +17,10 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("trust-one-refusal", "no helpers are asked: a firewall's REJECT on one path evicts a healthy node (PITFALLS §6)"),
     ("deny-answers", "a helper that got an answer counts as refused: REJECT on several paths evicts a healthy node"),
     ("knock-away", "a node that said that it would be back is proved gone while it restarts (DESIGN §5.5)"),
+    ("stamp-from-future", "an entry whose stamp is years ahead is taken, and wins for ever (PITFALLS §5, Cortex)"),
+    ("clock-off-writes", "a node whose clock is off the median of its peers writes to the catalog all the same"),
+    ("floor-by-own-clock", "a node forgets deletions by a clock that nobody else agrees with (PITFALLS §6)"),
+    ("tombstone-by-minority", "a node forgets deletions while it sees less than half of all nodes (PITFALLS §6)"),
 ];
 
 #[cfg(feature = "canary")]

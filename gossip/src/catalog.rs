@@ -72,11 +72,14 @@ pub struct Catalog {
     by_hash: BTreeSet<(u64, Arc<str>)>,
     leaves: Vec<u64>,
     root: u64,
+    tombstones: BTreeSet<(Stamp, Arc<str>)>,
+    /// Whatever was written up to here is held, or was deleted.
+    floor: Stamp,
 }
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self { slots: BTreeMap::new(), by_hash: BTreeSet::new(), leaves: vec![0; FAN * FAN], root: 0 }
+        Self { slots: BTreeMap::new(), by_hash: BTreeSet::new(), leaves: vec![0; FAN * FAN], root: 0, tombstones: BTreeSet::new(), floor: Stamp::ZERO }
     }
 }
 
@@ -136,12 +139,47 @@ impl Catalog {
             None => key.into(),
         };
         self.by_hash.insert((key_hash, key.clone()));
-        let before = self.slots.insert(key, Slot { entry, mark }).map_or(0, |slot| slot.mark.sum);
-        let change = sum.wrapping_sub(before);
+        if entry.value.is_none() {
+            self.tombstones.insert((entry.stamp, key.clone()));
+        }
+        let before = self.slots.insert(key.clone(), Slot { entry, mark });
+        if let Some(before) = before.as_ref().filter(|before| before.entry.value.is_none()) {
+            self.tombstones.remove(&(before.entry.stamp, key));
+        }
+        self.add(key_hash, sum.wrapping_sub(before.map_or(0, |slot| slot.mark.sum)));
+        Ok(true)
+    }
+
+    fn add(&mut self, key_hash: u64, change: u64) {
         let leaf = &mut self.leaves[usize::from(bucket_of(key_hash))];
         *leaf = leaf.wrapping_add(change);
         self.root = self.root.wrapping_add(change);
-        Ok(true)
+    }
+
+    /// Keeps nothing of `key`, not even that it was deleted. What was held.
+    pub(crate) fn remove(&mut self, key: &str) -> Option<Entry> {
+        let (key, Slot { entry, mark }) = self.slots.remove_entry(key)?;
+        self.tombstones.remove(&(entry.stamp, key.clone()));
+        self.by_hash.remove(&(mark.key, key));
+        self.add(mark.key, mark.sum.wrapping_neg());
+        Some(entry)
+    }
+
+    /// Whatever was written up to here is held, or was deleted and is forgotten. Zero: no deletion was forgotten yet.
+    pub fn floor(&self) -> Stamp {
+        self.floor
+    }
+
+    /// True if it is higher than before.
+    pub(crate) fn raise_floor(&mut self, floor: Stamp) -> bool {
+        let higher = floor > self.floor;
+        self.floor = self.floor.max(floor);
+        higher
+    }
+
+    /// The deletions up to `stamp`.
+    pub(crate) fn tombstones_before(&self, stamp: Stamp) -> BTreeSet<(Stamp, Arc<str>)> {
+        self.tombstones.iter().take_while(|(deleted, _)| *deleted <= stamp).cloned().collect()
     }
 
     /// The sums of the 64 upper buckets.

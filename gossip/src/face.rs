@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{Entry, Generation, Instant, NodeId, Stamp, UnixMicros};
+use crate::{ClockOff, Entry, Generation, Instant, NodeId, Stamp, UnixMicros};
 
 /// This node, as it presents itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Peer {
 pub struct Restored {
     /// The catalog, tombstones included.
     pub catalog: Vec<(String, Entry)>,
+    /// The catalog's floor. [`Stamp::ZERO`] where rows of the catalog could not be read: what is missing was not deleted.
+    pub floor: Stamp,
     /// Nodes met before: asked beside the seeds.
     pub peers: Vec<Peer>,
     /// Generations below this one are ours to use. If `Me::generation` is not below it, nothing is sent before the next
@@ -194,6 +196,8 @@ pub enum Durable {
         /// Which.
         key: String,
     },
+    /// The catalog's floor: not without what was persisted before it.
+    CatalogFloor(Stamp),
     /// A node met, or its new addresses.
     Peer(Peer),
     /// A node that an operator has forgotten.
@@ -238,6 +242,15 @@ pub enum Change {
     Synced {
         /// With whom.
         with: NodeId,
+    },
+    /// An entry was dropped: it was deleted while this node was away, so long ago that others have forgotten the deletion. Keep it for people.
+    Dropped {
+        /// Its key.
+        key: String,
+        /// What was held.
+        entry: Entry,
+        /// Up to which stamp the others have forgotten deletions.
+        floor: Stamp,
     },
     /// An entry was set aside because its stamp lies more than 24 h ahead of this node's clock.
     StampAhead {
@@ -431,6 +444,9 @@ pub enum StateError {
         /// The limit.
         entries_max: usize,
     },
+    /// This node's clock cannot be trusted with a stamp.
+    #[error("this node's clock is {0}: set it (is NTP running?), or ask another node")]
+    ClockOff(ClockOff),
     /// A packed part is cut short, or says what no node says.
     #[error("a packed part does not decode")]
     Damaged,

@@ -17,8 +17,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Catalog, Change, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now,
+    Catalog, Change, ClockOff, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now,
     Output, Peer, Restored, Stamp, StateError, Status, Traffic,
+    canary::planted,
+    clocks::Clocks,
     ids::GENERATION_MAX,
     marks,
     membership::{Effect, Membership},
@@ -71,12 +73,12 @@ pub struct Gossip {
     config: GossipConfig,
     me: Me,
     stage: Stage,
-    synced: bool,
     reserved: Generation,
     reserving: Option<Generation>,
     renew_to: Option<Generation>,
     membership: Membership,
     replica: Replica,
+    clocks: Clocks,
     rumours: Rumours,
     /// Who said goodbye lately, and when that was heard.
     goodbyes: BTreeMap<NodeId, (Generation, Instant)>,
@@ -104,12 +106,12 @@ impl Gossip {
         let met = restored.peers.into_iter().filter(|peer| peer.id != me.id).map(|peer| (peer.id, peer)).collect();
         let mut gossip = Self {
             membership: Membership::new(&config, &me, seed),
-            replica: Replica::new(me.id, me.generation, me.quic, restored.catalog),
+            replica: Replica::new(now.wall, me.id, me.generation, me.quic, restored.catalog, restored.floor),
+            clocks: Clocks::default(),
             rumours: Rumours::new(now.at, config.rumour_bytes_per_second),
             config,
             me,
             stage: Stage::Waiting,
-            synced: false,
             reserved: restored.reserved,
             reserving: None,
             renew_to: None,
@@ -226,8 +228,11 @@ impl Gossip {
 
     /// Writes to the catalog; None leaves a tombstone. The stamp is above all that this node has seen, so that it can be overruled.
     ///
-    /// Errors: key or value over its limit, or no room; nothing has changed.
+    /// Errors: key or value over its limit, no room, or a clock that is off ([`Gossip::clock_off`]); nothing has changed.
     pub fn write(&mut self, now: Now, key: &str, value: Option<Bytes>) -> Result<Stamp, StateError> {
+        if let Some(off) = self.clock_off(now).filter(|_| !planted("clock-off-writes")) {
+            return Err(StateError::ClockOff(off));
+        }
         let stamp = self.replica.write(now.wall, key, value)?;
         self.learn(now, Topic::Catalog(key.to_owned()));
         self.settle(now);
@@ -289,9 +294,15 @@ impl Gossip {
         self.traffic
     }
 
+    /// By how much this node's clock is off, if it is more than 30 s off the median of its peers (of at least two heard in the last minutes). It cannot
+    /// write then: its stamps would win over later words, or lose against earlier ones.
+    pub fn clock_off(&self, now: Now) -> Option<ClockOff> {
+        self.clocks.off(now)
+    }
+
     /// True once the catalog has agreed with another node's since the start.
     pub fn is_synced(&self) -> bool {
-        self.synced
+        self.replica.synced
     }
 
     fn start_if_reserved(&mut self, now: Now) {
@@ -380,7 +391,7 @@ impl Gossip {
         for key in std::mem::take(&mut self.replica.pulled) {
             if self.awaited.remove(&key) {
                 self.learn(now, Topic::Catalog(key));
-            } else if self.synced {
+            } else if self.replica.synced {
                 marks::reached("a push-pull repaired what rumours lost");
             }
         }

@@ -5,6 +5,7 @@
 
 pub mod canary;
 mod catalog;
+mod clocks;
 mod face;
 mod gossip;
 mod hash;
@@ -24,6 +25,7 @@ mod traffic;
 mod wire;
 
 pub use catalog::{CATALOG_ENTRIES_MAX, Catalog, Entry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use clocks::ClockOff;
 pub use face::{
     Change, DATAGRAM_BYTES_MAX, DatagramError, DatagramsRefused, Durable, FRAME_BYTES_MAX, FrameError, GossipConfig, Me, Member, Output, Peer,
     Restored, StateError, Status,

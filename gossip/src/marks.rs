@@ -17,6 +17,7 @@ pub const MARKS: &[&str] = &[
     "a rumoured word came before the words ahead of it",
     "a node map of a new generation came in pieces",
     "who was behind a floor took the whole map",
+    "an entry from below a peer's floor was dropped",
     "state that was too large for datagrams went by a call",
 ];
 

@@ -19,11 +19,13 @@ use bytes::Bytes;
 use crate::{
     Catalog, Change, DATAGRAM_BYTES_MAX, Durable, Entry, FRAME_BYTES_MAX, Generation, HybridClock, NodeId, Now, Output, Stamp, StateError,
     UnixMicros,
+    canary::planted,
     catalog::{FAN, Mark},
     node_map::{Heard, NodeMap, NodeMaps, WireWord},
     wire::{Leaves, Marks, Parts, Roots},
 };
 
+mod floor;
 mod nodes;
 
 /// What is left of a datagram for state, beside the header.
@@ -48,9 +50,14 @@ pub(crate) struct Replica {
     pub(crate) nodes: NodeMaps,
     pub(crate) catalog: Catalog,
     clock: HybridClock,
+    ripening: floor::Ripening,
     told_ahead: BTreeSet<(String, Stamp)>,
     /// For the host, in order.
     pub(crate) outputs: Vec<Output>,
+    /// The catalog has agreed with another node's since the start.
+    pub(crate) synced: bool,
+    /// There was a difference in node maps since this was last asked.
+    pub(crate) differed: bool,
     /// Others speak of this node under this generation: it must be exceeded.
     pub(crate) own_generation_heard: Option<Generation>,
     /// Entries that came in answer to what was asked; their keys.
@@ -60,11 +67,16 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub(crate) fn new(me: NodeId, generation: Generation, quic: SocketAddr, catalog: Vec<(String, Entry)>) -> Self {
+    pub(crate) fn new(wall: UnixMicros, me: NodeId, generation: Generation, quic: SocketAddr, catalog: Vec<(String, Entry)>, floor: Stamp) -> Self {
         let mut clock = HybridClock::default();
         let mut restored = Catalog::default();
+        restored.raise_floor(floor);
+        clock.observe(floor);
         for (key, entry) in catalog {
-            clock.observe(entry.stamp);
+            // Written while this node's clock was ahead: it stays, but what is written from now on need not be above it.
+            if entry.stamp <= horizon(wall) {
+                clock.observe(entry.stamp);
+            }
             // What was over a limit when it was written was never stored; a damaged row is left to the other nodes' copies.
             restored.merge(&key, entry).ok();
         }
@@ -73,8 +85,11 @@ impl Replica {
             nodes: NodeMaps::new(me, generation, quic),
             catalog: restored,
             clock,
+            ripening: floor::Ripening::default(),
             told_ahead: BTreeSet::new(),
             outputs: Vec::new(),
+            synced: false,
+            differed: false,
             own_generation_heard: None,
             pulled: Vec::new(),
             quics: Vec::new(),
@@ -92,8 +107,9 @@ impl Replica {
 
     /// Writes an entry of this node's own.
     pub(crate) fn write(&mut self, wall: UnixMicros, key: &str, value: Option<Bytes>) -> Result<Stamp, StateError> {
-        let entry = Entry { stamp: self.clock.tick(wall), origin: self.me, value };
-        let stamp = entry.stamp;
+        let replaced = self.catalog.held(key).map_or(Stamp::ZERO, |held| held.stamp);
+        let stamp = self.clock.tick(wall).max(replaced.next());
+        let entry = Entry { stamp, origin: self.me, value };
         self.catalog.merge(key, entry.clone())?;
         self.stored(key, entry);
         Ok(stamp)
@@ -104,14 +120,16 @@ impl Replica {
         self.outputs.push(Output::Changed(Change::Catalog { key: key.to_owned() }));
     }
 
-    /// Takes another's entry. True if it is news.
-    pub(crate) fn merge(&mut self, wall: UnixMicros, key: &str, entry: Entry) -> Result<bool, StateError> {
-        let horizon = Stamp::from_millis(wall.as_millis() + u64::try_from(STAMP_AHEAD_MAX.as_millis()).unwrap_or(u64::MAX));
-        if entry.stamp > horizon {
+    /// Takes another's entry, from who has such a floor. True if it is news.
+    pub(crate) fn merge(&mut self, wall: UnixMicros, key: &str, entry: Entry, floor: Stamp) -> Result<bool, StateError> {
+        if entry.stamp > horizon(wall) && !planted("stamp-from-future") {
             let told = (key.to_owned(), entry.stamp);
             if self.told_ahead.len() < STAMPS_TOLD_MAX && self.told_ahead.insert(told) {
                 self.outputs.push(Output::Changed(Change::StampAhead { key: key.to_owned(), stamp: entry.stamp, origin: entry.origin }));
             }
+            return Ok(false);
+        }
+        if self.is_deleted(key, entry.stamp, floor) {
             return Ok(false);
         }
         let news = self.catalog.merge(key, entry.clone())?;
@@ -142,8 +160,8 @@ impl Replica {
     }
 
     /// What a comparison begins with.
-    pub(crate) fn roots(&self, members: Option<u64>) -> Roots {
-        Roots { nodes: self.nodes.root(), catalog: self.catalog.digest(), members }
+    pub(crate) fn roots(&self, wall: UnixMicros, members: Option<u64>) -> Roots {
+        Roots { nodes: self.nodes.root(), catalog: self.catalog.digest(), members, wall: Some(wall), quiet: self.synced }
     }
 
     /// Answers a peer's message: takes what it brings, and gives what it asks for, in pieces that fit a datagram or a call.
@@ -151,7 +169,12 @@ impl Replica {
     /// Errors: an entry or word was refused; all others were taken, and the answer is lost.
     pub(crate) fn answer(&mut self, now: Now, mut parts: Parts) -> Result<Vec<Parts>, StateError> {
         let mut answers = Vec::new();
+        let floor = Self::believed(now, parts.catalog_floor);
         if let Some(roots) = parts.roots {
+            if roots.catalog == self.catalog.digest() {
+                // The same is held on both sides: what one has forgotten, the other has not either.
+                self.raise_floor(floor);
+            }
             answers.push(self.answer_roots(&roots));
         }
         let words = self.answer_nodes(&mut parts, &mut answers);
@@ -162,20 +185,22 @@ impl Replica {
             answers.push(Parts { catalog_marks: Some(self.differing_marks(&parts.catalog_leaves)), ..Parts::default() });
         }
         if let Some(marks) = parts.catalog_marks {
-            self.answer_marks(&marks, &mut answers);
+            self.answer_marks(&marks, floor, &mut answers);
         }
         self.give_entries(&parts.catalog_wants, &mut answers);
-        let entries = self.take_entries(now, parts.catalog_entries);
+        let entries = self.take_entries(now, parts.catalog_entries, floor);
         words.and(entries).map(|()| answers)
     }
 
-    fn answer_roots(&self, theirs: &Roots) -> Parts {
-        let mut answer = Parts { agreed: theirs.catalog == self.catalog.digest(), ..Parts::default() };
+    fn answer_roots(&mut self, theirs: &Roots) -> Parts {
+        let alike = theirs.catalog == self.catalog.digest();
+        let mut answer = Parts { agreed: alike && !theirs.quiet, ..Parts::default() };
         if theirs.nodes != self.nodes.root() {
+            self.differed = true;
             let (tops, seqs) = self.nodes.digest();
             (answer.node_tops, answer.node_seqs) = (tops.into(), seqs.into());
         }
-        if !answer.agreed {
+        if !alike {
             if self.catalog.len() <= SMALL_CATALOG {
                 let marks = (0..FAN * FAN).flat_map(|bucket| self.catalog.marks(u16::try_from(bucket).unwrap_or_default())).collect();
                 answer.catalog_marks = Some(Marks { buckets: Vec::new(), marks });
@@ -208,15 +233,23 @@ impl Replica {
         marks
     }
 
-    fn answer_marks(&self, theirs: &Marks, answers: &mut Vec<Parts>) {
+    fn answer_marks(&mut self, theirs: &Marks, floor: Stamp, answers: &mut Vec<Parts>) {
         let named: BTreeMap<u64, &Mark> = theirs.marks.iter().map(|mark| (mark.key, mark)).collect();
         let buckets: BTreeSet<u16> =
             if theirs.buckets.is_empty() { (0..4096).collect() } else { theirs.buckets.iter().copied().filter(|bucket| *bucket < 4096).collect() };
+        let own_floor = self.catalog.floor();
+        let deleted_there = |own: &Mark| own_floor < floor && own.stamp <= floor && !named.contains_key(&own.key);
         let newer = |own: &Mark| named.get(&own.key).is_none_or(|mark| own.stamp > mark.stamp || (own.stamp == mark.stamp && own.sum != mark.sum));
-        let give = buckets.into_iter().flat_map(|bucket| self.catalog.marks(bucket)).filter(newer).map(|mark| mark.key);
-        self.give_entries(&give.take(MARKS_MAX).collect::<Vec<_>>(), answers);
+        let differing = buckets.into_iter().flat_map(|bucket| self.catalog.marks(bucket)).filter(newer);
+        let (dropping, giving): (Vec<Mark>, Vec<Mark>) = differing.partition(deleted_there);
+        for mark in dropping {
+            self.drop_deleted(mark.key, floor);
+        }
+        self.give_entries(&giving.iter().map(|mark| mark.key).take(MARKS_MAX).collect::<Vec<_>>(), answers);
         let older = |mark: &&Mark| {
-            self.catalog.by_hash(mark.key).all(|(_, _, own)| own.stamp < mark.stamp || (own.stamp == mark.stamp && own.sum != mark.sum))
+            let mut held = self.catalog.by_hash(mark.key).peekable();
+            let deleted_here = held.peek().is_none() && mark.stamp <= own_floor && floor < own_floor;
+            !deleted_here && held.all(|(_, _, own)| own.stamp < mark.stamp || (own.stamp == mark.stamp && own.sum != mark.sum))
         };
         let catalog_wants: Vec<u64> = theirs.marks.iter().filter(older).map(|mark| mark.key).take(MARKS_MAX).collect();
         if !catalog_wants.is_empty() {
@@ -230,10 +263,10 @@ impl Replica {
         answers.extend(packed(sized).into_iter().map(|catalog_entries| Parts { catalog_entries, ..Parts::default() }));
     }
 
-    fn take_entries(&mut self, now: Now, entries: Vec<(String, Entry)>) -> Result<(), StateError> {
+    fn take_entries(&mut self, now: Now, entries: Vec<(String, Entry)>, floor: Stamp) -> Result<(), StateError> {
         let mut result = Ok(());
         for (key, entry) in entries {
-            match self.merge(now.wall, &key, entry) {
+            match self.merge(now.wall, &key, entry, floor) {
                 Ok(true) => self.pulled.push(key),
                 Ok(false) => {}
                 Err(error) => result = Err(error),
@@ -241,6 +274,11 @@ impl Replica {
         }
         result
     }
+}
+
+/// The greatest stamp that is taken from others now.
+fn horizon(wall: UnixMicros) -> Stamp {
+    Stamp::from_millis(wall.as_millis().saturating_add(u64::try_from(STAMP_AHEAD_MAX.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// About what an entry takes on the wire, in bytes.

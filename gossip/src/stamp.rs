@@ -21,6 +21,12 @@ impl Stamp {
         Self(millis << 16)
     }
 
+    /// The one after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// The wall milliseconds in it.
     pub const fn as_millis(self) -> u64 {
         self.0 >> 16
@@ -50,7 +56,7 @@ pub struct HybridClock {
 impl HybridClock {
     /// A stamp greater than all that this clock has made or seen.
     pub fn tick(&mut self, wall: UnixMicros) -> Stamp {
-        self.last = Stamp::from_millis(wall.as_millis()).max(Stamp(self.last.0 + 1));
+        self.last = Stamp::from_millis(wall.as_millis()).max(self.last.next());
         self.last
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Entry, Generation, NodeId, Stamp, Status,
+    Entry, Generation, NodeId, Stamp, Status, UnixMicros,
     catalog::{Bucket, Mark},
     membership::refusal::Found,
     node_map::{NodeDelta, NodeMark, WireWord},
@@ -74,6 +74,10 @@ fn bounded_parts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Ve
     }
 
     deserializer.deserialize_seq(Bounded)
+}
+
+fn is_zero_stamp(stamp: &Stamp) -> bool {
+    *stamp == Stamp::ZERO
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -193,6 +197,9 @@ pub(crate) struct Parts {
     pub(crate) catalog_wants: Vec<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) catalog_entries: Vec<(String, Entry)>,
+    /// My catalog's floor, beside whatever is said of it.
+    #[serde(skip_serializing_if = "is_zero_stamp")]
+    pub(crate) catalog_floor: Stamp,
     /// News of the catalog, to be passed on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rumour_entries: Vec<(String, Entry)>,
@@ -202,6 +209,14 @@ pub(crate) struct Parts {
     /// News of node maps, to be passed on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rumour_words: Vec<RumourWord>,
+}
+
+impl Parts {
+    /// Whether a floor means something beside it.
+    pub(crate) fn speaks_of_catalog(&self) -> bool {
+        let entries = !self.catalog_entries.is_empty() || !self.rumour_entries.is_empty() || !self.rumour_marks.is_empty();
+        self.roots.is_some() || self.catalog_marks.is_some() || entries
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,6 +257,12 @@ pub(crate) struct Roots {
     /// Only now and then.
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub(crate) members: Option<u64>,
+    /// What the sender's clock shows.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wall: Option<UnixMicros>,
+    /// I have agreed with somebody already: say nothing if we are alike.
+    #[serde(rename = "q", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

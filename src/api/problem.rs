@@ -163,6 +163,13 @@ impl From<CommandError> for ApiError {
                 detail,
                 "`GET /v1/nodes` lists the nodes and their tags.",
             ),
+            CommandError::ClockOff(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:logvine:clock-off",
+                "This node's clock is off",
+                detail,
+                "Set its clock (is NTP running?), or send it to another node meanwhile.",
+            ),
             CommandError::State(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "urn:logvine:state",
@@ -184,5 +191,23 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use logvine_gossip::ClockOff;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_said_with_its_offset_and_what_to_do() {
+        let error = CommandError::ClockOff(ClockOff { ahead: true, by: Duration::from_secs(95) });
+        let ApiError(problem) = ApiError::from(error);
+        assert_eq!((problem.status, problem.kind), (503, "urn:logvine:clock-off"));
+        assert!(problem.detail.contains("95 s ahead of the median of its peers"), "{}", problem.detail);
+        assert!(problem.action.contains("Set its clock"), "{}", problem.action);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use logvine_gossip::{NodeId, Stamp};
+use logvine_gossip::{ClockOff, NodeId, Stamp};
 
 use crate::{
     catalog::Desired,
@@ -78,6 +78,8 @@ pub enum CommandError {
     Conflict { revision: Stamp },
     #[error("`{selection}` matches no node")]
     NobodySelected { selection: String },
+    #[error("this node's clock is {0}: what it writes could win over later words, or lose against earlier ones")]
+    ClockOff(ClockOff),
     #[error("{0}")]
     State(String),
     #[error("this node is stopping: ask another")]

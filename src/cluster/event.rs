@@ -1,6 +1,6 @@
 //! What a node tells people: for its log, its events and its counters.
 
-use logvine_gossip::{Generation, NodeId, Stamp, Status};
+use logvine_gossip::{ClockOff, Generation, NodeId, Stamp, Status};
 
 use crate::{instance::Epoch, name::Name};
 
@@ -29,6 +29,10 @@ pub enum Event {
     Unreadable { place: String, error: String },
     /// A word has no room in this node's map.
     Unsaid { key: String, error: String },
+    /// A catalog entry was dropped: it was deleted while this node was away, so long ago that the others have forgotten the deletion.
+    Dropped { key: String, origin: NodeId },
+    /// This node's clock is off, so that it refuses to write; or right again.
+    Clock { off: Option<ClockOff> },
     /// A catalog entry was set aside, as its stamp is more than 24 h ahead of this node's clock.
     StampAhead { key: String, stamp: Stamp, origin: NodeId },
     /// A runner cannot run here.

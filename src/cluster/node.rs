@@ -82,6 +82,8 @@ pub struct Node {
     next_tick: Instant,
     /// When everything is read anew.
     full_look_at: Instant,
+    /// Whether it was told that this node's clock is off.
+    clock_off: bool,
     /// Members whose entry in `view` may be out of date.
     stale: BTreeSet<NodeId>,
     /// Something changed that a decision may depend on.
@@ -122,6 +124,7 @@ enum After {
 
 const META_DISK: &[u8] = b"disk";
 const META_GENERATION: &[u8] = b"generation";
+const META_FLOOR: &[u8] = b"floor";
 
 impl Node {
     /// A node that starts, with what its disk still knows. `me.generation` is chosen here: above all that were reserved, and at least the wall's milliseconds.
@@ -151,6 +154,7 @@ impl Node {
             stopping: None,
             next_tick: now.at + TICK.mul_f64(rng.random()),
             full_look_at: now.at + FULL_LOOK,
+            clock_off: false,
             stale: BTreeSet::new(),
             dirty: true,
             rng,
@@ -346,6 +350,7 @@ impl Node {
         match durable {
             Durable::Catalog { key, entry } => self.write(Table::Catalog, key.into_bytes(), Some(pack(&entry).to_vec())),
             Durable::CatalogForgotten { key } => self.write(Table::Catalog, key.into_bytes(), None),
+            Durable::CatalogFloor(floor) => self.write(Table::Meta, META_FLOOR.to_vec(), Some(pack(&floor).to_vec())),
             Durable::Peer(peer) => self.write(Table::Peer, peer.id.0.to_vec(), Some(pack(&peer).to_vec())),
             Durable::PeerForgotten(id) => self.write(Table::Peer, id.0.to_vec(), None),
             Durable::ReserveGeneration { up_to } => {
@@ -386,6 +391,10 @@ impl Node {
                 self.patience_until = now.at;
                 self.dirty = true;
             }
+            Change::Dropped { key, entry, .. } => {
+                self.write(Table::Dropped, key.clone().into_bytes(), Some(pack(&entry).to_vec()));
+                self.tell(Event::Dropped { key, origin: entry.origin });
+            }
             Change::StampAhead { key, stamp, origin } => self.tell(Event::StampAhead { key, stamp, origin }),
         }
     }
@@ -415,6 +424,16 @@ impl Node {
             self.stale.extend(self.gossip.members().map(|member| member.id));
             self.read_claims(now);
             self.sources.forget_unknown(&self.catalog);
+            self.look_at_clock(now);
+        }
+    }
+
+    /// Tells when this node's clock is found to be off, and when it is right again.
+    fn look_at_clock(&mut self, now: Now) {
+        let off = self.gossip.clock_off(now);
+        if off.is_some() != self.clock_off {
+            self.clock_off = off.is_some();
+            self.tell(Event::Clock { off });
         }
     }
 
@@ -561,12 +580,18 @@ struct Disk {
 impl Disk {
     fn read(restored: Vec<Write>) -> Self {
         let mut disk = Self::default();
+        let mut lost = false;
         for Write { table, key, value } in restored {
             if let Some(value) = value
                 && let Err(error) = disk.take(table, &key, &value)
             {
+                lost |= table == Table::Catalog;
                 disk.unreadable.push((format!("{table:?} {}", String::from_utf8_lossy(&key)), error.to_string()));
             }
+        }
+        if lost {
+            // What is missing now was not deleted: others must not drop it because this node lacks it.
+            disk.gossip.floor = Stamp::ZERO;
         }
         disk
     }
@@ -575,7 +600,8 @@ impl Disk {
         match table {
             Table::Meta if key == META_DISK => self.id = Some(unpack(value)?),
             Table::Meta if key == META_GENERATION => self.gossip.reserved = unpack(value)?,
-            Table::Meta => {}
+            Table::Meta if key == META_FLOOR => self.gossip.floor = unpack(value)?,
+            Table::Meta | Table::Dropped => {}
             Table::Catalog => self.gossip.catalog.push((String::from_utf8_lossy(key).into_owned(), unpack(value)?)),
             Table::Peer => self.gossip.peers.push(unpack(value)?),
             Table::Witness => {

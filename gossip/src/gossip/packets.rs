@@ -14,6 +14,7 @@ use crate::{
     ids::GENERATION_MAX,
     marks,
     membership::{MEMBERS_MAX, SwimError},
+    push_pull::Replica,
     replay,
     rumour::Topic,
     swim::{Identity, is_announce},
@@ -152,7 +153,7 @@ impl Gossip {
             self.send(now, peer.gossip, Some(&peer), answers);
         }
         if sent.max(body.len()) >= PIECE_BYTES {
-            let roots = Some(self.replica.roots(None));
+            let roots = Some(self.replica.roots(now.wall, None));
             self.send(now, peer.gossip, Some(&peer), vec![Parts { roots, ..Parts::default() }]);
         }
         Ok(())
@@ -165,20 +166,23 @@ impl Gossip {
         if let Some(members) = parts.members.take() {
             answers.extend(self.take_members(now, &members));
         }
+        if let Some(wall) = parts.roots.and_then(|roots| roots.wall) {
+            self.clocks.heard(now, peer.id, wall);
+        }
         if parts.roots.and_then(|roots| roots.members).is_some_and(|theirs| theirs != self.membership.root()) {
             answers.push(Parts { members: Some(Members { records: self.records(), answer: true }), ..Parts::default() });
         }
-        if parts.agreed && !self.synced {
-            self.synced = true;
+        if parts.agreed && !self.replica.synced {
+            self.replica.synced = true;
             self.outputs.push_back(Output::Changed(Change::Synced { with: peer.id }));
         }
-        let confirm = !self.synced && !parts.catalog_entries.is_empty();
         answers.extend(self.replica.answer(now, parts)?);
         for (node, generation, quic) in std::mem::take(&mut self.replica.quics) {
             self.know_quic(node, generation, quic);
         }
-        if confirm {
-            answers.push(Parts { roots: Some(self.replica.roots(None)), ..Parts::default() });
+        // Only after news: an entry that is set aside stays a difference, and two nodes would ask each other for ever.
+        if !self.replica.synced && !self.replica.pulled.is_empty() {
+            answers.push(Parts { roots: Some(self.replica.roots(now.wall, None)), ..Parts::default() });
         }
         Ok(answers)
     }
@@ -215,15 +219,17 @@ impl Gossip {
     /// Takes rumours; what is news is passed on. The first refusal is told, the others' rumours are taken all the same.
     fn take_rumours(&mut self, now: Now, parts: &mut Parts, answers: &mut Vec<Parts>) -> Result<(), StateError> {
         let mut result = Ok(());
+        let floor = Replica::believed(now, parts.catalog_floor);
         for (key, entry) in std::mem::take(&mut parts.rumour_entries) {
-            match self.replica.merge(now.wall, &key, entry) {
+            match self.replica.merge(now.wall, &key, entry, floor) {
                 Ok(true) => self.learn(now, Topic::Catalog(key)),
                 Ok(false) => {}
                 Err(error) => result = Err(error),
             }
         }
         for (key, stamp) in std::mem::take(&mut parts.rumour_marks) {
-            if check_key(&key).is_ok() && self.replica.catalog.held(&key).is_none_or(|held| held.stamp < stamp) {
+            let is_news = self.replica.catalog.held(&key).is_none_or(|held| held.stamp < stamp) && !self.replica.is_deleted(&key, stamp, floor);
+            if check_key(&key).is_ok() && is_news {
                 marks::reached("a rumour named an entry that was too large for it");
                 answers.push(Parts { catalog_wants: vec![hash64(&[key.as_bytes()])], ..Parts::default() });
                 if self.awaited.len() < AWAITED_MAX {
@@ -332,7 +338,10 @@ impl Gossip {
         self.note_peer(id);
     }
 
-    fn packet(&self, parts: Vec<Parts>) -> Packet {
+    fn packet(&self, mut parts: Vec<Parts>) -> Packet {
+        for parts in parts.iter_mut().filter(|parts| parts.speaks_of_catalog()) {
+            parts.catalog_floor = self.replica.catalog.floor();
+        }
         Packet {
             format: FORMAT,
             id: self.me.id,

@@ -8,11 +8,15 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::{Status, UnixMicros};
 
+mod clocks;
 mod convergence;
+mod floors;
 mod guards;
 mod input;
 mod once;
 
+/// In seconds.
+const DAY: u64 = 24 * 3_600;
 const WALL: u64 = 1_800_000_000_000_000;
 
 pub(super) fn secs(seconds: u64) -> Duration {
@@ -55,6 +59,9 @@ pub(super) struct Node {
     pub(super) up: bool,
     pub(super) reserved: Generation,
     catalog: BTreeMap<String, crate::Entry>,
+    floor: Stamp,
+    /// How far its wall clock is off, in seconds.
+    pub(super) off: i64,
     peers: BTreeMap<NodeId, Peer>,
     pub(super) changes: Vec<(Instant, Change)>,
     starts: u64,
@@ -67,6 +74,12 @@ pub(super) struct World {
     rng: ChaCha8Rng,
     events: BTreeMap<(Instant, u64), Event>,
     numbered: u64,
+    /// When each node is to be woken, and which node is where: searched for, a thousand of them would take all the time.
+    due: BTreeSet<(Instant, usize)>,
+    woken_at: Vec<Option<Instant>>,
+    addresses: BTreeMap<SocketAddr, usize>,
+    /// Days that have passed in a moment, for everybody.
+    pub(super) days: u64,
     pub(super) loss: f64,
     pub(super) latency: Duration,
     /// Pairs of nodes between which nothing passes.
@@ -105,6 +118,10 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             events: BTreeMap::new(),
             numbered: 0,
+            due: BTreeSet::new(),
+            woken_at: Vec::new(),
+            addresses: BTreeMap::new(),
+            days: 0,
             loss: 0.0,
             latency: millis(1),
             cut: BTreeSet::new(),
@@ -119,7 +136,13 @@ impl World {
     }
 
     pub(super) fn now(&self) -> Now {
-        Now { at: self.now, wall: UnixMicros(WALL + self.now.as_micros()) }
+        Now { at: self.now, wall: UnixMicros(WALL + self.now.as_micros() + self.days * DAY * 1_000_000) }
+    }
+
+    /// What a node's clocks show.
+    pub(super) fn now_at(&self, index: usize) -> Now {
+        let now = self.now();
+        Now { wall: UnixMicros(now.wall.0.checked_add_signed(self.nodes[index].off * 1_000_000).unwrap()), ..now }
     }
 
     fn me(&self, index: usize, reserved: Generation) -> Me {
@@ -129,6 +152,7 @@ impl World {
 
     pub(super) fn start_new(&mut self) -> usize {
         let index = self.nodes.len();
+        self.addresses.extend([(gossip_address(index), index), (quic_address(index), index)]);
         let me = self.me(index, Generation(0));
         let gossip = Gossip::new(self.now(), self.config.clone(), me, Restored::default(), self.rng.random());
         self.nodes.push(Node {
@@ -136,6 +160,8 @@ impl World {
             up: true,
             reserved: Generation(0),
             catalog: BTreeMap::new(),
+            floor: Stamp::ZERO,
+            off: 0,
             peers: BTreeMap::new(),
             changes: Vec::new(),
             starts: 1,
@@ -147,10 +173,14 @@ impl World {
     /// Starts a node again from what its disk kept.
     pub(super) fn restart(&mut self, index: usize) {
         let node = &self.nodes[index];
-        let restored =
-            Restored { catalog: node.catalog.clone().into_iter().collect(), peers: node.peers.values().copied().collect(), reserved: node.reserved };
+        let restored = Restored {
+            catalog: node.catalog.clone().into_iter().collect(),
+            floor: node.floor,
+            peers: node.peers.values().copied().collect(),
+            reserved: node.reserved,
+        };
         let me = self.me(index, node.reserved);
-        let gossip = Gossip::new(self.now(), self.config.clone(), me, restored, self.rng.random());
+        let gossip = Gossip::new(self.now_at(index), self.config.clone(), me, restored, self.rng.random());
         let node = &mut self.nodes[index];
         (node.gossip, node.up) = (gossip, true);
         node.starts += 1;
@@ -175,7 +205,19 @@ impl World {
     }
 
     fn index_of(&self, address: SocketAddr) -> Option<usize> {
-        (0..self.nodes.len()).find(|index| gossip_address(*index) == address || quic_address(*index) == address)
+        self.addresses.get(&address).copied()
+    }
+
+    /// Notes when a node is to be woken next.
+    fn note_due(&mut self, index: usize) {
+        self.woken_at.resize(self.nodes.len(), None);
+        let node = &self.nodes[index];
+        let due = node.gossip.poll_timeout().map(|(at, _)| at).filter(|_| node.up);
+        let before = std::mem::replace(&mut self.woken_at[index], due);
+        if before != due {
+            before.map(|at| self.due.remove(&(at, index)));
+            due.map(|at| self.due.insert((at, index)));
+        }
     }
 
     fn schedule(&mut self, after: Duration, event: Event) {
@@ -221,6 +263,7 @@ impl World {
                 Output::Changed(change) => self.nodes[index].changes.push((self.now, change)),
             }
         }
+        self.note_due(index);
     }
 
     fn persist(&mut self, index: usize, durable: Durable) {
@@ -236,35 +279,43 @@ impl World {
                 let fsync = self.fsync;
                 self.schedule(fsync, Event::Reserved { to: index, up_to });
             }
-            Durable::CatalogForgotten { .. } | Durable::PeerForgotten(_) => {}
+            Durable::CatalogForgotten { key } => {
+                node.catalog.remove(&key);
+            }
+            Durable::CatalogFloor(floor) => node.floor = floor,
+            Durable::PeerForgotten(_) => {}
         }
     }
 
     fn deliver(&mut self, event: Event) {
-        let now = self.now();
         match event {
             Event::Datagram { to, from, payload } => {
                 let Some(index) = self.index_of(to).filter(|index| self.nodes[*index].up) else { return };
+                let now = self.now_at(index);
                 self.nodes[index].gossip.handle_datagram(now, from, &payload).unwrap();
                 self.recorded.iter_mut().for_each(|recorded| recorded.push((index, from, payload.clone())));
                 self.drain(index);
             }
             Event::Call { to, from, body } => {
                 let Some(index) = self.index_of(to).filter(|index| self.nodes[*index].up) else { return };
+                let now = self.now_at(index);
                 let reply = self.nodes[index].gossip.handle_call(now, id(from), &body).unwrap();
                 self.drain(index);
                 self.schedule(self.latency, Event::Reply { to: from, from: index, body: Some(reply) });
             }
             Event::Reply { to, from, body } if self.nodes[to].up => {
+                let now = self.now_at(to);
                 self.nodes[to].gossip.handle_reply(now, id(from), body.as_deref()).unwrap();
                 self.drain(to);
             }
             Event::Reserved { to, up_to } if self.nodes[to].up => {
                 self.nodes[to].reserved = up_to;
+                let now = self.now_at(to);
                 self.nodes[to].gossip.handle_reserved(now, up_to);
                 self.drain(to);
             }
             Event::Knocked { to, node, refused } if self.nodes[to].up => {
+                let now = self.now_at(to);
                 self.nodes[to].gossip.handle_knock(now, node, refused);
                 self.drain(to);
             }
@@ -275,10 +326,11 @@ impl World {
     /// Lets `how_long` pass. Sockets go before timers, as the shell must have it.
     pub(super) fn run(&mut self, how_long: Duration) {
         let end = self.now + how_long;
+        // A test may have touched a node since.
+        (0..self.nodes.len()).for_each(|index| self.note_due(index));
         loop {
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
-            let due = |node: &Node| node.gossip.poll_timeout().map(|(at, _)| at).filter(|_| node.up);
-            let timer = self.nodes.iter().enumerate().filter_map(|(index, node)| Some((due(node)?, index))).min();
+            let timer = self.due.first().copied();
             let next = event.into_iter().chain(timer.map(|(at, _)| at)).min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.now = self.now.max(next);
@@ -286,7 +338,7 @@ impl World {
                 let (_, event) = self.events.pop_first().unwrap();
                 self.deliver(event);
             } else if let Some((_, index)) = timer {
-                let now = self.now();
+                let now = self.now_at(index);
                 self.nodes[index].gossip.handle_timeout(now);
                 self.drain(index);
             }
@@ -346,14 +398,21 @@ impl World {
     }
 
     pub(super) fn write(&mut self, index: usize, key: &str, text: &str) -> Stamp {
-        let now = self.now();
+        let now = self.now_at(index);
         let stamp = self.nodes[index].gossip.write(now, key, value(text)).unwrap();
         self.drain(index);
         stamp
     }
 
+    pub(super) fn delete(&mut self, index: usize, key: &str) -> Stamp {
+        let now = self.now_at(index);
+        let stamp = self.nodes[index].gossip.write(now, key, None).unwrap();
+        self.drain(index);
+        stamp
+    }
+
     pub(super) fn say(&mut self, index: usize, key: &str, text: &str) {
-        let now = self.now();
+        let now = self.now_at(index);
         self.nodes[index].gossip.say(now, key, value(text)).unwrap();
         self.drain(index);
     }

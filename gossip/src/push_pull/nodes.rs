@@ -33,6 +33,7 @@ impl Replica {
         if !parts.node_tops.is_empty() {
             answers.push(Parts { node_seqs: self.nodes.differing(&parts.node_tops)?.into(), ..Parts::default() });
         }
+        self.differed |= !parts.node_tops.is_empty() || !parts.node_seqs.is_empty();
         if !parts.node_seqs.is_empty() {
             let compared = self.nodes.compare_seqs(&parts.node_seqs)?;
             self.answer_compared(&compared, answers);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use logvine_gossip::{NodeId, Now, Stamp};
+use logvine_gossip::{NodeId, Now, Stamp, StateError};
 
 use super::{After, CommandId, Node, Output, calls::Pending};
 use crate::{
@@ -195,7 +195,10 @@ impl Node {
     }
 
     fn put(&mut self, now: Now, key: &str, value: Option<Bytes>) -> Result<Stamp, CommandError> {
-        self.gossip.write(now, key, value).map_err(|error| CommandError::State(format!("`{key}` cannot be stored: {error}")))
+        self.gossip.write(now, key, value).map_err(|error| match error {
+            StateError::ClockOff(off) => CommandError::ClockOff(off),
+            error => CommandError::State(format!("`{key}` cannot be stored: {error}")),
+        })
     }
 
     /// Targets of a runner whose entry was written a moment ago and is not in the typed catalog yet.

@@ -34,6 +34,18 @@ struct Host {
     stopped: bool,
 }
 
+/// A floor says that what is missing below it was deleted; with rows that cannot be read, more is missing (DESIGN §3.2).
+#[test]
+fn a_catalog_that_cannot_be_read_whole_has_no_floor() {
+    let row = |table, key: &[u8], value: Vec<u8>| Write { table, key: key.to_vec(), value: Some(value) };
+    let floor = row(Table::Meta, META_FLOOR, pack(&Stamp(7)).to_vec());
+    let entry = logvine_gossip::Entry { stamp: Stamp(3), origin: id(1), value: None };
+    let good = row(Table::Catalog, b"drain/x", pack(&entry).to_vec());
+    let damaged = row(Table::Catalog, b"runner/web", vec![0xc1]);
+    assert_eq!(Disk::read(vec![floor.clone(), good.clone()]).gossip.floor, Stamp(7));
+    assert_eq!(Disk::read(vec![floor, good, damaged]).gossip.floor, Stamp::ZERO);
+}
+
 struct Cluster {
     now: Now,
     hosts: BTreeMap<NodeId, Host>,

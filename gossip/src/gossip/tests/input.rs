@@ -38,7 +38,7 @@ fn everything() -> Parts {
         welcome: Some(Generation(7)),
         suspicion: Some(Suspicion { generation: Generation(7), incarnation: 2 }),
         left: vec![(id(2), Generation(7))],
-        roots: Some(Roots { nodes: 1, catalog: 2, members: Some(3) }),
+        roots: Some(Roots { nodes: 1, catalog: 2, members: Some(3), wall: None, quiet: false }),
         agreed: true,
         members: Some(Members {
             records: vec![Record {
@@ -74,6 +74,7 @@ fn everything() -> Parts {
         catalog_marks: Some(Marks { buckets: vec![5], marks: Vec::new() }),
         catalog_wants: vec![8],
         catalog_entries: vec![("k".into(), entry(Stamp(6), "v"))],
+        catalog_floor: Stamp::ZERO,
         rumour_entries: vec![("k".into(), Entry { value: None, ..entry(Stamp(6), "") })],
         rumour_marks: vec![("k".into(), Stamp(6))],
         rumour_words: vec![RumourWord { node: id(1), generation: Generation(7), word }],
@@ -270,7 +271,7 @@ fn a_forged_word_about_the_reader_itself_is_refused() {
 
 /// A timestamp from the future would win for ever (Cortex).
 #[test]
-fn a_stamp_more_than_a_day_ahead_is_set_aside_and_told_once() {
+pub(super) fn a_stamp_more_than_a_day_ahead_is_set_aside_and_told_once() {
     let mut world = pair();
     let now = world.now();
     let ahead = Stamp::from_millis(now.wall.as_millis() + 25 * 3_600 * 1_000);
