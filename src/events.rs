@@ -202,7 +202,9 @@ pub fn words(event: &Event, node: &Node) -> Words {
             Some(&node.id()),
             format!("this node's clock is {off}: it refuses changes until its clock is set (is NTP running?)"),
         ),
-        E::Clock { off: None } => about(Level::Info, "node.clock_right", Some(&node.id()), "this node's clock agrees with its peers' again".to_owned()),
+        E::Clock { off: None } => {
+            about(Level::Info, "node.clock_right", Some(&node.id()), "this node's clock agrees with its peers' again".to_owned())
+        }
         E::StampAhead { key, origin, .. } => about(
             Level::Warn,
             "catalog.stamp_ahead",

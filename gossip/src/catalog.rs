@@ -79,7 +79,14 @@ pub struct Catalog {
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self { slots: BTreeMap::new(), by_hash: BTreeSet::new(), leaves: vec![0; FAN * FAN], root: 0, tombstones: BTreeSet::new(), floor: Stamp::ZERO }
+        Self {
+            slots: BTreeMap::new(),
+            by_hash: BTreeSet::new(),
+            leaves: vec![0; FAN * FAN],
+            root: 0,
+            tombstones: BTreeSet::new(),
+            floor: Stamp::ZERO,
+        }
     }
 }
 

@@ -17,8 +17,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Catalog, Change, ClockOff, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap, Now,
-    Output, Peer, Restored, Stamp, StateError, Status, Traffic,
+    Catalog, Change, ClockOff, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap,
+    Now, Output, Peer, Restored, Stamp, StateError, Status, Traffic,
     canary::planted,
     clocks::Clocks,
     ids::GENERATION_MAX,
