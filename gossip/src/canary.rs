@@ -16,6 +16,8 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("knock-once", "one refusal is believed: a firewall that reloads its rules evicts healthy nodes"),
     ("trust-one-refusal", "no helpers are asked: a firewall's REJECT on one path evicts a healthy node (PITFALLS §6)"),
     ("deny-answers", "a helper that got an answer counts as refused: REJECT on several paths evicts a healthy node"),
+    ("lonely-accuses", "a node that hears nobody accuses everybody (DESIGN §3.1)"),
+    ("sick-accuses", "a node that stood still accuses others before it has heard a single answer"),
     ("knock-away", "a node that said that it would be back is proved gone while it restarts (DESIGN §5.5)"),
     ("stamp-from-future", "an entry whose stamp is years ahead is taken, and wins for ever (PITFALLS §5, Cortex)"),
     ("clock-off-writes", "a node whose clock is off the median of its peers writes to the catalog all the same"),

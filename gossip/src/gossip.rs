@@ -254,6 +254,17 @@ impl Gossip {
         }
     }
 
+    /// Whether this node must think that it is cut off itself: it knows two live others at least, and for three probe periods heard neither a packet nor a
+    /// refusal of any. It accuses nobody then. After [`Self::silence`] of ten minutes it goes on (DESIGN §3.1, "A lonely node is careful").
+    pub fn is_lonely(&self, now: Instant) -> bool {
+        self.membership.is_lonely(now)
+    }
+
+    /// For how long neither a packet nor a refusal of any other came; zero before the first.
+    pub fn silence(&self, now: Instant) -> Duration {
+        self.membership.silence(now)
+    }
+
     /// This node, with its generation as renewed.
     pub fn me(&self) -> Me {
         self.me

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use foca::{Foca, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer};
+use foca::{Foca, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -26,11 +26,15 @@ use crate::{
     swim::{Identity, SwimCodec, peek},
 };
 
+mod accusations;
 pub(crate) mod guards;
+mod health;
+mod knocks;
 pub(crate) mod refusal;
 
 use guards::{Buddies, StallGuard};
-use refusal::{Found, HELPERS, Refusals, Step};
+use health::{Health, Sign};
+use refusal::{Found, Refusals};
 
 /// Foca's bytes in one datagram; with our own header and the seal it stays below 1,400.
 const SWIM_BYTES_MAX: usize = 1_200;
@@ -38,6 +42,8 @@ const SWIM_BYTES_MAX: usize = 1_200;
 pub(crate) const MEMBERS_MAX: usize = 20_000;
 /// The fewest transmissions of a membership update: with foca's lan preset (4) one of 16 nodes missed a death for 15 s.
 const TRANSMISSIONS_MIN: f64 = 12.0;
+/// Up to so many nodes a suspicion's time is as configured: measured with 1,024.
+const NODES_FEW: usize = 1_024;
 /// How long foca itself remembers the dead. The view keeps them; in foca each costs a timer (512,000 in a split of 1,024).
 const REMOVE_DOWN_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -94,11 +100,21 @@ pub(crate) struct Membership {
     foca: Foca<Identity, SwimCodec, ChaCha8Rng, NoCustomBroadcast>,
     foca_config: foca::Config,
     quic_port: u16,
+    probe_period: Duration,
+    /// As configured; foca has it for the cluster's size.
+    suspicion: Duration,
     rng: ChaCha8Rng,
     timers: BTreeSet<(Instant, Timer<Identity>, u64)>,
     timers_made: u64,
     buddies: Buddies,
     stall: StallGuard,
+    health: Health,
+    /// When the probe under way began.
+    probed_at: Instant,
+    /// The last suspicion of this node that it was told of.
+    suspected: Option<(Generation, u16)>,
+    /// Accusations that were put off once, as this node is not well.
+    deferred: BTreeSet<(NodeId, u16)>,
     refusals: Refusals,
     /// Who is being entered as proved gone.
     proving: Option<Identity>,
@@ -120,6 +136,7 @@ struct Asked {
     sends: Vec<(Identity, Vec<u8>)>,
     timers: Vec<(Timer<Identity>, Duration)>,
     touched: BTreeSet<NodeId>,
+    probe_failed: bool,
     active: bool,
     defunct: bool,
 }
@@ -127,11 +144,12 @@ struct Asked {
 impl Runtime<Identity> for Asked {
     fn notify(&mut self, notification: Notification<'_, Identity>) {
         match notification {
-            Notification::MemberUp(member)
-            | Notification::MemberDown(member)
-            | Notification::Rename(_, member)
-            | Notification::ProbeFailed(_, member) => {
+            Notification::MemberUp(member) | Notification::MemberDown(member) | Notification::Rename(_, member) => {
                 self.touched.insert(member.id);
+            }
+            Notification::ProbeFailed(_, member) => {
+                self.touched.insert(member.id);
+                self.probe_failed = true;
             }
             Notification::Active => self.active = true,
             Notification::Defunct => self.defunct = true,
@@ -158,6 +176,11 @@ fn transmissions(nodes: usize) -> NonZeroU8 {
     let wanted = (4.0 * f64::from(nodes.max(1)).log10()).max(TRANSMISSIONS_MIN).ceil();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "12 to 39, for any u32")]
     NonZeroU8::new(wanted as u8).expect("at least twelve")
+}
+
+/// How long a suspect has to speak among `nodes`: the configured time, and beyond a thousand as much more as its word needs more hops.
+fn suspicion(configured: Duration, nodes: usize) -> Duration {
+    configured * nodes.max(NODES_FEW).ilog2() / NODES_FEW.ilog2()
 }
 
 fn foca_config(config: &GossipConfig) -> foca::Config {
@@ -187,11 +210,17 @@ impl Membership {
             foca: Foca::new(identity, foca_config.clone(), foca_rng, SwimCodec),
             foca_config,
             quic_port: me.quic.port(),
+            probe_period: config.probe_period,
+            suspicion: config.suspicion,
             rng,
             timers: BTreeSet::new(),
             timers_made: 0,
             buddies: Buddies::new(config.suspicion),
             stall: StallGuard::new(config.probe_rtt, config.probe_period),
+            health: Health::new(config.probe_period),
+            probed_at: Instant::ZERO,
+            suspected: None,
+            deferred: BTreeSet::new(),
             refusals: Refusals::new(config.probe_rtt),
             proving: None,
             view: BTreeMap::new(),
@@ -222,85 +251,9 @@ impl Membership {
         if let Some(member) = self.view.get_mut(&id) {
             member.heard = Some(now.at);
         }
+        self.word_came(now);
         self.refusals.heard(&id);
         self.take_steps(now);
-    }
-
-    /// This member was asked something that a live process answers at once.
-    pub(crate) fn question(&mut self, now: Now, id: &NodeId) {
-        if let Some(member) = self.identity_of(id) {
-            self.refusals.question(now.at, member);
-        }
-    }
-
-    /// What came of [`Effect::Knock`].
-    pub(crate) fn handle_knock(&mut self, now: Now, id: &NodeId, refused: bool) {
-        let others: Vec<Identity> = self.live().filter(|member| member.id != *id).map(identity).collect();
-        let helpers = self.draw(others, HELPERS);
-        let alone = self.view.values().all(|member| member.id == *id || member.is_gone());
-        self.refusals.handle_knock(now.at, id, refused, &helpers, alone);
-        self.take_steps(now);
-    }
-
-    /// Another member asks this node to knock too. Only at members, and at the address that this node knows.
-    pub(crate) fn handle_knock_request(&mut self, now: Now, from: Identity, id: &NodeId, generation: Generation) {
-        if let Some(member) = self.identity_of(id).filter(|member| member.generation == generation) {
-            self.refusals.handle_request(now.at, from, member);
-            self.take_steps(now);
-        }
-    }
-
-    /// What a helper found.
-    pub(crate) fn handle_knock_report(&mut self, now: Now, helper: &NodeId, id: &NodeId, generation: Generation, found: Found) {
-        if let Some(member) = self.identity_of(id).filter(|member| member.generation == generation) {
-            self.refusals.handle_report(helper, &member, found);
-            self.take_steps(now);
-        }
-    }
-
-    /// A live member as foca knows it.
-    fn identity_of(&self, id: &NodeId) -> Option<Identity> {
-        self.view.get(id).filter(|member| member.status.is_live()).map(identity)
-    }
-
-    fn take_steps(&mut self, now: Now) {
-        while let Some(step) = self.refusals.poll_step() {
-            match step {
-                Step::Knock(to) => self.effects.push_back(Effect::Knock { to }),
-                Step::Ask { helper, member } => self.effects.push_back(Effect::AskToKnock { helper, member }),
-                Step::Report { to, member, found } => self.effects.push_back(Effect::Report { to, member, found }),
-                Step::Gone(member) => {
-                    self.handle_gone(now, member.id, member.generation, true);
-                }
-            }
-        }
-    }
-
-    /// A member is down in this very generation; `proved`: its host said that no process is there. True if that is news.
-    ///
-    /// Of this node itself: foca notes that it is believed down, and a new generation is needed.
-    pub(crate) fn handle_gone(&mut self, now: Now, id: NodeId, generation: Generation, proved: bool) -> bool {
-        let me = *self.foca.identity();
-        if id == me.id {
-            if generation == me.generation {
-                self.apply(now, vec![foca::Member::down(me)]);
-            }
-            return false;
-        }
-        let Some(member) = self.view.get_mut(&id).filter(|member| member.generation == generation) else { return false };
-        if member.status == Status::Down && proved && !member.proved {
-            member.proved = true;
-            self.effects.push_back(Effect::Changed { id, from: Some(Status::Down), to: Status::Down });
-            return true;
-        }
-        if !member.status.is_live() {
-            return false;
-        }
-        let identity = identity(member);
-        self.proving = proved.then_some(identity);
-        self.apply(now, vec![foca::Member::down(identity)]);
-        self.proving = None;
-        true
     }
 
     /// Where a member takes calls; None if that is only a guess.
@@ -324,6 +277,9 @@ impl Membership {
         let unknown: BTreeSet<&NodeId> = named.iter().filter(|id| !self.view.contains_key(id)).collect();
         if self.view.len() + unknown.len() > MEMBERS_MAX {
             return Err(SwimError::Full);
+        }
+        if matches!(header.message, Message::Ack(_) | Message::ForwardedAck { .. }) {
+            self.health.note(Sign::Answer);
         }
         let mut asked = Asked::default();
         let result = self.foca.handle_data(bytes, &mut asked);
@@ -349,6 +305,9 @@ impl Membership {
         let me = *self.foca.identity();
         if generation == me.generation {
             marks::reached("a suspect was told of its suspicion and spoke");
+            if self.suspected.replace((generation, incarnation)) != Some((generation, incarnation)) {
+                self.health.note(Sign::Suspected);
+            }
             self.apply(now, vec![foca::Member::new(me, incarnation, State::Suspect)]);
             self.announce(now, accuser);
         }
@@ -404,6 +363,7 @@ impl Membership {
         if due.is_some_and(|due| self.stall.stalled(due, now.at)) {
             marks::reached("timers that were late were put off, as this node had stood still");
             self.stall.postpone(&mut self.timers, now.at);
+            self.health.note(Sign::Late);
         }
         while let Some((due, timer, number)) = self.timers.pop_first() {
             if due > now.at {
@@ -432,6 +392,9 @@ impl Membership {
                 }
                 return;
             }
+            if self.keeps_back(now.at, &timer, member_id.id, *incarnation) {
+                return;
+            }
             asked.touched.insert(member_id.id);
         }
         let probing = matches!(timer, Timer::ProbeRandomMember(_));
@@ -448,13 +411,22 @@ impl Membership {
                 self.effects.push_back(Effect::Swim { to, bytes });
             }
         }
+        if asked.probe_failed && self.health.silent_since(self.probed_at) {
+            self.health.note(Sign::Silence);
+        }
         for (timer, after) in asked.timers {
             if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {
                 self.buddies.suspect(now.at, *member_id, *incarnation);
             }
             if let Timer::SendIndirectProbe { probed_id, .. } = &timer {
                 self.refusals.question(now.at, *probed_id);
+                self.probed_at = now.at;
             }
+            let after = match &timer {
+                // A probe's two timers are stretched alike, or foca would take the probe for broken.
+                Timer::SendIndirectProbe { .. } | Timer::ProbeRandomMember(_) => self.health.stretched(after),
+                _ => after,
+            };
             let after = guards::jittered(&mut self.rng, &timer, after, !probing);
             self.timers_made += 1;
             self.timers.insert((now.at + after, timer, self.timers_made));
@@ -496,10 +468,13 @@ impl Membership {
             self.effects.push_back(Effect::Changed { id: identity.id, from: known.map(|(_, status)| status), to });
         }
         let wanted = transmissions(self.foca.num_members() + 1);
-        if wanted != self.foca_config.max_transmissions {
+        let suspicion = suspicion(self.suspicion, self.foca.num_members() + 1);
+        if (wanted, suspicion) != (self.foca_config.max_transmissions, self.foca_config.suspect_to_down_after) {
             self.foca_config.max_transmissions = wanted;
+            self.foca_config.suspect_to_down_after = suspicion;
+            self.buddies.set_suspicion(suspicion);
             let result = self.foca.set_config(self.foca_config.clone());
-            debug_assert!(result.is_ok(), "foca lets the number of transmissions change: {result:?}");
+            debug_assert!(result.is_ok(), "foca lets these two change: {result:?}");
         }
     }
 

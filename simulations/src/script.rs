@@ -15,6 +15,7 @@
 //! | `power off X at T` | its host, too: nobody refuses in its name |
 //! | `drain X at T` · `undrain X at T` | |
 //! | `cut a b from c at T for D` | in both directions; `mute a at T for D`: nothing that it sends arrives |
+//! | `deafen a at T for D` | nothing that is sent to it arrives |
 //! | `reject a b to c at T for D` | a firewall refuses what they send it |
 //! | `forge a b to c at T for D` | it arrives, and a stranger forges refusals of it |
 //! | `filter c to a at T for D` · `no refusals` | refusals are dropped on the way from c to a; anywhere and always |
@@ -110,6 +111,11 @@ fn sentence(scenario: &mut Scenario, cut: CutId, words: &[&str]) -> Result<(), S
         ["move", from, "to", to, "at", at] => (seconds(at)?, Deed::Move { from: find(from)?, to: find(to)? }),
         ["drain", node, "at", at] => (seconds(at)?, Deed::Drain { node: find(node)?, draining: true }),
         ["undrain", node, "at", at] => (seconds(at)?, Deed::Drain { node: find(node)?, draining: false }),
+        ["deafen", node, "at", at, "for", length] => {
+            let (node, all) = (find(node)?, 0..scenario.nodes.len());
+            let directions = all.filter(|other| *other != node).map(|other| (other, node)).collect();
+            return cut_for(scenario, cut, directions, at, length);
+        }
         ["mute", node, "at", at, "for", length] => {
             let (node, all) = (find(node)?, 0..scenario.nodes.len());
             let directions = all.filter(|other| *other != node).map(|other| (node, other)).collect();

@@ -90,7 +90,8 @@ impl World {
                 let status = node.gossip().member(&host.id).map(|member| member.status);
                 let right = match &host.process {
                     Some(_) => status.is_some_and(Status::is_live), // a late answer makes a suspect for a moment
-                    None => !status.is_some_and(Status::is_live),
+                    // Who hears nobody cannot know who is dead, and says so.
+                    None => !status.is_some_and(Status::is_live) || self.is_lonely(at),
                 };
                 if !right {
                     let runs = if self.hosts[other].process.is_some() { "runs" } else { "is dead" };
@@ -144,6 +145,11 @@ impl World {
         self.ledgers.iter().map(|ledger| ledger.moves).sum()
     }
 
+    fn is_lonely(&self, at: usize) -> bool {
+        let host = &self.hosts[at];
+        host.process.as_ref().is_some_and(|process| process.node.gossip().is_lonely(host.now(self.now).at))
+    }
+
     fn hope(&self, source: usize) -> Hope {
         let ledger = &self.ledgers[source];
         let lives = |at: &usize| self.hosts[*at].process.is_some();
@@ -153,7 +159,7 @@ impl World {
         let away = owner.and_then(|owner| owner.away_since).is_some_and(|since| self.now.since(since) < RESTART_GRACE + SETTLES);
         if self.waiting.contains(&self.sources[source].plan.id) {
             Hope::Never
-        } else if newest.record.is_majority(&ids) && !away {
+        } else if newest.record.is_majority(&ids) && !away && !self.running().any(|(at, _)| self.is_lonely(at)) {
             Hope::Soon
         } else if ledger.witnessed.iter().any(|(at, witnessed)| lives(at) && witnessed.has_copy && newest.record.is_witness(&self.hosts[*at].id)) {
             Hope::Later

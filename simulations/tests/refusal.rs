@@ -6,13 +6,19 @@ use expect_test::{Expect, expect};
 use logvine_simulations::{
     expectations::Expectation,
     report::{Report, Violation},
-    runs::run,
+    runs::{Company, run_in},
     script,
     trace::{Level, Listener},
 };
 
 /// Runs a script: its story from 20 s on, and how it ended. Nobody who runs may be declared down.
-fn tell(text: &str) -> (Vec<String>, Result<Report, Box<Violation>>) {
+fn tell(text: &str) -> Told {
+    tell_with(text, None)
+}
+
+type Told = (Vec<String>, Result<Report, Box<Violation>>);
+
+fn tell_with(text: &str, canary: Option<&'static str>) -> Told {
     let lines = Rc::new(RefCell::new(Vec::new()));
     let heard = Rc::clone(&lines);
     let listener: Listener = Box::new(move |line| {
@@ -23,7 +29,7 @@ fn tell(text: &str) -> (Vec<String>, Result<Report, Box<Violation>>) {
     });
     let mut scenario = script::parse(text).expect("the script is written properly");
     scenario.expects.push(Expectation::NoFalseDeaths);
-    let outcome = run(scenario, Some((Level::Story, listener)));
+    let outcome = run_in(scenario, Company { listener: Some((Level::Story, listener)), canary, ..Company::default() });
     (lines.take(), outcome)
 }
 
@@ -156,32 +162,67 @@ fn who_said_that_it_would_be_back_is_not_proved_gone() {
     assert!(!lines.iter().any(|line| line.contains("gone")), "{}", lines.join("\n"));
 }
 
+/// Nothing that is sent to b arrives, for longer than any suspicion; what b says does.
+const DEAF: &str = "nodes a b c d; deafen b at 20 for 30; run 70";
+
+/// DESIGN §3.1, "A lonely node is careful": b accuses nobody, though it hears nobody; that the others give it up is right.
+#[test]
+fn a_deaf_node_accuses_nobody() {
+    let (lines, _) = tell(DEAF);
+    assert_eq!(accusations_of_b(&lines), [""; 0], "{}", lines.join("\n"));
+    assert!(lines.iter().any(|line| line.contains("a   declares b down")), "{}", lines.join("\n"));
+    assert!(lines.iter().any(|line| line.contains("b   renews itself")), "{}", lines.join("\n"));
+}
+
+fn accusations_of_b(lines: &[String]) -> Vec<&str> {
+    lines.iter().map(String::as_str).filter(|line| line.contains("b   declares") || line.contains("b   sees that")).collect()
+}
+
+/// The same for a node that is cut off: when it hears the others again, nobody but itself has to renew.
+#[test]
+fn a_node_that_was_cut_off_evicts_nobody() {
+    let (lines, _) = tell("nodes a b c d; cut b from a c d at 20 for 60; run 120");
+    assert_eq!(accusations_of_b(&lines), [""; 0], "{}", lines.join("\n"));
+    let renewals: Vec<_> = lines.iter().filter(|line| line.contains("renews itself")).collect();
+    assert!(renewals.len() == 1 && renewals[0].contains("b   renews"), "{}", lines.join("\n"));
+}
+
+/// One partner that falls silent may well be dead: a node of a cluster of two goes on.
+#[test]
+fn in_a_cluster_of_two_silence_is_a_death_after_the_suspicions_time() {
+    check(
+        "nodes a b; power off b at 20; run 40",
+        expect![[r#"
+        20.000 b   crashes
+        20.000 b   is without power
+        20.869 a   suspects b
+        25.418 a   declares b down"#]],
+    );
+}
+
 /// Each guard is seen to hold by what happens without it.
 #[cfg(feature = "canary")]
 mod canaries {
-    use logvine_gossip::canary::plant;
-
     use super::*;
-
-    fn without(guard: &'static str, text: &str) -> (Vec<String>, Result<Report, Box<Violation>>) {
-        plant(Some(guard));
-        let told = tell(text);
-        plant(None);
-        told
-    }
 
     #[test]
     fn without_a_guard_somebody_healthy_is_evicted() {
         let runs = [("trust-one-refusal", REJECT_ONE_PATH.to_owned()), ("deny-answers", REJECT_MOST_PATHS.to_owned()), ("knock-once", reloads())];
         for (guard, text) in runs {
-            let (_, outcome) = without(guard, &text);
+            let (_, outcome) = tell_with(&text, Some(guard));
             assert_eq!(outcome.expect_err(guard).invariant, "nobody who runs is declared down", "{guard}");
         }
     }
 
     #[test]
+    fn without_care_a_deaf_node_accuses_everybody() {
+        let (lines, _) = tell_with(DEAF, Some("lonely-accuses"));
+        assert!(!accusations_of_b(&lines).is_empty(), "{}", lines.join("\n"));
+    }
+
+    #[test]
     fn without_heed_of_its_word_a_node_that_restarts_is_proved_gone() {
-        let (lines, _) = without("knock-away", PLANNED);
+        let (lines, _) = tell_with(PLANNED, Some("knock-away"));
         assert!(lines.iter().any(|line| line.contains("sees that b is gone")), "{}", lines.join("\n"));
     }
 }

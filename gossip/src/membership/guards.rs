@@ -51,6 +51,11 @@ impl Buddies {
         Self { suspicion, suspects: BTreeMap::new(), due: BTreeSet::new() }
     }
 
+    /// The cluster's size has changed: what begins from now on has this long.
+    pub(crate) fn set_suspicion(&mut self, suspicion: Duration) {
+        self.suspicion = suspicion;
+    }
+
     /// A suspicion's timer was set. A running one is not begun again.
     pub(crate) fn suspect(&mut self, now: Instant, identity: Identity, incarnation: u16) {
         if self.suspects.get(&identity.id).is_some_and(|known| known.identity == identity && known.incarnation == incarnation) {

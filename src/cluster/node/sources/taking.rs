@@ -41,7 +41,9 @@ impl Node {
     /// Asks the owner that is believed gone before taking its source, then takes it.
     pub(super) fn consider_taking(&mut self, now: Now, name: &Name, source: &Source, why: Why, ask: Option<NodeId>) {
         let key = &source.key;
-        if !self.may_retry(now, key) {
+        // DESIGN §3.1: a lonely node takes nothing over. It looks again at its next tick.
+        let cut_off = self.gossip.is_lonely(now.at) && matches!(why, Why::TookOver { .. });
+        if cut_off || !self.may_retry(now, key) {
             return;
         }
         let memory = self.sources.memory.entry(key.clone()).or_default();
@@ -114,7 +116,7 @@ impl Node {
     /// Whether the witnesses of `base` have been waited for long enough (DESIGN §5.3, "Without a majority").
     pub(super) fn is_out_of_patience(&self, now: Now, key: &SourceKey, base: &Record) -> bool {
         let Some(stuck) = self.sources.memory.get(key).and_then(|memory| memory.stuck_since) else { return false };
-        if now.at.since(self.started.at) < MINORITY_AGE {
+        if now.at.since(self.started.at) < MINORITY_AGE || self.gossip.is_lonely(now.at) {
             return false;
         }
         let missing =
@@ -130,7 +132,8 @@ impl Node {
             (false, ..=2) => PATIENCE_OF_TWO,
             _ => PATIENCE,
         };
-        now.at.since(stuck) >= patience
+        // Who heard nobody at all, as long as that, has waited: it could not even accuse the missing.
+        now.at.since(stuck).max(self.gossip.silence(now.at)) >= patience
     }
 
     /// The ballot is on disk: the attempt may begin.
