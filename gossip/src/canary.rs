@@ -9,6 +9,17 @@ pub const COMPILED: bool = cfg!(feature = "canary");
 /// The bugs that this package has a place for: each name, and what is broken under it.
 pub const CANARIES: &[(&str, &str)] = &[
     ("stale-suspicion", "a suspicion that was refuted evicts all the same (PITFALLS §1 row 1)"),
+    ("no-buddy", "a suspect is not told of its suspicion, so one that dies out on the way is never refuted (PITFALLS §1 row 2)"),
+    ("no-seeking-after-renewal", "a node that has renewed itself says nothing until somebody writes to it (PITFALLS §1 row 3)"),
+    ("no-watchdog", "nobody calls the nodes that are known and silent: split clusters stay split, seeds stay islands (PITFALLS §1 rows 4 and 6)"),
+    ("no-stall-guard", "a node that stood still takes its own silence for that of others (PITFALLS §1 row 5)"),
+    ("no-members-push-pull", "views are completed by gossip alone (PITFALLS §1 row 7)"),
+    ("few-transmissions", "a change of membership is sent on once, and not twelve times (PITFALLS §1 row 9)"),
+    ("view-goes-back", "a view returns to an older generation when late news come"),
+    ("map-not-renewed", "a node that has renewed itself goes on with the node map of its last generation"),
+    ("no-push-pull", "catalogs and node maps are passed on by rumour alone"),
+    ("merge-goes-back", "whatever of a key arrives last is held, also if it was written before"),
+    ("stamp-below-seen", "a write is stamped by its node's clock alone, so a clock that is behind cannot overrule what it saw"),
     ("no-address-check", "a datagram counts as of the address that it claims, wherever it came from (PITFALLS §1 row 11)"),
     ("no-replay-window", "a recorded datagram that is sent again is taken again (`replay`)"),
     ("half-snapshot-shown", "a new generation's node map takes the old one's place before it is whole (PITFALLS §6)"),

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::UnixMicros;
+use crate::{UnixMicros, canary::planted};
 
 /// A hybrid logical clock's reading: 48 bits of wall milliseconds, 16 bits of counter (Kulkarni et al. 2014).
 ///
@@ -62,7 +62,9 @@ impl HybridClock {
 
     /// Takes note of another's stamp.
     pub fn observe(&mut self, stamp: Stamp) {
-        self.last = self.last.max(stamp);
+        if !planted("stamp-below-seen") {
+            self.last = self.last.max(stamp);
+        }
     }
 }
 

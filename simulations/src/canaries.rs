@@ -1,8 +1,11 @@
 //! The planted bugs of all packages, each with where it shows itself soonest.
 
-use logvine_gossip::canary::CANARIES;
-
-use crate::{runs::Plan, scenarios, swarm::Wishes};
+use crate::{
+    report::Violation,
+    runs::{Company, Plan, run_in},
+    scenarios,
+    swarm::Wishes,
+};
 
 /// A bug that can be planted.
 #[derive(Debug, Clone, Copy)]
@@ -10,27 +13,72 @@ pub struct Canary {
     pub name: &'static str,
     /// What is broken under it.
     pub sentence: &'static str,
-    /// The named scenario in which it is found soonest; None: what seeds draw.
-    scenario: Option<&'static str>,
-    wishes: Wishes,
 }
 
-/// Where to look for each: canary, scenario, nodes, minutes.
-const HINTS: &[(&str, &str, usize, u64)] = &[("stale-suspicion", "lossy-25", 5, 2)];
+/// Where to look for each: canary, scenario, nodes, minutes. For the others, in what seeds draw.
+const HINTS: &[(&str, &str, usize, u64)] = &[
+    ("stale-suspicion", "lossy-25", 5, 2),
+    ("no-buddy", "lossy-25", 9, 5),
+    ("no-seeking-after-renewal", "split-heal", 5, 3),
+    ("no-watchdog", "split-heal", 4, 3),
+    ("no-members-push-pull", "join-storm", 64, 1),
+    ("few-transmissions", "crash", 16, 3),
+    ("view-goes-back", "rolling-restart", 7, 2),
+    ("map-not-renewed", "split-heal", 4, 3),
+    ("no-push-pull", "crash", 5, 1),
+    ("merge-goes-back", "lossy-25", 5, 2),
+    ("stamp-below-seen", "clock-skew", 5, 2),
+];
+
+/// Bugs behind what a simulated network does not have: seals, forgers, recorded datagrams. For each a test of its package turns red (`turns_red`).
+const BY_TEST: &[&str] = &["no-address-check", "no-replay-window", "no-stall-guard"];
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Canary> {
-    CANARIES.iter().map(|(name, sentence)| {
-        let hint = HINTS.iter().find(|(of, ..)| of == name);
-        let wishes = hint.map_or_else(Wishes::default, |(.., nodes, minutes)| Wishes { nodes: Some(*nodes), minutes: Some(*minutes) });
-        Canary { name, sentence, scenario: hint.map(|(_, scenario, ..)| *scenario), wishes }
-    })
+    let lists = logvine_gossip::canary::CANARIES.iter().chain(logvine_cluster::canary::CANARIES);
+    lists.map(|(name, sentence)| Canary { name, sentence })
+}
+
+/// What came of looking for a canary.
+#[derive(Debug)]
+pub enum Search {
+    /// The seed that found it, and what it broke; without it, that seed holds.
+    Found { seed: u64, violation: Box<Violation> },
+    /// The seed that found it fails also without it.
+    Unsound { seed: u64, violation: Box<Violation> },
+    /// No seed of so many found it.
+    Missed { seeds: u64 },
 }
 
 impl Canary {
+    /// Whether simulations are meant to find it; else a test of its package does.
+    pub fn is_for_simulations(&self) -> bool {
+        !BY_TEST.contains(&self.name)
+    }
+
     /// What to run to find it.
     pub fn plan(&self) -> Plan {
-        Plan { named: self.scenario.and_then(scenarios::find), wishes: self.wishes, canary: Some(self.name) }
+        let hint = HINTS.iter().find(|(of, ..)| *of == self.name);
+        let wishes = hint.map_or_else(Wishes::default, |(.., nodes, minutes)| Wishes { nodes: Some(*nodes), minutes: Some(*minutes) });
+        Plan { named: hint.and_then(|(_, scenario, ..)| scenarios::find(scenario)), wishes, canary: Some(self.name) }
+    }
+
+    /// Plants it in one seed after the other, until one breaks.
+    pub fn search(&self, seeds: u64) -> Search {
+        let plan = self.plan();
+        let run = |seed, canary| {
+            let scenario = plan.scenario(seed).expect("hints are of possible sizes");
+            run_in(scenario, Company { canary, ..Company::default() })
+        };
+        for seed in 1..=seeds {
+            if let Err(violation) = run(seed, Some(self.name)) {
+                return match run(seed, None) {
+                    Ok(_) => Search::Found { seed, violation },
+                    Err(violation) => Search::Unsound { seed, violation },
+                };
+            }
+        }
+        Search::Missed { seeds }
     }
 }
 
@@ -42,4 +90,19 @@ pub(crate) fn plant(name: Option<&'static str>) {
     logvine_gossip::canary::plant(name);
     #[cfg(not(feature = "canary"))]
     assert_eq!(name, None, "built without the feature `canary`");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_are_of_what_there_is() {
+        let known = |name: &str| all().any(|canary| canary.name == name);
+        assert!(HINTS.iter().all(|(name, ..)| known(name)) && BY_TEST.iter().all(|name| known(name)));
+        for canary in all() {
+            assert!(canary.plan().scenario(1).is_ok(), "{}", canary.name);
+        }
+        assert!(HINTS.iter().all(|(_, scenario, ..)| scenarios::find(scenario).is_some()));
+    }
 }

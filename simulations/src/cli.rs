@@ -1,5 +1,8 @@
 //! The command line: which runs are made, by how many threads, and what is said of them.
 
+mod canaries;
+mod ci;
+mod golden;
 mod list;
 mod measure;
 mod pool;
@@ -34,6 +37,12 @@ enum Verb {
     Measure(measure::Measure),
     /// Runs a scenario file, and says what happens.
     Replay(replay::Replay),
+    /// Plants each canary in turn, and says which seed found it by which invariant. Exit code 1: one was not found.
+    Canaries(canaries::Canaries),
+    /// Compares the trace hashes of three runs with those that are written down.
+    Golden(golden::Golden),
+    /// What every change must hold: a thousand seeds and a thousand node-hours, some of the runs twice, and the golden hashes.
+    Ci(ci::Ci),
     /// Runs a script, for example "nodes a b c; sources 6; crash b at 20; run 60", and says what happens.
     Script(replay::Script),
 }
@@ -60,6 +69,9 @@ impl Cli {
             Verb::Measure(measure) => measure.carry_out(),
             Verb::Shrink(shrink) => shrink.carry_out(),
             Verb::Replay(replay) => replay.carry_out(),
+            Verb::Canaries(canaries) => canaries.carry_out(),
+            Verb::Golden(golden) => golden.carry_out(),
+            Verb::Ci(ci) => ci.carry_out(),
             Verb::Script(script) => script.carry_out(),
         }
     }

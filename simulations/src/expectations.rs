@@ -42,6 +42,11 @@ pub enum Expectation {
         #[serde(with = "seconds")]
         at: Duration,
     },
+    /// At this time all who run hold the tags that operators gave last.
+    LastWordsHold {
+        #[serde(with = "seconds")]
+        at: Duration,
+    },
     /// At this time all who run hold the same of what each of them says of itself.
     NodeMapsAgree {
         #[serde(with = "seconds")]
@@ -53,7 +58,7 @@ impl Expectation {
     /// When it is looked at; None: all the time.
     pub fn time(&self) -> Option<Duration> {
         match self {
-            Self::ViewsAgree { at } | Self::CatalogsAgree { at } | Self::NodeMapsAgree { at } => Some(*at),
+            Self::ViewsAgree { at } | Self::CatalogsAgree { at } | Self::LastWordsHold { at } | Self::NodeMapsAgree { at } => Some(*at),
             Self::NoFalseDeaths | Self::NoRenewals | Self::NoTakeovers | Self::DeathsKnown { .. } => None,
         }
     }
@@ -67,6 +72,7 @@ pub const EXPECTATIONS: &[(&str, &str)] = &[
     ("deaths-known = { within = S }", "S seconds after a process ended, nobody who ran all the while takes it for live"),
     ("views-agree = { at = S }", "at S seconds, everybody who runs takes exactly those for live who run"),
     ("catalogs-agree = { at = S }", "at S seconds, all who run hold the same catalog"),
+    ("last-words-hold = { at = S }", "at S seconds, all who run hold the tags that operators gave last"),
     ("node-maps-agree = { at = S }", "at S seconds, all who run hold the same of what each says of itself"),
 ];
 
@@ -146,6 +152,7 @@ impl World {
                 Look::Death { node, life, died } => ("deaths are known in time", self.death_is_known(node, life, died)),
                 Look::At(Expectation::ViewsAgree { .. }) => ("views agree in time", self.all_see_the_same_members()),
                 Look::At(Expectation::CatalogsAgree { .. }) => ("catalogs agree in time", self.all_hold_the_same_catalog()),
+                Look::At(Expectation::LastWordsHold { .. }) => ("what was said last holds", self.last_words_hold()),
                 Look::At(_) => ("node maps agree in time", self.all_hold_the_same_node_maps()),
             };
             if let Err((_, detail)) = found {

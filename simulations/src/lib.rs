@@ -15,6 +15,7 @@ pub mod disk;
 pub mod expectations;
 pub mod faults;
 pub mod file;
+pub mod golden;
 pub mod host;
 pub mod html;
 pub mod invariants;

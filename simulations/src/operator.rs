@@ -7,6 +7,7 @@ use std::{
 
 use logvine_cluster::{
     command::Command,
+    name::Name,
     node::CommandId,
     spec::{HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt, TransformSpec},
 };
@@ -26,7 +27,7 @@ enum Order {
         node: usize,
         draining: bool,
     },
-    /// So many tags.
+    /// The n-th change of a node's tags.
     Tag {
         node: usize,
         count: usize,
@@ -39,7 +40,7 @@ pub(crate) struct Operator {
     pending: BTreeMap<usize, (Order, usize)>,
     orders: usize,
     drained: BTreeSet<usize>,
-    /// By node, how many tags it was given.
+    /// By node, how often its tags were changed.
     tags: BTreeMap<usize, usize>,
     commands: u64,
     waiting: bool,
@@ -83,8 +84,27 @@ impl World {
         let count = self.operator.tags.entry(node).or_default();
         *count += 1;
         let order = Order::Tag { node, count: *count };
-        self.operator.order(order, node);
+        let via = (node + *count) % self.hosts.len();
+        self.operator.pending.retain(|_, (order, _)| !matches!(order, Order::Tag { node: other, .. } if *other == node));
+        self.operator.order(order, via);
         self.ask();
+    }
+
+    /// Whoever runs holds of each node's tags what was said last, if that was answered.
+    pub(crate) fn last_words_hold(&self) -> Result<(), (&'static str, String)> {
+        let pending =
+            |node: usize| self.operator.pending.values().any(|(order, _)| matches!(order, Order::Tag { node: other, .. } if *other == node));
+        for (node, count) in self.operator.tags.iter().filter(|(node, _)| !pending(**node)) {
+            let (id, wanted) = (self.hosts[*node].id, BTreeSet::from([tag(*count)]));
+            for (at, reader) in self.running() {
+                let held = reader.catalog().tags(&id, &BTreeSet::new());
+                if held != wanted {
+                    let detail = format!("{} was tagged {wanted:?} last; to {} it has {held:?}", self.hosts[*node].name, self.hosts[at].name);
+                    return Err(("", detail));
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn ask_again(&mut self) {
@@ -125,9 +145,8 @@ impl World {
             }
             Order::Tag { node, count } => {
                 let name = self.hosts[node].name.clone();
-                self.tell(Some(at), format_args!("is asked to give {name} its tag {count}"));
-                let tag = |number| format!("t{number}").parse().expect("a letter and digits are a name");
-                Command::SetTags { node: self.hosts[node].id, tags: (1..=count).map(tag).collect() }
+                self.tell(Some(at), format_args!("is asked to tag {name} with {}", tag(count)));
+                Command::SetTags { node: self.hosts[node].id, tags: BTreeSet::from([tag(count)]) }
             }
         };
         let id = CommandId(self.operator.commands);
@@ -148,6 +167,11 @@ impl World {
             self.tell(Some(at), format_args!("answers: written"));
         }
     }
+}
+
+/// The only tag of a node after so many changes. It comes round, so that what was cleared is set again.
+fn tag(count: usize) -> Name {
+    format!("t{}", count % 3).parse().expect("a letter and a digit are a name")
 }
 
 /// The one runner of a simulated world: all sources, spread over all nodes.

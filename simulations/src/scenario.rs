@@ -93,7 +93,7 @@ pub enum Deed {
         node: usize,
         draining: bool,
     },
-    /// An operator gives a node a further tag, by that node or, if it does not answer, the next.
+    /// An operator gives a node another tag instead of the one that it had, each time by another node.
     Tag {
         node: usize,
     },

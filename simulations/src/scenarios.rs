@@ -267,6 +267,8 @@ impl Draft {
         let at = last.max(self.end()) + SETTLED;
         self.expect(Expectation::ViewsAgree { at });
         self.expect(Expectation::CatalogsAgree { at });
+        self.expect(Expectation::NodeMapsAgree { at });
+        self.expect(Expectation::LastWordsHold { at });
         self.scenario.ending = Ending::At(at + secs(1));
     }
 }

@@ -25,6 +25,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
+    canary::planted,
     checkpoint::{Checkpoint, FileKey, Position},
     name::Name,
 };
@@ -488,7 +489,7 @@ impl Delivery {
             if self.lanes[lane].reach(file, start) {
                 self.note_position(lane);
             }
-            if !acknowledged {
+            if !acknowledged && !planted("checkpoint-past-a-hole") {
                 return;
             }
             if self.lanes[lane].reach(file, end) {

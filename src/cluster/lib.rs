@@ -2,6 +2,7 @@
 
 mod assignment;
 mod attempt;
+pub mod canary;
 pub mod catalog;
 pub mod checkpoint;
 pub mod command;

@@ -12,6 +12,7 @@ use logvine_gossip::{Instant, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    canary::planted,
     checkpoint::Checkpoint,
     instance::Epoch,
     message::{Accepted, CheckpointItem, CheckpointReply, Vote},
@@ -107,7 +108,9 @@ impl Witnesses {
             return newer;
         }
         match self.rows.get_mut(source) {
-            Some(row) if row.record.epoch == base && ballot >= row.promised && row.record.witnesses.contains(&self.me) => {
+            Some(row)
+                if row.record.epoch == base && (ballot >= row.promised || planted("promise-broken")) && row.record.witnesses.contains(&self.me) =>
+            {
                 row.promised = ballot;
                 row.accepted = Some(Accepted { ballot, record });
                 Vote::Yes { accepted: None, checkpoint: row.checkpoint.clone() }

@@ -39,7 +39,8 @@ impl Gossip {
             self.due.push_pull = now.at + self.membership.draw_between(interval * 9 / 10, interval * 11 / 10);
             let live: Vec<Peer> = self.membership.live().map(Member::peer).collect();
             let roots = Some(self.replica.roots(now.wall, None));
-            for peer in self.membership.draw(live, 1) {
+            let drawn = if planted("no-push-pull") { 0 } else { 1 };
+            for peer in self.membership.draw(live, drawn) {
                 self.send(now, peer.gossip, Some(&peer), vec![Parts { roots, ..Parts::default() }]);
                 self.membership.question(now, &peer.id);
             }
@@ -50,7 +51,8 @@ impl Gossip {
             self.forget_tombstones(now);
             let known: Vec<SocketAddr> = self.known().into_iter().collect();
             let roots = Some(self.replica.roots(now.wall, Some(self.membership.root())));
-            for to in self.membership.draw(known, 1) {
+            let drawn = if planted("no-push-pull") || planted("no-members-push-pull") { 0 } else { 1 };
+            for to in self.membership.draw(known, drawn) {
                 self.send(now, to, None, vec![Parts { roots, ..Parts::default() }]);
             }
         }
@@ -75,7 +77,8 @@ impl Gossip {
             self.hello(now, to);
         } else {
             self.due.seek = now.at + self.membership.draw_between(WATCH_INTERVAL * 4 / 5, WATCH_INTERVAL * 6 / 5);
-            let to = self.membership.draw(silent.into_iter().collect(), SEEK_MEMBERS);
+            let drawn = if planted("no-watchdog") { 0 } else { SEEK_MEMBERS };
+            let to = self.membership.draw(silent.into_iter().collect(), drawn);
             self.hello(now, to);
         }
     }

@@ -58,6 +58,9 @@ impl Buddies {
 
     /// A suspicion's timer was set. A running one is not begun again.
     pub(crate) fn suspect(&mut self, now: Instant, identity: Identity, incarnation: u16) {
+        if canary::planted("no-buddy") {
+            return;
+        }
         if self.suspects.get(&identity.id).is_some_and(|known| known.identity == identity && known.incarnation == incarnation) {
             return;
         }
@@ -107,7 +110,7 @@ impl StallGuard {
 
     /// True if a timer that was due at `due` fires only now because this node stood still.
     pub(crate) fn stalled(&self, due: Instant, now: Instant) -> bool {
-        now.since(due) > self.lateness
+        now.since(due) > self.lateness && !canary::planted("no-stall-guard")
     }
 
     /// Moves the timers that accuse so that the first of them fires one probe period from now, the others as long after it as before.

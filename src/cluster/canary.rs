@@ -1,0 +1,9 @@
+//! Bugs planted in this package for the simulator to find; see [`logvine_gossip::canary`], which plants them.
+
+pub use logvine_gossip::canary::planted;
+
+/// The bugs that this package has a place for: each name, and what is broken under it.
+pub const CANARIES: &[(&str, &str)] = &[
+    ("checkpoint-past-a-hole", "a checkpoint moves on to the last batch that was acknowledged, over one that was not (S1)"),
+    ("promise-broken", "a witness accepts a proposal below what it has promised (S3)"),
+];
