@@ -11,6 +11,7 @@ use logvine_cluster::{
     node::CommandId,
     spec::{HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt, TransformSpec},
 };
+use logvine_gossip::NodeId;
 
 use crate::{
     scenario::Scenario,
@@ -40,8 +41,8 @@ pub(crate) struct Operator {
     pending: BTreeMap<usize, (Order, usize)>,
     orders: usize,
     drained: BTreeSet<usize>,
-    /// By node, how often its tags were changed.
-    tags: BTreeMap<usize, usize>,
+    /// How often a node's tags were changed. Who loses its key is another node.
+    tags: BTreeMap<NodeId, usize>,
     commands: u64,
     waiting: bool,
 }
@@ -81,7 +82,7 @@ impl World {
     }
 
     pub(crate) fn tag(&mut self, node: usize) {
-        let count = self.operator.tags.entry(node).or_default();
+        let count = self.operator.tags.entry(self.hosts[node].id).or_default();
         *count += 1;
         let order = Order::Tag { node, count: *count };
         let via = (node + *count) % self.hosts.len();
@@ -92,14 +93,15 @@ impl World {
 
     /// Whoever runs holds of each node's tags what was said last, if that was answered.
     pub(crate) fn last_words_hold(&self) -> Result<(), (&'static str, String)> {
-        let pending =
-            |node: usize| self.operator.pending.values().any(|(order, _)| matches!(order, Order::Tag { node: other, .. } if *other == node));
-        for (node, count) in self.operator.tags.iter().filter(|(node, _)| !pending(**node)) {
-            let (id, wanted) = (self.hosts[*node].id, BTreeSet::from([tag(*count)]));
+        let orders = self.operator.pending.values();
+        let pending: BTreeSet<_> =
+            orders.filter_map(|(order, _)| if let Order::Tag { node, .. } = order { Some(self.hosts[*node].id) } else { None }).collect();
+        for (id, count) in self.operator.tags.iter().filter(|(id, _)| !pending.contains(id)) {
+            let wanted = BTreeSet::from([tag(*count)]);
             for (at, reader) in self.running() {
-                let held = reader.catalog().tags(&id, &BTreeSet::new());
+                let held = reader.catalog().tags(id, &BTreeSet::new());
                 if held != wanted {
-                    let detail = format!("{} was tagged {wanted:?} last; to {} it has {held:?}", self.hosts[*node].name, self.hosts[at].name);
+                    let detail = format!("{} was tagged {wanted:?} last; to {} it has {held:?}", self.names[id], self.hosts[at].name);
                     return Err(("", detail));
                 }
             }

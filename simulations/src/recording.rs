@@ -20,6 +20,8 @@ pub type Recorder = Rc<RefCell<Recording>>;
 
 /// Lines of the story that are kept: the first so many.
 const STORY_MAX: usize = 4_000;
+/// Nodes up to which the story tells who met whom: beyond, it would tell of nothing else.
+const MEETINGS_NODES_MAX: usize = 32;
 /// Nodes up to which it is kept who saw whom how: beyond, pairs are too many to look at.
 pub const PAIRS_NODES_MAX: usize = 300;
 /// Between two looks at what all agree on: few enough that a long run has some hundred of them, so that they cost little.
@@ -150,6 +152,14 @@ impl Recording {
         self.ids.get(id).copied()
     }
 
+    /// A moment of one node; those of one time are one.
+    fn moment(&mut self, at: Instant, what: &str, node: usize) {
+        match self.faults.last_mut().filter(|last| last.from == at && last.to.is_none() && last.what == what) {
+            Some(last) => last.nodes.push(node),
+            None => self.faults.push(Fault { from: at, to: None, what: what.to_owned(), nodes: vec![node] }),
+        }
+    }
+
     fn begin(&mut self, from: Instant, trouble: Trouble, what: String, nodes: Vec<usize>) {
         self.finish(from, trouble);
         self.open.insert(trouble, self.faults.len());
@@ -219,8 +229,10 @@ impl World {
     /// The story's last line.
     pub(crate) fn record_story(&self) {
         self.record(|recording| {
-            if recording.story.len() < STORY_MAX {
-                recording.story.push(self.trace.line().to_owned());
+            let line = self.trace.line();
+            let trivial = recording.names.len() > MEETINGS_NODES_MAX && line.contains(" meets ");
+            if recording.story.len() < STORY_MAX && !trivial {
+                recording.story.push(line.to_owned());
             }
         });
     }
@@ -229,8 +241,10 @@ impl World {
         let from = self.now;
         let nodes = || deed.places().into_iter().collect();
         self.record(|recording| match deed {
-            // Lives show these.
-            Deed::Start { .. } | Deed::Crash { .. } | Deed::Stop { .. } => {}
+            // Lives show it.
+            Deed::Start { .. } => {}
+            Deed::Crash { node } => recording.moment(from, "killed", *node),
+            Deed::Stop { node } => recording.moment(from, "told to stop", *node),
             Deed::Cut { id, .. } => recording.begin(from, Trouble::Cut(*id), "cut".to_owned(), nodes()),
             Deed::Flap { id, .. } => recording.begin(from, Trouble::Cut(*id), "flapping".to_owned(), nodes()),
             Deed::Pause { node } => recording.begin(from, Trouble::Pause(*node), "paused".to_owned(), nodes()),

@@ -44,7 +44,9 @@ fn what_cannot_be_is_answered_with_what_there_is() {
         assert_eq!(code, Some(64), "{error}");
         assert!(error.contains(says) && error.contains("rolling-restart"), "{error}");
     }
-    for args in [&["run", "--nodes", "0"][..], &["run", "--seeds", "9..3"], &["run", "--canary", "earthquake"], &["dance"], &["script", "nodes a; dance"]] {
+    for args in
+        [&["run", "--nodes", "0"][..], &["run", "--seeds", "9..3"], &["run", "--canary", "earthquake"], &["dance"], &["script", "nodes a; dance"]]
+    {
         let (_, error, code) = said(args);
         assert_eq!((code, error.is_empty()), (Some(64), false), "{args:?}: {error}");
     }

@@ -49,7 +49,10 @@ impl Gossip {
             let interval = self.config.members_interval;
             self.due.members = now.at + self.membership.draw_between(interval * 9 / 10, interval * 11 / 10);
             self.forget_tombstones(now);
-            let known: Vec<SocketAddr> = self.known().into_iter().collect();
+            let mut known: Vec<SocketAddr> = self.known().into_iter().collect();
+            if planted("no-watchdog") {
+                known = self.membership.live().map(|member| member.gossip).collect();
+            }
             let roots = Some(self.replica.roots(now.wall, Some(self.membership.root())));
             let drawn = if planted("no-push-pull") || planted("no-members-push-pull") { 0 } else { 1 };
             for to in self.membership.draw(known, drawn) {

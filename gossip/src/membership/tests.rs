@@ -96,3 +96,12 @@ fn a_node_that_stood_still_first_asks_again() {
     assert!(helpers_asked);
     assert_eq!(status(&node), Status::Suspect);
 }
+
+/// Each guard's test fails without the guard.
+#[cfg(feature = "canary")]
+#[test]
+fn canaries_are_seen() {
+    use crate::canary::turns_red;
+    turns_red("no-stall-guard", a_node_that_stood_still_first_asks_again);
+    turns_red("few-transmissions", news_is_sent_more_often_in_a_larger_cluster);
+}

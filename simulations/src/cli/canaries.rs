@@ -37,7 +37,7 @@ impl Canaries {
             wanted.into_iter(),
             Some(count),
             jobs,
-            |canary, _| canary.search(self.seeds),
+            |canary, progress| canary.search(self.seeds, progress),
             |canary, found| {
                 let name = canary.name;
                 match found {

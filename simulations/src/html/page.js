@@ -238,10 +238,11 @@ function drawNodes(context, x, width) {
   })
   if (data.glances) {
     const colours = SIGHTS.map(colour)
-    const all = Math.max(1, nodeCount - 1)
+    const running = Array.from({ length: columns }, (_, column) => data.lives.filter((_, node) => runs(node, ((column + 1) * end) / columns)).length)
     for (let node = 0; node < nodeCount; node++) {
       for (let column = 0; column < columns; column++) {
         const at = (column * nodeCount + node) * 5
+        const all = Math.max(1, running[column] - (runs(node, ((column + 1) * end) / columns) ? 1 : 0))
         let top = node * rowHeight
         for (const sight of [3, 4, 2, 1]) {
           const part = Math.min((drawnShares.worst[at + sight] / all) * bar, node * rowHeight + bar - top)
