@@ -14,6 +14,7 @@ pub mod message;
 pub mod name;
 pub mod node;
 mod progress;
+pub mod quantise;
 pub mod ranking;
 pub mod record;
 pub mod selection;

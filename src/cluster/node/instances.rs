@@ -14,6 +14,7 @@ use crate::{
     instance::{InstanceCommand, InstanceEvent, InstanceState, InstanceStatus, Pinned},
     member::{NodeInfo, Phase},
     name::Name,
+    quantise::{step, with_hysteresis},
     selection::Selection,
 };
 
@@ -22,8 +23,6 @@ pub(super) const FLUSH: Duration = Duration::from_secs(20);
 
 /// How often numbers alone are worth a word in the node map.
 const SAY_EVERY: Duration = Duration::from_secs(5);
-/// Sign, exponent and the first two digits of a double's mantissa.
-const TWO_DIGITS: u64 = !0 << 50;
 
 /// What runs here.
 #[derive(Debug)]
@@ -38,7 +37,8 @@ struct Instance {
     revision: Stamp,
     /// Asked to stop, and not yet stopped.
     stopping: bool,
-    status: Option<InstanceStatus>,
+    /// How it does, and since when.
+    status: Option<(InstanceStatus, Instant)>,
     /// What the node map says of it, and since when.
     said: Option<(InstanceStatus, Instant)>,
 }
@@ -66,12 +66,12 @@ impl Instances {
     }
 
     pub(super) fn source_error(&self, runner: &Name, source: &Name) -> Option<String> {
-        self.running.get(runner)?.status.as_ref()?.source_errors.get(source).cloned()
+        self.running.get(runner)?.status.as_ref()?.0.source_errors.get(source).cloned()
     }
 
     /// How this node's own instances do.
     pub(super) fn statuses(&self) -> impl Iterator<Item = (&Name, &InstanceStatus)> {
-        self.running.iter().filter_map(|(name, instance)| Some((name, instance.status.as_ref()?)))
+        self.running.iter().filter_map(|(name, instance)| Some((name, &instance.status.as_ref()?.0)))
     }
 }
 
@@ -115,8 +115,10 @@ impl Node {
     fn note_status(&mut self, now: Now, runner: Name, status: InstanceStatus) {
         let Some(instance) = self.instances.running.get_mut(&runner) else { return };
         let failed = |status: &InstanceStatus| status.state == InstanceState::Failed;
-        let newly_failed = failed(&status) && !instance.status.as_ref().is_some_and(failed);
-        instance.status = Some(status.clone());
+        let newly_failed = failed(&status) && !instance.status.as_ref().is_some_and(|(status, _)| failed(status));
+        if instance.status.as_ref().is_none_or(|(before, _)| *before != status) {
+            instance.status = Some((status.clone(), now.at));
+        }
         if instance.is_worth_saying(now.at) {
             self.say_status(now, &runner);
         }
@@ -127,8 +129,9 @@ impl Node {
 
     fn say_status(&mut self, now: Now, runner: &Name) {
         if let Some(instance) = self.instances.running.get_mut(runner)
-            && let Some(status) = instance.status.as_ref().map(InstanceStatus::quantised)
+            && let Some((status, _)) = &instance.status
         {
+            let status = status.told(instance.said.as_ref().map(|(said, _)| said));
             instance.said = Some((status.clone(), now.at));
             self.say(now, &format!("runner/{runner}"), &status);
         }
@@ -195,27 +198,90 @@ impl Node {
 }
 
 impl Instance {
-    /// Numbers are published when they moved by a step, at most once per interval; what people must see, at once (DESIGN §3.2).
+    /// Numbers are published when they moved by a step, at most once per interval, and when they have come to rest; what people must see, at once
+    /// (DESIGN §3.2).
     fn is_worth_saying(&self, now: Instant) -> bool {
-        let (Some(status), Some((said, at))) = (&self.status, &self.said) else { return self.status.is_some() };
+        let (Some((status, since)), Some((said, at))) = (&self.status, &self.said) else { return self.status.is_some() };
         let urgent = |status: &InstanceStatus| (status.state, status.revision, status.error.clone(), status.source_errors.clone());
-        urgent(status) != urgent(said) || (now.since(*at) >= SAY_EVERY && status.quantised() != *said)
+        let told = status.told(Some(said));
+        let rests = now.since(*since) >= SAY_EVERY && told != *said;
+        urgent(status) != urgent(said) || (now.since(*at) >= SAY_EVERY && (rests || told.has_moved(said)))
     }
 }
 
 impl InstanceStatus {
-    /// Rates and lag to two binary digits: a step of about a quarter.
-    fn quantised(&self) -> Self {
-        let mut rough = self.clone();
-        rough.records_per_s = f64::from_bits(self.records_per_s.to_bits() & TWO_DIGITS);
-        rough.bytes_per_s = f64::from_bits(self.bytes_per_s.to_bits() & TWO_DIGITS);
-        let shift = self.lag_bytes.checked_ilog2().unwrap_or(0).saturating_sub(2);
-        rough.lag_bytes = self.lag_bytes >> shift << shift;
-        rough
+    /// What the node map says of this, after it said `said`: rates and lag in steps.
+    fn told(&self, said: Option<&Self>) -> Self {
+        let stepped = |of: fn(&Self) -> f64| said.map_or_else(|| step(of(self)), |said| with_hysteresis(of(self), of(said)));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a step of a u64 is one, or `as` saturates")]
+        let lag_bytes = stepped(|status| status.lag_bytes as f64).round() as u64;
+        Self { records_per_s: stepped(|status| status.records_per_s), bytes_per_s: stepped(|status| status.bytes_per_s), lag_bytes, ..self.clone() }
+    }
+
+    /// Whether this, told, is another step than `said`; of counters, which only grow, a quarter more.
+    fn has_moved(&self, said: &Self) -> bool {
+        let gauges = |status: &Self| (status.records_per_s, status.bytes_per_s, status.lag_bytes, status.dead_lettered);
+        let counters = |status: &Self| [status.records, status.errors].map(|counter| step(counter as f64));
+        gauges(self) != gauges(said) || counters(self) != counters(said)
     }
 }
 
 /// The least name there is: where a range over names begins.
 fn first_name() -> Name {
     "0".parse().expect("a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often the node map is written in a minute in which an instance tells `status(second)`.
+    fn words(status: impl Fn(u64) -> InstanceStatus) -> usize {
+        let mut instance = Instance { uid: Stamp(1), revision: Stamp(1), stopping: false, status: None, said: None };
+        let said = (0..60).filter(|second| {
+            let now = Instant::from_micros(second * 1_000_000);
+            let status = status(*second);
+            if instance.status.as_ref().is_none_or(|(before, _)| *before != status) {
+                instance.status = Some((status.clone(), now));
+            }
+            let worth = instance.is_worth_saying(now);
+            if worth {
+                instance.said = Some((status.told(instance.said.as_ref().map(|(said, _)| said)), now));
+            }
+            worth
+        });
+        said.count()
+    }
+
+    fn flowing(records_per_s: f64, records: u64) -> InstanceStatus {
+        InstanceStatus { state: InstanceState::Running, records_per_s, records, ..InstanceStatus::default() }
+    }
+
+    #[test]
+    fn a_rate_that_trembles_at_a_steps_edge_is_said_once() {
+        assert_eq!(words(|second| flowing(if second % 2 == 0 { 1_023.0 } else { 1_025.0 }, 7)), 1);
+    }
+
+    #[test]
+    fn a_steady_flow_is_said_as_often_as_its_count_grows_by_a_step() {
+        let said = words(|second| flowing(1_000.0, 1_000_000 + second * 1_000));
+        assert!(said <= 2, "{said} words a minute");
+    }
+
+    #[test]
+    fn a_flow_that_ends_is_said_with_its_last_count() {
+        let said = words(|second| flowing(if second < 20 { 100.0 } else { 0.0 }, 1_000 + second.min(20)));
+        assert_eq!(said, 2);
+    }
+
+    #[test]
+    fn numbers_that_jump_every_second_are_said_every_five() {
+        assert_eq!(words(|second| flowing([1.0, 100.0][usize::from(second % 2 == 1)], 7)), 12);
+    }
+
+    #[test]
+    fn what_people_must_see_is_said_at_once() {
+        let status = |second| InstanceStatus { error: (second >= 3).then(|| "cannot dial".to_owned()), ..flowing(1.0, 1) };
+        assert_eq!(words(status), 2);
+    }
 }
