@@ -86,6 +86,8 @@ pub struct Gossip {
     awaited: BTreeSet<String>,
     /// All nodes ever met, as the disk has them.
     met: BTreeMap<NodeId, Peer>,
+    /// Those of them that this life has not heard of.
+    unmet: BTreeMap<NodeId, SocketAddr>,
     calling: BTreeMap<NodeId, Calling>,
     replays: Replays,
     /// Datagrams sent.
@@ -103,7 +105,7 @@ impl Gossip {
     /// before `handle_reserved`.
     pub fn new(now: Now, config: GossipConfig, me: Me, restored: Restored, seed: u64) -> Self {
         let due = Due { seek: now.at, push_pull: now.at, members: now.at, rumours: None };
-        let met = restored.peers.into_iter().filter(|peer| peer.id != me.id).map(|peer| (peer.id, peer)).collect();
+        let met: BTreeMap<NodeId, Peer> = restored.peers.into_iter().filter(|peer| peer.id != me.id).map(|peer| (peer.id, peer)).collect();
         let mut gossip = Self {
             membership: Membership::new(&config, &me, seed),
             replica: Replica::new(now.wall, me.id, me.generation, me.quic, restored.catalog, restored.floor),
@@ -117,6 +119,7 @@ impl Gossip {
             renew_to: None,
             goodbyes: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            unmet: met.values().map(|peer| (peer.id, peer.gossip)).collect(),
             met,
             calling: BTreeMap::new(),
             replays: Replays::default(),
@@ -369,7 +372,7 @@ impl Gossip {
 
     /// Takes up a rumour.
     fn learn(&mut self, now: Now, topic: Topic) {
-        let nodes = self.membership.live().count() + 1;
+        let nodes = self.membership.live_count() + 1;
         if nodes > 1 {
             self.rumours.learn(now.at, topic, sendings(self.config.rumour_factor, nodes));
         }
@@ -446,6 +449,7 @@ impl Gossip {
                     self.learn(now, Topic::Gone(id));
                 }
                 self.outputs.push_back(Output::Changed(Change::Member { id, from, to }));
+                self.unmet.remove(&id);
                 self.recall_quic(id);
                 self.note_peer(id);
             }

@@ -19,20 +19,20 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Generation, GossipConfig, Instant, Me, Member, NodeId, Now, Status,
+    Generation, GossipConfig, Instant, Me, Member, NodeId, Now, Peer, Status,
     canary::planted,
-    hash::mix,
-    ids::id_hash,
     marks,
     swim::{Identity, SwimCodec, peek},
 };
 
 mod accusations;
+mod census;
 pub(crate) mod guards;
 mod health;
 mod knocks;
 pub(crate) mod refusal;
 
+use census::Census;
 use guards::{Buddies, StallGuard};
 use health::{Health, Sign};
 use refusal::{Found, Refusals};
@@ -120,6 +120,7 @@ pub(crate) struct Membership {
     /// Who is being entered as proved gone.
     proving: Option<Identity>,
     view: BTreeMap<NodeId, Member>,
+    census: Census,
     /// Members whose address for calls is a guess.
     guessed: BTreeSet<NodeId>,
     effects: VecDeque<Effect>,
@@ -228,6 +229,7 @@ impl Membership {
             refusals: Refusals::new(config.probe_rtt),
             proving: None,
             view: BTreeMap::new(),
+            census: Census::default(),
             guessed: BTreeSet::new(),
             effects: VecDeque::new(),
         }
@@ -239,6 +241,20 @@ impl Membership {
 
     pub(crate) fn live(&self) -> impl Iterator<Item = &Member> {
         self.view.values().filter(|member| member.status.is_live())
+    }
+
+    pub(crate) fn live_count(&self) -> usize {
+        self.census.live().len()
+    }
+
+    /// Members that are neither live nor said goodbye.
+    pub(crate) fn down(&self) -> impl Iterator<Item = &Member> {
+        self.census.down().iter().filter_map(|id| self.view.get(id))
+    }
+
+    /// Whether a live member is at an address.
+    pub(crate) fn is_live_at(&self, address: &SocketAddr) -> bool {
+        self.census.is_live_at(address)
     }
 
     pub(crate) fn poll_effect(&mut self) -> Option<Effect> {
@@ -268,8 +284,8 @@ impl Membership {
     /// Notes where a member takes calls. True if that is new.
     pub(crate) fn set_quic(&mut self, id: NodeId, generation: Generation, quic: SocketAddr) -> bool {
         let Some(member) = self.view.get_mut(&id).filter(|member| generation >= member.generation) else { return false };
-        self.guessed.remove(&id);
-        std::mem::replace(&mut member.quic, quic) != quic
+        let was_guess = self.guessed.remove(&id);
+        std::mem::replace(&mut member.quic, quic) != quic || was_guess
     }
 
     /// A membership message from `from`.
@@ -278,8 +294,8 @@ impl Membership {
         if header.src != *from {
             return Err(SwimError::Sender);
         }
-        let unknown: BTreeSet<&NodeId> = named.iter().filter(|id| !self.view.contains_key(id)).collect();
-        if self.view.len() + unknown.len() > MEMBERS_MAX {
+        let unknown = named.iter().filter(|(identity, _)| !self.view.contains_key(&identity.id)).map(|(identity, _)| identity.id);
+        if self.view.len() + unknown.collect::<BTreeSet<_>>().len() > MEMBERS_MAX {
             return Err(SwimError::Full);
         }
         if matches!(header.message, Message::Ack(_) | Message::ForwardedAck { .. }) {
@@ -287,9 +303,20 @@ impl Membership {
         }
         let mut asked = Asked::default();
         let result = self.foca.handle_data(bytes, &mut asked);
-        asked.touched.extend(named);
+        asked.touched.extend(named.iter().filter(|(identity, state)| !self.believes(identity, *state)).map(|(identity, _)| identity.id));
         self.carry_out(now, asked, false);
         result.map_err(|error| SwimError::Refused(error.to_string()))
+    }
+
+    /// Whether the view has this of a member already: then whatever foca makes of it, nothing changes for the view.
+    fn believes(&self, identity: &Identity, state: State) -> bool {
+        self.view.get(&identity.id).is_some_and(|known| {
+            let same = matches!(
+                (known.status, state),
+                (Status::Alive, State::Alive) | (Status::Suspect, State::Suspect) | (Status::Down | Status::Left, State::Down)
+            );
+            same && known.generation == identity.generation && known.gossip == identity.gossip
+        })
     }
 
     /// What others believe, taken as foca takes gossip; to be passed on where it is news.
@@ -298,7 +325,7 @@ impl Membership {
         // A record of an older self would make foca hold this node itself as a down member, and call it.
         let updates: Vec<_> = updates.into_iter().filter(|update| update.id().id != me.id || *update.id() == me).collect();
         let mut asked = Asked::default();
-        asked.touched.extend(updates.iter().map(|update| update.id().id));
+        asked.touched.extend(updates.iter().filter(|update| !self.believes(update.id(), update.state())).map(|update| update.id().id));
         let result = self.foca.apply_many(updates.into_iter(), true, &mut asked);
         debug_assert!(result.is_ok(), "foca refused a record: {result:?}");
         self.carry_out(now, asked, false);
@@ -454,6 +481,7 @@ impl Membership {
             .foca
             .iter_membership_state()
             .filter(|member| member.id().id != me && touched.contains(&member.id().id))
+            .take(touched.len())
             .map(|member| (*member.id(), member.state()))
             .collect();
         for (identity, state) in states {
@@ -487,6 +515,7 @@ impl Membership {
         if self.view.get(&identity.id).is_none_or(|known| known.gossip != identity.gossip) {
             self.guessed.insert(identity.id);
         }
+        let before = self.view.get(&identity.id).cloned();
         let member = self.view.entry(identity.id).or_insert(Member {
             id: identity.id,
             generation: identity.generation,
@@ -505,21 +534,43 @@ impl Membership {
         }
         (member.generation, member.gossip, member.status) = (identity.generation, identity.gossip, status);
         member.proved = status == Status::Down && self.proving.as_ref() == Some(identity);
+        self.census.change(before.as_ref(), Some(member));
     }
 
     /// A number for what is believed of the members; a suspicion that may yet be refuted does not count.
     pub(crate) fn root(&self) -> u64 {
         let me = self.foca.identity();
-        let sum = |id: &NodeId, generation: Generation, rank: u8| mix(mix(id_hash(id), generation.0), u64::from(rank));
-        self.view.values().fold(sum(&me.id, me.generation, 0), |root, member| {
-            let rank = match member.status {
-                Status::Alive | Status::Suspect => 0,
-                Status::Down if !member.proved => 1,
-                Status::Left => 2,
-                Status::Down => 3,
-            };
-            root.wrapping_add(sum(&member.id, member.generation, rank))
-        })
+        census::alive(&me.id, me.generation).wrapping_add(self.census.root())
+    }
+
+    /// Up to `count` different places of `of`, drawn at random.
+    pub(crate) fn draw_places(&mut self, of: usize, count: usize) -> Vec<usize> {
+        let mut drawn = Vec::with_capacity(count.min(of));
+        while drawn.len() < count.min(of) {
+            let place = self.rng.random_range(0..of);
+            if !drawn.contains(&place) {
+                drawn.push(place);
+            }
+        }
+        drawn
+    }
+
+    /// Up to `count` live members, drawn at random.
+    pub(crate) fn draw_live(&mut self, count: usize) -> Vec<Peer> {
+        let places = self.draw_places(self.census.live().len(), count);
+        places.into_iter().filter_map(|place| self.view.get(self.census.live().get(place)?)).map(Member::peer).collect()
+    }
+
+    /// Up to `count` addresses of members that did not say goodbye, and of `others`, drawn at random.
+    pub(crate) fn draw_known(&mut self, others: &[SocketAddr], count: usize) -> Vec<SocketAddr> {
+        let (live, down) = (self.census.live().len(), self.census.down().len());
+        let places = self.draw_places(live + down + others.len(), count);
+        let (live, down) = (self.census.live(), self.census.down());
+        let address = |place: usize| match live.get(place).or_else(|| down.get(place - live.len())) {
+            Some(id) => self.view.get(id).map(|member| member.gossip),
+            None => others.get(place - live.len() - down.len()).copied(),
+        };
+        places.into_iter().filter_map(address).collect()
     }
 
     /// Up to `count` of `from`, drawn at random.

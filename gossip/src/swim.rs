@@ -203,13 +203,17 @@ pub(crate) fn is_announce(bytes: &[u8]) -> bool {
     SwimCodec.decode_header(bytes).is_ok_and(|header| header.message == Message::Announce)
 }
 
-/// A membership message's header and the nodes that it speaks of, read before foca sees it.
-pub(crate) fn peek(mut bytes: &[u8]) -> Result<(Header<Identity>, Vec<NodeId>), CodecError> {
+/// What a message says of whom.
+pub(crate) type Named = Vec<(Identity, State)>;
+
+/// A membership message's header and what it says of whom, its sender first, read before foca sees it.
+pub(crate) fn peek(mut bytes: &[u8]) -> Result<(Header<Identity>, Named), CodecError> {
     let header = SwimCodec.decode_header(&mut bytes)?;
-    let mut named = vec![header.src.id];
+    let mut named = vec![(header.src, State::Alive)];
     if bytes.remaining() >= 2 {
         for _ in 0..bytes.get_u16() {
-            named.push(SwimCodec.decode_member(&mut bytes)?.id().id);
+            let member = SwimCodec.decode_member(&mut bytes)?;
+            named.push((*member.id(), member.state()));
         }
     }
     Ok((header, named))
@@ -261,7 +265,8 @@ mod tests {
             for state in [State::Alive, State::Suspect, State::Down] {
                 SwimCodec.encode_member(&Member::new(other, 7, state), &mut encoded).unwrap();
             }
-            assert_eq!(peek(&encoded).unwrap(), (header, vec![identity("1.2.3.4:5").id, other.id, other.id, other.id]));
+            let named = vec![(identity("1.2.3.4:5"), State::Alive), (other, State::Alive), (other, State::Suspect), (other, State::Down)];
+            assert_eq!(peek(&encoded).unwrap(), (header, named));
         }
     }
 

@@ -334,8 +334,9 @@ impl Gossip {
 
     /// Notes where a node takes calls.
     fn know_quic(&mut self, id: NodeId, generation: Generation, quic: SocketAddr) {
-        self.membership.set_quic(id, generation, quic);
-        self.note_peer(id);
+        if self.membership.set_quic(id, generation, quic) {
+            self.note_peer(id);
+        }
     }
 
     fn packet(&self, mut parts: Vec<Parts>) -> Packet {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use super::{Gossip, Stage};
 use crate::{
-    Member, NodeId, Now, Peer, Status,
+    Member, NodeId, Now, Status,
     canary::planted,
     membership::Membership,
     push_pull::{DATAGRAM_STATE_BYTES, Replica, entry_size},
@@ -37,10 +37,9 @@ impl Gossip {
             let differed = std::mem::take(&mut self.replica.differed);
             let interval = self.config.push_pull_interval.mul_f64(if differed { PUSH_PULL_HASTE } else { 1.0 });
             self.due.push_pull = now.at + self.membership.draw_between(interval * 9 / 10, interval * 11 / 10);
-            let live: Vec<Peer> = self.membership.live().map(Member::peer).collect();
             let roots = Some(self.replica.roots(now.wall, None));
             let drawn = if planted("no-push-pull") { 0 } else { 1 };
-            for peer in self.membership.draw(live, drawn) {
+            for peer in self.membership.draw_live(drawn) {
                 self.send(now, peer.gossip, Some(&peer), vec![Parts { roots, ..Parts::default() }]);
                 self.membership.question(now, &peer.id);
             }
@@ -49,13 +48,14 @@ impl Gossip {
             let interval = self.config.members_interval;
             self.due.members = now.at + self.membership.draw_between(interval * 9 / 10, interval * 11 / 10);
             self.forget_tombstones(now);
-            let mut known: Vec<SocketAddr> = self.known().into_iter().collect();
-            if planted("no-watchdog") {
-                known = self.membership.live().map(|member| member.gossip).collect();
-            }
             let roots = Some(self.replica.roots(now.wall, Some(self.membership.root())));
             let drawn = if planted("no-push-pull") || planted("no-members-push-pull") { 0 } else { 1 };
-            for to in self.membership.draw(known, drawn) {
+            let to = if planted("no-watchdog") {
+                self.membership.draw_live(drawn).iter().map(|peer| peer.gossip).collect()
+            } else {
+                self.draw_known(drawn)
+            };
+            for to in to {
                 self.send(now, to, None, vec![Parts { roots, ..Parts::default() }]);
             }
         }
@@ -63,25 +63,23 @@ impl Gossip {
 
     /// Lets go of old deletions, while this node is in a position to say that they are old.
     fn forget_tombstones(&mut self, now: Now) {
-        let others: BTreeSet<NodeId> = self.membership.view().keys().chain(self.met.keys()).copied().collect();
-        let live = self.membership.live().count();
-        let by_most = 2 * (live + 1) > others.len() + 1 || planted("tombstone-by-minority");
+        let others = self.membership.view().len() + self.unmet.len();
+        let by_most = 2 * (self.membership.live_count() + 1) > others + 1 || planted("tombstone-by-minority");
         let by_time = (self.replica.synced && self.clocks.agree(now)) || planted("floor-by-own-clock");
-        self.replica.forget_tombstones(now, others.is_empty() || (by_most && by_time));
+        self.replica.forget_tombstones(now, others == 0 || (by_most && by_time));
     }
 
     fn seek(&mut self, now: Now) {
-        let silent = self.silent();
         if self.stage == Stage::Seeking {
             self.due.seek = now.at + self.membership.draw_between(SEEK_INTERVAL * 4 / 5, SEEK_INTERVAL * 6 / 5);
             let mut to: BTreeSet<SocketAddr> = self.seeds().collect();
-            let known = self.known().into_iter().collect();
-            to.extend(self.membership.draw(known, SEEK_MEMBERS));
+            to.extend(self.draw_known(SEEK_MEMBERS));
             self.hello(now, to);
         } else {
             self.due.seek = now.at + self.membership.draw_between(WATCH_INTERVAL * 4 / 5, WATCH_INTERVAL * 6 / 5);
             let drawn = if planted("no-watchdog") { 0 } else { SEEK_MEMBERS };
-            let to = self.membership.draw(silent.into_iter().collect(), drawn);
+            let silent = self.silent().into_iter().collect();
+            let to = self.membership.draw(silent, drawn);
             self.hello(now, to);
         }
     }
@@ -101,26 +99,25 @@ impl Gossip {
         self.config.seeds.iter().copied().filter(|seed| *seed != self.me.gossip)
     }
 
-    /// All addresses at which a node was known, live or not; not those of nodes that said goodbye.
-    fn known(&self) -> BTreeSet<SocketAddr> {
-        let members = self.membership.view().values().filter(|member| member.status != Status::Left).map(|member| member.gossip);
-        let unmet = self.met.values().filter(|peer| !self.membership.view().contains_key(&peer.id)).map(|peer| peer.gossip);
-        members.chain(unmet).chain(self.seeds()).filter(|address| *address != self.me.gossip).collect()
+    /// Up to `count` addresses at which a node was known, live or not; not those of nodes that said goodbye.
+    fn draw_known(&mut self, count: usize) -> Vec<SocketAddr> {
+        let strange = self.seeds().filter(|seed| !self.membership.is_live_at(seed));
+        let strange: Vec<SocketAddr> = self.unmet.values().copied().chain(strange).collect();
+        let mut drawn = self.membership.draw_known(&strange, count);
+        drawn.retain(|address| *address != self.me.gossip);
+        drawn
     }
 
-    /// Those of the known addresses at which no live member is.
+    /// The known addresses at which no live member is.
     fn silent(&self) -> BTreeSet<SocketAddr> {
-        let mut silent = self.known();
-        for member in self.membership.live() {
-            silent.remove(&member.gossip);
-        }
-        silent
+        let down = self.membership.down().map(|member| member.gossip);
+        let known = down.chain(self.unmet.values().copied()).chain(self.seeds());
+        known.filter(|address| *address != self.me.gossip && !self.membership.is_live_at(address)).collect()
     }
 
     /// Passes rumours on to three random members: the fresh ones, or all.
     pub(super) fn tell_rumours(&mut self, now: Now, only_fresh: bool) {
-        let others: Vec<Peer> = self.membership.live().map(Member::peer).collect();
-        let to = self.membership.draw(others, self.config.gossip_members);
+        let to = self.membership.draw_live(self.config.gossip_members);
         let (replica, membership) = (&self.replica, &self.membership);
         let size = |topic: &Topic| rumour_size(replica, membership, self.me.id, topic);
         let topics = self.rumours.take(now.at, to.len(), only_fresh, DATAGRAM_STATE_BYTES, size);

@@ -10,7 +10,7 @@ use crate::{Instant, NodeId, Now, marks, swim::Identity};
 impl Membership {
     /// Whether this node must think that it is cut off itself: it knows others, and for a while not one was heard.
     pub(crate) fn is_lonely(&self, now: Instant) -> bool {
-        self.health.is_lonely(now, self.live().count())
+        self.health.is_lonely(now, self.live_count())
     }
 
     /// For how long not one other was heard.

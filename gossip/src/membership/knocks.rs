@@ -73,7 +73,9 @@ impl Membership {
         }
         let Some(member) = self.view.get_mut(&id).filter(|member| member.generation == generation) else { return false };
         if member.status == Status::Down && proved && !member.proved {
+            let before = member.clone();
             member.proved = true;
+            self.census.change(Some(&before), Some(member));
             self.effects.push_back(Effect::Changed { id, from: Some(Status::Down), to: Status::Down });
             return true;
         }
