@@ -68,6 +68,11 @@ impl NodeMap {
         self.generation
     }
 
+    /// How much of it is held: the same again, and nothing was said since. The generation, up to where nothing is missing, and the newest word.
+    pub fn version(&self) -> (Generation, u64, u64) {
+        (self.generation, self.whole_to, self.by_seq.last_key_value().map_or(0, |(seq, _)| *seq))
+    }
+
     /// The value under `key`.
     pub fn get(&self, key: &str) -> Option<&Bytes> {
         self.words.get(key).and_then(|word| word.value.as_ref())

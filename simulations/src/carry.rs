@@ -181,7 +181,14 @@ impl World {
         self.hosts[at].process(life).expect("it called").calls.insert(call);
         self.after(deadline, Event::CallFails { host: at, life, call, reason: "no reply in time" });
         let Some(host) = place(to.quic).filter(|host| self.hosts.get(*host).is_some_and(|host| host.id == to.id)) else { return };
-        self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("calls {}: {request:?}", self.hosts[host].name));
+        let (caller, called) = (&self.hosts[at].name, &self.hosts[host].name);
+        match &request {
+            // A thousand members are a hundred kilobytes: not a line for each byte.
+            Request::Gossip(body) => {
+                self.trace.note_often(self.now, caller, &[b"calls", called.as_bytes(), body], format_args!("calls {called}: {request:?}"));
+            }
+            _ => self.trace.note(self.now, caller, Level::Detail, format_args!("calls {called}: {request:?}")),
+        }
         let leg = self.leg(at, &request);
         self.after(leg, Event::Request { host, caller: Caller { host: at, life, call, gives_up }, request });
     }
@@ -228,7 +235,13 @@ impl World {
             self.violate("a request is replied to once", format!("{} replies to {request:?} again: {reply:?}", self.hosts[at].name));
             return;
         };
-        self.trace.note(self.now, &self.hosts[at].name, Level::Detail, format_args!("replies to {}: {reply:?}", self.hosts[caller.host].name));
+        let (replier, asker) = (&self.hosts[at].name, &self.hosts[caller.host].name);
+        match &reply {
+            Reply::Gossip(body) => {
+                self.trace.note_often(self.now, replier, &[b"replies", asker.as_bytes(), body], format_args!("replies to {asker}: {reply:?}"));
+            }
+            _ => self.trace.note(self.now, replier, Level::Detail, format_args!("replies to {asker}: {reply:?}")),
+        }
         let leg = self.leg(at, &reply);
         self.after(leg, Event::Reply { caller, from: at, reply });
     }

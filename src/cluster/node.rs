@@ -21,7 +21,7 @@ use std::{
 };
 
 use logvine_gossip::{
-    Change, DatagramError, Durable, Generation, Gossip, Instant, Me, NodeId, Now, Output as GossipOutput, Restored, Stamp, Status, canary,
+    Change, DatagramError, Durable, Generation, Gossip, Instant, Me, NodeId, NodeMap, Now, Output as GossipOutput, Restored, Stamp, Status, canary,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -85,6 +85,8 @@ pub struct Node {
     full_look_at: Instant,
     /// Whether it was told that this node's clock is off.
     clock_off: bool,
+    /// What each member looked like when everything was read last.
+    looked: BTreeMap<NodeId, Look>,
     /// Members whose entry in `view` may be out of date.
     stale: BTreeSet<NodeId>,
     /// Something changed that a decision may depend on.
@@ -98,6 +100,14 @@ pub struct Node {
     writes: Vec<Write>,
     after: Vec<After>,
     outputs: VecDeque<Output>,
+}
+
+/// All that decides how a member is seen, claims too, short enough to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    status: Status,
+    said: Option<(Generation, u64, u64)>,
+    catalog: u64,
 }
 
 #[derive(Debug)]
@@ -159,6 +169,7 @@ impl Node {
             next_tick: now.at + TICK.mul_f64(rng.random()),
             full_look_at: now.at + FULL_LOOK,
             clock_off: false,
+            looked: BTreeMap::new(),
             stale: BTreeSet::new(),
             dirty: true,
             rng,
@@ -425,8 +436,9 @@ impl Node {
     fn catch_up(&mut self, now: Now) {
         if now.at >= self.full_look_at {
             self.full_look_at = now.at + FULL_LOOK;
-            self.stale.extend(self.gossip.members().map(|member| member.id));
-            self.read_claims(now);
+            let changed = self.changed_since_looked();
+            self.read_claims(now, &changed);
+            self.stale.extend(changed);
             self.sources.forget_unknown(&self.catalog);
             self.look_at_clock(now);
         }
@@ -441,6 +453,19 @@ impl Node {
         }
     }
 
+    /// The members of whom something can be read now that could not when they were looked at last: to read a thousand nodes anew took a millisecond.
+    fn changed_since_looked(&mut self) -> BTreeSet<NodeId> {
+        let digest = self.gossip.catalog().digest();
+        let mut changed = BTreeSet::new();
+        for member in self.gossip.members() {
+            let look = Look { status: member.status, said: self.gossip.node_map(&member.id).map(NodeMap::version), catalog: digest };
+            if self.looked.insert(member.id, look) != Some(look) {
+                changed.insert(member.id);
+            }
+        }
+        changed
+    }
+
     fn look_around(&mut self, now: Now) {
         let me = self.id();
         self.stale.insert(me);
@@ -449,6 +474,7 @@ impl Node {
             let Some(status) = status else {
                 // Forgotten: its durations, too.
                 self.view.remove(&id);
+                self.looked.remove(&id);
                 self.gone.remove(&id);
                 self.away.remove(&id);
                 self.active.remove(&id);

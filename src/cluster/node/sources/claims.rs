@@ -56,15 +56,14 @@ impl Node {
     }
 
     /// Reads all claims anew.
-    pub(in crate::node) fn read_claims(&mut self, now: Now) {
+    pub(in crate::node) fn read_claims(&mut self, now: Now, of: &BTreeSet<NodeId>) {
         let said = |id: &NodeId| -> BTreeSet<String> {
             let words = self.gossip.node_map(id).into_iter().flat_map(|map| map.iter("claim/"));
             words.map(|(key, _)| key["claim/".len()..].to_owned()).collect()
         };
-        let ids: Vec<_> = self.gossip.members().map(|member| member.id).collect();
-        let mut words: Vec<(NodeId, String)> = ids.iter().flat_map(|id| said(id).into_iter().map(|word| (*id, word))).collect();
+        let mut words: Vec<(NodeId, String)> = of.iter().flat_map(|id| said(id).into_iter().map(|word| (*id, word))).collect();
         for ((runner, source), claims) in &self.sources.claims {
-            words.extend(claims.keys().map(|id| (*id, format!("{runner}/{source}"))));
+            words.extend(claims.keys().filter(|id| of.contains(id)).map(|id| (*id, format!("{runner}/{source}"))));
         }
         for (id, word) in words {
             self.note_claim(now, id, &word);
