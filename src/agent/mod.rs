@@ -33,7 +33,7 @@ pub use self::handle::{AgentHandle, Clock, Unavailable};
 use self::shell::Shell;
 use crate::{
     api,
-    config::{Config, Effective, LogFormat},
+    config::{Config, Effective, GossipPreset, LogFormat},
     events::EventLog,
     policy::Policy,
     runner::{RunnerContext, Runners},
@@ -99,12 +99,16 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
         quic: SocketAddr::new(config.advertise, config.quic_port),
     };
     let seeds = seeds::first_look(&config).await;
+    let preset = match config.gossip_preset {
+        GossipPreset::Lan => GossipConfig::lan(),
+        GossipPreset::Wan => GossipConfig::wan(),
+    };
     let node_config = NodeConfig {
         name: config.name.clone(),
         tags: config.tags.iter().cloned().collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         http: Some(config.http),
-        gossip: GossipConfig { seeds, ..GossipConfig::default() },
+        gossip: GossipConfig { seeds, ..preset },
         capacity: capacity(),
         restart_grace: config.grace,
         join_patience: JOIN_PATIENCE,

@@ -69,6 +69,13 @@ pub(super) static KEYS: &[Key] = &[
     ),
     text("bind", "bind", "IP", Preset::Fixed(&["127.0.0.1"]), "The address that other nodes reach this one at"),
     port("gossip_port", "gossip-port", Preset::Fixed(&["7946"]), "The UDP port of gossip"),
+    text(
+        "gossip_preset",
+        "gossip-preset",
+        "PRESET",
+        Preset::Fixed(&["lan"]),
+        "How patient gossip is: `lan`, or `wan` for nodes far apart. Alike on all nodes of a cluster",
+    ),
     port("quic_port", "quic-port", Preset::Fixed(&["7947"]), "The UDP port of calls between nodes (QUIC)"),
     text(
         "http",

@@ -36,6 +36,7 @@ pub struct Config {
     /// What others are told: this node's gossip and QUIC addresses.
     pub advertise: IpAddr,
     pub gossip_port: u16,
+    pub gossip_preset: GossipPreset,
     pub quic_port: u16,
     pub http: SocketAddr,
     pub join: Vec<Seed>,
@@ -56,6 +57,13 @@ pub struct Config {
 pub struct TlsFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
+}
+
+/// How patient gossip is. Alike on all nodes of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GossipPreset {
+    Lan,
+    Wan,
 }
 
 /// How log lines look.
@@ -159,6 +167,7 @@ fn read(layers: &mut Layers, host: &Host) -> Option<Config> {
     });
     let bind = layers.one("bind", |text| address::ip(text.unwrap_or("127.0.0.1")));
     let gossip_port = layers.one("gossip_port", |text| address::port(text.unwrap_or("7946")));
+    let gossip_preset = layers.one("gossip_preset", |text| gossip_preset(text.unwrap_or("lan")));
     let quic_port = layers.one("quic_port", |text| address::port(text.unwrap_or("7947")));
     let loopback = bind.filter(IpAddr::is_loopback);
     let http = layers.one("http", |text| match text {
@@ -200,6 +209,7 @@ fn read(layers: &mut Layers, host: &Host) -> Option<Config> {
         bind: bind?,
         advertise: advertise?,
         gossip_port: gossip_port?,
+        gossip_preset: gossip_preset?,
         quic_port: quic_port?,
         http: http?,
         join,
@@ -250,6 +260,14 @@ fn switch(text: &str) -> Result<bool, String> {
         "true" | "1" | "yes" => Ok(true),
         "false" | "0" | "no" | "" => Ok(false),
         _ => Err(format!("`{text}` is neither true nor false")),
+    }
+}
+
+fn gossip_preset(text: &str) -> Result<GossipPreset, String> {
+    match text {
+        "lan" => Ok(GossipPreset::Lan),
+        "wan" => Ok(GossipPreset::Wan),
+        _ => Err(format!("`{text}` is not a preset of gossip: lan or wan")),
     }
 }
 

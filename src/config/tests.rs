@@ -116,6 +116,13 @@ fn seeds_are_names_or_addresses_with_or_without_a_port() {
     }
 }
 
+#[test]
+fn gossip_has_two_presets() {
+    let preset = |args: &str| configure(args, &[], "").unwrap().config.gossip_preset;
+    assert_eq!((preset(""), preset("--gossip-preset wan")), (GossipPreset::Lan, GossipPreset::Wan));
+    assert!(refusal("--gossip-preset moon", &[], "").contains("lan or wan"));
+}
+
 /// Run with UPDATE_EXPECT=1 after a change of the table.
 #[test]
 fn the_example_file_equals_the_defaults() {

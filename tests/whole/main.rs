@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod demo;
+mod detection;
 mod formation;
 mod harness;
 mod nginx;

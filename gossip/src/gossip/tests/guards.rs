@@ -113,6 +113,21 @@ fn a_silent_host_is_declared_down_in_the_suspicions_time() {
     assert!(world.up().all(|(_, node)| node.gossip.member(&id(1)).is_some_and(|member| !member.proved)));
 }
 
+/// Nodes far apart, over lines that lose: nobody is accused wrongly, and a death is known within the preset's time.
+#[test]
+fn the_wan_preset_bears_a_long_way() {
+    let mut world = World::with(8, 86, |config| *config = GossipConfig { seeds: config.seeds.clone(), ..GossipConfig::wan() });
+    (world.latency, world.loss, world.refuses) = (millis(300), 0.05, true);
+    world.run(secs(120));
+    assert!(world.all_see_all());
+    world.wrongs();
+    world.run(secs(600));
+    assert_eq!(world.wrongs(), (0, 0));
+    world.kill(1);
+    let all_know = |world: &World| world.up().all(|(at, _)| world.status(1, at) == Some(Status::Down));
+    assert!(world.run_until(secs(60), all_know).is_some());
+}
+
 /// "Announce to one random seed while alone" left three clusters for ever where one should be.
 #[test]
 fn islands_around_different_seeds_find_together() {
