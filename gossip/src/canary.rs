@@ -19,6 +19,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("stamp-below-seen", "a write is stamped by its node's clock alone, so a clock that is behind cannot overrule what it saw"),
     ("no-address-check", "a datagram counts as of the address that it claims, wherever it came from (PITFALLS §1 row 11)"),
     ("no-replay-window", "a recorded datagram that is sent again is taken again (`replay`)"),
+    ("seal-with-new-key-at-once", "a node seals with a key as soon as it hears of it, before the others accept it (`seal::rotation`)"),
     ("half-snapshot-shown", "a new generation's node map takes the old one's place before it is whole (PITFALLS §6)"),
     ("seq-before-generation", "node maps are ordered by seq before generation, so that a restarted node is not heard (PITFALLS §6)"),
     ("knock-once", "one refusal is believed: a firewall that reloads its rules evicts healthy nodes"),

@@ -7,6 +7,8 @@
 //! A flipped bit, another cluster's datagram, or one that comes from another address than its sender's is refused.
 //! Not here: repetition (`replay`), randomness (the host draws the nonce).
 
+mod rotation;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -20,6 +22,8 @@ use chacha20poly1305::{
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
+
+pub use self::rotation::{Fingerprint, FingerprintError, RotationError};
 
 /// The layout above. A peer that speaks a later one is refused and counted, not guessed at.
 pub const SEAL_VERSION: u8 = 1;

@@ -37,6 +37,7 @@ const BY_TEST: &[&str] = &[
     "no-stall-guard",
     "no-address-check",
     "no-replay-window",
+    "seal-with-new-key-at-once",
     "half-snapshot-shown",
     "knock-once",
     "trust-one-refusal",

@@ -1,10 +1,11 @@
 //! The agent: a node's sockets, clock, disk and tasks around the pure `logvine_cluster::node::Node` (DESIGN §2, §8.1).
 //!
 //! Here: the order in which a node starts and stops. `shell` is its one loop, `handle` what the API asks the loop, `seeds` the names of `--join`,
-//! `cluster_key` the key. Decisions are the node's.
+//! `cluster_key` the key that it begins with, `keys` the ring that it becomes. Decisions are the node's.
 
 mod cluster_key;
 mod handle;
+mod keys;
 mod seeds;
 mod shell;
 
@@ -18,7 +19,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use logvine_cluster::node::{Node, NodeConfig};
-use logvine_gossip::{Generation, GossipConfig, Me, seal::Keyring};
+use logvine_gossip::{Generation, GossipConfig, Me};
 use logvine_transport::{Endpoint, EndpointConfig, NodeKey, Udp};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -27,10 +28,13 @@ use tokio::{
 use tracing::{error, info, warn};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-#[cfg(test)]
-pub(crate) use self::handle::test_handle;
-pub use self::handle::{AgentHandle, Clock, Unavailable};
 use self::shell::Shell;
+#[cfg(test)]
+pub(crate) use self::{handle::test_handle, keys::test_keys};
+pub use self::{
+    handle::{AgentHandle, Clock, Unavailable},
+    keys::{Keys, KeysError, Refused, Relayed},
+};
 use crate::{
     api,
     config::{Config, Effective, GossipPreset, LogFormat},
@@ -73,7 +77,8 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     let key = NodeKey::load_or_create(&dir.path().join("node.key"))?;
     let (cluster_key, cluster_key_file) = cluster_key::load(&config)?;
     let cluster = cluster_key.cluster();
-    let keyring = Keyring::new(vec![cluster_key])?;
+    let ring = keys::Stored::load(dir.path(), cluster_key, &cluster_key_file)?;
+    let keyring = ring.ring().clone();
     let access = api::Access::load(&config)?;
     let tls = match &config.tls {
         Some(files) => Some(api::Tls::load(files).await?),
@@ -113,7 +118,8 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
         restart_grace: config.grace,
         join_patience: JOIN_PATIENCE,
     };
-    let node = Node::new(clock.now(), node_config, me, restored.writes, getrandom::u64().context("get a seed from the system")?);
+    let mut node = Node::new(clock.now(), node_config, me, restored.writes, getrandom::u64().context("get a seed from the system")?);
+    node.set_keys(clock.now(), &keyring.fingerprints());
     info!(node = %me.id, name = %config.name, gossip = %me.gossip, quic = %me.quic, http = %config.http, %cluster, "node starts");
 
     let (instance_events, from_instances) = mpsc::channel(INSTANCE_EVENTS_MAX);
@@ -130,7 +136,8 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     let udp = Arc::new(udp);
     let handle = AgentHandle::new(calls, clock, udp.clone(), why_alone);
     tokio::spawn(seeds::watch(config.clone(), handle.clone(), endpoint.clone(), alone));
-    let app = api::App::new(handle.clone(), events.clone(), &config, access, cluster);
+    let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone());
+    let app = api::App::new(handle.clone(), keys.clone(), events.clone(), &config, access, cluster);
     let server = tokio::spawn(async move {
         if let Err(error) = api::serve(http, tls, app).await {
             error!(%error, "the API has ended");
@@ -138,7 +145,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     });
     tokio::spawn(stop_when_told(handle, exit_with_stdin));
 
-    let shell = Shell::new(node, clock, udp, endpoint.clone(), store, runners, events);
+    let shell = Shell::new(node, clock, udp, endpoint.clone(), keys, store, runners, events);
     let result = shell.run(waiting, incoming, from_instances).await;
     server.abort();
     endpoint.close().await;

@@ -51,15 +51,20 @@ async fn resolve(seeds: &[Seed], gossip_port: u16) -> Vec<SocketAddr> {
 
 /// While nobody is heard: looks names up again, and says what is wrong with each seed. For as long as the node runs.
 pub(super) async fn watch(config: Config, handle: AgentHandle, endpoint: Endpoint, alone: Sender<Option<String>>) {
-    if config.join.is_empty() {
-        return;
-    }
     let named = config.join.iter().any(|seed| seed.host.parse::<IpAddr>().is_err());
     loop {
         sleep(ROUND).await;
-        if handle.udp_counters().senders_accepted > 0 {
+        let heard = handle.udp_counters();
+        if heard.senders_accepted > 0 {
             if alone.send_replace(None).is_some() {
                 info!("this node is heard again");
+            }
+            continue;
+        }
+        if config.join.is_empty() {
+            // A node that has never met anybody waits for others to come; one that is spoken to by strangers only has another key than they.
+            if heard.nobody_shares_our_key() {
+                tell(&alone, &format!("{} seal with another cluster key than this node: {SAME_KEY}", nodes(heard.senders_refused)));
             }
             continue;
         }
@@ -73,15 +78,27 @@ pub(super) async fn watch(config: Config, handle: AgentHandle, endpoint: Endpoin
         if others.is_empty() && !named {
             continue;
         }
-        let why = explain(&others, config.quic_port, &endpoint).await;
-        let changed = alone.send_if_modified(|told| {
-            let changed = told.as_ref() != Some(&why);
-            *told = Some(why.clone());
-            changed
-        });
-        if changed {
-            warn!("{why}");
-        }
+        tell(&alone, &explain(&others, config.quic_port, &endpoint).await);
+    }
+}
+
+/// What to do about a key that is not the others'.
+const SAME_KEY: &str = "give all nodes the same --cluster-key-file (if the cluster's key was changed while this node was away: put the present one \
+                        there, and start it again)";
+
+fn nodes(count: usize) -> String {
+    if count == 1 { "1 node that speaks to this one".to_owned() } else { format!("all {count} nodes that speak to this one") }
+}
+
+/// Says it once, for as long as it stays so.
+fn tell(alone: &Sender<Option<String>>, why: &str) {
+    let changed = alone.send_if_modified(|told| {
+        let changed = told.as_deref() != Some(why);
+        *told = Some(why.to_owned());
+        changed
+    });
+    if changed {
+        warn!("{why}");
     }
 }
 
@@ -98,9 +115,7 @@ async fn explain(seeds: &[SocketAddr], quic_port: u16, endpoint: &Endpoint) -> S
     }
     if !strangers.is_empty() {
         let list = strangers.join(", ");
-        return format!(
-            "nobody that this node reaches shares its cluster key: {list} runs logvine with another one; give all nodes the same --cluster-key-file"
-        );
+        return format!("nobody that this node reaches shares its cluster key: {list} runs logvine with another one; {SAME_KEY}");
     }
     if !deaf.is_empty() {
         let list = deaf.join(", ");

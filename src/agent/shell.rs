@@ -22,7 +22,10 @@ use tokio::{
 };
 use tracing::{debug, error, warn};
 
-use super::handle::{Call, Clock};
+use super::{
+    handle::{Call, Clock},
+    keys::Keys,
+};
 use crate::{events::EventLog, runner::Runners, store::Store};
 
 /// Transactions that may wait for the disk before operators' commands are refused and peers' calls wait too.
@@ -39,6 +42,7 @@ pub(super) struct Shell {
     clock: Clock,
     udp: Arc<Udp>,
     endpoint: Endpoint,
+    keys: Keys,
     store: Store,
     runners: Runners,
     events: EventLog,
@@ -58,12 +62,23 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(node: Node, clock: Clock, udp: Arc<Udp>, endpoint: Endpoint, store: Store, runners: Runners, events: EventLog) -> Self {
+    #[expect(clippy::too_many_arguments, reason = "the parts of a node, given once")]
+    pub(super) fn new(
+        node: Node,
+        clock: Clock,
+        udp: Arc<Udp>,
+        endpoint: Endpoint,
+        keys: Keys,
+        store: Store,
+        runners: Runners,
+        events: EventLog,
+    ) -> Self {
         Self {
             node,
             clock,
             udp,
             endpoint,
+            keys,
             store,
             runners,
             events,
@@ -139,6 +154,15 @@ impl Shell {
 
     fn take_request(&mut self, incoming: Incoming) {
         match incoming.request::<Request>() {
+            Ok(Request::Keys(order)) => {
+                let keys = self.keys.clone();
+                tokio::spawn(async move {
+                    let reply = Reply::Keys(keys.obey(order).await);
+                    if let Err(error) = incoming.responder.reply(&reply) {
+                        debug!(%error, "reply not sent");
+                    }
+                });
+            }
             Ok(request) => {
                 self.forget_old_requests();
                 let id = RequestId(self.fresh_id());

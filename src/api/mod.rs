@@ -3,6 +3,7 @@
 mod access;
 mod body;
 mod events;
+mod keys;
 mod listing;
 mod nodes;
 mod problem;
@@ -35,7 +36,7 @@ pub use self::{
     problem::{ApiError, ApiResult, Problem},
 };
 use crate::{
-    agent::AgentHandle,
+    agent::{AgentHandle, Keys},
     config::{Config, TlsFiles},
     events::EventLog,
 };
@@ -47,6 +48,7 @@ pub struct App(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     agent: AgentHandle,
+    keys: Keys,
     events: EventLog,
     access: Access,
     cluster: ClusterId,
@@ -55,12 +57,16 @@ struct Shared {
 
 impl App {
     /// The API of a node.
-    pub fn new(agent: AgentHandle, events: EventLog, config: &Config, access: Access, cluster: ClusterId) -> Self {
-        Self(Arc::new(Shared { agent, events, access, cluster, name: config.name.to_string() }))
+    pub fn new(agent: AgentHandle, keys: Keys, events: EventLog, config: &Config, access: Access, cluster: ClusterId) -> Self {
+        Self(Arc::new(Shared { agent, keys, events, access, cluster, name: config.name.to_string() }))
     }
 
     fn agent(&self) -> &AgentHandle {
         &self.0.agent
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.0.keys
     }
 
     fn events(&self) -> &EventLog {
@@ -77,7 +83,7 @@ impl App {
     info(title = "logvine", description = "A node's API. Any node answers for the whole cluster.", license(name = "Apache-2.0")),
     components(schemas(Problem)),
     tags(
-        (name = "nodes"), (name = "runners"), (name = "sources"), (name = "events"), (name = "process")
+        (name = "nodes"), (name = "runners"), (name = "sources"), (name = "events"), (name = "keys"), (name = "process")
     )
 )]
 struct Description;
@@ -101,6 +107,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sources::patch))
         .routes(routes!(sources::check))
         .routes(routes!(events::list))
+        .routes(routes!(keys::list, keys::install))
+        .routes(routes!(keys::seal_with))
+        .routes(routes!(keys::remove))
         .routes(routes!(process::livez))
         .routes(routes!(process::readyz))
         .routes(routes!(process::metrics))

@@ -65,6 +65,20 @@ impl ApiError {
         error
     }
 
+    pub(super) fn key(detail: impl Into<String>) -> Self {
+        let action = "`logvine keygen --next FILE` makes a key for the cluster of the key in FILE.";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:logvine:key", "This is no key for this cluster", detail, action)
+    }
+
+    pub(super) fn unheard(nodes: Vec<String>) -> Self {
+        let detail = format!("It would leave {} node{} unheard.", nodes.len(), if nodes.len() == 1 { "" } else { "s" });
+        let action = "Repeat the step before (it reaches those that missed it), or have the cluster forget nodes that do not return. With force=true it is \
+                      done all the same; a node that is left behind comes back when its key file has the present key and it is started again.";
+        let mut error = Self::new(StatusCode::CONFLICT, "urn:logvine:unheard", "Not all nodes are ready for this step", detail, action);
+        error.0.errors = nodes.into_iter().map(|detail| Fault { pointer: String::new(), detail }).collect();
+        error
+    }
+
     pub(super) fn not_found(what: &str, name: &str, list: &str) -> Self {
         let detail = format!("There is no {what} `{name}`.");
         Self::new(StatusCode::NOT_FOUND, "urn:logvine:not-found", "Not found", detail, format!("`{list}` lists what there is."))

@@ -4,15 +4,25 @@ use axum::{
 };
 use clap::CommandFactory;
 use expect_test::expect_file;
+use logvine_gossip::seal::ClusterKey;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::{agent::test_handle, cli::Cli, config::load};
+use crate::{
+    agent::{test_handle, test_keys},
+    cli::Cli,
+    config::load,
+};
+
+fn cluster_key(secret: u8) -> ClusterKey {
+    ClusterKey::new(ClusterId([7; 8]), [secret; 32])
+}
 
 /// A node's API without sockets: real routes, real node, no peers.
 struct Api {
     router: Router,
+    _home: tempfile::TempDir,
 }
 
 struct Answer {
@@ -39,8 +49,9 @@ impl Api {
         }
         let access = Access::load(&config).unwrap();
         let (agent, me) = test_handle(&config);
-        let app = App::new(agent, EventLog::new(me), &config, access, ClusterId([7; 8]));
-        Self { router: router(app) }
+        let keys = test_keys(home.path(), agent.clone(), cluster_key(1));
+        let app = App::new(agent, keys, EventLog::new(me), &config, access, ClusterId([7; 8]));
+        Self { router: router(app), _home: home }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
@@ -105,6 +116,39 @@ fn each_operation_has_a_verb() {
         let found = verb.split('_').try_fold(&command, |command, word| command.find_subcommand(word));
         assert!(found.is_some(), "`logvine {verb}` is no verb");
     }
+}
+
+/// DESIGN §3.3: a node alone is a cluster whose key can be changed. No answer ever shows one.
+#[tokio::test]
+async fn a_key_is_installed_used_and_the_old_one_removed() {
+    let api = Api::new();
+    let [old, new] = [1, 2].map(|secret| cluster_key(secret).fingerprint().to_string());
+    let install = json!({ "key": cluster_key(2).to_text().as_str() }).to_string();
+    let installed = api.send("POST", "/v1/keys", &[], &install).await;
+    assert_eq!((installed.status, &installed.body["nodes"][0]["outcome"]), (StatusCode::OK, &json!("applied")), "{}", installed.body);
+    assert_problem(&api.send("DELETE", &format!("/v1/keys/{old}"), &[], "").await, 409, "urn:logvine:unheard");
+    assert_eq!(api.send("POST", &format!("/v1/keys/{new}/use"), &[], "").await.status, StatusCode::OK);
+    let listed = api.get("/v1/keys").await.body;
+    let of = |key: &str| listed["items"].as_array().unwrap().iter().find(|row| row["fingerprint"] == key).cloned().unwrap();
+    assert_eq!((&of(&new)["sealing"], &of(&old)["sealing"], &of(&old)["nodes"]), (&json!(1), &json!(0), &json!(1)));
+    assert_eq!(api.send("DELETE", &format!("/v1/keys/{old}"), &[], "").await.status, StatusCode::OK);
+    let listed = api.get("/v1/keys").await.body;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    assert!(!listed.to_string().contains("0202020202"), "{listed}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_for_this_cluster_is_refused() {
+    let api = Api::new();
+    let stranger = ClusterKey::new(ClusterId([9; 8]), [1; 32]);
+    for key in [stranger.to_text().as_str(), "0707070707070707.beef"] {
+        let refused = api.send("POST", "/v1/keys", &[], &json!({ "key": key }).to_string()).await;
+        assert_problem(&refused, 422, "urn:logvine:key");
+        assert!(!refused.body.to_string().contains("beef"), "{}", refused.body);
+    }
+    assert_problem(&api.send("POST", "/v1/keys/beef/use", &[], "").await, 404, "urn:logvine:not-found");
+    let unknown = api.send("POST", "/v1/keys/00000000000000ff/use?force=true", &[], "").await;
+    assert_eq!((unknown.status, &unknown.body["nodes"][0]["outcome"]), (StatusCode::MULTI_STATUS, &json!("failed")), "{}", unknown.body);
 }
 
 #[tokio::test]
@@ -282,6 +326,10 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/sources", Some(Role::View)),
     ("GET", "/v1/sources/{runner}/{source}", Some(Role::View)),
     ("GET", "/v1/tags", Some(Role::View)),
+    ("GET", "/v1/keys", Some(Role::View)),
+    ("DELETE", "/v1/keys/{key}", Some(Role::Admin)),
+    ("POST", "/v1/keys", Some(Role::Admin)),
+    ("POST", "/v1/keys/{key}/use", Some(Role::Admin)),
     ("DELETE", "/v1/runners/{runner}", Some(Role::Operate)),
     ("PATCH", "/v1/runners/{runner}/sources", Some(Role::Operate)),
     ("POST", "/v1/nodes/{node}/drain", Some(Role::Operate)),

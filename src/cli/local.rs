@@ -32,9 +32,13 @@ pub(super) fn config_show(args: &AgentArgs) -> Result<Exit, Failure> {
 }
 
 /// A new cluster key, or a new token of the API.
-pub(super) fn keygen(token: Option<&str>) -> Result<Exit, Failure> {
+pub(super) fn keygen(token: Option<&str>, next: Option<&Path>) -> Result<Exit, Failure> {
     let Some(role) = token else {
-        output::print(&format!("{}\n", new_cluster_key()?.to_text().as_str()))?;
+        let key = match next {
+            Some(path) => next_cluster_key(path)?,
+            None => new_cluster_key()?,
+        };
+        output::print(&format!("{}\n", key.to_text().as_str()))?;
         return Ok(Exit::Ok);
     };
     let role: Role = role.parse().map_err(|()| Failure::usage(format!("--token: `{role}` is not a role: view, operate or admin")))?;
@@ -44,6 +48,15 @@ pub(super) fn keygen(token: Option<&str>) -> Result<Exit, Failure> {
     output::print(&format!("{role} {}\n", token_hash(&token)))?;
     output::warn(&token);
     Ok(Exit::Ok)
+}
+
+/// Another key for the cluster of the one in a file.
+fn next_cluster_key(path: &Path) -> Result<ClusterKey, Failure> {
+    let text = read_text(path)?;
+    let present: ClusterKey = text.parse().map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).context("get randomness from the system")?;
+    Ok(ClusterKey::new(present.cluster(), secret))
 }
 
 /// A cluster key from the system's randomness.
@@ -72,15 +85,20 @@ pub(super) fn validate(path: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// The text of a file, or of standard input.
+pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+    let read = if path.as_os_str() == OsStr::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+    read.map_err(|error| Failure::error(format!("cannot read {}: {error}", path.display())))
+}
+
 /// The text of a file, or of standard input, and its format by its ending.
 pub(super) fn read_document(path: &Path) -> Result<(String, Format), Failure> {
-    let failed = |error: std::io::Error| Failure::error(format!("cannot read {}: {error}", path.display()));
     if path.as_os_str() == OsStr::new("-") {
-        let text = std::io::read_to_string(std::io::stdin()).map_err(failed)?;
+        let text = read_text(path)?;
         let format = if text.trim_start().starts_with('{') { Format::Json } else { Format::Toml };
         return Ok((text, format));
     }
     let format = Format::of_path(path);
     let format = format.ok_or_else(|| Failure::usage(format!("{}: a runner is a .toml, .yaml, .yml or .json file", path.display())))?;
-    Ok((std::fs::read_to_string(path).map_err(failed)?, format))
+    Ok((read_text(path)?, format))
 }

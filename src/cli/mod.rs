@@ -70,6 +70,9 @@ enum Verb {
         /// A token of this role: its line for the token file goes to standard output, the token itself to standard error
         #[arg(long, value_name = "view|operate|admin")]
         token: Option<String>,
+        /// The next key for the cluster of the key in this file, to change it while the cluster runs
+        #[arg(long, value_name = "FILE", conflicts_with = "token")]
+        next: Option<PathBuf>,
     },
     /// Look at the configuration
     #[command(subcommand)]
@@ -97,6 +100,9 @@ enum Verb {
     /// Who collects what
     #[command(subcommand)]
     Assignment(AssignmentVerb),
+    /// The keys of the cluster, and changing them: keygen --next, install, use, remove
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// The cluster as a whole
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -283,6 +289,41 @@ enum AssignmentVerb {
 }
 
 #[derive(Debug, Subcommand)]
+enum KeyVerb {
+    /// The keys by their fingerprints, with how many nodes have them
+    List(ListArgs),
+    /// 1. Have all nodes accept a new key
+    Install {
+        /// The file with the key; `-` for standard input
+        file: PathBuf,
+    },
+    /// 2. Have all nodes seal with it, once all accept it
+    Use {
+        /// As `key list` shows it
+        key: String,
+        #[command(flatten)]
+        force: ForceArgs,
+    },
+    /// 3. Have all nodes accept an old key no more, once nobody seals with it
+    Remove {
+        /// As `key list` shows it
+        key: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        force: ForceArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct ForceArgs {
+    /// Even if nodes are left behind that are not ready for it
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Subcommand)]
 enum ClusterVerb {
     /// The cluster at a glance
     Status,
@@ -326,7 +367,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match cli.verb {
         Verb::Agent(args) => local::agent(&args),
         Verb::Demo(args) => local::runtime()?.block_on(crate::demo::run(args)).map(|()| Exit::Ok).map_err(Failure::from),
-        Verb::Keygen { token } => local::keygen(token.as_deref()),
+        Verb::Keygen { token, next } => local::keygen(token.as_deref(), next.as_deref()),
         Verb::Config(ConfigVerb::Show(args)) => local::config_show(&args),
         Verb::Validate { file } => local::validate(&file),
         Verb::Completions { shell } => {

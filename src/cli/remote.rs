@@ -7,10 +7,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, EventsArgs, Exit, Failure, InstanceVerb, ListArgs, NodeVerb, OutputFormat, RunnerVerb,
-    SourceVerb, TagVerb, TagsArgs, Verb,
+    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, EventsArgs, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb,
+    OutputFormat, RunnerVerb, SourceVerb, TagVerb, TagsArgs, Verb,
     client::Client,
-    local::read_document,
+    local::{read_document, read_text},
     output::{self, Column},
 };
 use crate::document::Format;
@@ -49,6 +49,8 @@ const INSTANCES: &[Column] = &[
     ("ERRORS", "/errors"),
     ("ERROR", "/error"),
 ];
+const KEYS: &[Column] = &[("KEY", "/fingerprint"), ("SEALING", "/sealing"), ("NODES", "/nodes"), ("MISSING", "/missing")];
+const KEY_OUTCOMES: &[Column] = &[("NODE", "/node_name"), ("ID", "/node"), ("OUTCOME", "/outcome"), ("ERROR", "/error")];
 const FINDINGS: &[Column] = &[("KIND", "/kind"), ("RUNNER", "/runner"), ("SOURCE", "/source"), ("DETAIL", "/detail")];
 const EVENTS: &[Column] = &[("TIME", "/time"), ("KIND", "/kind"), ("DETAIL", "/detail")];
 
@@ -63,6 +65,7 @@ pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> 
         Verb::Source(verb) => remote.source(verb).await,
         Verb::Instance(InstanceVerb::List(list)) => remote.list(&["instances"], &list, &[], INSTANCES, "/runner").await,
         Verb::Assignment(AssignmentVerb::Check) => remote.check().await,
+        Verb::Key(verb) => remote.key(verb).await,
         Verb::Cluster(ClusterVerb::Status) => remote.one(&["cluster"], "/id").await,
         Verb::This => remote.one(&["self"], "/id").await,
         Verb::Events(events) => remote.events(&events).await,
@@ -181,6 +184,37 @@ impl Remote {
                 self.write_json(Method::POST, &["runners", &runner, "stop"], change, &json!({ "nodes": nodes.selector })).await
             }
         }
+    }
+
+    async fn key(&self, verb: KeyVerb) -> Result<Exit, Failure> {
+        let force = |args: ForceArgs| if args.force { &[("force", "true")][..] } else { &[] };
+        match verb {
+            KeyVerb::List(list) => self.list(&["keys"], &list, &[], KEYS, "/fingerprint").await,
+            KeyVerb::Install { file } => {
+                let key = read_text(&file)?;
+                let body = json!({ "key": key.trim() }).to_string();
+                let request = self.client.request(Method::POST, &["keys"], &[]).header(reqwest::header::CONTENT_TYPE, Format::Json.content_type());
+                self.key_change(request.body(body)).await
+            }
+            KeyVerb::Use { key, force: args } => self.key_change(self.client.request(Method::POST, &["keys", &key, "use"], force(args))).await,
+            KeyVerb::Remove { key, yes, force: args } => {
+                confirm(yes, &format!("remove key {key}: nodes that have no other one come back only when they are given the present one"))?;
+                self.key_change(self.client.request(Method::DELETE, &["keys", &key], force(args))).await
+            }
+        }
+    }
+
+    async fn key_change(&self, request: reqwest::RequestBuilder) -> Result<Exit, Failure> {
+        let (status, answer) = self.client.send(request).await?;
+        match self.output {
+            OutputFormat::Json => output::print(&format!("{answer:#}\n"))?,
+            OutputFormat::Name => output::print(&output::names("/fingerprint", &[answer]))?,
+            OutputFormat::Table => {
+                let rows = answer.pointer("/nodes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+                output::print(&output::table(KEY_OUTCOMES, rows))?;
+            }
+        }
+        Ok(if status == StatusCode::MULTI_STATUS { Exit::Partly } else { Exit::Ok })
     }
 
     async fn source(&self, verb: SourceVerb) -> Result<Exit, Failure> {

@@ -9,6 +9,7 @@ pub mod command;
 pub mod delivery;
 pub mod event;
 pub mod instance;
+pub mod keys;
 pub mod member;
 pub mod message;
 pub mod name;

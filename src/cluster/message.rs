@@ -1,12 +1,13 @@
 //! What nodes say to each other by calls. Over QUIC, MessagePack with named fields; over nothing at all in a simulation.
 
 use bytes::Bytes;
-use logvine_gossip::NodeId;
+use logvine_gossip::{NodeId, seal::Fingerprint};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::Checkpoint,
     instance::Epoch,
+    keys::KeyOrder,
     name::Name,
     record::{DiskId, Record, SourceKey},
 };
@@ -34,6 +35,8 @@ pub enum Request {
     Release { source: SourceKey, record: Record, checkpoint: Checkpoint },
     /// Positions, for people: what the owner knows of a source.
     Inspect(SourceKey),
+    /// A step in changing the cluster's key. The host's to carry out: it keeps the ring.
+    Keys(KeyOrder),
 }
 
 /// One source in a heartbeat.
@@ -57,6 +60,8 @@ pub enum Reply {
     /// To an offer and a release.
     Offer(OfferReply),
     Inspect(Option<Inspected>),
+    /// The keys that the node has now, the one that seals first; or why they are as before.
+    Keys(Result<Vec<Fingerprint>, String>),
     /// The request makes no sense here (of another version, say).
     Refused(String),
 }

@@ -22,6 +22,7 @@ use std::{
 
 use logvine_gossip::{
     Change, DatagramError, Durable, Generation, Gossip, Instant, Me, NodeId, NodeMap, Now, Output as GossipOutput, Restored, Stamp, Status, canary,
+    seal,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -40,6 +41,7 @@ use crate::{
     command::Answer,
     event::Event,
     instance::{InstanceCommand, Pinned},
+    keys::KEYS,
     member::{Meta, NodeInfo, Phase},
     message::{Reply, Request},
     name::Name,
@@ -235,6 +237,12 @@ impl Node {
     /// Other seeds from now on: a name leads elsewhere than it did.
     pub fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
         self.gossip.set_seeds(seeds);
+    }
+
+    /// Which keys the host accepts now, the one that seals first: others go on with a change of keys by this.
+    pub fn set_keys(&mut self, now: Now, keys: &[seal::Fingerprint]) {
+        self.say(now, KEYS, &keys);
+        self.settle(now);
     }
 
     /// SIGTERM: says that it will be back within the grace (or goodbye, after a drain), stops its instances in order, and says `Stopped`.

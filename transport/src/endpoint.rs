@@ -13,7 +13,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Weak,
+        Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 use logvine_gossip::{
     NodeId,
-    seal::{ClusterId, Keyring},
+    seal::{ClusterId, Fingerprint, Keyring},
 };
 use quinn::{
     Connection, ConnectionError, EndpointConfig as QuicConfig, TransportConfig, VarInt, WriteError,
@@ -30,7 +30,10 @@ use quinn::{
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
     call::{CallError, Refusal},
@@ -112,6 +115,17 @@ struct Inner {
     local: SocketAddr,
     cluster: ClusterId,
     pool: Pool,
+    key: NodeKey,
+    transport: Arc<TransportConfig>,
+    ring: RwLock<Ring>,
+    revoked: watch::Sender<()>,
+}
+
+/// What dialling needs of the ring, and which keys it has.
+#[derive(Debug)]
+struct Ring {
+    client: quinn::ClientConfig,
+    keys: Vec<Fingerprint>,
 }
 
 impl Drop for Inner {
@@ -145,23 +159,18 @@ impl Endpoint {
             io::ErrorKind::AddrNotAvailable => EndpointError::NotLocal { address },
             _ => EndpointError::Bind { address, source },
         };
-        let Tls { client, server } = Tls::new(key, keyring)?;
         let transport = Arc::new(transport(config));
-        let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client)?));
-        client.transport_config(transport.clone());
-        let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server)?));
-        server.transport_config(transport);
-        // Nodes do not roam; a connection from another address is a new one.
-        server.migration(false);
-
+        let (client, server) = both_sides(key, keyring, &transport)?;
         let socket = std::net::UdpSocket::bind(address).map_err(refused)?;
-        let mut quic = quinn::Endpoint::new(quic_config(key), Some(server), socket, Arc::new(quinn::TokioRuntime)).map_err(refused)?;
-        quic.set_default_client_config(client);
+        let quic = quinn::Endpoint::new(quic_config(key), Some(server), socket, Arc::new(quinn::TokioRuntime)).map_err(refused)?;
         let local = quic.local_addr().map_err(refused)?;
 
         let (calls, incoming) = mpsc::channel(config.calls_waiting_max);
-        tokio::spawn(serve::accept(quic.clone(), Limits::new(config.accepted_max, config.calls_max), calls));
-        let inner = Arc::new(Inner { quic, local, cluster: keyring.cluster(), pool: Pool::new(config.dialled_max) });
+        let (revoked, revocations) = watch::channel(());
+        tokio::spawn(serve::accept(quic.clone(), Limits::new(config.accepted_max, config.calls_max, revocations), calls));
+        let ring = RwLock::new(Ring { client, keys: keyring.fingerprints() });
+        let (cluster, pool) = (keyring.cluster(), Pool::new(config.dialled_max));
+        let inner = Arc::new(Inner { quic, local, cluster, pool, key: key.clone(), transport, ring, revoked });
         tokio::spawn(close_idle(Arc::downgrade(&inner), config.idle));
         Ok((Self { inner }, incoming))
     }
@@ -169,6 +178,23 @@ impl Endpoint {
     /// The address that is bound.
     pub fn local(&self) -> SocketAddr {
         self.inner.local
+    }
+
+    /// Shows a certificate by this ring's first key, and lets in those by any of its keys, from now on. If it lacks a key of the ring before, all
+    /// connections end when the calls at work have (those that peers dialled in two seconds), and come again by the keys that are left.
+    ///
+    /// Errors: nothing has changed.
+    pub fn set_keyring(&self, keyring: &Keyring) -> Result<(), EndpointError> {
+        let inner = &*self.inner;
+        let (client, server) = both_sides(&inner.key, keyring, &inner.transport)?;
+        let keys = keyring.fingerprints();
+        inner.quic.set_server_config(Some(server));
+        let before = std::mem::replace(&mut *inner.ring.write().unwrap_or_else(PoisonError::into_inner), Ring { client, keys: keys.clone() });
+        if before.keys.iter().any(|key| !keys.contains(key)) {
+            inner.pool.clear();
+            inner.revoked.send_replace(());
+        }
+        Ok(())
     }
 
     /// Asks node `id` at `address`, and waits for its answer until `deadline` (at most [`DEADLINE_MAX`]) has passed.
@@ -254,9 +280,11 @@ impl Endpoint {
 
     /// A new connection to whatever node of this cluster is at `address`.
     async fn dial(&self, address: SocketAddr) -> Result<(NodeId, Connection), CallError> {
-        let Inner { quic, cluster, .. } = &*self.inner;
-        let connecting =
-            quic.connect(address, &certificate::server_name(*cluster)).map_err(|error| CallError::NotSent { address, reason: error.to_string() })?;
+        let Inner { quic, cluster, ring, .. } = &*self.inner;
+        let client = ring.read().unwrap_or_else(PoisonError::into_inner).client.clone();
+        let connecting = quic
+            .connect_with(client, address, &certificate::server_name(*cluster))
+            .map_err(|error| CallError::NotSent { address, reason: error.to_string() })?;
         let connection = connecting.await.map_err(|error| CallError::of_connection(address, &error, false))?;
         let found =
             serve::peer(&connection).ok_or_else(|| CallError::NotOurCluster { address, reason: "it has shown no node certificate".to_owned() })?;
@@ -310,6 +338,22 @@ async fn close_idle(inner: Weak<Inner>, idle: Duration) {
         let Some(inner) = inner.upgrade() else { return };
         inner.pool.close_idle(Instant::now(), idle);
     }
+}
+
+/// How to dial and how to be dialled, with this ring.
+fn both_sides(
+    key: &NodeKey,
+    keyring: &Keyring,
+    transport: &Arc<TransportConfig>,
+) -> Result<(quinn::ClientConfig, quinn::ServerConfig), EndpointError> {
+    let Tls { client, server } = Tls::new(key, keyring)?;
+    let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client)?));
+    client.transport_config(transport.clone());
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server)?));
+    server.transport_config(transport.clone());
+    // Nodes do not roam; a connection from another address is a new one.
+    server.migration(false);
+    Ok((client, server))
 }
 
 fn transport(config: &EndpointConfig) -> TransportConfig {

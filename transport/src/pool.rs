@@ -59,6 +59,11 @@ impl Pool {
         self.slots().retain(|_, entry| !entry.is_unused() || now.saturating_duration_since(entry.used) < idle);
     }
 
+    /// Forgets all connections; those with a call at work end with it.
+    pub(crate) fn clear(&self) {
+        self.slots().clear();
+    }
+
     /// How many peers have a slot.
     pub(crate) fn len(&self) -> usize {
         self.slots().len()

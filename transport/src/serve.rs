@@ -11,9 +11,9 @@ use tokio::{
     sync::{
         OwnedSemaphorePermit, Semaphore,
         mpsc::{self, error::TrySendError},
-        oneshot,
+        oneshot, watch,
     },
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -30,6 +30,9 @@ const HANDSHAKES_UNPROVED_MAX: usize = 32;
 
 /// For a request to arrive whole once its stream is open, and for an answer to be taken: 1 MiB over a poor link, with room.
 const FRAME_PATIENCE: Duration = Duration::from_secs(10);
+
+/// After a key was removed, for the calls at work over connections that may have been made by it; the order to remove it is one.
+const REVOKED_GRACE: Duration = Duration::from_secs(2);
 
 /// A peer's call. It waits for its [`Responder`]; dropped, the peer hears that it stays without answer.
 #[derive(Debug)]
@@ -94,12 +97,14 @@ pub(crate) struct Limits {
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) handshakes: Arc<Semaphore>,
     pub(crate) calls: Arc<Semaphore>,
+    /// Changes when a key was taken from the ring: what was let in by it must come again.
+    pub(crate) revoked: watch::Receiver<()>,
 }
 
 impl Limits {
-    pub(crate) fn new(connections: usize, calls: usize) -> Self {
+    pub(crate) fn new(connections: usize, calls: usize, revoked: watch::Receiver<()>) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { connections: semaphore(connections), handshakes: semaphore(HANDSHAKES_UNPROVED_MAX), calls: semaphore(calls) }
+        Self { connections: semaphore(connections), handshakes: semaphore(HANDSHAKES_UNPROVED_MAX), calls: semaphore(calls), revoked }
     }
 }
 
@@ -130,12 +135,13 @@ pub(crate) async fn accept(endpoint: quinn::Endpoint, limits: Limits, calls: mps
 /// Serves one connection until it ends.
 async fn serve(
     connecting: quinn::Connecting,
-    limits: Limits,
+    mut limits: Limits,
     calls: mpsc::Sender<Incoming>,
     _place: OwnedSemaphorePermit,
     unproved: Option<OwnedSemaphorePermit>,
 ) {
     let address = connecting.remote_address();
+    limits.revoked.borrow_and_update();
     let connection = match timeout(HANDSHAKE_PATIENCE, connecting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
@@ -149,8 +155,24 @@ async fn serve(
         connection.close(Refusal::Format.code(), b"no node certificate");
         return;
     };
-    while let Ok((send, recv)) = connection.accept_bi().await {
-        tokio::spawn(answer(from, send, recv, limits.clone(), calls.clone()));
+    let mut revoked = limits.revoked.clone();
+    let end = async {
+        // An endpoint that is gone closes its connections itself.
+        if revoked.changed().await.is_ok() {
+            sleep(REVOKED_GRACE).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            accepted = connection.accept_bi() => match accepted {
+                Ok((send, recv)) => drop(tokio::spawn(answer(from, send, recv, limits.clone(), calls.clone()))),
+                Err(_) => return,
+            },
+            () = &mut end => return connection.close(VarInt::from_u32(0), b"a key was removed: come again"),
+        }
     }
 }
 

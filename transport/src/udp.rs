@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, Instant},
 };
 
@@ -37,7 +37,7 @@ pub struct Udp {
     direct: std::net::UdpSocket,
     local: SocketAddr,
     advertised: SocketAddr,
-    keyring: Keyring,
+    keyring: RwLock<Keyring>,
     tally: Mutex<Tally>,
 }
 
@@ -166,7 +166,16 @@ impl Udp {
         if advertised.port() == 0 {
             advertised.set_port(local.port());
         }
-        Ok(Self { socket, direct, local, advertised, keyring, tally: Mutex::default() })
+        Ok(Self { socket, direct, local, advertised, keyring: RwLock::new(keyring), tally: Mutex::default() })
+    }
+
+    /// Seals and opens with another ring from now on.
+    pub fn set_keyring(&self, keyring: Keyring) {
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring;
+    }
+
+    fn keyring(&self) -> RwLockReadGuard<'_, Keyring> {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The address that is bound.
@@ -204,7 +213,7 @@ impl Udp {
         }
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|source| UdpError::Random { source })?;
-        let datagram = self.keyring.seal(self.advertised, nonce, payload);
+        let datagram = self.keyring().seal(self.advertised, nonce, payload);
         self.direct.send_to(&datagram, to).map_err(|source| UdpError::Send { to, source })?;
         Ok(datagram.len() as u64)
     }
@@ -266,7 +275,7 @@ impl Udp {
             self.tally().counters.refused.limited += 1;
             return None;
         }
-        let opened = self.keyring.open(from, datagram);
+        let opened = self.keyring().open(from, datagram);
         let mut tally = self.tally();
         tally.gate.settle(from.ip(), opened.is_ok(), now);
         match opened {
@@ -389,6 +398,21 @@ mod tests {
         assert!(refused.limited > 10_000, "{refused:?}");
         friend.send(a.local(), b"after").unwrap();
         assert_eq!(a.recv().await.1, b"after");
+    }
+
+    #[tokio::test]
+    async fn a_ring_is_changed_while_the_socket_is_open() {
+        let (a, b) = (bind(1), bind(1));
+        let [old, new] = [1, 2].map(|secret| ClusterKey::new(ClusterId([1; 8]), [secret; 32]));
+        let both = Keyring::new(vec![old, new.clone()]).unwrap();
+        a.set_keyring(both.clone());
+        b.set_keyring(both.using(new.fingerprint()).unwrap());
+        a.send(b.local(), b"by the old").unwrap();
+        b.send(a.local(), b"by the new").unwrap();
+        assert_eq!((b.recv().await.1, a.recv().await.1), (b"by the old".to_vec(), b"by the new".to_vec()));
+        b.set_keyring(Keyring::new(vec![new]).unwrap());
+        a.send(b.local(), b"by the old").unwrap();
+        assert!(b.try_recv().is_none());
     }
 
     /// A replay from another address does not open: membership's addresses are those that packets really come from.

@@ -185,6 +185,7 @@ impl Node {
                 let inspected = self.inspect(&source);
                 self.after.push(After::Reply(to, Reply::Inspect(inspected)));
             }
+            Request::Keys(_) => self.after.push(After::Reply(to, Reply::Refused("this host has no keys to change".to_owned()))),
         }
     }
 

@@ -397,3 +397,34 @@ async fn a_peer_that_moved_is_called_at_its_new_address() {
         stay.push((endpoint, incoming));
     }
 }
+
+/// A key is changed under running endpoints: calls go on at every step, and who has only the removed one is out, his old connections too.
+#[tokio::test]
+async fn a_ring_is_changed_while_calls_go_on() {
+    let [old, new] = [1, 2].map(|secret| ClusterKey::new(ClusterId([1; 8]), [secret; 32]));
+    let begun = Keyring::new(vec![old.clone()]).unwrap();
+    let installed = begun.installed(new.clone()).unwrap();
+    let used = installed.using(new.fingerprint()).unwrap();
+    let removed = used.without(old.fingerprint()).unwrap();
+    let config = EndpointConfig::default();
+    let (a, left_behind) = (node_in(&begun, &config), node_in(&begun, &config));
+    let (id, at, b) = node_in(&begun, &config).echoing();
+    left_behind.ask(id, at, "while the old one holds").await.unwrap();
+    for ring in [installed, used, removed] {
+        a.endpoint.set_keyring(&ring).unwrap();
+        a.ask(id, at, "one step ahead").await.unwrap();
+        b.set_keyring(&ring).unwrap();
+        a.ask(id, at, "in step").await.unwrap();
+    }
+    let refused = timeout(LONG, async {
+        loop {
+            match left_behind.ask(id, at, "and I?").await {
+                Ok(_) => sleep(Duration::from_millis(50)).await,
+                Err(error) => break error,
+            }
+        }
+    });
+    let refused = refused.await.expect("the old connection ends");
+    assert!(matches!(refused, CallError::NotOurCluster { .. }), "{refused}");
+    a.ask(id, at, "still").await.unwrap();
+}
