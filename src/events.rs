@@ -164,6 +164,18 @@ pub fn words(event: &Event, node: &Node) -> Words {
         E::Renewed { generation } => {
             about(Level::Warn, "node.renewed", Some(&node.id()), format!("others had declared this node down; it goes on as generation {generation}"))
         }
+        E::DiskOutdated { known } => {
+            let detail = format!(
+                "others know this node as generation {known}, its data directory does not: it is an old image. It counts as a new disk from now on, and this \
+                 node gives up the sources that it owned"
+            );
+            about(Level::Error, "node.disk_outdated", Some(&node.id()), detail)
+        }
+        E::Superseded { at } => {
+            let detail = format!("the node at {at} has this node's key and was there first: two copies of one data directory run, and this one ends");
+            about(Level::Error, "node.superseded", Some(&node.id()), detail)
+        }
+        E::Forgotten { node: id } => about(Level::Info, "member.forgotten", Some(id), format!("{} is forgotten", id.short())),
         E::Active => about(Level::Info, "node.active", Some(&node.id()), "this node takes part".to_owned()),
         E::Catalog { key, origin, .. } => about(Level::Debug, "catalog.changed", Some(origin), format!("{key} was changed on {}", name(origin))),
         E::Taken { runner, source, epoch, why } => {

@@ -28,6 +28,20 @@ pub struct Peer {
     pub quic: SocketAddr,
 }
 
+/// Another node as the disk keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Met {
+    /// Its lasting identity.
+    pub id: NodeId,
+    /// Where it takes datagrams.
+    pub gossip: SocketAddr,
+    /// Where it takes calls.
+    pub quic: SocketAddr,
+    /// The highest generation of it that was heard of; zero if that was not kept.
+    #[serde(default)]
+    pub generation: Generation,
+}
+
 /// What the disk still knew at the start.
 #[derive(Debug, Clone, Default)]
 pub struct Restored {
@@ -35,11 +49,31 @@ pub struct Restored {
     pub catalog: Vec<(String, Entry)>,
     /// The catalog's floor. [`Stamp::ZERO`] where rows of the catalog could not be read: what is missing was not deleted.
     pub floor: Stamp,
-    /// Nodes met before: asked beside the seeds.
-    pub peers: Vec<Peer>,
+    /// Nodes met before: asked beside the seeds, and down in the view until they are heard of.
+    pub peers: Vec<Met>,
     /// Generations below this one are ours to use. If `Me::generation` is not below it, nothing is sent before the next
     /// block has been reserved ([`Durable::ReserveGeneration`] and `handle_reserved`).
     pub reserved: Generation,
+    /// Which generations this disk knows to be its own.
+    pub doubt: Doubt,
+}
+
+/// Which generations a disk knows of: a node of which others know another has an old image of its disk (DESIGN §5.3, "Restart").
+///
+/// A life that ended before others confirmed it proves nothing of the disk that it began with; so its block is told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Doubt {
+    /// All below this.
+    pub confirmed: Generation,
+    /// And those from the first up to, without it, the second: of lives that nobody confirmed.
+    pub since: Vec<(Generation, Generation)>,
+}
+
+impl Doubt {
+    /// Whether the disk knows of this generation.
+    pub(crate) fn knows(&self, generation: Generation) -> bool {
+        generation < self.confirmed || self.since.iter().any(|(from, to)| (*from..*to).contains(&generation))
+    }
 }
 
 /// How the node gossips. `Default` is [`GossipConfig::lan`]; each number's source stands beside it. All nodes of a cluster have the same preset: a node
@@ -200,6 +234,12 @@ pub enum Output {
         /// At most [`FRAME_BYTES_MAX`] bytes.
         body: Vec<u8>,
     },
+    /// Call `at`, whose id is this node's own, and ask for its first generation (`first_generation`); give what comes of it to `handle_proof`. Only a process
+    /// that has proved this node's key over that connection counts.
+    Prove {
+        /// Where another process of this node may live.
+        at: Peer,
+    },
     /// Keep this across restarts. Only `ReserveGeneration` is waited for.
     Persist(Durable),
     /// The view has changed.
@@ -223,9 +263,9 @@ pub enum Durable {
     },
     /// The catalog's floor: not without what was persisted before it.
     CatalogFloor(Stamp),
-    /// A node met, or its new addresses.
-    Peer(Peer),
-    /// A node that an operator has forgotten.
+    /// A node met, its new addresses or its new generation.
+    Peer(Met),
+    /// A node that was forgotten.
     PeerForgotten(NodeId),
     /// Generations below `up_to` will be used. Answer by `handle_reserved(up_to)` once that is on disk.
     ReserveGeneration {
@@ -262,6 +302,18 @@ pub enum Change {
     Renewed {
         /// The new one.
         generation: Generation,
+    },
+    /// This node's disk is not the newest of its disks: others know a generation that it had not reserved. What it promised since is not on it.
+    DiskOutdated {
+        /// That generation.
+        known: Generation,
+    },
+    /// This node's view of the members agrees with that of half of its peers, for the first time since its start.
+    Joined,
+    /// A node was forgotten: nothing is known of it any more.
+    Forgotten {
+        /// Which.
+        id: NodeId,
     },
     /// The catalog agreed with this member's for the first time since the start: one complete push-pull is done.
     Synced {

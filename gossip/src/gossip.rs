@@ -17,8 +17,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Catalog, Change, ClockOff, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, NodeId, NodeMap,
-    Now, Output, Peer, Restored, Stamp, StateError, Status, Traffic,
+    Catalog, Change, ClockOff, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, Met, NodeId,
+    NodeMap, Now, Output, Restored, Stamp, StateError, Status, Traffic,
     canary::planted,
     clocks::Clocks,
     ids::GENERATION_MAX,
@@ -30,8 +30,11 @@ use crate::{
     wire::{Knocked, Parts, Suspicion},
 };
 
+mod identity;
 mod packets;
 mod rounds;
+
+use identity::Oneself;
 
 /// How many generations are reserved on disk at a time: one write per 64 renewals.
 const GENERATION_BLOCK: u64 = 64;
@@ -39,6 +42,8 @@ const GENERATION_BLOCK: u64 = 64;
 const GOODBYE_TIME: Duration = Duration::from_secs(10);
 /// Most goodbyes in one datagram.
 const GOODBYES_MAX: usize = 8;
+/// From one renewal to the next at least. Two live copies of a node that cannot reach each other each go above the other, as often as others tell them.
+const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 /// A call without an answer for this long is given up.
 const CALL_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,6 +54,8 @@ struct Due {
     push_pull: Instant,
     members: Instant,
     rumours: Option<Instant>,
+    /// A renewal that follows too soon on another.
+    renew: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +83,7 @@ pub struct Gossip {
     reserved: Generation,
     reserving: Option<Generation>,
     renew_to: Option<Generation>,
+    renewed: Option<Instant>,
     membership: Membership,
     replica: Replica,
     clocks: Clocks,
@@ -85,9 +93,8 @@ pub struct Gossip {
     /// Keys that were rumoured as too large and are being pulled; news to be passed on when they come.
     awaited: BTreeSet<String>,
     /// All nodes ever met, as the disk has them.
-    met: BTreeMap<NodeId, Peer>,
-    /// Those of them that this life has not heard of.
-    unmet: BTreeMap<NodeId, SocketAddr>,
+    met: BTreeMap<NodeId, Met>,
+    oneself: Oneself,
     calling: BTreeMap<NodeId, Calling>,
     replays: Replays,
     /// Datagrams sent.
@@ -104,8 +111,8 @@ impl Gossip {
     /// If `me.generation` is not below `restored.reserved`, a block of generations is asked to be persisted first, and nothing is sent
     /// before `handle_reserved`.
     pub fn new(now: Now, config: GossipConfig, me: Me, restored: Restored, seed: u64) -> Self {
-        let due = Due { seek: now.at, push_pull: now.at, members: now.at, rumours: None };
-        let met: BTreeMap<NodeId, Peer> = restored.peers.into_iter().filter(|peer| peer.id != me.id).map(|peer| (peer.id, peer)).collect();
+        let due = Due { seek: now.at, push_pull: now.at, members: now.at, rumours: None, renew: None };
+        let met: BTreeMap<_, _> = restored.peers.into_iter().filter(|met| met.id != me.id).map(|met| (met.id, met)).collect();
         let mut gossip = Self {
             membership: Membership::new(&config, &me, seed),
             replica: Replica::new(now.wall, me.id, me.generation, me.quic, restored.catalog, restored.floor),
@@ -117,10 +124,11 @@ impl Gossip {
             reserved: restored.reserved,
             reserving: None,
             renew_to: None,
+            renewed: None,
             goodbyes: BTreeMap::new(),
             awaited: BTreeSet::new(),
-            unmet: met.values().map(|peer| (peer.id, peer.gossip)).collect(),
             met,
+            oneself: Oneself::new(now.at, restored.doubt, me.generation),
             calling: BTreeMap::new(),
             replays: Replays::default(),
             sent: 0,
@@ -129,6 +137,9 @@ impl Gossip {
             traffic: Traffic::default(),
             outputs: VecDeque::new(),
         };
+        for met in gossip.met.values() {
+            gossip.membership.restore(now, met);
+        }
         gossip.start_if_reserved(now);
         gossip
     }
@@ -210,7 +221,11 @@ impl Gossip {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let swim = self.membership.next_due().map(|due| (due, "swim"));
         let rumours = self.due.rumours.map(|due| (due, "rumours"));
-        let rounds = [(self.due.seek, "seek"), (self.due.push_pull, "push-pull"), (self.due.members, "members")].into_iter().min();
+        let rounds = [(self.due.seek, "seek"), (self.due.push_pull, "push-pull"), (self.due.members, "members")].into_iter();
+        let rounds = rounds
+            .chain(self.due.renew.map(|due| (due, "renewal")))
+            .chain(self.oneself.next_due().filter(|_| self.stage == Stage::Active).map(|due| (due, "agreement")))
+            .min();
         match self.stage {
             Stage::Waiting => None,
             Stage::Left => rumours,
@@ -354,11 +369,16 @@ impl Gossip {
     }
 
     fn renew(&mut self, now: Now, generation: Generation) {
+        if let Some(rested) = self.renewed.map(|at| at + RENEW_INTERVAL).filter(|rested| now.at < *rested) {
+            self.due.renew = Some(rested);
+            return;
+        }
         if generation >= self.reserved {
             self.reserve(generation);
             return;
         }
         self.renew_to = None;
+        self.renewed = Some(now.at);
         self.me.generation = generation;
         self.stage = Stage::Seeking;
         self.due.seek = now.at;
@@ -391,15 +411,8 @@ impl Gossip {
 
     /// Carries out what the inner machines ask for, until they ask for nothing.
     fn settle(&mut self, now: Now) {
-        loop {
-            while let Some(effect) = self.membership.poll_effect() {
-                self.carry_out(now, effect);
-            }
-            if let Some(known) = self.replica.own_generation_heard.take() {
-                self.renew_above(now, known);
-                continue;
-            }
-            break;
+        while let Some(effect) = self.membership.poll_effect() {
+            self.carry_out(now, effect);
         }
         self.outputs.extend(self.replica.outputs.drain(..));
         for key in std::mem::take(&mut self.replica.pulled) {
@@ -436,11 +449,13 @@ impl Gossip {
                 let knocked = vec![Knocked { node: member.id, generation: member.generation, found }];
                 self.send(now, to.gossip, None, vec![Parts { knocked, ..Parts::default() }]);
             }
+            Effect::Newer { member } => self.tell_former(now, member),
             Effect::Active if self.stage == Stage::Seeking => {
                 self.stage = Stage::Active;
                 // At join the first comparison does not wait for its turn.
                 self.due.push_pull = now.at;
                 self.due.members = now.at;
+                self.oneself.agree_due = now.at;
             }
             Effect::Active => {}
             Effect::Defunct => self.renew_above(now, self.me.generation),
@@ -449,19 +464,18 @@ impl Gossip {
                     self.learn(now, Topic::Gone(id));
                 }
                 self.outputs.push_back(Output::Changed(Change::Member { id, from, to }));
-                self.unmet.remove(&id);
                 self.recall_quic(id);
                 self.note_peer(id);
             }
         }
     }
 
-    /// Has a member's addresses persisted once both are known, and again when they change.
+    /// Has a member's addresses and generation persisted once both addresses are known, and again when one of them changes.
     fn note_peer(&mut self, id: NodeId) {
         let Some((member, quic)) = self.membership.view().get(&id).zip(self.membership.quic(&id)) else { return };
-        let peer = Peer { quic, ..member.peer() };
-        if self.met.insert(id, peer) != Some(peer) {
-            self.outputs.push_back(Output::Persist(Durable::Peer(peer)));
+        let met = Met { id, gossip: member.gossip, quic, generation: member.generation };
+        if self.met.insert(id, met) != Some(met) {
+            self.outputs.push_back(Output::Persist(Durable::Peer(met)));
         }
     }
 

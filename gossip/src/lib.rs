@@ -27,8 +27,8 @@ mod wire;
 pub use catalog::{CATALOG_ENTRIES_MAX, Catalog, Entry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use clocks::ClockOff;
 pub use face::{
-    Change, DATAGRAM_BYTES_MAX, DatagramError, DatagramsRefused, Durable, FRAME_BYTES_MAX, FrameError, GossipConfig, Me, Member, Output, Peer,
-    Restored, StateError, Status,
+    Change, DATAGRAM_BYTES_MAX, DatagramError, DatagramsRefused, Doubt, Durable, FRAME_BYTES_MAX, FrameError, GossipConfig, Me, Member, Met, Output,
+    Peer, Restored, StateError, Status,
 };
 pub use gossip::Gossip;
 pub use ids::{Generation, NodeId, NodeIdError};

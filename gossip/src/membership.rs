@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Generation, GossipConfig, Instant, Me, Member, NodeId, Now, Peer, Status,
+    Generation, GossipConfig, Instant, Me, Member, Met, NodeId, Now, Peer, Status,
     canary::planted,
     marks,
     swim::{Identity, SwimCodec, peek},
@@ -75,6 +75,10 @@ pub(crate) enum Effect {
         member: Identity,
         found: Found,
     },
+    /// A member has a higher generation than before.
+    Newer {
+        member: Identity,
+    },
     /// Others know this generation.
     Active,
     /// Others believe this generation down: a new one is needed.
@@ -123,6 +127,14 @@ pub(crate) struct Membership {
     census: Census,
     /// Members whose address for calls is a guess.
     guessed: BTreeSet<NodeId>,
+    /// Members that were read from the disk and not heard of since: down, as far as people are told, and not spoken of to other nodes.
+    from_disk: BTreeSet<NodeId>,
+    /// What those are worth in a comparison.
+    unspoken: u64,
+    /// The generation of each member before its present one.
+    former: BTreeMap<NodeId, Generation>,
+    /// Up to which generation nodes are forgotten: what is said of them under it is of the past.
+    forgotten: BTreeMap<NodeId, Generation>,
     effects: VecDeque<Effect>,
 }
 
@@ -231,6 +243,10 @@ impl Membership {
             view: BTreeMap::new(),
             census: Census::default(),
             guessed: BTreeSet::new(),
+            from_disk: BTreeSet::new(),
+            unspoken: 0,
+            former: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             effects: VecDeque::new(),
         }
     }
@@ -286,6 +302,61 @@ impl Membership {
         let Some(member) = self.view.get_mut(&id).filter(|member| generation >= member.generation) else { return false };
         let was_guess = self.guessed.remove(&id);
         std::mem::replace(&mut member.quic, quic) != quic || was_guess
+    }
+
+    /// A node that was met in an earlier life: down until it is heard of.
+    pub(crate) fn restore(&mut self, now: Now, met: &Met) {
+        if self.view.len() < MEMBERS_MAX {
+            let identity = Identity { id: met.id, gossip: met.gossip, generation: met.generation };
+            self.enter(now, &identity, Status::Down);
+            self.set_quic(met.id, met.generation, met.quic);
+            self.from_disk.insert(met.id);
+            self.unspoken = self.unspoken.wrapping_add(self.view.get(&met.id).map_or(0, census::belief));
+        }
+    }
+
+    /// A member that was read from the disk is heard of, or goes.
+    fn hear_of(&mut self, id: &NodeId) {
+        if self.from_disk.remove(id) {
+            self.unspoken = self.unspoken.wrapping_sub(self.view.get(id).map_or(0, census::belief));
+        }
+    }
+
+    /// Whether a member was read from the disk, and not heard of since.
+    pub(crate) fn is_from_disk(&self, id: &NodeId) -> bool {
+        self.from_disk.contains(id)
+    }
+
+    /// The generation that a member had before its present one.
+    pub(crate) fn former(&self, id: &NodeId) -> Option<Generation> {
+        self.former.get(id).copied()
+    }
+
+    /// The same of the live member at an address.
+    pub(crate) fn former_at(&self, address: &SocketAddr) -> Option<Generation> {
+        self.former.iter().find(|(id, _)| self.view.get(id).is_some_and(|member| member.gossip == *address)).map(|(_, former)| *former)
+    }
+
+    /// Up to which generation a node is forgotten.
+    pub(crate) fn forgotten(&self, id: &NodeId) -> Option<Generation> {
+        self.forgotten.get(id).copied()
+    }
+
+    /// Forgets a node up to a generation. True if it was in the view.
+    pub(crate) fn forget(&mut self, id: &NodeId, generation: Generation) -> bool {
+        let forgotten = self.forgotten.entry(*id).or_default();
+        *forgotten = generation.max(*forgotten);
+        let Some(member) = self.view.get(id).filter(|member| member.generation <= generation) else { return false };
+        let down = Identity { id: *id, gossip: member.gossip, generation: member.generation };
+        let result = self.foca.handle_timer(Timer::RemoveDown(down), Asked::default());
+        debug_assert!(result.is_ok(), "foca could not forget a member: {result:?}");
+        self.buddies.forget(&down);
+        self.hear_of(id);
+        let gone = self.view.remove(id);
+        self.census.change(gone.as_ref(), None);
+        self.guessed.remove(id);
+        self.former.remove(id);
+        true
     }
 
     /// A membership message from `from`.
@@ -373,8 +444,9 @@ impl Membership {
     /// A member said goodbye under this identity. True if that is news.
     pub(crate) fn handle_left(&mut self, now: Now, identity: Identity) -> bool {
         let known = self.view.get(&identity.id).map(|known| (known.generation, known.status));
-        if known.is_some_and(|known| known.0 > identity.generation || known == (identity.generation, Status::Left)) || self.view.len() >= MEMBERS_MAX
-        {
+        let is_old = known.is_some_and(|known| known.0 > identity.generation || known == (identity.generation, Status::Left));
+        let is_forgotten = self.forgotten(&identity.id).is_some_and(|forgotten| identity.generation <= forgotten);
+        if is_old || is_forgotten || self.view.len() >= MEMBERS_MAX {
             return false;
         }
         self.enter(now, &identity, Status::Left);
@@ -492,7 +564,11 @@ impl Membership {
                 State::Down if known == Some((identity.generation, Status::Left)) => Status::Left,
                 State::Down => Status::Down,
             };
-            let older = known.is_some_and(|(generation, _)| generation > identity.generation);
+            let older = known.is_some_and(|(generation, _)| generation > identity.generation)
+                || self.forgotten(&identity.id).is_some_and(|forgotten| identity.generation <= forgotten);
+            if !older {
+                self.hear_of(&identity.id);
+            }
             if older || known == Some((identity.generation, to)) {
                 continue;
             }
@@ -514,6 +590,11 @@ impl Membership {
         let guess = SocketAddr::new(identity.gossip.ip(), self.quic_port);
         if self.view.get(&identity.id).is_none_or(|known| known.gossip != identity.gossip) {
             self.guessed.insert(identity.id);
+        }
+        self.hear_of(&identity.id);
+        if let Some(known) = self.view.get(&identity.id).filter(|known| known.generation < identity.generation) {
+            self.former.insert(identity.id, known.generation);
+            self.effects.push_back(Effect::Newer { member: *identity });
         }
         let before = self.view.get(&identity.id).cloned();
         let member = self.view.entry(identity.id).or_insert(Member {
@@ -540,7 +621,7 @@ impl Membership {
     /// A number for what is believed of the members; a suspicion that may yet be refuted does not count.
     pub(crate) fn root(&self) -> u64 {
         let me = self.foca.identity();
-        census::alive(&me.id, me.generation).wrapping_add(self.census.root())
+        census::alive(&me.id, me.generation).wrapping_add(self.census.root()).wrapping_sub(self.unspoken)
     }
 
     /// Up to `count` different places of `of`, drawn at random.
@@ -581,6 +662,11 @@ impl Membership {
             drawn.push(from.swap_remove(index));
         }
         drawn
+    }
+
+    /// True in about `wanted` of `of` cases.
+    pub(crate) fn draw_one_of(&mut self, wanted: usize, of: usize) -> bool {
+        wanted >= of || self.rng.random_range(0..of) < wanted
     }
 
     /// A duration drawn between `least` and `most`.

@@ -131,6 +131,20 @@ pub(crate) struct Parts {
     /// I am here; this is the highest generation that I know of you (zero: none).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) welcome: Option<Generation>,
+    /// The generation under which I knew you before the one that I know now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) former: Option<Generation>,
+    /// With `welcome`: to me you are alive at another address than you speak from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) elsewhere: Option<Elsewhere>,
+    /// With `welcome`: you were forgotten up to this generation; go above it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) forgotten: Option<Generation>,
+    /// Do you believe of the members what I do? This is its root. Answered by `view_agrees`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) view: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) view_agrees: Option<bool>,
     /// I suspect you: speak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) suspicion: Option<Suspicion>,
@@ -211,7 +225,21 @@ pub(crate) struct Parts {
     pub(crate) rumour_words: Vec<RumourWord>,
 }
 
+/// Where a node is believed to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Elsewhere {
+    #[serde(rename = "a")]
+    pub(crate) gossip: SocketAddr,
+    #[serde(rename = "q")]
+    pub(crate) quic: SocketAddr,
+}
+
 impl Parts {
+    /// Whether it asks who is there, and says nothing.
+    pub(crate) fn is_hello(&self) -> bool {
+        *self == Self { hello: true, view: self.view, ..Self::default() }
+    }
+
     /// Whether a floor means something beside it.
     pub(crate) fn speaks_of_catalog(&self) -> bool {
         let entries = !self.catalog_entries.is_empty() || !self.rumour_entries.is_empty() || !self.rumour_marks.is_empty();

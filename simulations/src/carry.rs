@@ -110,6 +110,10 @@ impl World {
                 self.answered(at, command);
             }
             Output::Tell(event) => self.told(at, &event),
+            Output::Superseded { .. } => {
+                self.tell(Some(at), format_args!("ends"));
+                self.ended(at);
+            }
             Output::Stopped => {
                 self.tell(Some(at), format_args!("is stopped"));
                 self.ended(at);

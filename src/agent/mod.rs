@@ -29,6 +29,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use self::shell::Shell;
+pub(crate) use self::shell::Superseded;
 #[cfg(test)]
 pub(crate) use self::{handle::test_handle, keys::test_keys};
 pub use self::{

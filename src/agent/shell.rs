@@ -35,6 +35,8 @@ const BACKLOG_MAX: u64 = 4096;
 const DRAIN_MAX: usize = 4096;
 /// For the whole of a stop: senders are flushed within 20 s (DESIGN §8.1), the rest is the last checkpoints.
 const STOP_PATIENCE: Duration = Duration::from_secs(25);
+/// The other copy may wait for the answer by which this one ends: it is given time to leave.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// One running node.
 pub(super) struct Shell {
@@ -59,6 +61,17 @@ pub(super) struct Shell {
     next_id: u64,
     stop_by: Option<Instant>,
     stopped: bool,
+    superseded: Option<Superseded>,
+}
+
+/// Two copies of one data directory run, and this is the later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the node at {at} has this node's key and was there first: two copies of one data directory run. Stop that one if this one is to stay; \
+     or give this one an empty --data-dir, and it is a node of its own"
+)]
+pub(crate) struct Superseded {
+    at: std::net::SocketAddr,
 }
 
 impl Shell {
@@ -90,12 +103,13 @@ impl Shell {
             next_id: 0,
             stop_by: None,
             stopped: false,
+            superseded: None,
         }
     }
 
     /// Runs the node until it has stopped. Every branch is cancel-safe: whole messages only.
     ///
-    /// Errors: this node's own store failed.
+    /// Errors: this node's own store failed, or another process is this node ([`Superseded`]).
     pub(super) async fn run(
         mut self,
         mut calls: Receiver<Call>,
@@ -105,6 +119,10 @@ impl Shell {
         loop {
             while let Some(output) = self.node.poll_output() {
                 self.begin(output);
+            }
+            if let Some(superseded) = self.superseded {
+                tokio::time::sleep(LAST_WORDS).await;
+                return Err(superseded.into());
             }
             if self.stopped {
                 return Ok(());
@@ -262,6 +280,7 @@ impl Shell {
                 }
             }
             Output::Tell(event) => self.events.tell(self.clock.now().wall, crate::events::words(&event, &self.node)),
+            Output::Superseded { at } => self.superseded = Some(Superseded { at }),
             Output::Stopped => self.stopped = true,
         }
     }

@@ -129,7 +129,7 @@ async fn find(app: &App, text: String) -> ApiResult<NodeId> {
 
 /// The node that a text means: an id, a name, or a unique beginning of an id.
 fn resolve(node: &Node, text: &str) -> ApiResult<NodeId> {
-    let names = node.view().values().map(|info| (info.id, info.meta.as_ref().map(|meta| meta.name.as_str())));
+    let names = node.view().values().map(|info| (info.id, info.name.as_ref().map(Name::as_str)));
     match meaning(text, names) {
         Meaning::One(id) => Ok(id),
         Meaning::None => Err(ApiError::not_found("node", text, "GET /v1/nodes")),

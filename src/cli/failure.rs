@@ -9,6 +9,7 @@ pub enum Exit {
     Error = 1,
     /// Some targets failed or are pending.
     Partly = 2,
+    /// Of `agent`: another live process has the same data directory, or a copy of it, and was there first.
     Conflict = 3,
     NotFound = 4,
     /// sysexits.h's EX_USAGE.

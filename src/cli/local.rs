@@ -19,7 +19,10 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 
 pub(super) fn agent(args: &AgentArgs) -> Result<Exit, Failure> {
     let effective = config::load(args)?;
-    crate::agent::run(effective, args.exit_with_stdin).map(|()| Exit::Ok).map_err(Failure::from)
+    crate::agent::run(effective, args.exit_with_stdin).map(|()| Exit::Ok).map_err(|error| {
+        let exit = if error.is::<crate::agent::Superseded>() { Exit::Conflict } else { Exit::Error };
+        Failure { exit, ..error.into() }
+    })
 }
 
 pub(super) fn config_show(args: &AgentArgs) -> Result<Exit, Failure> {

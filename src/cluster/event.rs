@@ -1,5 +1,7 @@
 //! What a node tells people: for its log, its events and its counters.
 
+use std::net::SocketAddr;
+
 use logvine_gossip::{ClockOff, Generation, NodeId, Stamp, Status};
 
 use crate::{instance::Epoch, name::Name};
@@ -25,6 +27,12 @@ pub enum Event {
     WithoutMajority { runner: Name, source: Name, epoch: Epoch },
     /// Nobody holds a copy of the checkpoint of a source that was claimed before; it is not read from its start by itself.
     WaitingForCheckpoint { runner: Name, source: Name },
+    /// Others know a generation of this node that its disk does not: the disk is an old image. It counts as another disk from now on.
+    DiskOutdated { known: Generation },
+    /// Another process was there first that is this node, by its key: this one ends.
+    Superseded { at: SocketAddr },
+    /// A node was forgotten, by an operator or for its long absence.
+    Forgotten { node: NodeId },
     /// A value in this node's store does not decode; it goes on without.
     Unreadable { place: String, error: String },
     /// A word has no room in this node's map.

@@ -95,6 +95,8 @@ pub struct NodeInfo {
     pub capacity: Capacity,
     /// None until its node map has come.
     pub meta: Option<Meta>,
+    /// What it calls itself, or called itself when it was last heard.
+    pub name: Option<Name>,
 }
 
 impl NodeInfo {
@@ -102,13 +104,15 @@ impl NodeInfo {
     pub fn read(id: NodeId, status: Status, gossip: &Gossip, catalog: &Catalog) -> Self {
         let map = gossip.node_map(&id);
         let own: BTreeSet<Name> = value(map, "tags").unwrap_or_default();
+        let meta: Option<Meta> = value(map, "meta");
         Self {
             id,
             status,
             phase: value(map, "phase").unwrap_or_default(),
             tags: catalog.tags(&id, &own),
             capacity: Capacity(value(map, "capacity").unwrap_or(16)),
-            meta: value(map, "meta"),
+            name: meta.as_ref().map(|meta| meta.name.clone()),
+            meta,
         }
     }
 
@@ -134,7 +138,7 @@ impl Selectable for NodeInfo {
     }
 
     fn name(&self) -> &str {
-        self.meta.as_ref().map_or("", |meta| meta.name.as_str())
+        self.name.as_ref().map_or("", Name::as_str)
     }
 
     fn id(&self) -> String {

@@ -1,7 +1,9 @@
 //! What nodes say to each other by calls. Over QUIC, MessagePack with named fields; over nothing at all in a simulation.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
-use logvine_gossip::{NodeId, seal::Fingerprint};
+use logvine_gossip::{Generation, NodeId, seal::Fingerprint};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,6 +39,15 @@ pub enum Request {
     Inspect(SourceKey),
     /// A step in changing the cluster's key. The host's to carry out: it keeps the ring.
     Keys(KeyOrder),
+    /// To another process that may be this node itself: I am at this gossip address, and began under this generation.
+    Twin { gossip: SocketAddr, first: Generation },
+}
+
+impl Request {
+    /// Whether the answer rests on what this node's disk holds as a witness.
+    pub(crate) fn is_of_witnesses(&self) -> bool {
+        matches!(self, Self::Up | Self::Promise { .. } | Self::Accept { .. } | Self::Store { .. } | Self::Checkpoints(_) | Self::Release { .. })
+    }
 }
 
 /// One source in a heartbeat.
@@ -62,6 +73,10 @@ pub enum Reply {
     Inspect(Option<Inspected>),
     /// The keys that the node has now, the one that seals first; or why they are as before.
     Keys(Result<Vec<Fingerprint>, String>),
+    /// The generation under which this process began.
+    Twin {
+        first: Generation,
+    },
     /// The request makes no sense here (of another version, say).
     Refused(String),
 }

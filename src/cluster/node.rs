@@ -9,6 +9,7 @@
 
 mod calls;
 mod face;
+mod identity;
 mod instances;
 mod operator;
 mod sources;
@@ -21,8 +22,8 @@ use std::{
 };
 
 use logvine_gossip::{
-    Change, DatagramError, Durable, Generation, Gossip, Instant, Me, NodeId, NodeMap, Now, Output as GossipOutput, Restored, Stamp, Status, canary,
-    seal,
+    Change, DatagramError, Doubt, Durable, Generation, Gossip, Instant, Me, NodeId, NodeMap, Now, Output as GossipOutput, Restored, Stamp, Status,
+    canary, seal,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,6 +33,7 @@ pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestI
 pub use self::sources::Owned;
 use self::{
     calls::{Call, Pending, ReplyTo},
+    identity::{META_BALLOTS, META_DISK, META_DOUBT, META_GENERATION, MetRow},
     instances::Instances,
     sources::Sources,
 };
@@ -42,7 +44,7 @@ use crate::{
     event::Event,
     instance::{InstanceCommand, Pinned},
     keys::KEYS,
-    member::{Meta, NodeInfo, Phase},
+    member::{NodeInfo, Phase},
     message::{Reply, Request},
     name::Name,
     ranking::Capacity,
@@ -68,8 +70,14 @@ pub struct Node {
     catalog: Catalog,
     phase: Phase,
     started: Now,
-    /// When this node stops waiting for a first complete push-pull.
+    /// When this node stops waiting for others to agree with it.
     patience_until: Instant,
+    /// It has been part of the cluster since its start: until then it votes on nothing.
+    joined: bool,
+    /// What the disk knows of earlier lives, until others have confirmed it.
+    doubt: Option<Doubt>,
+    /// Nodes that were met, as the disk keeps them.
+    met: BTreeMap<NodeId, MetRow>,
     /// Others as gossip and the catalog have them, this node too. Made anew when something changed.
     view: BTreeMap<NodeId, NodeInfo>,
     /// When this node learnt that a member is down or has left.
@@ -132,11 +140,11 @@ enum After {
     Closed(SourceKey),
     Answer(CommandId, Answer),
     Instance(InstanceCommand),
+    /// Another process is this node.
+    End(SocketAddr),
     Reserved(Generation),
 }
 
-const META_DISK: &[u8] = b"disk";
-const META_GENERATION: &[u8] = b"generation";
 const META_FLOOR: &[u8] = b"floor";
 
 impl Node {
@@ -145,11 +153,14 @@ impl Node {
     /// A restored value that does not decode is told and left out; peers have the catalog, witnesses the checkpoints.
     pub fn new(now: Now, config: NodeConfig, mut me: Me, restored: Vec<Write>, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let disk = Disk::read(restored);
+        let mut disk = Disk::read(restored);
         me.generation = disk.gossip.reserved.max(Generation(now.wall.as_millis()));
         if planted("generation-reused") && disk.gossip.reserved > Generation::default() {
             me.generation = Generation(disk.gossip.reserved.0 - 1);
         }
+        let doubt = identity::doubt(disk.doubt.take(), disk.gossip.reserved);
+        disk.gossip.doubt = doubt.clone();
+        disk.gossip.peers = disk.met.values().map(MetRow::met).collect();
         let disk_id = disk.id.unwrap_or_else(|| DiskId(rng.next_u64()));
         let alone = config.gossip.seeds.iter().all(|seed| *seed == me.gossip);
         let patience = if alone { config.join_patience.min(Duration::from_secs(2)) } else { config.join_patience };
@@ -160,12 +171,15 @@ impl Node {
             phase: Phase::Joining,
             started: now,
             patience_until: now.at + patience,
+            joined: false,
+            doubt: Some(doubt),
+            met: disk.met,
             view: BTreeMap::new(),
             gone: BTreeMap::new(),
             away: BTreeMap::new(),
             active: BTreeMap::new(),
             witnesses: Witnesses::new(Witness { node: me.id, disk: disk_id }, disk.witnessed),
-            sources: Sources::new(disk.ballots),
+            sources: Sources::new(disk.ballots, disk.ballot_least),
             instances: Instances::new(disk.pinned),
             stopping: None,
             next_tick: now.at + TICK.mul_f64(rng.random()),
@@ -193,6 +207,13 @@ impl Node {
         for (place, error) in disk.unreadable {
             node.tell(Event::Unreadable { place, error });
         }
+        if !disk.lost.is_empty() {
+            for (table, key) in disk.lost {
+                node.write(table, key, None);
+            }
+            node.take_new_disk(now);
+        }
+        node.stale.extend(node.met.keys());
         node.introduce(now);
         node.settle(now);
         node
@@ -304,17 +325,7 @@ impl Node {
 
     /// Says in the node map what does not change while the node runs, and what it is about to do.
     fn introduce(&mut self, now: Now) {
-        let me = self.gossip.me();
-        let meta = Meta {
-            name: self.config.name.clone(),
-            version: self.config.version.clone(),
-            gossip: me.gossip,
-            quic: me.quic,
-            http: self.config.http,
-            disk: self.witnesses.me().disk,
-            started: self.started.wall,
-        };
-        self.say(now, "meta", &meta);
+        self.say_meta(now);
         let tags: BTreeSet<_> = self.config.tags.clone();
         self.say(now, "tags", &tags);
         self.say(now, "phase", &self.phase.clone());
@@ -354,6 +365,7 @@ impl Node {
                 GossipOutput::Datagram { to, payload } => self.outputs.push_back(Output::Datagram { to, payload }),
                 GossipOutput::Knock { node, to, wait } => self.knock(now, node, to, wait),
                 GossipOutput::Call { to, body } => self.call_peer(now, to, Request::Gossip(body.into()), Pending::Gossip),
+                GossipOutput::Prove { at } => self.ask_twin(now, at),
                 GossipOutput::Persist(durable) => self.persist_gossip(durable),
                 GossipOutput::Changed(change) => self.note_change(now, change),
             }
@@ -374,12 +386,9 @@ impl Node {
             Durable::Catalog { key, entry } => self.write(Table::Catalog, key.into_bytes(), Some(pack(&entry).to_vec())),
             Durable::CatalogForgotten { key } => self.write(Table::Catalog, key.into_bytes(), None),
             Durable::CatalogFloor(floor) => self.write(Table::Meta, META_FLOOR.to_vec(), Some(pack(&floor).to_vec())),
-            Durable::Peer(peer) => self.write(Table::Peer, peer.id.0.to_vec(), Some(pack(&peer).to_vec())),
-            Durable::PeerForgotten(id) => self.write(Table::Peer, id.0.to_vec(), None),
-            Durable::ReserveGeneration { up_to } => {
-                self.write(Table::Meta, META_GENERATION.to_vec(), Some(pack(&up_to).to_vec()));
-                self.after.push(After::Reserved(up_to));
-            }
+            Durable::Peer(met) => self.keep_met(met),
+            Durable::PeerForgotten(id) => self.forget_met(id),
+            Durable::ReserveGeneration { up_to } => self.reserve(up_to),
         }
     }
 
@@ -410,8 +419,16 @@ impl Node {
                 self.instances.say_again();
                 self.dirty = true;
             }
-            Change::Synced { .. } => {
-                self.patience_until = now.at;
+            Change::Synced { .. } => self.dirty = true,
+            Change::Joined => self.trust_disk(),
+            Change::DiskOutdated { known } => {
+                self.tell(Event::DiskOutdated { known });
+                self.take_new_disk(now);
+            }
+            Change::Forgotten { id } => {
+                self.tell(Event::Forgotten { node: id });
+                self.stale.insert(id);
+                self.read_claims(now, &BTreeSet::from([id]));
                 self.dirty = true;
             }
             Change::Dropped { key, entry, .. } => {
@@ -488,7 +505,14 @@ impl Node {
                 self.active.remove(&id);
                 continue;
             };
-            let info = NodeInfo::read(id, status, &self.gossip, &self.catalog);
+            self.keep_words(&id);
+            let mut info = NodeInfo::read(id, status, &self.gossip, &self.catalog);
+            if info.meta.is_none()
+                && let Some(row) = self.met.get(&id)
+            {
+                info.name.clone_from(&row.name);
+                info.tags = self.catalog.tags(&id, &row.tags);
+            }
             self.note_presence(now, &info);
             self.view.insert(id, info);
         }
@@ -527,11 +551,19 @@ impl Node {
     }
 
     fn decide_phase(&mut self, now: Now) {
-        if self.stopping.is_some() || (self.phase == Phase::Joining && now.at < self.patience_until) {
+        if self.stopping.is_some() || (!self.joined && !self.has_view() && now.at < self.patience_until) {
             return;
         }
+        self.joined = true;
         let draining = self.catalog.is_draining(&self.id());
         self.enter(now, if draining { Phase::Draining } else { Phase::Active });
+    }
+
+    /// Whether members and catalog are as others have them, and every live member has introduced itself: who ranks without the others ranks itself first.
+    fn has_view(&self) -> bool {
+        let is_introduced = |id: &NodeId| self.view.get(id).is_some_and(|info| info.meta.is_some());
+        let mut live = self.gossip.members().filter(|member| member.status.is_live());
+        self.gossip.is_synced() && self.gossip.is_joined() && live.all(|member| is_introduced(&member.id))
     }
 
     fn decide_stopped(&mut self, now: Now) {
@@ -579,6 +611,7 @@ impl Node {
             After::Closed(source) => self.after_close(now, &source),
             After::Answer(command, answer) => self.outputs.push_back(Output::Answer { command, answer }),
             After::Instance(command) => self.outputs.push_back(Output::Instance(command)),
+            After::End(at) => self.end_for(at),
             After::Reserved(up_to) => self.gossip.handle_reserved(now, up_to),
         }
     }
@@ -610,9 +643,14 @@ struct Disk {
     gossip: Restored,
     witnessed: BTreeMap<SourceKey, Row>,
     ballots: BTreeMap<SourceKey, u64>,
+    ballot_least: u64,
+    doubt: Option<Doubt>,
+    met: BTreeMap<NodeId, MetRow>,
     pinned: BTreeMap<(Stamp, Name), Pinned>,
     /// What does not decode, with the reason.
     unreadable: Vec<(String, String)>,
+    /// Of those, what this node promised or voted: without it, its disk is another.
+    lost: Vec<(Table, Vec<u8>)>,
 }
 
 impl Disk {
@@ -624,6 +662,10 @@ impl Disk {
                 && let Err(error) = disk.take(table, &key, &value)
             {
                 lost |= table == Table::Catalog;
+                let is_vote = matches!(table, Table::Witness | Table::Ballot) || (table == Table::Meta && key == META_BALLOTS);
+                if is_vote && !canary::planted("damaged-row-votes") {
+                    disk.lost.push((table, key.clone()));
+                }
                 disk.unreadable.push((format!("{table:?} {}", String::from_utf8_lossy(&key)), error.to_string()));
             }
         }
@@ -639,9 +681,14 @@ impl Disk {
             Table::Meta if key == META_DISK => self.id = Some(unpack(value)?),
             Table::Meta if key == META_GENERATION => self.gossip.reserved = unpack(value)?,
             Table::Meta if key == META_FLOOR => self.gossip.floor = unpack(value)?,
+            Table::Meta if key == META_DOUBT => self.doubt = Some(unpack(value)?),
+            Table::Meta if key == META_BALLOTS => self.ballot_least = unpack(value)?,
             Table::Meta | Table::Dropped => {}
             Table::Catalog => self.gossip.catalog.push((String::from_utf8_lossy(key).into_owned(), unpack(value)?)),
-            Table::Peer => self.gossip.peers.push(unpack(value)?),
+            Table::Peer => {
+                let row: MetRow = unpack(value)?;
+                self.met.insert(row.id, row);
+            }
             Table::Witness => {
                 self.witnessed.insert(unpack(key)?, unpack(value)?);
             }

@@ -34,7 +34,7 @@ use crate::{
 
 /// A node's name, or the short form of its id while that is not known.
 pub fn name_of(node: &Node, id: &NodeId) -> String {
-    node.view().get(id).and_then(|info| info.meta.as_ref()).map_or_else(|| id.short(), |meta| meta.name.to_string())
+    node.view().get(id).and_then(|info| info.name.as_ref()).map_or_else(|| id.short(), Name::to_string)
 }
 
 /// Why a source came or went, in words.

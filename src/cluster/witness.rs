@@ -16,7 +16,7 @@ use crate::{
     checkpoint::Checkpoint,
     instance::Epoch,
     message::{Accepted, CheckpointItem, CheckpointReply, Vote},
-    record::{Record, SourceKey, Witness},
+    record::{DiskId, Record, SourceKey, Witness},
 };
 
 /// How long a witness keeps faith with an owner that it heard.
@@ -61,6 +61,12 @@ impl Witnesses {
     /// This node and its disk.
     pub fn me(&self) -> Witness {
         self.me
+    }
+
+    /// This disk is another from now on: a witness of nothing that it witnessed before. What it holds are pointers and positions.
+    pub(crate) fn take_disk(&mut self, disk: DiskId) {
+        self.me.disk = disk;
+        self.heard.clear();
     }
 
     /// What is kept of a source.
@@ -147,7 +153,8 @@ impl Witnesses {
         if let (true, Some(checkpoint)) = (changed, &item.checkpoint) {
             row.checkpoint.merge(checkpoint);
         }
-        let acknowledged = row.record.epoch == item.epoch && row.promised <= item.epoch && row.record.owner == Some(from);
+        let is_witness = row.record.witnesses.contains(&self.me);
+        let acknowledged = is_witness && row.record.epoch == item.epoch && row.promised <= item.epoch && row.record.owner == Some(from);
         if acknowledged {
             self.heard.insert(item.source.clone(), now);
         }

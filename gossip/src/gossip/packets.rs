@@ -18,7 +18,7 @@ use crate::{
     replay,
     rumour::Topic,
     swim::{Identity, is_announce},
-    wire::{ANNOUNCE_BYTES_MIN, FORMAT, Members, PARTS_MAX, Packet, PacketError, Parts, Record},
+    wire::{ANNOUNCE_BYTES_MIN, Elsewhere, FORMAT, Members, PARTS_MAX, Packet, PacketError, Parts, Record},
 };
 
 /// A call that moved this much was a piece of something larger: the next piece is asked for at once.
@@ -38,6 +38,10 @@ impl Gossip {
             PacketError::Format(format) => DatagramError::Format { format, known: FORMAT },
         })?;
         let elsewhere = packet.gossip != from && !planted("no-address-check");
+        if packet.id == self.me.id && packet.gossip == from && from != self.me.gossip {
+            self.hear_namesake(now, &Elsewhere { gossip: from, quic: packet.quic });
+            return Ok(());
+        }
         if elsewhere || packet.id == self.me.id || packet.generation > GENERATION_MAX {
             return Err(DatagramError::Sender { claimed: packet.id });
         }
@@ -45,8 +49,12 @@ impl Gossip {
             return Err(DatagramError::Unpadded { bytes: payload.len(), bytes_min: ANNOUNCE_BYTES_MIN });
         }
         let sender = Identity { id: packet.id, gossip: packet.gossip, generation: packet.generation };
+        if self.only_asks_from_elsewhere(&sender, &packet) {
+            return self.take_former(now, &sender, &packet);
+        }
         let view = self.membership.view();
         match self.replays.take(packet.id, packet.generation, packet.number, |id| view.contains_key(id)) {
+            Ok(()) if self.is_forgotten(&sender.id, sender.generation) => return self.take_former(now, &sender, &packet),
             Ok(()) if packet.to.is_some_and(|to| to < self.me.generation) => return self.take_former(now, &sender, &packet),
             Ok(()) => {}
             Err(replay::Refused::Former) => return self.take_former(now, &sender, &packet),
@@ -65,14 +73,22 @@ impl Gossip {
         result
     }
 
+    /// Whether it only asks who it is, of a node that lives at another address as far as is known: a second copy, or it has moved. As long as that is not
+    /// known, the one that was there stays the one whose datagrams are taken.
+    fn only_asks_from_elsewhere(&self, sender: &Identity, packet: &Packet) -> bool {
+        let is_elsewhere = |member: &crate::Member| member.status.is_live() && member.gossip != sender.gossip;
+        self.membership.view().get(&sender.id).is_some_and(is_elsewhere) && packet.parts.iter().all(Parts::is_hello)
+    }
+
     /// A datagram of a generation that its sender has left behind, or meant for one that this node has left behind: late, or recorded and sent again.
     /// Nothing in it counts; but a node that lives by an old image of its disk asks under an old generation, and must hear of the new one.
     fn take_former(&mut self, now: Now, sender: &Identity, packet: &Packet) -> Result<(), DatagramError> {
         self.refused.former += 1;
-        let known = self.highest_known(&sender.id);
+        let welcome = self.welcome(sender);
+        let is_news = welcome.welcome > Some(sender.generation) || welcome.forgotten.is_some() || welcome.elsewhere.is_some();
         let asks = packet.parts.iter().any(|parts| parts.hello || parts.swim.is_some());
-        if known > sender.generation && asks && self.replays.tells(&sender.id, now.at) {
-            self.send(now, sender.gossip, None, vec![Parts { welcome: Some(known), ..Parts::default() }]);
+        if is_news && asks && self.replays.tells(&sender.id, now.at) {
+            self.send(now, sender.gossip, None, vec![welcome]);
         }
         Ok(())
     }
@@ -82,15 +98,18 @@ impl Gossip {
         self.take_knocks(now, sender, &parts);
         let known = self.highest_known(&sender.id);
         if parts.hello || (parts.swim.is_some() && known > sender.generation) {
-            self.send(now, sender.gossip, None, vec![Parts { welcome: Some(known), ..Parts::default() }]);
+            let view_agrees = parts.view.take().map(|theirs| theirs == self.membership.root());
+            let welcome = Parts { view_agrees, ..self.welcome(sender) };
+            self.send(now, sender.gossip, None, vec![welcome]);
+        }
+        if let Some(former) = parts.former {
+            self.judge_disk(former);
         }
         if let Some(known) = parts.welcome {
-            if known > self.me.generation {
-                marks::reached("a welcome told of a higher generation of this node's own");
-                self.renew_above(now, known);
-            } else {
-                self.membership.announce(now, *sender);
-            }
+            self.take_welcome(now, *sender, known, &parts);
+        }
+        if let Some(agrees) = parts.view_agrees {
+            self.take_agreement(now, sender, agrees);
         }
         if let Some(swim) = parts.swim.take() {
             self.membership.handle_swim(now, sender, &swim).map_err(|error| match error {
@@ -164,7 +183,7 @@ impl Gossip {
         let mut answers = Vec::new();
         self.take_rumours(now, &mut parts, &mut answers)?;
         if let Some(members) = parts.members.take() {
-            answers.extend(self.take_members(now, &members));
+            answers.extend(self.take_members(now, &members, peer.gossip));
         }
         if let Some(wall) = parts.roots.and_then(|roots| roots.wall) {
             self.clocks.heard(now, peer.id, wall);
@@ -179,6 +198,12 @@ impl Gossip {
         answers.extend(self.replica.answer(now, parts)?);
         for (node, generation, quic) in std::mem::take(&mut self.replica.quics) {
             self.know_quic(node, generation, quic);
+        }
+        match self.replica.own_generation_heard.take() {
+            // Where it was seen, and when, its welcome says.
+            Some(heard) if heard > self.me.generation => self.hello(now, [peer.gossip]),
+            Some(heard) => self.renew_above(now, heard),
+            None => {}
         }
         // Only after news: an entry that is set aside stays a difference, and two nodes would ask each other for ever.
         if !self.replica.synced && !self.replica.pulled.is_empty() {
@@ -250,13 +275,17 @@ impl Gossip {
     }
 
     /// Takes what a peer believes of members; gives what is known better here, if it asks.
-    fn take_members(&mut self, now: Now, members: &Members) -> Option<Parts> {
+    fn take_members(&mut self, now: Now, members: &Members, told_by: SocketAddr) -> Option<Parts> {
         let (mut updates, mut proved) = (Vec::new(), Vec::new());
-        for record in members.records.iter().filter(|record| record.generation <= GENERATION_MAX) {
+        let is_possible = |record: &&Record| record.generation <= GENERATION_MAX;
+        for record in members.records.iter().filter(is_possible) {
+            if self.is_forgotten(&record.id, record.generation) {
+                continue;
+            }
             let identity = Identity { id: record.id, gossip: record.gossip, generation: record.generation };
             if record.id == self.me.id {
                 if record.generation > self.me.generation {
-                    self.replica.own_generation_heard = Some(record.generation);
+                    self.hear_of_oneself(now, record, told_by);
                 } else if record.generation == self.me.generation && record.status != Status::Alive {
                     let me = Identity { gossip: self.me.gossip, ..identity };
                     updates.push(foca::Member::new(
@@ -267,8 +296,10 @@ impl Gossip {
                 }
                 continue;
             }
-            let known = self.membership.view().get(&record.id).map(|known| (known.generation, known.status));
-            if known.is_none() && self.membership.view().len() + updates.len() >= MEMBERS_MAX {
+            // What was only read from the disk is no word of others: it is replaced by any.
+            let is_known = |_: &&crate::Member| !self.membership.is_from_disk(&record.id);
+            let known = self.membership.view().get(&record.id).filter(is_known).map(|known| (known.generation, known.status));
+            if !self.membership.view().contains_key(&record.id) && self.membership.view().len() + updates.len() >= MEMBERS_MAX {
                 continue;
             }
             let gone_already = known.is_some_and(|(generation, status)| generation >= record.generation && !status.is_live());
@@ -308,7 +339,8 @@ impl Gossip {
             status: Status::Alive,
             proved: false,
         };
-        let others = self.membership.view().values().map(|member| Record {
+        let told = self.membership.view().values().filter(|member| !self.membership.is_from_disk(&member.id));
+        let others = told.map(|member| Record {
             id: member.id,
             generation: member.generation,
             gossip: member.gossip,
@@ -327,7 +359,7 @@ impl Gossip {
         self.records().into_iter().filter(better).collect()
     }
 
-    fn highest_known(&self, id: &NodeId) -> Generation {
+    pub(super) fn highest_known(&self, id: &NodeId) -> Generation {
         let member = self.membership.view().get(id).map(|member| member.generation);
         member.max(self.replica.nodes.generation(id)).max(self.replays.generation(id)).unwrap_or_default()
     }

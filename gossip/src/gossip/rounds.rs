@@ -33,6 +33,12 @@ impl Gossip {
         if self.due.seek <= now.at {
             self.seek(now);
         }
+        if self.due.renew.take_if(|due| *due <= now.at).is_some()
+            && let Some(generation) = self.renew_to
+        {
+            self.renew(now, generation);
+        }
+        self.seek_agreement(now);
         if self.due.push_pull <= now.at {
             let differed = std::mem::take(&mut self.replica.differed);
             let interval = self.config.push_pull_interval.mul_f64(if differed { PUSH_PULL_HASTE } else { 1.0 });
@@ -56,14 +62,15 @@ impl Gossip {
                 self.draw_known(drawn)
             };
             for to in to {
-                self.send(now, to, None, vec![Parts { roots, ..Parts::default() }]);
+                let former = self.membership.former_at(&to);
+                self.send(now, to, None, vec![Parts { roots, former, ..Parts::default() }]);
             }
         }
     }
 
     /// Lets go of old deletions, while this node is in a position to say that they are old.
     fn forget_tombstones(&mut self, now: Now) {
-        let others = self.membership.view().len() + self.unmet.len();
+        let others = self.membership.view().len();
         let by_most = 2 * (self.membership.live_count() + 1) > others + 1 || planted("tombstone-by-minority");
         let by_time = (self.replica.synced && self.clocks.agree(now)) || planted("floor-by-own-clock");
         self.replica.forget_tombstones(now, others == 0 || (by_most && by_time));
@@ -84,7 +91,7 @@ impl Gossip {
         }
     }
 
-    fn hello(&mut self, now: Now, to: impl IntoIterator<Item = SocketAddr>) {
+    pub(super) fn hello(&mut self, now: Now, to: impl IntoIterator<Item = SocketAddr>) {
         for to in to {
             self.send(now, to, None, vec![Parts { hello: true, ..Parts::default() }]);
         }
@@ -101,8 +108,7 @@ impl Gossip {
 
     /// Up to `count` addresses at which a node was known, live or not; not those of nodes that said goodbye.
     fn draw_known(&mut self, count: usize) -> Vec<SocketAddr> {
-        let strange = self.seeds().filter(|seed| !self.membership.is_live_at(seed));
-        let strange: Vec<SocketAddr> = self.unmet.values().copied().chain(strange).collect();
+        let strange: Vec<SocketAddr> = self.seeds().filter(|seed| !self.membership.is_live_at(seed)).collect();
         let mut drawn = self.membership.draw_known(&strange, count);
         drawn.retain(|address| *address != self.me.gossip);
         drawn
@@ -111,7 +117,7 @@ impl Gossip {
     /// The known addresses at which no live member is.
     fn silent(&self) -> BTreeSet<SocketAddr> {
         let down = self.membership.down().map(|member| member.gossip);
-        let known = down.chain(self.unmet.values().copied()).chain(self.seeds());
+        let known = down.chain(self.seeds());
         known.filter(|address| *address != self.me.gossip && !self.membership.is_live_at(address)).collect()
     }
 

@@ -12,6 +12,7 @@ mod clocks;
 mod convergence;
 mod floors;
 mod guards;
+mod identity;
 mod input;
 mod once;
 
@@ -46,6 +47,11 @@ pub(super) fn value(text: &str) -> Option<Bytes> {
     Some(Bytes::copy_from_slice(text.as_bytes()))
 }
 
+/// The disk knows all generations below.
+pub(super) fn known_up_to(reserved: Generation) -> crate::Doubt {
+    crate::Doubt { confirmed: reserved, since: Vec::new() }
+}
+
 enum Event {
     Datagram { to: SocketAddr, from: SocketAddr, payload: Vec<u8> },
     Call { to: SocketAddr, from: usize, body: Vec<u8> },
@@ -62,7 +68,7 @@ pub(super) struct Node {
     floor: Stamp,
     /// How far its wall clock is off, in seconds.
     pub(super) off: i64,
-    peers: BTreeMap<NodeId, Peer>,
+    pub(super) peers: BTreeMap<NodeId, crate::Met>,
     pub(super) changes: Vec<(Instant, Change)>,
     starts: u64,
 }
@@ -178,6 +184,7 @@ impl World {
             floor: node.floor,
             peers: node.peers.values().copied().collect(),
             reserved: node.reserved,
+            doubt: known_up_to(node.reserved),
         };
         let me = self.me(index, node.reserved);
         let gossip = Gossip::new(self.now_at(index), self.config.clone(), me, restored, self.rng.random());
@@ -259,6 +266,18 @@ impl World {
                     let after = if refused { latency * 2 } else { wait };
                     self.schedule(after, Event::Knocked { to: index, node, refused });
                 }
+                Output::Prove { at } => {
+                    let (now, me) = (self.now(), self.nodes[index].gossip.me());
+                    let first = self.nodes[index].gossip.first_generation();
+                    let there = self.index_of(at.quic).filter(|peer| self.nodes[*peer].up && self.nodes[*peer].gossip.me().id == at.id);
+                    let theirs = there.map(|peer| self.nodes[peer].gossip.first_generation());
+                    let ends = self.nodes[index].gossip.handle_proof(now, at.gossip, theirs).then_some(index);
+                    let other = there.filter(|peer| self.nodes[*peer].gossip.yields_to(me.gossip, first));
+                    for ending in ends.into_iter().chain(other) {
+                        self.nodes[ending].gossip.retire();
+                        self.nodes[ending].up = false;
+                    }
+                }
                 Output::Persist(durable) => self.persist(index, durable),
                 Output::Changed(change) => self.nodes[index].changes.push((self.now, change)),
             }
@@ -283,7 +302,9 @@ impl World {
                 node.catalog.remove(&key);
             }
             Durable::CatalogFloor(floor) => node.floor = floor,
-            Durable::PeerForgotten(_) => {}
+            Durable::PeerForgotten(id) => {
+                node.peers.remove(&id);
+            }
         }
     }
 

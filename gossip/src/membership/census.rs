@@ -85,7 +85,7 @@ pub(crate) fn alive(id: &NodeId, generation: Generation) -> u64 {
 }
 
 /// A number for what is believed of a member; a suspicion that may yet be refuted does not count.
-fn belief(member: &Member) -> u64 {
+pub(crate) fn belief(member: &Member) -> u64 {
     let rank = match member.status {
         Status::Alive | Status::Suspect => return alive(&member.id, member.generation),
         Status::Down if !member.proved => 1,

@@ -53,13 +53,15 @@ pub(super) struct Bucket {
 pub(crate) struct NodeMaps {
     pub(super) me: NodeId,
     pub(super) buckets: Vec<Bucket>,
+    /// Up to which generation nodes are forgotten: their words under it are not taken.
+    forgotten: BTreeMap<NodeId, Generation>,
     root: u64,
     bytes: usize,
 }
 
 impl NodeMaps {
     pub(crate) fn new(me: NodeId, generation: Generation, quic: SocketAddr) -> Self {
-        let mut maps = Self { me, buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(), root: 0, bytes: 0 };
+        let mut maps = Self { me, buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(), forgotten: BTreeMap::new(), root: 0, bytes: 0 };
         maps.with_kept(me, |kept, _| kept.shown = NodeMap { quic: Some(quic), ..NodeMap::new(generation, 0) });
         maps
     }
@@ -102,9 +104,24 @@ impl NodeMaps {
         self.buckets.iter().flat_map(|bucket| &bucket.kept).map(|(node, kept)| kept.newest().mark(*node))
     }
 
-    /// How much of `node`'s map is held here.
+    /// How much of `node`'s map is held here. Of a node that was forgotten nothing is, and nothing is wanted but what it says above that.
     pub(crate) fn mark_of(&self, node: NodeId) -> NodeMark {
-        self.kept(&node).map_or(NodeMark::nothing(node), |kept| kept.newest().mark(node))
+        let nothing = NodeMark { generation: self.least(&node), ..NodeMark::nothing(node) };
+        self.kept(&node).map_or(nothing, |kept| kept.newest().mark(node))
+    }
+
+    /// The lowest generation of which words are taken.
+    fn least(&self, node: &NodeId) -> Generation {
+        self.forgotten.get(node).map_or(Generation::default(), |forgotten| forgotten.next())
+    }
+
+    /// Forgets what a node said up to a generation.
+    pub(crate) fn forget(&mut self, node: NodeId, generation: Generation) {
+        let forgotten = self.forgotten.entry(node).or_default();
+        *forgotten = generation.max(*forgotten);
+        if self.generation(&node).is_some_and(|held| held <= generation) {
+            self.with_kept(node, |kept, _| *kept = Kept::default());
+        }
     }
 
     /// One word of a node, a deleted one too, as a rumour.
@@ -226,7 +243,8 @@ impl NodeMaps {
     ///
     /// Errors: a word over its limit, or no room; the words before it are kept, and the map is not called whole.
     pub(crate) fn apply(&mut self, delta: &Delta<'_>) -> Result<Heard, StateError> {
-        if delta.node == self.me || delta.generation == Generation::default() || delta.generation > GENERATION_MAX {
+        let is_old = delta.generation == Generation::default() || delta.generation < self.least(&delta.node);
+        if delta.node == self.me || is_old || delta.generation > GENERATION_MAX {
             return Ok(Heard::default());
         }
         self.with_kept(delta.node, |kept, room| {
@@ -264,7 +282,7 @@ impl NodeMaps {
     /// Takes one word of another node's map out of turn. None: it is no news. A gap: its generation's map is not held.
     pub(crate) fn hear(&mut self, node: NodeId, generation: Generation, word: WireWord) -> Result<Option<Heard>, StateError> {
         let newest = self.generation(&node).unwrap_or_default();
-        if node == self.me || generation < newest || generation > GENERATION_MAX {
+        if node == self.me || generation < newest.max(self.least(&node)) || generation > GENERATION_MAX {
             return Ok(None);
         }
         if generation > newest || self.kept(&node).is_some_and(|kept| kept.coming.is_some()) {

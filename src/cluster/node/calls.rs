@@ -2,9 +2,9 @@
 //!
 //! A call to itself takes the same way without a network: a node is often a witness of its own sources.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use logvine_gossip::{Instant, NodeId, Now, Peer};
+use logvine_gossip::{Instant, NodeId, Now, Peer, canary};
 
 use super::{After, CallFailed, CallId, CommandId, Node, Output, RequestId, Table};
 use crate::{
@@ -24,6 +24,8 @@ const QUESTION_DEADLINE: Duration = Duration::from_millis(500);
 const GOSSIP_DEADLINE: Duration = Duration::from_secs(10);
 /// A release is acknowledged once the new owner has its witnesses.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+/// A second copy of this node proves its key, or nobody does: a node that has moved waits so long for its old address.
+const TWIN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A host that lost a call is waited for so much longer: what waits for the reply must not wait for ever.
 const REPLY_GRACE: Duration = Duration::from_secs(5);
@@ -53,6 +55,8 @@ pub(super) enum Pending {
     Offer(SourceKey),
     Release(SourceKey),
     Inspect(CommandId),
+    /// Whether the process at this gossip address is this node too.
+    Twin(SocketAddr),
 }
 
 /// Who waits for a reply.
@@ -104,6 +108,7 @@ impl Node {
             Pending::Gossip => GOSSIP_DEADLINE,
             Pending::Question(_) => QUESTION_DEADLINE,
             Pending::Release(_) => RELEASE_DEADLINE,
+            Pending::Twin(_) => TWIN_DEADLINE,
             _ => CALL_DEADLINE,
         };
         self.calls.insert(call, Call { to: to.id, pending, due: now.at + deadline + REPLY_GRACE });
@@ -136,6 +141,8 @@ impl Node {
             (Pending::Offer(source), _) => self.note_offer(now, &source, None),
             (Pending::Release(source), Some(Reply::Offer(OfferReply::Admitted { .. }))) => self.note_release(now, &source, true),
             (Pending::Release(source), _) => self.note_release(now, &source, false),
+            (Pending::Twin(at), Some(Reply::Twin { first })) => self.note_twin(now, at, Some(first)),
+            (Pending::Twin(at), _) => self.note_twin(now, at, None),
             (Pending::Inspect(command), reply) => {
                 let inspected = match reply {
                     Some(Reply::Inspect(inspected)) => inspected,
@@ -147,7 +154,12 @@ impl Node {
     }
 
     fn serve(&mut self, now: Now, from: NodeId, request: Request, to: ReplyTo) {
+        if !self.joined && request.is_of_witnesses() && !canary::planted("old-image-votes") {
+            // What this disk promised may not be all that it promised: others have not confirmed it yet.
+            return self.after.push(After::Reply(to, Reply::Refused("this node is joining".to_owned())));
+        }
         match request {
+            Request::Twin { gossip, first } => self.serve_twin(from, gossip, first, to),
             Request::Gossip(body) => {
                 let reply = match self.gossip.handle_call(now, from, &body) {
                     Ok(body) => Reply::Gossip(body.into()),

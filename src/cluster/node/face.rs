@@ -93,6 +93,11 @@ pub enum Output {
     Tell(Event),
     /// After `handle_stop`: nothing more will come.
     Stopped,
+    /// Another live process has proved that it is this node, by its key, and was there first: this process must end at once. Nothing more will come.
+    Superseded {
+        /// The other's gossip address.
+        at: SocketAddr,
+    },
 }
 
 /// One change of the store.

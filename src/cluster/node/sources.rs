@@ -47,6 +47,10 @@ pub(super) struct Sources {
     memory: BTreeMap<SourceKey, Memory>,
     /// Highest counter proposed under, on disk before the first PROMISE.
     ballots: BTreeMap<SourceKey, u64>,
+    /// All are above this: what this node proposed under before its disk was lost is below it. Zero as long as it never was.
+    ballot_least: u64,
+    /// The disk is an old one: what it says that this node owns it does not own any more.
+    given_up: bool,
     /// Peers with a heartbeat under way, and whether a full one is due.
     beating: BTreeMap<NodeId, usize>,
     retry_at: BTreeMap<SourceKey, Instant>,
@@ -145,17 +149,25 @@ struct Memory {
 }
 
 impl Sources {
-    pub(super) fn new(ballots: BTreeMap<SourceKey, u64>) -> Self {
+    pub(super) fn new(ballots: BTreeMap<SourceKey, u64>, ballot_least: u64) -> Self {
         Self {
             owned: BTreeMap::new(),
             attempts: BTreeMap::new(),
             claims: BTreeMap::new(),
             memory: BTreeMap::new(),
             ballots,
+            ballot_least,
+            given_up: false,
             beating: BTreeMap::new(),
             retry_at: BTreeMap::new(),
             next_look: None,
         }
+    }
+
+    /// The disk is an old one: gives up what it says of this node's epochs, and proposes above `least` only.
+    pub(super) fn give_up(&mut self, least: u64) {
+        self.given_up = true;
+        self.ballot_least = self.ballot_least.max(least);
     }
 
     pub(super) fn owned(&self, source: &SourceKey) -> Option<&Owned> {
@@ -326,7 +338,8 @@ impl Node {
             claim,
             former: former.filter(|(owner, _)| *owner != me),
             placed_here,
-            mine: self.witnesses.row(key).is_some_and(|row| row.record.owner == Some(me)) || memory.is_some_and(|memory| memory.returned),
+            mine: (!self.sources.given_up && self.witnesses.row(key).is_some_and(|row| row.record.owner == Some(me)))
+                || memory.is_some_and(|memory| memory.returned),
             unowned_since: memory.and_then(|memory| memory.unowned_since).unwrap_or(now.at),
         }
     }

@@ -202,6 +202,7 @@ impl Cluster {
             Output::Instance(command) => host.instance(now, command),
             Output::Answer { command, .. } => host.answers.push(command),
             Output::Tell(event) => host.told.push(event),
+            Output::Superseded { .. } => host.up = false,
             Output::Stopped => (host.stopped, host.up) = (true, false),
         }
     }

@@ -90,7 +90,7 @@ impl Node {
         why: Why,
     ) {
         let seen = self.sources.memory.get(key).map_or(Epoch::default(), |memory| memory.seen).max(base.epoch);
-        let counter = self.sources.ballots.get(key).copied().unwrap_or(0).max(seen.counter).saturating_add(1);
+        let counter = self.sources.ballots.get(key).copied().unwrap_or(0).max(seen.counter).max(self.sources.ballot_least).saturating_add(1);
         self.sources.ballots.insert(key.clone(), counter);
         self.write(Table::Ballot, pack(key).to_vec(), Some(pack(&counter).to_vec()));
         self.after.push(After::Attempt(key.clone()));

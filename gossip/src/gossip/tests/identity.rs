@@ -1,0 +1,251 @@
+//! DESIGN §3.1, "Identity": old disks, two live copies, moves, what was forgotten.
+
+use super::*;
+
+/// Whether a node has found its disk to be old.
+fn is_outdated(world: &World, index: usize) -> bool {
+    world.nodes[index].changes.iter().any(|(_, change)| matches!(change, Change::DiskOutdated { .. }))
+}
+
+/// Starts a node from the disk that it had when so many generations were reserved.
+fn restart_from(world: &mut World, index: usize, reserved: Generation) {
+    world.kill(index);
+    world.run(secs(1));
+    world.nodes[index].reserved = reserved;
+    world.restart(index);
+}
+
+/// A process with the id and the disk of another, at an address of its own. Its index.
+fn start_twin(world: &mut World, of: usize) -> usize {
+    let index = world.start_new();
+    world.kill(index);
+    let (reserved, me) = (world.nodes[of].reserved, world.nodes[of].gossip.me());
+    let generation = Generation(world.now().wall.as_millis()).max(reserved);
+    let me = Me { gossip: gossip_address(index), quic: quic_address(index), generation, ..me };
+    let restored = Restored { reserved, doubt: known_up_to(reserved), ..Restored::default() };
+    let gossip = Gossip::new(world.now(), world.config.clone(), me, restored, 77);
+    let node = &mut world.nodes[index];
+    (node.gossip, node.reserved, node.up) = (gossip, reserved, true);
+    node.changes.clear();
+    world.drain(index);
+    index
+}
+
+#[test]
+fn a_disk_image_from_before_the_last_start_is_found_to_be_old_and_a_plain_restart_is_not() {
+    for seed in 0..20 {
+        let mut world = World::new(4, 100 + seed);
+        world.run(secs(10));
+        let image = world.nodes[1].reserved;
+        for _ in 0..3 {
+            world.kill(1);
+            world.run(secs(1));
+            world.restart(1);
+            world.run(secs(10));
+            assert!(!is_outdated(&world, 1), "seed {seed}: its disk has all that it used");
+        }
+        restart_from(&mut world, 1, image);
+        assert!(world.run_until(secs(10), |world| is_outdated(world, 1)).is_some(), "seed {seed}");
+        assert!(world.run_until(secs(10), World::all_see_all).is_some(), "seed {seed}");
+    }
+}
+
+/// A peer that learns of the new generation from others, before it was asked, still remembers the one before.
+#[test]
+fn an_old_disk_is_found_although_the_first_to_answer_knows_nothing() {
+    for seed in 0..20 {
+        let mut world = World::new(3, 130 + seed);
+        world.run(secs(10));
+        let image = world.nodes[2].reserved;
+        world.kill(2);
+        world.run(secs(1));
+        world.restart(2);
+        world.run(secs(10));
+        world.kill(2);
+        // The one who knows is slow to be asked; the other has lost its disk and begins anew.
+        world.kill(0);
+        world.nodes[0].peers.clear();
+        world.run(secs(1));
+        world.restart(0);
+        world.nodes[2].reserved = image;
+        world.cut = BTreeSet::from([(1, 2), (2, 1)]);
+        world.restart(2);
+        world.run(millis(1_500));
+        world.heal();
+        assert!(world.run_until(secs(60), |world| is_outdated(world, 2)).is_some(), "seed {seed}");
+        assert!(!is_outdated(&world, 1));
+    }
+}
+
+/// Generations of others are on the disk: otherwise nobody would know after all were off.
+#[test]
+fn an_old_disk_is_found_although_everybody_restarted() {
+    let mut world = World::new(3, 150);
+    world.run(secs(10));
+    let image = world.nodes[2].reserved;
+    world.kill(2);
+    world.run(secs(1));
+    world.restart(2);
+    world.run(secs(10));
+    for index in 0..3 {
+        world.kill(index);
+    }
+    world.nodes[2].reserved = image;
+    world.run(secs(1));
+    for index in 0..3 {
+        world.restart(index);
+    }
+    assert!(world.run_until(secs(10), |world| is_outdated(world, 2)).is_some());
+    assert!(!is_outdated(&world, 0) && !is_outdated(&world, 1));
+}
+
+/// Two live copies of one data directory: the later one ends before anybody believes it, and the first is not disturbed.
+#[test]
+fn of_two_live_copies_the_later_one_ends() {
+    for seed in 0..20 {
+        let mut world = World::new(4, 160 + seed);
+        world.run(secs(10));
+        world.wrongs();
+        let generation = world.nodes[1].gossip.me().generation;
+        let twin = start_twin(&mut world, 1);
+        let took = world.run_until(secs(10), |world| !world.nodes[twin].up);
+        assert!(took.is_some_and(|took| took <= secs(2)), "seed {seed}: {took:?}");
+        assert!(!world.nodes[twin].gossip.is_joined());
+        world.run(secs(20));
+        assert!(world.nodes[1].up && world.nodes[1].gossip.me().generation == generation, "seed {seed}");
+        assert_eq!(world.wrongs(), (0, 0), "seed {seed}");
+    }
+}
+
+/// A copy that met nobody who knew the first is believed for a moment. The first does not fight it: it asks, and one of the two ends.
+#[test]
+fn two_live_copies_that_meet_late_do_not_renew_above_each_other() {
+    for seed in 0..10 {
+        let mut world = World::new(4, 190 + seed);
+        world.run(secs(10));
+        let cut = |index: usize| [(index, 4), (4, index)];
+        world.cut = [0, 1, 2, 3].into_iter().flat_map(cut).collect();
+        let twin = start_twin(&mut world, 1);
+        world.run(secs(5));
+        let late = world.start_new();
+        world.nodes[late].up = false;
+        world.heal();
+        assert!(world.run_until(secs(10), |world| !world.nodes[twin].up).is_some(), "seed {seed}");
+        assert!(world.nodes[1].up, "seed {seed}: the first stays");
+        let renewals = |world: &World| world.nodes[1].changes.iter().filter(|(_, change)| matches!(change, Change::Renewed { .. })).count();
+        let before = renewals(&world);
+        world.run(secs(30));
+        assert!(renewals(&world) <= before + 1, "seed {seed}");
+    }
+}
+
+/// The same data directory at a new address, the old process dead: that is no copy.
+#[test]
+fn a_node_that_moved_joins_under_a_higher_generation() {
+    let mut world = World::new(4, 210);
+    world.run(secs(10));
+    let before = world.nodes[1].gossip.me().generation;
+    world.kill(1);
+    let moved = start_twin(&mut world, 1);
+    world.run(secs(10));
+    assert!(world.nodes[moved].up && !is_outdated(&world, moved));
+    for index in [0, 2, 3] {
+        let member = world.nodes[index].gossip.member(&id(1)).unwrap();
+        assert_eq!((member.status, member.gossip), (Status::Alive, gossip_address(moved)));
+        assert!(member.generation > before);
+    }
+}
+
+/// DESIGN §5.5: joined is who believes of the members what half of its peers believe.
+#[test]
+fn a_node_has_joined_once_half_of_its_peers_have_its_view() {
+    let mut world = World::new(6, 220);
+    assert!(world.run_until(secs(20), |world| world.up().all(|(_, node)| node.gossip.is_joined())).is_some());
+    let late = world.start_new();
+    let took = world.run_until(secs(10), |world| world.nodes[late].gossip.is_joined());
+    assert!(took.is_some_and(|took| took <= secs(2)), "{took:?}");
+    assert_eq!(world.nodes[late].gossip.members().filter(|member| member.status == Status::Alive).count(), 6);
+    let mut lonely = World::new(1, 221);
+    lonely.run(secs(60));
+    assert!(!lonely.nodes[0].gossip.is_joined());
+}
+
+/// DESIGN §3.1: a node that is down stays in the view; also after those who saw it go were restarted.
+#[test]
+fn who_was_met_before_a_restart_is_down_until_it_is_heard_of() {
+    let mut world = World::new(3, 230);
+    world.run(secs(10));
+    for index in 0..3 {
+        world.kill(index);
+    }
+    world.restart(0);
+    for other in [1, 2] {
+        let member = world.nodes[0].gossip.member(&id(other)).unwrap();
+        assert_eq!((member.status, member.heard, member.quic), (Status::Down, None, quic_address(other)));
+    }
+    world.restart(1);
+    assert!(world.run_until(secs(10), |world| world.status(1, 0) == Some(Status::Alive)).is_some());
+    assert_eq!(world.status(2, 0), Some(Status::Down));
+}
+
+/// What a node has only read from its disk must not kill anybody: to its peers the others never went.
+#[test]
+fn a_restart_makes_nobody_else_down() {
+    let mut world = World::new(6, 240);
+    world.run(secs(15));
+    world.wrongs();
+    world.kill(2);
+    world.run(millis(200));
+    world.restart(2);
+    world.run(secs(30));
+    assert!(world.all_see_all());
+    assert_eq!(world.wrongs(), (0, 0));
+}
+
+#[test]
+fn what_was_forgotten_is_gone_everywhere_and_nobody_brings_it_back() {
+    let mut world = World::new(5, 250);
+    world.run(secs(15));
+    world.say(4, "phase", "active");
+    world.run(secs(5));
+    world.kill(4);
+    world.run(secs(20));
+    let generation = world.nodes[4].gossip.me().generation;
+    let now = world.now();
+    // One after the other: those who have not heard of it yet still speak of the node.
+    for index in 0..4 {
+        world.nodes[index].gossip.forget(now, id(4), generation);
+        world.drain(index);
+        world.run(secs(3));
+    }
+    world.run(secs(60));
+    for index in 0..4 {
+        let node = &world.nodes[index];
+        assert!(node.gossip.member(&id(4)).is_none() && node.gossip.node_map(&id(4)).is_none() && !node.peers.contains_key(&id(4)));
+        assert!(node.changes.iter().any(|(_, change)| *change == Change::Forgotten { id: id(4) }));
+    }
+    assert!(world.all_agree());
+    world.restart(4);
+    assert!(world.run_until(secs(10), World::all_see_all).is_some(), "it comes back by itself");
+}
+
+/// It was cut off when it was forgotten: it returns under a higher generation, and its disk is not called old for that.
+#[test]
+fn a_forgotten_node_that_lives_returns_by_itself() {
+    for seed in 0..10 {
+        let mut world = World::new(4, 260 + seed);
+        world.run(secs(15));
+        world.split(3);
+        world.run(secs(20));
+        let generation = world.nodes[3].gossip.me().generation;
+        let now = world.now();
+        for index in 0..3 {
+            world.nodes[index].gossip.forget(now, id(3), generation);
+            world.drain(index);
+        }
+        world.heal();
+        assert!(world.run_until(secs(15), World::all_see_all).is_some(), "seed {seed}");
+        assert!(world.nodes[3].gossip.me().generation > generation);
+        assert!(!is_outdated(&world, 3), "seed {seed}");
+    }
+}
