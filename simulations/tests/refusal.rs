@@ -69,10 +69,10 @@ fn a_killed_process_is_known_to_all_in_about_a_second() {
     check(
         "nodes a b c d; crash b at 20; run 40",
         expect![[r#"
-        20.000 b   crashes
-        20.763 a   sees that b is gone
-        20.764 d   sees that b is gone
-        20.764 c   sees that b is gone"#]],
+            20.000 b   crashes
+            20.490 c   sees that b is gone
+            20.490 a   sees that b is gone
+            20.491 d   sees that b is gone"#]],
     );
 }
 
@@ -81,14 +81,14 @@ fn a_host_without_power_is_declared_down_in_the_suspicions_time() {
     check(
         "nodes a b c d; power off b at 20; run 40",
         expect![[r#"
-        20.000 b   crashes
-        20.000 b   is without power
-        21.097 d   suspects b
-        21.098 c   suspects b
-        21.128 a   suspects b
-        25.097 d   declares b down
-        25.098 a   declares b down
-        25.098 c   declares b down"#]],
+            20.000 b   crashes
+            20.000 b   is without power
+            21.008 d   suspects b
+            21.009 c   suspects b
+            21.069 a   suspects b
+            25.008 d   declares b down
+            25.009 a   declares b down
+            25.009 c   declares b down"#]],
     );
 }
 
@@ -97,13 +97,13 @@ fn where_refusals_are_filtered_nothing_changes() {
     check(
         "nodes a b c d; no refusals; crash b at 20; run 40",
         expect![[r#"
-        20.000 b   crashes
-        21.097 d   suspects b
-        21.098 c   suspects b
-        21.128 a   suspects b
-        25.097 d   declares b down
-        25.098 a   declares b down
-        25.098 c   declares b down"#]],
+            20.000 b   crashes
+            21.008 d   suspects b
+            21.009 c   suspects b
+            21.069 a   suspects b
+            25.008 d   declares b down
+            25.009 a   declares b down
+            25.009 c   declares b down"#]],
     );
 }
 
@@ -113,12 +113,16 @@ fn a_filter_on_some_paths_does_not_hide_a_death() {
     check(
         "nodes a b c d e; filter b to c d at 10 for 30; crash b at 20; run 40",
         expect![[r#"
-        20.000 b   crashes
-        20.909 a   sees that b is gone
-        20.910 e   sees that b is gone
-        20.910 d   sees that b is gone
-        20.910 c   sees that b is gone
-        40.000     mends"#]],
+            20.000 b   crashes
+            20.680 d   suspects b
+            20.701 a   suspects b
+            20.702 c   suspects b
+            20.726 e   suspects b
+            20.775 a   sees that b is gone
+            20.776 e   sees that b is gone
+            20.776 d   sees that b is gone
+            20.776 c   sees that b is gone
+            40.000     mends"#]],
     );
 }
 
@@ -128,8 +132,8 @@ fn in_a_cluster_of_two_the_hosts_word_is_enough() {
     check(
         "nodes a b; crash b at 20; run 40",
         expect![[r#"
-        20.000 b   crashes
-        20.472 a   sees that b is gone"#]],
+            20.000 b   crashes
+            20.492 a   sees that b is gone"#]],
     );
 }
 
