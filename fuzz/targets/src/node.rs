@@ -65,7 +65,7 @@ impl Thrown {
                 Output::Datagram { payload, .. } => assert!(payload.len() <= DATAGRAM_BYTES_MAX, "{} bytes make no datagram", payload.len()),
                 Output::Call { body, .. } => assert!(body.len() <= FRAME_BYTES_MAX, "{} bytes make no frame", body.len()),
                 Output::Knock { node, .. } => self.gossip.handle_knock(now(self.passed), node, true),
-                Output::Persist(_) | Output::Changed(_) => {}
+                Output::Prove { .. } | Output::Persist(_) | Output::Changed(_) => {}
             }
         }
         sent

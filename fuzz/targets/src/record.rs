@@ -151,7 +151,7 @@ impl Cluster {
                     self.line.push_back(Carried::Call { from: index, to, body });
                 }
                 Output::Persist(Durable::ReserveGeneration { up_to }) => node.handle_reserved(at, up_to),
-                Output::Persist(_) | Output::Changed(_) => {}
+                Output::Prove { .. } | Output::Persist(_) | Output::Changed(_) => {}
             }
         }
     }
