@@ -43,6 +43,8 @@ const BY_TEST: &[&str] = &[
     "trust-one-refusal",
     "deny-answers",
     "knock-away",
+    "old-image-votes",
+    "damaged-row-votes",
     "stamp-from-future",
     "clock-off-writes",
     "floor-by-own-clock",

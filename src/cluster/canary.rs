@@ -7,5 +7,6 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("checkpoint-past-a-hole", "a checkpoint moves on to the last batch that was acknowledged, over one that was not (S1)"),
     ("generation-reused", "a restarted node goes on under the generation that it had (DESIGN §3.1)"),
     ("grace-ignored", "who says that it will be back is taken for dead (A5)"),
+    ("damaged-row-votes", "a node whose votes are not readable any more votes on as the same disk"),
     ("promise-broken", "a witness accepts a proposal below what it has promised (S3)"),
 ];
