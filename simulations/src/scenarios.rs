@@ -269,7 +269,7 @@ impl Draft {
         self.expect(Expectation::CatalogsAgree { at });
         self.expect(Expectation::NodeMapsAgree { at });
         self.expect(Expectation::LastWordsHold { at });
-        self.scenario.ending = Ending::At(at + secs(1));
+        self.scenario.ending = Ending::At(at + secs(6));
     }
 }
 
