@@ -29,6 +29,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("sick-accuses", "a node that stood still accuses others before it has heard a single answer"),
     ("knock-away", "a node that said that it would be back is proved gone while it restarts (DESIGN §5.5)"),
     ("old-image-votes", "a node on an old disk image votes and owns by it (DESIGN §5.3, Restart)"),
+    ("forged-self", "a node that hears what it never said in its own name lets it stand"),
     ("stamp-from-future", "an entry whose stamp is years ahead is taken, and wins for ever (PITFALLS §5, Cortex)"),
     ("clock-off-writes", "a node whose clock is off the median of its peers writes to the catalog all the same"),
     ("floor-by-own-clock", "a node forgets deletions by a clock that nobody else agrees with (PITFALLS §6)"),

@@ -105,7 +105,8 @@ pub struct GossipConfig {
     pub members_interval: Duration,
     /// Bytes per second for rumours; push-pull brings what does not fit.
     pub rumour_bytes_per_second: u32,
-    /// λ: a rumour is retransmitted up to λ·log₂(n) times.
+    /// λ: a rumour is sent up to λ·log₂(n) times, at least four. Fresh news goes to ln n + 2 members at once; what is left for the ticks is few nodes, and
+    /// three copies to each of a tick leave 5 % of those.
     pub rumour_factor: f64,
 }
 
@@ -131,7 +132,7 @@ impl GossipConfig {
             push_pull_interval: Duration::from_secs(1),
             members_interval: Duration::from_secs(10),
             rumour_bytes_per_second: 8 * 1024,
-            rumour_factor: 1.5,
+            rumour_factor: 0.5,
         }
     }
 

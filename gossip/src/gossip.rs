@@ -21,7 +21,6 @@ use crate::{
     NodeMap, Now, Output, Restored, Stamp, StateError, Status, Traffic,
     canary::planted,
     clocks::Clocks,
-    ids::GENERATION_MAX,
     marks,
     membership::{Effect, Membership},
     push_pull::Replica,
@@ -92,6 +91,8 @@ pub struct Gossip {
     goodbyes: BTreeMap<NodeId, (Generation, Instant)>,
     /// Keys that were rumoured as too large and are being pulled; news to be passed on when they come.
     awaited: BTreeSet<String>,
+    /// Nodes of which there was a map and nothing else when that was last looked at.
+    strangers: BTreeSet<NodeId>,
     /// All nodes ever met, as the disk has them.
     met: BTreeMap<NodeId, Met>,
     oneself: Oneself,
@@ -127,6 +128,7 @@ impl Gossip {
             renewed: None,
             goodbyes: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             met,
             oneself: Oneself::new(now.at, restored.doubt, me.generation),
             calling: BTreeMap::new(),
@@ -360,7 +362,7 @@ impl Gossip {
 
     /// Others believe this node down under `known`, or know it under that: goes on above it as soon as the disk allows.
     fn renew_above(&mut self, now: Now, known: Generation) {
-        if known >= GENERATION_MAX || known < self.me.generation || self.stage == Stage::Left {
+        if !known.can_follow(self.me.generation) || known < self.me.generation || self.stage == Stage::Left {
             return;
         }
         let generation = known.next().max(self.renew_to.unwrap_or_default());
@@ -460,6 +462,7 @@ impl Gossip {
             Effect::Active => {}
             Effect::Defunct => self.renew_above(now, self.me.generation),
             Effect::Changed { id, from, to } => {
+                self.replica.nodes.admit(&id);
                 if to == Status::Down && from.is_some_and(|from| from.is_live() || from == Status::Down) {
                     self.learn(now, Topic::Gone(id));
                 }

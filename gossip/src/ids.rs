@@ -60,7 +60,16 @@ pub struct Generation(pub u64);
 /// Generations are wall milliseconds and then some; one above this (the year 287,396) is damage, and following it would never end.
 pub(crate) const GENERATION_MAX: Generation = Generation(1 << 53);
 
+/// How far above what is known of a node a generation is taken or followed: 139 years. Damage is further off, and who forges generations on purpose uses
+/// up a two-thousandth of them at a time, not all.
+const GENERATION_STEP_MAX: u64 = 1 << 42;
+
 impl Generation {
+    /// Whether this can be a later generation of who is known under `known`.
+    pub(crate) fn can_follow(self, known: Self) -> bool {
+        self < GENERATION_MAX && self.0 <= known.0.saturating_add(GENERATION_STEP_MAX)
+    }
+
     /// The one after this.
     #[must_use]
     pub fn next(self) -> Self {

@@ -2,6 +2,11 @@
 //!
 //! One writer each, ordered by (generation, seq), never by a clock. `whole_to` is the seq up to which nothing is missing.
 //! Invariants: only its node writes a map; a newer generation takes a map's place only when its first snapshot is whole.
+//!
+//! Words are not signed: whoever holds the cluster's key can lie in another's name (DESIGN §8.4: one cluster is one trust domain). What is defended is
+//! that a lie ends: a node that hears of more than it said goes on under a higher generation, which overrules it everywhere; and that no lie is out of
+//! all proportion: generations, seqs, sizes and the number of maps are bounded, and each step is small beside what is left.
+//!
 //! `maps` has the maps of all nodes, `digest` how two nodes find out where they differ, in as few bytes as it takes.
 //! Not here: how maps travel (`push_pull`, `rumour`).
 
@@ -20,7 +25,7 @@ use crate::{
     canary::planted,
     catalog::{check_key, check_value},
     hash::mix,
-    ids::{GENERATION_MAX, id_hash},
+    ids::id_hash,
     wire::RumourWord,
 };
 
@@ -34,6 +39,8 @@ pub(crate) use maps::{Heard, NodeMaps};
 pub const NODE_KEYS_MAX: usize = 131_072;
 /// Most bytes (keys and values) in one map.
 pub const NODE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Greatest seq: a word a microsecond for three hundred years.
+const SEQ_MAX: u64 = 1 << 53;
 /// How many deletions a node remembers one by one. Who is behind them takes the whole map: dearer, and rare.
 const DELETED_MAX: usize = 256;
 

@@ -148,6 +148,9 @@ impl Replica {
 
     /// Takes one word that came as a rumour. None: it is no news.
     pub(crate) fn hear(&mut self, node: NodeId, generation: Generation, word: WireWord) -> Result<Option<Heard>, StateError> {
+        if self.nodes.is_forged_word(node, generation, &word) {
+            self.rise_above(generation);
+        }
         let heard = self.nodes.hear(node, generation, word)?;
         if let Some(heard) = &heard {
             self.heard(node, heard);

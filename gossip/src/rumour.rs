@@ -14,6 +14,9 @@ const AGE_MAX: Duration = Duration::from_secs(10);
 /// How many seconds' budget may be spent at once: an operator's command of some dozen entries goes out whole.
 const BURST_SECONDS: u64 = 4;
 
+/// See [`sendings`].
+const SENDINGS_MIN: u32 = 4;
+
 /// What a rumour is about, in the order in which they go.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Topic {
@@ -149,12 +152,23 @@ impl Rumours {
     }
 }
 
-/// How often a rumour is sent among `nodes`: λ·log₂(n), at least once.
+/// How often a rumour is sent among `nodes`: λ·log₂(n), at least four times, as in a small cluster loss may take each copy of one sending.
 pub(crate) fn sendings(factor: f64, nodes: usize) -> u32 {
     let nodes = u32::try_from(nodes.max(2)).unwrap_or(u32::MAX);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and 32·λ is the most")]
     let times = (factor * f64::from(nodes).log2()).ceil() as u32;
-    times.max(1)
+    times.max(SENDINGS_MIN)
+}
+
+/// To how many of `nodes` fresh news goes at once: ln n + 2, and no fewer than `least`.
+///
+/// Where each passes news on to f others, n·e^-f nodes are expected to hear it from nobody (Kermarrec et al. 2003): with f = ln n + 2 that is one node in
+/// seven news, so that most are known to all within a few network trips and without waiting for a tick. Three to each left some of 64 nodes to the tick.
+pub(crate) fn fan_out(least: usize, nodes: usize) -> usize {
+    let nodes = u32::try_from(nodes.max(1)).unwrap_or(u32::MAX);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "2 to 25, for any u32")]
+    let wanted = f64::from(nodes).ln().ceil() as usize + 2;
+    wanted.max(least)
 }
 
 #[cfg(test)]
@@ -216,6 +230,7 @@ mod tests {
 
     #[test]
     fn the_number_of_sendings_grows_with_the_logarithm_of_the_cluster() {
-        assert_eq!([1, 2, 5, 32, 1_024].map(|nodes| sendings(1.5, nodes)), [2, 2, 4, 8, 15]);
+        assert_eq!([1, 2, 5, 256, 1_024, 10_000].map(|nodes| sendings(0.5, nodes)), [4, 4, 4, 4, 5, 7]);
+        assert_eq!([1, 3, 64, 256, 1_024].map(|nodes| fan_out(3, nodes)), [3, 4, 7, 8, 9]);
     }
 }

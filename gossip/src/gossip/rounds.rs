@@ -8,7 +8,7 @@ use crate::{
     canary::planted,
     membership::Membership,
     push_pull::{DATAGRAM_STATE_BYTES, Replica, entry_size},
-    rumour::{PHASE, TAGS, Topic},
+    rumour::{PHASE, TAGS, Topic, fan_out},
     wire::{Gone, Parts, RumourWord},
 };
 
@@ -54,6 +54,7 @@ impl Gossip {
             let interval = self.config.members_interval;
             self.due.members = now.at + self.membership.draw_between(interval * 9 / 10, interval * 11 / 10);
             self.forget_tombstones(now);
+            self.drop_strangers();
             let roots = Some(self.replica.roots(now.wall, Some(self.membership.root())));
             let drawn = if planted("no-push-pull") || planted("no-members-push-pull") { 0 } else { 1 };
             let to = if planted("no-watchdog") {
@@ -74,6 +75,20 @@ impl Gossip {
         let by_most = 2 * (self.membership.live_count() + 1) > others + 1 || planted("tombstone-by-minority");
         let by_time = (self.replica.synced && self.clocks.agree(now)) || planted("floor-by-own-clock");
         self.replica.forget_tombstones(now, others == 0 || (by_most && by_time));
+    }
+
+    /// A map whose node is still unknown a round later is nobody's: there are no more maps than members.
+    fn drop_strangers(&mut self) {
+        let nodes = &self.replica.nodes;
+        let mut strangers = BTreeSet::new();
+        if nodes.len() > self.membership.view().len() + 1 {
+            let known = |node: &NodeId| *node == self.me.id || self.membership.view().contains_key(node) || self.met.contains_key(node);
+            strangers = nodes.nodes().filter(|node| !known(node)).copied().collect();
+        }
+        let before = std::mem::replace(&mut self.strangers, strangers);
+        for node in self.strangers.intersection(&before) {
+            self.replica.nodes.refuse(*node);
+        }
     }
 
     fn seek(&mut self, now: Now) {
@@ -121,9 +136,11 @@ impl Gossip {
         known.filter(|address| *address != self.me.gossip && !self.membership.is_live_at(address)).collect()
     }
 
-    /// Passes rumours on to three random members: the fresh ones, or all.
+    /// Passes rumours on to some random members: the fresh ones to as many as it takes, or all to three.
     pub(super) fn tell_rumours(&mut self, now: Now, only_fresh: bool) {
-        let to = self.membership.draw_live(self.config.gossip_members);
+        let least = self.config.gossip_members;
+        let count = if only_fresh { fan_out(least, self.membership.live_count() + 1) } else { least };
+        let to = self.membership.draw_live(count);
         let (replica, membership) = (&self.replica, &self.membership);
         let size = |topic: &Topic| rumour_size(replica, membership, self.me.id, topic);
         let topics = self.rumours.take(now.at, to.len(), only_fresh, DATAGRAM_STATE_BYTES, size);

@@ -11,6 +11,7 @@ use crate::{Status, UnixMicros};
 mod clocks;
 mod convergence;
 mod floors;
+mod forged;
 mod guards;
 mod identity;
 mod input;

@@ -207,8 +207,10 @@ impl NodeMaps {
     fn compare(&self, compared: &mut Compared, place: Option<Place>, held: &NodeMark, theirs: &NodeMark) {
         if held.order() > theirs.order() {
             compared.behind.push(Held { place, mark: *theirs });
-        } else if held.order() < theirs.order() && held.node == self.me {
-            compared.own_generation = compared.own_generation.max(Some(theirs.generation));
+        } else if held.node == self.me {
+            if self.is_forged(theirs.node, theirs.generation, theirs.whole_to) {
+                compared.own_generation = compared.own_generation.max(Some(theirs.generation));
+            }
         } else if held.order() < theirs.order() {
             compared.ahead.push(Held { place, mark: *held });
         }

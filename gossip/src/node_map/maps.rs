@@ -1,16 +1,22 @@
 //! The maps of all nodes, as far as this node has heard them; its own among them.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use bytes::Bytes;
 
-use super::{DELETED_MAX, Delta, GENERATION_MAX, NODE_BYTES_MAX, NodeMap, NodeMark, RumourWord, Said, WireWord, id_hash};
-use crate::{Generation, NodeId, StateError, marks};
+use super::{DELETED_MAX, Delta, NODE_BYTES_MAX, NodeMap, NodeMark, RumourWord, SEQ_MAX, Said, WireWord, id_hash};
+use crate::{Generation, NodeId, StateError, marks, membership::MEMBERS_MAX};
 
 /// In how many parts the maps are compared: with 1,024 nodes 16 in each, so that one change costs 16 marks and not 1,024.
 pub(super) const BUCKETS: usize = 64;
 /// Most bytes (keys and values) in all maps together: the claims of 100,000 sources are a tenth of it.
 const BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Most strangers that are remembered.
+const REFUSED_MAX: usize = 1_024;
 
 /// What came of somebody's words.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -55,13 +61,22 @@ pub(crate) struct NodeMaps {
     pub(super) buckets: Vec<Bucket>,
     /// Up to which generation nodes are forgotten: their words under it are not taken.
     forgotten: BTreeMap<NodeId, Generation>,
+    /// Nodes whose maps were let go, as nobody here knew them: not taken again before they are known.
+    refused: BTreeSet<NodeId>,
     root: u64,
     bytes: usize,
 }
 
 impl NodeMaps {
     pub(crate) fn new(me: NodeId, generation: Generation, quic: SocketAddr) -> Self {
-        let mut maps = Self { me, buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(), forgotten: BTreeMap::new(), root: 0, bytes: 0 };
+        let mut maps = Self {
+            me,
+            buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(),
+            forgotten: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            root: 0,
+            bytes: 0,
+        };
         maps.with_kept(me, |kept, _| kept.shown = NodeMap { quic: Some(quic), ..NodeMap::new(generation, 0) });
         maps
     }
@@ -239,14 +254,62 @@ impl NodeMaps {
         marks.iter().filter(ahead).map(|mark| self.mark_of(mark.node)).collect()
     }
 
+    /// Refuses what no node says, and a stranger where there is no room.
+    fn check(&self, node: &NodeId, generation: Generation, seq: u64) -> Result<(), StateError> {
+        let held = self.generation(node);
+        if seq > SEQ_MAX || !generation.can_follow(held.max(self.generation(&self.me)).unwrap_or_default()) {
+            return Err(StateError::Damaged);
+        }
+        if held.is_none() && self.len() >= MEMBERS_MAX {
+            return Err(StateError::Full { entries_max: MEMBERS_MAX });
+        }
+        Ok(())
+    }
+
+    /// Whether this is said in this node's name, and not by it: more than it said in its generation, or in a later one.
+    pub(crate) fn is_forged(&self, node: NodeId, generation: Generation, seq: u64) -> bool {
+        let said = NodeMark { node, generation, whole_to: seq };
+        node == self.me && said.order() > self.mark_of(self.me).order() && generation.can_follow(self.mark_of(self.me).generation)
+    }
+
+    /// Whether this word of this node is another than it said.
+    pub(crate) fn is_forged_word(&self, node: NodeId, generation: Generation, word: &WireWord) -> bool {
+        let own = self.get(&self.me).filter(|own| own.generation == generation && node == self.me);
+        let held = own.and_then(|own| own.words.get(&*word.key));
+        self.is_forged(node, generation, word.seq) || held.is_some_and(|held| held.seq == word.seq && held.value != word.value)
+    }
+
+    /// All nodes of which something is held.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.buckets.iter().flat_map(|bucket| bucket.kept.keys())
+    }
+
+    /// Lets go of the map of a node that nobody here knows, and takes it no more.
+    pub(crate) fn refuse(&mut self, node: NodeId) {
+        if node != self.me {
+            self.with_kept(node, |kept, _| *kept = Kept::default());
+            self.refused.insert(node);
+            if self.refused.len() > REFUSED_MAX {
+                self.refused.pop_first();
+            }
+        }
+    }
+
+    /// A node has become known.
+    pub(crate) fn admit(&mut self, node: &NodeId) {
+        self.refused.remove(node);
+    }
+
     /// Takes a delta of another node's map.
     ///
     /// Errors: a word over its limit, or no room; the words before it are kept, and the map is not called whole.
     pub(crate) fn apply(&mut self, delta: &Delta<'_>) -> Result<Heard, StateError> {
         let is_old = delta.generation == Generation::default() || delta.generation < self.least(&delta.node);
-        if delta.node == self.me || is_old || delta.generation > GENERATION_MAX {
+        if delta.node == self.me || is_old || self.refused.contains(&delta.node) {
             return Ok(Heard::default());
         }
+        let last = delta.words.last().map_or(0, |word| word.seq);
+        self.check(&delta.node, delta.generation, delta.upto.max(delta.floor).max(last))?;
         self.with_kept(delta.node, |kept, room| {
             let newest = kept.newest();
             if delta.generation < newest.generation {
@@ -282,9 +345,10 @@ impl NodeMaps {
     /// Takes one word of another node's map out of turn. None: it is no news. A gap: its generation's map is not held.
     pub(crate) fn hear(&mut self, node: NodeId, generation: Generation, word: WireWord) -> Result<Option<Heard>, StateError> {
         let newest = self.generation(&node).unwrap_or_default();
-        if node == self.me || generation < newest.max(self.least(&node)) || generation > GENERATION_MAX {
+        if node == self.me || generation < newest.max(self.least(&node)) || self.refused.contains(&node) {
             return Ok(None);
         }
+        self.check(&node, generation, word.seq)?;
         if generation > newest || self.kept(&node).is_some_and(|kept| kept.coming.is_some()) {
             return Ok(Some(Heard { gap: true, ..Heard::default() }));
         }
@@ -323,7 +387,8 @@ impl NodeMap {
         self.quic = delta.quic.or(self.quic);
         self.whole_to = self.whole_to.max(delta.upto);
         self.close_gaps();
-        self.raise_floor(delta.floor);
+        // An honest floor is below what its map is whole to; a map that is still coming gets there.
+        self.raise_floor(delta.floor.min(self.whole_to));
         Ok(changed)
     }
 }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::{CALL_STATE_BYTES, DATAGRAM_STATE_BYTES, Replica, packed};
 use crate::{
-    NodeId, StateError,
+    Generation, NodeId, StateError,
+    canary::planted,
     node_map::{Compared, Delta, Held, NodeDelta, NodeMark, Place, packed_size},
     wire::Parts,
 };
@@ -51,7 +52,9 @@ impl Replica {
 
     /// Gives what is newer here, asks for what is newer there, in as few messages as it takes.
     fn answer_compared(&mut self, compared: &Compared, answers: &mut Vec<Parts>) {
-        self.own_generation_heard = self.own_generation_heard.max(compared.own_generation);
+        if let Some(generation) = compared.own_generation {
+            self.rise_above(generation);
+        }
         let mut last =
             Parts { node_asks: self.nodes.asks(&compared.ahead).into(), node_names: self.nodes.names(&compared.unlike).into(), ..Parts::default() };
         let mut news = self.news(&compared.behind);
@@ -90,17 +93,27 @@ impl Replica {
     }
 
     fn take_delta(&mut self, delta: &Delta<'_>) -> Result<(), StateError> {
+        if self.nodes.is_forged(delta.node, delta.generation, delta.upto) {
+            self.rise_above(delta.generation);
+        }
         let heard = self.nodes.apply(delta)?;
         self.quics.extend(delta.quic.map(|quic| (delta.node, delta.generation, quic)));
         self.heard(delta.node, &heard);
         Ok(())
     }
 
+    /// Somebody speaks in this node's name: its next generation overrules that everywhere.
+    pub(super) fn rise_above(&mut self, generation: Generation) {
+        if !planted("forged-self") {
+            self.own_generation_heard = self.own_generation_heard.max(Some(generation));
+        }
+    }
+
     /// The marks of a node that does not know the packed ones.
     fn answer_named(&mut self, marks: &[NodeMark], answers: &mut Vec<Parts>) {
-        let own = self.nodes.mark_of(self.me).generation;
-        if let Some(mark) = marks.iter().find(|mark| mark.node == self.me && mark.generation > own) {
-            self.own_generation_heard = Some(mark.generation);
+        let forged = marks.iter().find(|mark| self.nodes.is_forged(mark.node, mark.generation, mark.whole_to));
+        if let Some(generation) = forged.map(|mark| mark.generation) {
+            self.rise_above(generation);
         }
         let behind: Vec<NodeMark> = self.nodes.behind(marks).collect();
         self.give_named(&behind, answers);
