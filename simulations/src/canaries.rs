@@ -28,6 +28,7 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("digest-misses-changes", "clock-skew", 5, 2),
     ("grace-ignored", "rolling-restart", 5, 2),
     ("generation-reused", "crash", 5, 3),
+    ("seal-with-new-key-at-once", "key-rotation", 5, 4),
     ("stamp-below-seen", "clock-skew", 5, 2),
 ];
 
@@ -37,7 +38,6 @@ const BY_TEST: &[&str] = &[
     "no-stall-guard",
     "no-address-check",
     "no-replay-window",
-    "seal-with-new-key-at-once",
     "half-snapshot-shown",
     "knock-once",
     "trust-one-refusal",

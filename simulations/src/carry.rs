@@ -165,15 +165,20 @@ impl World {
         let text = format_args!("→ {receiver} {} bytes", payload.len());
         self.trace.note_often(self.now, from, &[b"sends", receiver.as_bytes(), payload], text);
         self.record_sent(at, payload.len());
+        let datagram = self.rings.seal(at, payload);
         for delay in self.network.datagram(self.now, at, host, payload.len()) {
-            self.after(delay, Event::Datagram { host, from: gossip_address(at), payload: payload.to_owned() });
+            self.after(delay, Event::Datagram { host, from: gossip_address(at), payload: datagram.clone() });
         }
     }
 
-    pub(crate) fn datagram_arrives(&mut self, at: usize, from: SocketAddr, payload: &[u8]) {
+    pub(crate) fn datagram_arrives(&mut self, at: usize, from: SocketAddr, datagram: Vec<u8>) {
+        let payload = match self.rings.open(at, from, datagram) {
+            Ok(payload) => payload,
+            Err(error) => return self.detail(at, format_args!("does not open a datagram of {from}: {error}")),
+        };
         let life = self.hosts[at].life;
         let mut refused = None;
-        self.input(at, life, |process, now| refused = process.node.handle_datagram(now, from, payload).err());
+        self.input(at, life, |process, now| refused = process.node.handle_datagram(now, from, &payload).err());
         if let Some(error) = refused {
             self.detail(at, format_args!("refuses a datagram of {from}: {error}"));
         }

@@ -31,6 +31,7 @@ pub mod queue;
 pub mod ranges;
 pub mod recording;
 pub mod report;
+mod rings;
 pub mod runs;
 pub mod scenario;
 pub mod scenarios;

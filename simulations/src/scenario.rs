@@ -97,6 +97,10 @@ pub enum Deed {
     Tag {
         node: usize,
     },
+    /// An operator changes the cluster's key, by this node or, if it does not run, the next. Datagrams are sealed where there is this deed.
+    ChangeKey {
+        node: usize,
+    },
     /// The network drops what goes in these directions.
     Cut {
         id: CutId,
@@ -237,6 +241,7 @@ impl Deed {
             | Self::LoseStore { node }
             | Self::Apply { node }
             | Self::Tag { node }
+            | Self::ChangeKey { node }
             | Self::Drain { node, .. }
             | Self::Pause { node }
             | Self::Resume { node }
@@ -270,6 +275,7 @@ impl Deed {
             | Self::LoseStore { node }
             | Self::Apply { node }
             | Self::Tag { node }
+            | Self::ChangeKey { node }
             | Self::Drain { node, .. }
             | Self::Pause { node }
             | Self::Resume { node }

@@ -129,6 +129,14 @@ pub const ALL: &[Named] = &[
         happens: disk_loss,
     },
     Named {
+        name: "key-rotation",
+        sentence: "the cluster's key is changed while nodes are restarted and one is away for a while: nobody is declared down, and it comes to its end",
+        nodes: 5,
+        nodes_min: 3,
+        minutes: 4,
+        happens: key_rotation,
+    },
+    Named {
         name: "thousand-nodes",
         sentence: "two crashes a minute among a thousand nodes that publish and are managed: everybody knows in time, nobody is declared down falsely",
         nodes: 1_000,
@@ -381,6 +389,25 @@ fn flapping(draft: &mut Draft) {
     }
     draft.expect(Expectation::NoFalseDeaths);
     draft.expect(Expectation::NoRenewals);
+    draft.settle();
+}
+
+fn key_rotation(draft: &mut Draft) {
+    draft.scenario.network.loss = 20;
+    draft.sources();
+    draft.tags(secs(10));
+    let mut nodes = draft.shuffled();
+    let (via, away) = (nodes.pop().unwrap_or_default(), nodes.pop().unwrap_or_default());
+    draft.at(draft.begin, Deed::ChangeKey { node: via });
+    let (at, back) = (draft.between(secs(0), secs(20)), draft.between(secs(5), secs(30)));
+    draft.at(draft.begin + at, Deed::Crash { node: away });
+    draft.at(draft.begin + at + back, Deed::Start { node: away });
+    for node in nodes.into_iter().take(2) {
+        let (at, back) = (draft.between(secs(0), secs(60)), draft.between(secs(1), secs(4)));
+        draft.at(draft.begin + at, Deed::Stop { node });
+        draft.at(draft.begin + at + back, Deed::Start { node });
+    }
+    draft.expect(Expectation::NoFalseDeaths);
     draft.settle();
 }
 

@@ -17,6 +17,7 @@ use logvine_cluster::{
     delivery::{Outcome, SendId},
     event::Event as Told,
     instance::{Epoch, InstanceEvent},
+    keys::KeyOrder,
     message::{Reply, Request},
     name::Name,
     node::CallId,
@@ -38,6 +39,7 @@ use crate::{
     plane::FlowId,
     recording::Recorder,
     report::{Report, Violation},
+    rings::Rings,
     scenario::{Deed, Ending, Scenario},
     sink::{Sink, SinkPlan},
     source::Source,
@@ -81,6 +83,13 @@ pub(crate) enum Event {
         from: usize,
         reply: Reply,
     },
+    /// The operator who changes the cluster's key looks how far it is.
+    KeyRound,
+    KeyOrder {
+        via: usize,
+        host: usize,
+        order: KeyOrder,
+    },
     /// A slow process comes to what waits for it.
     GoOn {
         host: usize,
@@ -122,14 +131,14 @@ impl Event {
     pub(crate) fn addressee(&self) -> Option<usize> {
         match self {
             Self::Wake { host, .. } | Self::Datagram { host, .. } | Self::Request { host, .. } | Self::Persisted { host, .. } => Some(*host),
-            Self::CallFails { host, .. } | Self::Plane { host, .. } => Some(*host),
+            Self::CallFails { host, .. } | Self::Plane { host, .. } | Self::KeyOrder { host, .. } => Some(*host),
             Self::Reply { caller, .. } => Some(caller.host),
             Self::Knocked { knocker, .. } => Some(knocker.host),
             // SIGTERM waits for SIGCONT.
             Self::Deed(Deed::Stop { node }) => Some(*node),
             // A knock meets the host, whatever its process does.
             Self::Deed(_) | Self::Grow { .. } | Self::Operator | Self::GoOn { .. } | Self::Restart { .. } | Self::Arrive { .. } => None,
-            Self::KnockArrives { .. } => None,
+            Self::KnockArrives { .. } | Self::KeyRound => None,
         }
     }
 }
@@ -186,6 +195,7 @@ pub struct World {
     pub(crate) sink_rng: ChaCha8Rng,
     pub(crate) plane_rng: ChaCha8Rng,
     pub(crate) slow_rng: ChaCha8Rng,
+    pub(crate) rings: Rings,
     pub(crate) takeovers: u64,
     pub(crate) requests: u64,
     /// How often in a row a host was woken at one time.
@@ -223,6 +233,7 @@ impl World {
             sink_rng: stream(seed, Concern::Sink),
             plane_rng: stream(seed, Concern::Plane),
             slow_rng: stream(seed, Concern::Slow),
+            rings: Rings::new(&scenario),
             takeovers: 0,
             requests: 0,
             spins: 0,
@@ -348,7 +359,9 @@ impl World {
             Event::Grow { source } => self.grow(source),
             Event::Operator => self.ask_again(),
             Event::Wake { host, life } => self.wake(host, life),
-            Event::Datagram { host, from, payload } => self.datagram_arrives(host, from, &payload),
+            Event::Datagram { host, from, payload } => self.datagram_arrives(host, from, payload),
+            Event::KeyRound => self.key_round(),
+            Event::KeyOrder { via, host, order } => self.key_order(via, host, &order),
             Event::KnockArrives { host, knocker } => self.knock_arrives(host, knocker),
             Event::Knocked { knocker, refused } => self.knocked(knocker, refused),
             Event::Request { host, caller, request } => self.request_arrives(host, caller, request),
@@ -388,6 +401,7 @@ impl World {
             Deed::Apply { node } => self.apply(node),
             Deed::Drain { node, draining } => self.drain(node, draining),
             Deed::Tag { node } => self.tag(node),
+            Deed::ChangeKey { node } => self.change_key(node),
             Deed::Cut { id, directions } => {
                 self.watch.cut(id, &directions, self.hosts.len());
                 let cut = self.spell(&directions);
@@ -465,6 +479,7 @@ impl World {
         let generation = self.hosts[at].life.0;
         self.record_life(at);
         self.tell(Some(at), format_args!("starts ({generation})"));
+        self.say_keys(at);
         self.carry_out(at);
     }
 
