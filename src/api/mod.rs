@@ -93,7 +93,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(nodes::this))
         .routes(routes!(nodes::cluster))
         .routes(routes!(nodes::list))
-        .routes(routes!(nodes::one))
+        .routes(routes!(nodes::one, nodes::forget))
         .routes(routes!(nodes::set_tags))
         .routes(routes!(nodes::drain))
         .routes(routes!(nodes::undrain))

@@ -109,6 +109,14 @@ pub(super) async fn undrain(State(app): State<App>, Path(text): Path<String>, Pa
     write(&app, &query, Command::Drain { node, draining: false }).await
 }
 
+/// Forgets a node that is down or has left; if it lives after all it comes back by itself
+#[utoipa::path(delete, path = "/v1/nodes/{node}", operation_id = "node_forget", tag = "nodes", params(WriteQuery),
+    responses((status = 200, body = Written), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn forget(State(app): State<App>, Path(text): Path<String>, Params(query): Params<WriteQuery>) -> ApiResult<Json<Written>> {
+    let node = find(&app, text).await?;
+    write(&app, &query, Command::Forget { node }).await
+}
+
 /// All tags with their nodes
 #[utoipa::path(get, path = "/v1/tags", operation_id = "tag_list", tag = "nodes", params(ListQuery),
     responses((status = 200, body = Listing<TagRow>)))]

@@ -191,6 +191,13 @@ impl From<CommandError> for ApiError {
                 detail,
                 "Mend the reason, or ask another node.",
             ),
+            CommandError::Alive { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "urn:logvine:alive",
+                "The node lives",
+                detail,
+                "Stop it first, and wait until it is down or has left. To take it out of service, drain it.",
+            ),
             CommandError::Stopping => Self::from(Unavailable::Stopping),
         }
     }

@@ -332,6 +332,7 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
     ("POST", "/v1/keys/{key}/use", Some(Role::Admin)),
     ("DELETE", "/v1/runners/{runner}", Some(Role::Operate)),
     ("PATCH", "/v1/runners/{runner}/sources", Some(Role::Operate)),
+    ("DELETE", "/v1/nodes/{node}", Some(Role::Operate)),
     ("POST", "/v1/nodes/{node}/drain", Some(Role::Operate)),
     ("POST", "/v1/nodes/{node}/undrain", Some(Role::Operate)),
     ("POST", "/v1/runners/{runner}/{verb}", Some(Role::Operate)),

@@ -7,6 +7,7 @@ use axum::{
 use logvine_cluster::{
     catalog::Desired,
     command::{Answer, Command, CommandError},
+    member::status_word,
     name::Name,
     node::Node,
     selection::Selection,
@@ -78,6 +79,7 @@ fn verb(command: &Command) -> &'static str {
         Command::SetTags { .. } => "set tags",
         Command::Drain { draining: true, .. } => "drain",
         Command::Drain { draining: false, .. } => "undrain",
+        Command::Forget { .. } => "forget",
         Command::Inspect { .. } => "inspect",
     }
 }
@@ -100,6 +102,10 @@ fn preview(node: &Node, command: &Command) -> Result<Vec<NodeId>, CommandError> 
             if targets.is_empty() { Err(CommandError::NobodySelected { selection: nodes.to_string() }) } else { Ok(targets) }
         }
         Command::SetTags { node: id, .. } | Command::Drain { node: id, .. } => Ok(vec![*id]),
+        Command::Forget { node: id } => match node.view().get(id).filter(|info| info.is_live()) {
+            Some(info) => Err(CommandError::Alive { node: name_of(node, id), status: status_word(info.status) }),
+            None => Ok(vec![*id]),
+        },
         Command::Inspect { .. } => Ok(Vec::new()),
     }
 }

@@ -157,6 +157,16 @@ enum NodeVerb {
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// Forget a node that is down or has left
+    Forget {
+        /// Its id, a unique beginning of it (6 digits or more), or its name
+        node: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
     /// Let a drained node take part again
     Undrain {
         /// Its id, a unique beginning of it (6 digits or more), or its name

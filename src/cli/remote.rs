@@ -147,6 +147,10 @@ impl Remote {
                 self.write_json(Method::PUT, &["nodes", &node, "tags"], change, &json!({ "tags": tags })).await
             }
             NodeVerb::Drain { node, change } => self.write(Method::POST, &["nodes", &node, "drain"], change, None).await,
+            NodeVerb::Forget { node, yes, change } => {
+                confirm(yes || change.dry_run, &format!("forget node {node}"))?;
+                self.write(Method::DELETE, &["nodes", &node], change, None).await
+            }
             NodeVerb::Undrain { node, change } => self.write(Method::POST, &["nodes", &node, "undrain"], change, None).await,
         }
     }

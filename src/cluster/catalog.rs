@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -91,6 +92,8 @@ pub struct Catalog {
     overrides: BTreeMap<Name, BTreeMap<NodeId, (Stamp, DesiredValue)>>,
     tags: BTreeMap<NodeId, BTreeMap<Name, bool>>,
     draining: BTreeSet<NodeId>,
+    forgotten: BTreeSet<NodeId>,
+    forget_after: Option<Duration>,
     unreadable: BTreeMap<String, String>,
 }
 
@@ -117,6 +120,14 @@ pub(crate) fn tag_key(node: &NodeId, tag: &Name) -> String {
 /// `drain/<node>`
 pub(crate) fn drain_key(node: &NodeId) -> String {
     format!("drain/{node}")
+}
+
+/// What the keys of forgotten nodes begin with.
+pub(crate) const FORGOTTEN: &str = "forgotten/";
+
+/// `forgotten/<node>`: up to which generation.
+pub(crate) fn forgotten_key(node: &NodeId) -> String {
+    format!("{FORGOTTEN}{node}")
 }
 
 /// MessagePack with named fields: every value of ours, in the catalog, in node maps and on disk.
@@ -146,6 +157,17 @@ impl Catalog {
                     self.draining.remove(&node)
                 };
             }),
+            Some(("forgotten", rest)) => rest.parse().map_err(text).map(|node| {
+                if present.is_some() {
+                    self.forgotten.insert(node)
+                } else {
+                    self.forgotten.remove(&node)
+                };
+            }),
+            Some(("setting", "forget_after")) => {
+                let seconds = present.map(|(_, value)| unpack::<u64>(value).map_err(text)).transpose();
+                seconds.map(|seconds| self.forget_after = seconds.map(Duration::from_secs))
+            }
             _ => Ok(()),
         };
         if let Err(reason) = read {
@@ -274,6 +296,16 @@ impl Catalog {
             };
         }
         tags
+    }
+
+    /// Whether a node was forgotten, in one of its generations.
+    pub(crate) fn is_forgotten(&self, node: &NodeId) -> bool {
+        self.forgotten.contains(node)
+    }
+
+    /// How long a node may be down before the cluster forgets it (`setting/forget_after`, in seconds).
+    pub(crate) fn forget_after(&self) -> Option<Duration> {
+        self.forget_after
     }
 
     /// Whether an operator asked a node to drain.

@@ -51,6 +51,10 @@ pub enum Command {
         node: NodeId,
         draining: bool,
     },
+    /// Forget a node that is down or has left: it is in nobody's view any more. If it lives after all it comes back by itself.
+    Forget {
+        node: NodeId,
+    },
     /// What the owner of a source knows of it. Writes nothing.
     Inspect {
         runner: Name,
@@ -80,6 +84,8 @@ pub enum CommandError {
     NobodySelected { selection: String },
     #[error("this node's clock is {0}: what it writes could win over later words, or lose against earlier ones")]
     ClockOff(ClockOff),
+    #[error("`{node}` is {status}: a node that lives would be back at once")]
+    Alive { node: String, status: &'static str },
     #[error("{0}")]
     State(String),
     #[error("this node is stopping: ask another")]

@@ -9,6 +9,7 @@
 
 mod calls;
 mod face;
+mod forgetting;
 mod identity;
 mod instances;
 mod operator;
@@ -203,6 +204,7 @@ impl Node {
         }
         for key in keys {
             node.catalog.refresh(&key, node.gossip.catalog().get(&key));
+            node.note_forgotten(now, &key);
         }
         for (place, error) in disk.unreadable {
             node.tell(Event::Unreadable { place, error });
@@ -249,6 +251,7 @@ impl Node {
             self.catch_up(now);
             self.heartbeat(now, true);
             self.say_statuses(now);
+            self.forget_the_absent(now);
             self.dirty = true;
         }
         self.sources_timeout(now);
@@ -411,7 +414,7 @@ impl Node {
                     self.dirty = true;
                 }
             }
-            Change::Catalog { key } => self.note_catalog(&key),
+            Change::Catalog { key } => self.note_catalog(now, &key),
             Change::Renewed { generation } => {
                 self.tell(Event::Renewed { generation });
                 self.introduce(now);
@@ -439,7 +442,7 @@ impl Node {
         }
     }
 
-    fn note_catalog(&mut self, key: &str) {
+    fn note_catalog(&mut self, now: Now, key: &str) {
         let entry = self.gossip.catalog().get(key);
         let (stamp, origin) = entry.map_or((Stamp::ZERO, self.id()), |entry| (entry.stamp, entry.origin));
         let before = self.catalog.source_at(key).map(|source| source.key.clone());
@@ -449,6 +452,7 @@ impl Node {
         if let Some(source) = before.filter(is_gone) {
             self.forget_source(&source);
         }
+        self.note_forgotten(now, key);
         // A node's tags and drain are part of how it is seen.
         if let Some(node) = key.strip_prefix("tag/").and_then(|rest| rest.split('/').next()?.parse().ok()) {
             self.stale.insert(node);

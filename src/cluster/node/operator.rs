@@ -47,6 +47,7 @@ impl Node {
                 let stamp = self.put(now, &drain_key(&node), draining.then(|| pack(&true)))?;
                 Ok(Some((stamp, vec![node])))
             }
+            Command::Forget { node } => self.forget_node(now, node).map(Some),
             Command::Inspect { runner, source } => self.ask_owner(now, id, &runner, &source).map(|()| None),
         }
     }
@@ -194,7 +195,7 @@ impl Node {
         Ok(())
     }
 
-    fn put(&mut self, now: Now, key: &str, value: Option<Bytes>) -> Result<Stamp, CommandError> {
+    pub(super) fn put(&mut self, now: Now, key: &str, value: Option<Bytes>) -> Result<Stamp, CommandError> {
         self.gossip.write(now, key, value).map_err(|error| match error {
             StateError::ClockOff(off) => CommandError::ClockOff(off),
             error => CommandError::State(format!("`{key}` cannot be stored: {error}")),

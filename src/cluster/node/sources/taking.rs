@@ -125,7 +125,9 @@ impl Node {
             return false;
         }
         let is_gone = |info: &NodeInfo| self.gossip.member(&info.id).is_some_and(Member::is_gone);
-        let proved = missing().next().is_some() && missing().all(is_gone);
+        let is_forgotten = |witness: &&Witness| !self.view.contains_key(&witness.node) && self.catalog.is_forgotten(&witness.node);
+        let forgotten = base.witnesses.iter().any(|witness| is_forgotten(&witness));
+        let proved = (forgotten || missing().next().is_some()) && missing().all(is_gone);
         // A node that restarted may not have met a dead third one again; the record knows that there was one.
         let patience = match (proved, self.view.len().max(base.witnesses.len())) {
             (true, _) => PATIENCE_WHEN_PROVED,
