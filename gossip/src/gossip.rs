@@ -310,6 +310,11 @@ impl Gossip {
         &self.replica.catalog
     }
 
+    /// One number for what is believed of all members; a suspicion that may yet be refuted does not count.
+    pub fn members_digest(&self) -> u64 {
+        self.membership.root()
+    }
+
     /// One number for all node maps that are held: equal on nodes that have heard the same.
     pub fn node_maps_digest(&self) -> u64 {
         self.replica.nodes.root()

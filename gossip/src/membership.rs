@@ -379,14 +379,11 @@ impl Membership {
         result.map_err(|error| SwimError::Refused(error.to_string()))
     }
 
-    /// Whether the view has this of a member already: then whatever foca makes of it, nothing changes for the view.
+    /// Whether this is no news of a member: whatever foca makes of it, nothing changes for the view. A death is final within a generation.
     fn believes(&self, identity: &Identity, state: State) -> bool {
         self.view.get(&identity.id).is_some_and(|known| {
-            let same = matches!(
-                (known.status, state),
-                (Status::Alive, State::Alive) | (Status::Suspect, State::Suspect) | (Status::Down | Status::Left, State::Down)
-            );
-            same && known.generation == identity.generation && known.gossip == identity.gossip
+            let same = matches!((known.status, state), (Status::Alive, State::Alive) | (Status::Suspect, State::Suspect)) || !known.status.is_live();
+            known.generation > identity.generation || (known.generation == identity.generation && known.gossip == identity.gossip && same)
         })
     }
 

@@ -96,7 +96,9 @@ pub struct Node {
     full_look_at: Instant,
     /// Whether it was told that this node's clock is off.
     clock_off: bool,
-    /// What each member looked like when everything was read last.
+    /// The digests of members, node maps and catalog when everything was read last.
+    looked_at: Option<(u64, u64, u64)>,
+    /// What each member looked like then.
     looked: BTreeMap<NodeId, Look>,
     /// Members whose entry in `view` may be out of date.
     stale: BTreeSet<NodeId>,
@@ -186,6 +188,7 @@ impl Node {
             next_tick: now.at + TICK.mul_f64(rng.random()),
             full_look_at: now.at + FULL_LOOK,
             clock_off: false,
+            looked_at: None,
             looked: BTreeMap::new(),
             stale: BTreeSet::new(),
             dirty: true,
@@ -486,6 +489,10 @@ impl Node {
     fn changed_since_looked(&mut self) -> BTreeSet<NodeId> {
         let digest = self.gossip.catalog().digest();
         let mut changed = BTreeSet::new();
+        let digests = (self.gossip.members_digest(), self.gossip.node_maps_digest(), digest);
+        if self.looked_at.replace(digests) == Some(digests) {
+            return changed;
+        }
         for member in self.gossip.members() {
             let look = Look { status: member.status, said: self.gossip.node_map(&member.id).map(NodeMap::version), catalog: digest };
             if self.looked.insert(member.id, look) != Some(look) {

@@ -11,7 +11,7 @@ const USAGE: &str = "\
 cargo xtask test [--skip-missing]   format, lints, fences, unit, whole-program and doc tests, simulations; ends with one summary line
 cargo xtask bench [agents] [--nodes 5,32] [--profile release]
                                     time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent
-cargo xtask bench gossip [MEASURE…] [--quick]
+cargo xtask bench gossip [MEASURE…] [--quick|--whole]
                                     gossip and the simulator against their goals, in virtual time";
 
 fn main() -> ExitCode {

@@ -101,6 +101,11 @@ impl Field {
         self.ids[node]
     }
 
+    /// Where the node of this id is.
+    pub(super) fn place(&self, id: &NodeId) -> Option<usize> {
+        self.ids.iter().position(|known| known == id)
+    }
+
     pub(super) fn node(&self, at: usize) -> Option<&Node> {
         self.world.hosts[at].process.as_ref().map(|process| &process.node)
     }

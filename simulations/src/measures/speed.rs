@@ -18,11 +18,11 @@ const SHARE_GOAL: f64 = 1_000.0 / 360.0;
 
 /// A thousand nodes for ten minutes; and seeds as CI runs them.
 pub(super) fn costs(effort: Effort) -> Result<Vec<Row>, Box<Violation>> {
-    let (nodes, minutes) = effort.of((200, 2), THOUSAND);
+    let (nodes, minutes) = effort.of((200, 2), (1_000, 2), THOUSAND);
     let (taken, played) = cpu::of(|| crashes(nodes, minutes));
     played?;
     let virtual_time = Duration::from_secs(minutes * 60);
-    let seeds = effort.of(20, 200);
+    let seeds = effort.of(20, 100, 200);
     let (seeds_taken, hours) = cpu::of(|| node_hours(seeds));
     let hours = hours?;
     let cpu =

@@ -23,7 +23,7 @@ pub(super) fn urgent(effort: Effort) -> Result<Vec<Row>, Box<Violation>> {
     let mut rows = Vec::new();
     for size in effort.sizes(URGENT) {
         for loss in [0, 100] {
-            let entries = effort.of(20, 100);
+            let entries = if size.nodes > 256 { effort.of(0, 20, 100) } else { effort.of(20, 50, 100) };
             let known = tags(size.nodes, NetworkPlan { loss, ..LAN }, entries)?;
             let missed = known.iter().filter(|time| time.is_none()).count();
             let times: Vec<_> = known.iter().map(|time| time.unwrap_or(LONGEST)).collect();
