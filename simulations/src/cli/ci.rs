@@ -16,7 +16,8 @@ use super::{Failure, golden as golden_verb, pool, run};
 
 /// What seeds draw: that many of them, small clusters and much trouble.
 const SEEDS: u64 = 1_000;
-/// Scenarios by name, for the hours: scenario, seeds, nodes, minutes.
+/// Scenarios by name, for the hours: scenario, seeds, nodes, minutes. Drawn seeds give some 300 node-hours; the long ones give most of the rest, at about
+/// four for each second of a core.
 const NAMED: &[(&str, u64, usize, u64)] = &[
     ("crash", 10, 16, 3),
     ("mass-crash", 5, 24, 4),
@@ -24,7 +25,7 @@ const NAMED: &[(&str, u64, usize, u64)] = &[
     ("join-storm", 4, 48, 2),
     ("split-heal", 20, 5, 5),
     ("lossy-25", 4, 16, 30),
-    ("flapping", 5, 16, 10),
+    ("flapping", 21, 32, 60),
     ("slow-nodes", 5, 20, 8),
     ("clock-skew", 10, 7, 3),
     ("disk-loss", 10, 5, 5),
