@@ -11,6 +11,8 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("stale-suspicion", "a suspicion that was refuted evicts all the same (PITFALLS §1 row 1)"),
     ("no-buddy", "a suspect is not told of its suspicion, so one that dies out on the way is never refuted (PITFALLS §1 row 2)"),
     ("no-watchdog", "nobody calls the nodes that are known and silent: split clusters stay split, seeds stay islands (PITFALLS §1 rows 4 and 6)"),
+    ("no-reannounce", "a node that has renewed itself calls others once, and not until it is heard (PITFALLS §1 row 3)"),
+    ("seed-islands", "an active node calls no seeds, so that clusters around different seeds never meet (PITFALLS §1 row 6)"),
     ("no-stall-guard", "a node that stood still takes its own silence for that of others (PITFALLS §1 row 5)"),
     ("no-members-push-pull", "views are completed by gossip alone (PITFALLS §1 row 7)"),
     ("few-transmissions", "a change of membership is sent on once, and not twelve times (PITFALLS §1 row 9)"),

@@ -43,6 +43,8 @@ const BY_TEST: &[&str] = &[
     "trust-one-refusal",
     "deny-answers",
     "knock-away",
+    "no-reannounce",
+    "seed-islands",
     "old-image-votes",
     "damaged-row-votes",
     "stamp-from-future",

@@ -96,7 +96,9 @@ impl Gossip {
             self.due.seek = now.at + self.membership.draw_between(SEEK_INTERVAL * 4 / 5, SEEK_INTERVAL * 6 / 5);
             let mut to: BTreeSet<SocketAddr> = self.seeds().collect();
             to.extend(self.draw_known(SEEK_MEMBERS));
-            self.hello(now, to);
+            if self.renewed.is_none() || !planted("no-reannounce") {
+                self.hello(now, to);
+            }
         } else {
             self.due.seek = now.at + self.membership.draw_between(WATCH_INTERVAL * 4 / 5, WATCH_INTERVAL * 6 / 5);
             let drawn = if planted("no-watchdog") { 0 } else { SEEK_MEMBERS };
@@ -118,7 +120,8 @@ impl Gossip {
     }
 
     fn seeds(&self) -> impl Iterator<Item = SocketAddr> {
-        self.config.seeds.iter().copied().filter(|seed| *seed != self.me.gossip)
+        let greets = self.stage != Stage::Active || !planted("seed-islands");
+        self.config.seeds.iter().copied().filter(move |seed| greets && *seed != self.me.gossip)
     }
 
     /// Up to `count` addresses at which a node was known, live or not; not those of nodes that said goodbye.

@@ -33,7 +33,7 @@ fn a_suspect_is_told_again_when_the_news_died_out_on_the_way() {
 
 /// After a renewal foca is silent until somebody writes to the new identity: its one sign of life may be lost.
 #[test]
-fn a_renewed_node_speaks_until_it_is_heard() {
+pub(super) fn a_renewed_node_speaks_until_it_is_heard() {
     for seed in 0..10 {
         let mut world = World::with(2, 41 + seed, |config| config.members_interval = secs(3_600));
         world.run(secs(15));
@@ -130,7 +130,7 @@ fn the_wan_preset_bears_a_long_way() {
 
 /// "Announce to one random seed while alone" left three clusters for ever where one should be.
 #[test]
-fn islands_around_different_seeds_find_together() {
+pub(super) fn islands_around_different_seeds_find_together() {
     let mut world = World::new(9, 71);
     let apart = |(left, right): &(usize, usize)| left % 3 != right % 3;
     world.cut = (0..9).flat_map(|left| (0..9).map(move |right| (left, right))).filter(apart).collect();

@@ -1,6 +1,7 @@
 //! DESIGN §3.1, "Identity": old disks, two live copies, moves, what was forgotten.
 
 use super::*;
+use crate::wire::{FORMAT, Packet, Suspicion};
 
 /// Whether a node has found its disk to be old.
 fn is_outdated(world: &World, index: usize) -> bool {
@@ -248,4 +249,38 @@ fn a_forgotten_node_that_lives_returns_by_itself() {
         assert!(world.nodes[3].gossip.me().generation > generation);
         assert!(!is_outdated(&world, 3), "seed {seed}");
     }
+}
+
+/// PITFALLS §1 row 12: an incarnation is 16 bits, and a liar can drive it to its end. Then the node goes on in a higher generation, from incarnation 0.
+#[test]
+fn a_node_whose_incarnations_are_used_up_renews_itself() {
+    let mut world = World::new(3, 280);
+    world.run(secs(15));
+    let before = world.nodes[1].gossip.me().generation;
+    for incarnation in u16::MAX - 3..=u16::MAX {
+        let parts = vec![Parts { suspicion: Some(Suspicion { generation: before, incarnation }), ..Parts::default() }];
+        let number = u64::from(incarnation);
+        let (id, gossip, quic) = (id(5), gossip_address(5), quic_address(5));
+        let packet = Packet { format: FORMAT, id, generation: Generation(1), gossip, quic, number, to: None, parts, padding: Bytes::new() };
+        let now = world.now();
+        world.nodes[1].gossip.handle_datagram(now, gossip, &packet.encode()).unwrap();
+        world.drain(1);
+        world.run(millis(100));
+        let renewed = world.nodes[1].gossip.me().generation > before;
+        assert_eq!(renewed, incarnation == u16::MAX, "at incarnation {incarnation}");
+    }
+    assert!(world.run_until(secs(10), World::all_see_all).is_some());
+    world.wrongs();
+    world.run(secs(30));
+    assert_eq!(world.wrongs(), (0, 0), "it refutes again");
+}
+
+/// The canaries of this package's identity, each found by a test above.
+#[cfg(feature = "canary")]
+#[test]
+fn canaries_turn_tests_red() {
+    use crate::canary::turns_red;
+    turns_red("old-image-votes", a_disk_image_from_before_the_last_start_is_found_to_be_old_and_a_plain_restart_is_not);
+    turns_red("no-reannounce", super::guards::a_renewed_node_speaks_until_it_is_heard);
+    turns_red("seed-islands", super::guards::islands_around_different_seeds_find_together);
 }
