@@ -17,7 +17,7 @@ fn rotate(seed: u64, canary: Option<&'static str>) -> (String, Result<Report, Bo
         heard.borrow_mut().push_str(line);
         heard.borrow_mut().push('\n');
     });
-    let scenario = scenarios::find("key-rotation").unwrap().scenario(seed, Wishes::default()).unwrap();
+    let scenario = scenarios::find("key-rotation").expect("it is in the list").scenario(seed, Wishes::default()).expect("its own size");
     let outcome = run_in(scenario, Company { listener: Some((Level::Story, listener)), canary, ..Company::default() });
     (story.take(), outcome)
 }
