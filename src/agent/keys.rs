@@ -1,7 +1,7 @@
 //! The ring of cluster keys: on disk, in both sockets, and changed while the node runs.
 //!
 //! ```text
-//! key file ──┐ (begins the ring; a key that the ring does not know is an operator's word: it seals)
+//! key file ──┐ (begins the ring; another key in it than before is an operator's word: it seals)
 //!            ├─► ring ─► UDP seal, QUIC certificates, the node map's word `keys`
 //! ring file ─┘ (in the data directory, written by the first change; holds from then on)
 //! ```
@@ -44,6 +44,8 @@ pub(super) struct Stored {
     path: PathBuf,
     ring: Keyring,
     removed: Vec<Fingerprint>,
+    /// The key that was in the key file when it was last looked at.
+    seen: Option<Fingerprint>,
 }
 
 impl Stored {
@@ -55,7 +57,8 @@ impl Stored {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path, ring: Keyring::new(vec![configured])?, removed: Vec::new() });
+                let seen = Some(configured.fingerprint());
+                return Ok(Self { path, ring: Keyring::new(vec![configured])?, removed: Vec::new(), seen });
             }
             Err(error) => bail!("cannot read the ring of cluster keys {}: {error}", path.display()),
         };
@@ -73,12 +76,13 @@ impl Stored {
         if stored.removed.contains(&key) {
             let present = stored.ring.fingerprints()[0];
             warn!("the key in {} was removed from this cluster's ring and is ignored; put the present one ({present}) there", key_file.display());
-        } else if !stored.ring.fingerprints().contains(&key) {
+        } else if stored.seen != Some(key) {
             let mut keys = vec![configured];
-            keys.extend(stored.ring.keys().iter().take(Keyring::KEYS_MAX - 1).cloned());
+            keys.extend(stored.ring.keys().iter().filter(|held| held.fingerprint() != key).take(Keyring::KEYS_MAX - 1).cloned());
             stored.ring = Keyring::new(keys)?;
+            stored.seen = Some(key);
             stored.save().with_context(|| format!("write {}", stored.path.display()))?;
-            info!(%key, "the key in {} is new to this node: it seals from now on", key_file.display());
+            info!(%key, "there is another key in {} than before: it seals from now on", key_file.display());
         }
         Ok(stored)
     }
@@ -123,6 +127,9 @@ impl Stored {
         for removed in &self.removed {
             writeln!(file, "removed {removed}")?;
         }
+        if let Some(seen) = &self.seen {
+            writeln!(file, "seen {seen}")?;
+        }
         file.sync_all()?;
         fs::rename(&aside, &self.path)?;
         self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
@@ -130,16 +137,17 @@ impl Stored {
 }
 
 fn parse(path: &Path, text: &str) -> anyhow::Result<Stored> {
-    let (mut keys, mut removed) = (Vec::new(), Vec::new());
+    let (mut keys, mut removed, mut seen) = (Vec::new(), Vec::new(), None);
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
         match line.split_once(' ') {
             Some(("key", key)) => keys.push(key.parse::<ClusterKey>().with_context(|| format!("line {}", at + 1))?),
             Some(("removed", key)) => removed.push(key.trim().parse::<Fingerprint>().with_context(|| format!("line {}", at + 1))?),
+            Some(("seen", key)) => seen = Some(key.trim().parse::<Fingerprint>().with_context(|| format!("line {}", at + 1))?),
             // Not shown: it may be a secret.
-            _ => bail!("line {} is neither `key …` nor `removed …`", at + 1),
+            _ => bail!("line {} is neither `key …`, `removed …` nor `seen …`", at + 1),
         }
     }
-    Ok(Stored { path: path.to_owned(), ring: Keyring::new(keys)?, removed })
+    Ok(Stored { path: path.to_owned(), ring: Keyring::new(keys)?, removed, seen })
 }
 
 /// Why an order was not carried out on this node. The ring is as before.
@@ -327,6 +335,16 @@ mod tests {
         assert_eq!(fs::metadata(home.path().join(FILE)).unwrap().permissions().mode() & 0o7777, 0o600);
     }
 
+    /// The file may lag behind the ring: that is no word to go back.
+    #[test]
+    fn a_key_file_that_is_as_it_was_changes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let begun = load(home.path(), 1).unwrap();
+        changed(&begun, &[install(2), KeyOrder::Use(fingerprint(2))]);
+        assert_eq!(secrets(&load(home.path(), 1).unwrap()), [2, 1].map(fingerprint));
+        assert_eq!(secrets(&load(home.path(), 2).unwrap()), [2, 1].map(fingerprint));
+    }
+
     /// The file may lie there for months after the key was removed: it must not come back.
     #[test]
     fn a_key_file_with_a_removed_key_is_ignored() {
@@ -344,7 +362,8 @@ mod tests {
         let begun = load(home.path(), 1).unwrap();
         changed(&begun, &[install(2)]);
         assert_eq!(secrets(&load(home.path(), 3).unwrap()), [3, 1, 2].map(fingerprint));
-        assert_eq!(secrets(&load(home.path(), 1).unwrap()), [3, 1, 2].map(fingerprint), "and it is kept");
+        assert_eq!(secrets(&load(home.path(), 3).unwrap()), [3, 1, 2].map(fingerprint), "and it is kept");
+        assert_eq!(secrets(&load(home.path(), 2).unwrap()), [2, 3, 1].map(fingerprint), "it may be one that was only accepted so far");
     }
 
     #[test]
@@ -353,7 +372,7 @@ mod tests {
         let begun = load(home.path(), 1).unwrap();
         let orders = [install(2), KeyOrder::Remove(fingerprint(2)), KeyOrder::Remove(fingerprint(2)), install(2)];
         changed(&begun, &orders);
-        assert_eq!(secrets(&load(home.path(), 2).unwrap()), [1, 2].map(fingerprint));
+        assert_eq!(secrets(&load(home.path(), 2).unwrap()), [2, 1].map(fingerprint), "its file is not ignored any more");
     }
 
     #[test]
