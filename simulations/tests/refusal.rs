@@ -70,9 +70,9 @@ fn a_killed_process_is_known_to_all_in_about_a_second() {
         "nodes a b c d; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            20.490 c   sees that b is gone
-            20.490 a   sees that b is gone
-            20.491 d   sees that b is gone"#]],
+            20.436 c   sees that b is gone
+            20.436 d   sees that b is gone
+            20.437 a   sees that b is gone"#]],
     );
 }
 
@@ -83,12 +83,12 @@ fn a_host_without_power_is_declared_down_in_the_suspicions_time() {
         expect![[r#"
             20.000 b   crashes
             20.000 b   is without power
-            21.008 d   suspects b
-            21.009 c   suspects b
-            21.069 a   suspects b
-            25.008 d   declares b down
-            25.009 a   declares b down
-            25.009 c   declares b down"#]],
+            21.277 d   suspects b
+            21.278 c   suspects b
+            21.340 a   suspects b
+            25.277 d   declares b down
+            25.278 c   declares b down
+            25.278 a   declares b down"#]],
     );
 }
 
@@ -98,12 +98,12 @@ fn where_refusals_are_filtered_nothing_changes() {
         "nodes a b c d; no refusals; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            21.008 d   suspects b
-            21.009 c   suspects b
-            21.069 a   suspects b
-            25.008 d   declares b down
-            25.009 a   declares b down
-            25.009 c   declares b down"#]],
+            21.277 d   suspects b
+            21.278 c   suspects b
+            21.340 a   suspects b
+            25.277 d   declares b down
+            25.278 c   declares b down
+            25.278 a   declares b down"#]],
     );
 }
 
@@ -114,14 +114,14 @@ fn a_filter_on_some_paths_does_not_hide_a_death() {
         "nodes a b c d e; filter b to c d at 10 for 30; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            20.680 d   suspects b
-            20.701 a   suspects b
-            20.702 c   suspects b
-            20.726 e   suspects b
-            20.775 a   sees that b is gone
-            20.776 e   sees that b is gone
-            20.776 d   sees that b is gone
-            20.776 c   sees that b is gone
+            20.611 c   suspects b
+            20.612 d   suspects b
+            20.629 e   suspects b
+            20.684 a   suspects b
+            21.133 e   sees that b is gone
+            21.134 a   sees that b is gone
+            21.134 c   sees that b is gone
+            21.134 d   sees that b is gone
             40.000     mends"#]],
     );
 }
@@ -133,7 +133,7 @@ fn in_a_cluster_of_two_the_hosts_word_is_enough() {
         "nodes a b; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            20.492 a   sees that b is gone"#]],
+            20.413 a   sees that b is gone"#]],
     );
 }
 
@@ -197,10 +197,10 @@ fn in_a_cluster_of_two_silence_is_a_death_after_the_suspicions_time() {
     check(
         "nodes a b; power off b at 20; run 40",
         expect![[r#"
-        20.000 b   crashes
-        20.000 b   is without power
-        20.869 a   suspects b
-        25.418 a   declares b down"#]],
+            20.000 b   crashes
+            20.000 b   is without power
+            20.551 a   suspects b
+            25.123 a   declares b down"#]],
     );
 }
 

@@ -41,23 +41,25 @@ fn the_sources_of_a_crashed_node_are_taken_over_and_come_home() {
         "nodes a b c; sources 4; crash b at 20; start b at 40; run 60",
         expect![[r#"
             20.000 b   crashes
-            20.871 c   sees that b is gone
-            20.872 a   sees that b is gone
-            20.889 c   takes s01 (2-c): b is gone
-            20.894 a   takes s03 (2-a): b is gone
-            20.895 c   takes s02 (2-c): b is gone
+            20.806 c   suspects b
+            20.807 a   suspects b
+            20.815 c   sees that b is gone
+            20.816 a   sees that b is gone
+            20.833 c   takes s01 (2-c): b is gone
+            20.838 a   takes s03 (2-a): b is gone
+            20.839 c   takes s02 (2-c): b is gone
             40.000 b   starts (2)
             40.043 a   sees b return
             40.043 c   sees b return
-            40.044 b   meets a
-            40.044 b   meets c
-            40.046 b   is active
-            55.062 b   takes s03 (4-a): handed over by a
-            55.064 b   takes s01 (4-c): handed over by c
-            55.066 b   takes s02 (4-c): handed over by c
-            55.069 a   releases s03 (3-a): given to b
-            55.071 c   releases s01 (3-c): given to b
-            55.073 c   releases s02 (3-c): given to b"#]],
+            40.044 b   sees a return
+            40.044 b   sees c return
+            40.048 b   is active
+            55.061 b   takes s03 (4-a): handed over by a
+            55.067 a   releases s03 (3-a): given to b
+            55.068 b   takes s01 (4-c): handed over by c
+            55.070 b   takes s02 (4-c): handed over by c
+            55.073 c   releases s01 (3-c): given to b
+            55.075 c   releases s02 (3-c): given to b"#]],
     );
 }
 
@@ -69,19 +71,19 @@ fn a_planned_restart_moves_nothing() {
         expect![[r#"
             20.000 b   is told to stop
             20.008 b   is stopped
-            20.951 c   suspects b
-            20.952 a   suspects b
-            24.951 c   declares b down
-            24.952 a   declares b down
+            20.903 c   suspects b
+            20.904 a   suspects b
+            24.903 c   declares b down
+            24.904 a   declares b down
             25.000 b   starts (2)
             25.043 a   sees b return
             25.043 c   sees b return
-            25.044 b   meets a
-            25.044 b   meets c
-            25.046 b   is active
-            25.060 b   takes s01 (2-b): as before
-            25.064 b   takes s02 (2-b): as before
-            25.068 b   takes s03 (2-b): as before"#]],
+            25.044 b   sees a return
+            25.044 b   sees c return
+            25.048 b   is active
+            25.066 b   takes s01 (2-b): as before
+            25.068 b   takes s02 (2-b): as before
+            25.070 b   takes s03 (2-b): as before"#]],
     );
 }
 
@@ -109,15 +111,15 @@ fn a_short_cut_moves_nothing() {
         "nodes a b c; sources 4; cut a b from c at 20 for 2; run 40",
         expect![[r#"
             20.000     cuts a→c c→a b→c c→b
-            20.790 a   suspects c
-            20.791 b   suspects c
-            20.951 c   suspects b
-            21.507 c   suspects a
+            20.743 b   suspects c
+            20.744 a   suspects c
+            20.806 c   suspects b
+            21.402 c   suspects a
             22.000     mends
-            22.084 c   trusts a again
-            22.086 c   trusts b again
-            22.392 a   trusts c again
-            22.392 b   trusts c again"#]],
+            22.069 c   trusts a again
+            22.071 c   trusts b again
+            22.345 a   trusts c again
+            22.345 b   trusts c again"#]],
     );
 }
 
@@ -128,18 +130,18 @@ fn a_split_leaves_one_owner() {
         "nodes a b c; sources 4; cut a from b c at 20 for 20; run 70",
         expect![[r#"
             20.000     cuts a→b b→a a→c c→a
-            20.790 a   suspects c
-            21.309 a   suspects b
-            21.324 b   suspects a
-            21.325 c   suspects a
-            25.324 b   declares a down
-            25.325 c   declares a down
+            20.826 a   suspects c
+            21.279 b   suspects a
+            21.280 c   suspects a
+            21.353 a   suspects b
+            25.279 b   declares a down
+            25.280 c   declares a down
             40.000     mends
-            40.027 a   renews itself
-            40.028 b   sees a return
-            40.028 c   sees a return
+            40.027 a   trusts b again
+            40.029 a   renews itself
             40.029 a   trusts c again
-            40.029 a   trusts b again"#]],
+            40.030 b   sees a return
+            40.030 c   sees a return"#]],
     );
 }
 

@@ -9,6 +9,7 @@ mod demo;
 mod detection;
 mod formation;
 mod harness;
+mod identity;
 mod nginx;
 mod restart;
 mod takeover;
