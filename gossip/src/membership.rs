@@ -511,8 +511,8 @@ impl Membership {
                 self.effects.push_back(Effect::Swim { to, bytes });
             }
         }
-        if asked.probe_failed && self.health.silent_since(self.probed_at) {
-            self.health.note(Sign::Silence);
+        if asked.probe_failed {
+            self.note_failed_probe();
         }
         for (timer, after) in asked.timers {
             if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {

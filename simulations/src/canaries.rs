@@ -30,6 +30,10 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("generation-reused", "crash", 5, 3),
     ("seal-with-new-key-at-once", "key-rotation", 5, 4),
     ("stamp-below-seen", "clock-skew", 5, 2),
+    ("knock-once", "firewalls", 7, 4),
+    ("trust-one-refusal", "firewalls", 7, 4),
+    ("deny-answers", "firewalls", 7, 4),
+    ("lonely-accuses", "one-way", 7, 4),
 ];
 
 /// Bugs behind what seeds do not draw: seals, forgers, firewalls, recorded datagrams, clocks that are years off, absences of eight days, and a moment within
@@ -39,14 +43,12 @@ const BY_TEST: &[&str] = &[
     "no-address-check",
     "no-replay-window",
     "half-snapshot-shown",
-    "knock-once",
-    "trust-one-refusal",
-    "deny-answers",
     "knock-away",
     "no-reannounce",
     "seed-islands",
     "old-image-votes",
     "damaged-row-votes",
+    "sick-accuses",
     "stamp-from-future",
     "clock-off-writes",
     "floor-by-own-clock",

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     chance::{Concern, Delay, stream},
     expectations::Expectation,
+    knock::Meddler,
     network::{CutId, Flapping},
     scenario::{Deed, Ending, NodePlan, Scenario},
     script::both_ways,
@@ -87,6 +88,14 @@ pub const ALL: &[Named] = &[
         nodes_min: 4,
         minutes: 4,
         happens: one_way,
+    },
+    Named {
+        name: "firewalls",
+        sentence: "firewalls refuse in a node's name, on some paths for long, on all for a moment; refusals are forged, or lost: nobody is declared down",
+        nodes: 7,
+        nodes_min: 4,
+        minutes: 4,
+        happens: firewalls,
     },
     Named {
         name: "lossy-25",
@@ -240,6 +249,13 @@ impl Draft {
         self.at(at + length, Deed::Mend { id });
     }
 
+    fn meddle(&mut self, at: Duration, length: Duration, meddler: Meddler, directions: Vec<(usize, usize)>) {
+        let id = CutId(self.cuts);
+        self.cuts += 1;
+        self.at(at, Deed::Meddle { id, meddler, directions });
+        self.at(at + length, Deed::Mend { id });
+    }
+
     /// A runner with some sources, so that ownership has its part; in a large cluster membership is enough.
     fn sources(&mut self) {
         let count = self.count().min(6);
@@ -363,6 +379,33 @@ fn one_way(draft: &mut Draft) {
         draft.expect(Expectation::ViewsAgree { at: at + length + SETTLED });
     }
     draft.expect(Expectation::NoFalseDeaths);
+    draft.settle();
+}
+
+fn firewalls(draft: &mut Draft) {
+    draft.scenario.network.loss = 30;
+    draft.sources();
+    for (turn, at) in draft.times(secs(18), secs(22)).into_iter().enumerate() {
+        let all = draft.shuffled();
+        let (node, others) = (all[0], &all[1..]);
+        let to_node = |from: &[usize]| from.iter().map(|from| (*from, node)).collect::<Vec<_>>();
+        match turn % 4 {
+            0 => draft.meddle(at, secs(15), Meddler::Reject, to_node(&others[..1])),
+            // All but one that is asked for help hears the firewall only.
+            1 => draft.meddle(at, secs(15), Meddler::Reject, to_node(&others[..others.len() - 1])),
+            2 => {
+                for window in 0..12 {
+                    draft.meddle(at + Duration::from_millis(1_300) * window, Duration::from_millis(400), Meddler::Reject, to_node(others));
+                }
+            }
+            _ => {
+                draft.meddle(at, secs(15), Meddler::Forge, to_node(others));
+                draft.meddle(at, secs(15), Meddler::Filter, vec![(others[0], others[1])]);
+            }
+        }
+    }
+    draft.expect(Expectation::NoFalseDeaths);
+    draft.expect(Expectation::NoRenewals);
     draft.settle();
 }
 

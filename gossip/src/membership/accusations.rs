@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use foca::Timer;
 
-use super::Membership;
+use super::{Membership, health::Sign};
 use crate::{Instant, NodeId, Now, marks, swim::Identity};
 
 impl Membership {
@@ -40,6 +40,13 @@ impl Membership {
         }
         self.timers_made += 1;
         self.timers.insert((due, timer, self.timers_made));
+    }
+
+    /// A probe was answered neither way. The failure may be this node's own, if there are others that could have been heard, and none was.
+    pub(super) fn note_failed_probe(&mut self) {
+        if self.live().nth(1).is_some() && self.health.silent_since(self.probed_at) {
+            self.health.note(Sign::Silence);
+        }
     }
 
     /// Whether this node keeps an accusation back: while it is lonely, and once while it is not well. The timer is set anew then.

@@ -7,13 +7,6 @@ use super::{
 use crate::{Generation, NodeId, Now, Status, swim::Identity};
 
 impl Membership {
-    /// This member was asked something that a live process answers at once.
-    pub(crate) fn question(&mut self, now: Now, id: &NodeId) {
-        if let Some(member) = self.identity_of(id) {
-            self.refusals.question(now.at, member);
-        }
-    }
-
     /// What came of [`Effect::Knock`].
     pub(crate) fn handle_knock(&mut self, now: Now, id: &NodeId, refused: bool) {
         let others: Vec<Identity> = self.live().filter(|member| member.id != *id).map(identity).collect();

@@ -105,3 +105,28 @@ fn canaries_are_seen() {
     turns_red("no-stall-guard", a_node_that_stood_still_first_asks_again);
     turns_red("few-transmissions", news_is_sent_more_often_in_a_larger_cluster);
 }
+
+/// Until it hears an answer again, a node that stood still puts its accusations off, once: who is really silent is still found.
+#[test]
+fn a_node_that_was_not_well_accuses_later() {
+    let declared = |stands_still: bool| {
+        let mut node = membership(1);
+        node.apply(at(0), vec![foca::Member::alive(identity(2))]);
+        let mut now = 0;
+        while node.view()[&identity(2).id].status == Status::Alive {
+            now += 1;
+            node.fire(at(now));
+        }
+        if stands_still {
+            now += 1_000;
+        }
+        let suspected = now;
+        while node.view()[&identity(2).id].status != Status::Down {
+            now += 1;
+            node.fire(at(now));
+        }
+        now - suspected
+    };
+    assert!(declared(false) <= 4_000, "{}", declared(false));
+    assert!(declared(true) >= 4_000 && declared(true) <= 9_000, "{}", declared(true));
+}
