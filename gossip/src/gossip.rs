@@ -275,7 +275,7 @@ impl Gossip {
     }
 
     /// Whether this node must think that it is cut off itself: it knows two live others at least, and for three probe periods heard neither a packet nor a
-    /// refusal of any. It accuses nobody then. After [`Self::silence`] of ten minutes it goes on (DESIGN §3.1, "A lonely node is careful").
+    /// refusal of any, or none of its probes was answered. It accuses nobody then. After [`Self::silence`] of ten minutes it goes on (DESIGN §3.1, "A lonely node is careful").
     pub fn is_lonely(&self, now: Instant) -> bool {
         self.membership.is_lonely(now)
     }

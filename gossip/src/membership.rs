@@ -371,6 +371,7 @@ impl Membership {
         }
         if matches!(header.message, Message::Ack(_) | Message::ForwardedAck { .. }) {
             self.health.note(Sign::Answer);
+            self.answer_came(now);
         }
         let mut asked = Asked::default();
         let result = self.foca.handle_data(bytes, &mut asked);
@@ -512,7 +513,7 @@ impl Membership {
             }
         }
         if asked.probe_failed {
-            self.note_failed_probe();
+            self.note_failed_probe(now);
         }
         for (timer, after) in asked.timers {
             if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {

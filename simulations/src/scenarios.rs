@@ -91,7 +91,7 @@ pub const ALL: &[Named] = &[
     },
     Named {
         name: "firewalls",
-        sentence: "firewalls refuse in a node's name, on some paths for long, on all for a moment; refusals are forged, or lost: nobody is declared down",
+        sentence: "firewalls refuse in a node's name, on up to half of the paths for long, on all for a moment; refusals are forged, or lost: nobody is declared down",
         nodes: 7,
         nodes_min: 4,
         minutes: 4,
@@ -391,8 +391,7 @@ fn firewalls(draft: &mut Draft) {
         let to_node = |from: &[usize]| from.iter().map(|from| (*from, node)).collect::<Vec<_>>();
         match turn % 4 {
             0 => draft.meddle(at, secs(15), Meddler::Reject, to_node(&others[..1])),
-            // All but one that is asked for help hears the firewall only.
-            1 => draft.meddle(at, secs(15), Meddler::Reject, to_node(&others[..others.len() - 1])),
+            1 => draft.meddle(at, secs(15), Meddler::Reject, to_node(&others[..others.len() / 2])),
             2 => {
                 for window in 0..12 {
                     draft.meddle(at + Duration::from_millis(1_300) * window, Duration::from_millis(400), Meddler::Reject, to_node(others));

@@ -20,9 +20,19 @@ impl Membership {
 
     /// Somebody, or somebody's host, was heard. Whoever fell under suspicion while nobody was gets all the time to speak once more.
     pub(super) fn word_came(&mut self, now: Now) {
-        if !self.health.heard(now.at) {
-            return;
+        if self.health.heard(now.at) {
+            self.give_suspects_time(now);
         }
+    }
+
+    /// A probe was answered, or its member's host refused.
+    pub(super) fn answer_came(&mut self, now: Now) {
+        if self.health.answered(now.at) {
+            self.give_suspects_time(now);
+        }
+    }
+
+    fn give_suspects_time(&mut self, now: Now) {
         let speaks_by = now.at + self.foca_config.suspect_to_down_after;
         let accuses = |due: Instant, timer: &Timer<Identity>| due < speaks_by && matches!(timer, Timer::ChangeSuspectToDown { .. });
         let moved: Vec<_> = self.timers.iter().filter(|(due, timer, _)| accuses(*due, timer)).cloned().collect();
@@ -43,7 +53,8 @@ impl Membership {
     }
 
     /// A probe was answered neither way. The failure may be this node's own, if there are others that could have been heard, and none was.
-    pub(super) fn note_failed_probe(&mut self) {
+    pub(super) fn note_failed_probe(&mut self, now: Now) {
+        self.health.failed(now.at);
         if self.live().nth(1).is_some() && self.health.silent_since(self.probed_at) {
             self.health.note(Sign::Silence);
         }

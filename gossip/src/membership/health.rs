@@ -1,6 +1,6 @@
 //! How this node itself is: who is slow, or hears nobody, must not take its own trouble for others' (Lifeguard, Dadgar et al. 2018; DESIGN §3.1).
 //!
-//! Two signs. *Loneliness* is certain enough to act on: not a word from anybody. The *score* counts smaller ones, as Lifeguard's local health multiplier
+//! Two signs. *Loneliness* is certain enough to act on: not a word from anybody, or not an answer to any probe. The *score* counts smaller ones, as Lifeguard's local health multiplier
 //! does: it stretches this node's probes, so that answers have more time, and from some height on keeps its accusations back.
 //! Not here: which timers there are (`Membership`), what a takeover is (the cluster's).
 
@@ -38,11 +38,13 @@ pub(crate) struct Health {
     score: u8,
     /// When a member, or the host of one, was heard last; the start, before.
     word: Option<Instant>,
+    /// Since when every probe has failed: others may hear nothing of this node, though it hears them.
+    unanswered: Option<Instant>,
 }
 
 impl Health {
     pub(crate) fn new(probe_period: Duration) -> Self {
-        Self { probe_period, score: 0, word: None }
+        Self { probe_period, score: 0, word: None, unanswered: None }
     }
 
     pub(crate) fn note(&mut self, sign: Sign) {
@@ -60,6 +62,17 @@ impl Health {
         silent && !canary::planted("lonely-accuses")
     }
 
+    /// A probe failed.
+    pub(crate) fn failed(&mut self, now: Instant) {
+        self.unanswered.get_or_insert(now);
+    }
+
+    /// A probe was answered, or refused by a member's host. Returns whether that ends a time in which all had failed.
+    pub(crate) fn answered(&mut self, now: Instant) -> bool {
+        let unanswered = self.unanswered.take().is_some_and(|since| now.since(since) >= self.lonely_after());
+        unanswered && !canary::planted("lonely-accuses")
+    }
+
     /// Whether nothing was heard since `since`.
     pub(crate) fn silent_since(&self, since: Instant) -> bool {
         self.word.is_none_or(|word| word < since)
@@ -72,8 +85,8 @@ impl Health {
 
     /// Whether this node, with so many live others, must think that it is itself cut off.
     pub(crate) fn is_lonely(&self, now: Instant, others: usize) -> bool {
-        let silence = self.silence(now);
-        let lonely = others >= OTHERS_LEAST && silence >= self.lonely_after() && silence < LONELY_PATIENCE;
+        let alone = self.silence(now).max(self.unanswered.map_or(Duration::ZERO, |since| now.since(since)));
+        let lonely = others >= OTHERS_LEAST && alone >= self.lonely_after() && alone < LONELY_PATIENCE;
         lonely && !canary::planted("lonely-accuses")
     }
 
@@ -114,6 +127,21 @@ mod tests {
         assert!(!health.is_lonely(at(601_000), 2), "patience has passed");
         assert!(health.heard(at(700_000)), "it was silent, whatever was made of it");
         assert!(!health.heard(at(700_100)));
+    }
+
+    /// It hears others, and none of its probes is answered: it is the one that nobody hears.
+    #[test]
+    fn three_periods_of_failed_probes_make_lonely_too() {
+        let mut health = Health::new(PERIOD);
+        health.failed(at(1_000));
+        for heard in [1_100, 1_500, 2_400] {
+            health.heard(at(heard));
+            health.failed(at(heard));
+        }
+        assert!(!health.is_lonely(at(2_499), 2));
+        assert!(health.is_lonely(at(2_500), 2));
+        assert!(health.answered(at(2_600)));
+        assert!(!health.is_lonely(at(2_600), 2));
     }
 
     #[test]

@@ -14,6 +14,7 @@ impl Membership {
         let alone = self.view.values().all(|member| member.id == *id || member.is_gone());
         if refused {
             self.word_came(now);
+            self.answer_came(now);
         }
         self.refusals.handle_knock(now.at, id, refused, &helpers, alone);
         self.take_steps(now);
