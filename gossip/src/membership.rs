@@ -129,8 +129,6 @@ pub(crate) struct Membership {
     guessed: BTreeSet<NodeId>,
     /// Members that were read from the disk and not heard of since: down, as far as people are told, and not spoken of to other nodes.
     from_disk: BTreeSet<NodeId>,
-    /// What those are worth in a comparison.
-    unspoken: u64,
     /// The generation of each member before its present one.
     former: BTreeMap<NodeId, Generation>,
     /// Up to which generation nodes are forgotten: what is said of them under it is of the past.
@@ -244,7 +242,6 @@ impl Membership {
             census: Census::default(),
             guessed: BTreeSet::new(),
             from_disk: BTreeSet::new(),
-            unspoken: 0,
             former: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -311,15 +308,12 @@ impl Membership {
             self.enter(now, &identity, Status::Down);
             self.set_quic(met.id, met.generation, met.quic);
             self.from_disk.insert(met.id);
-            self.unspoken = self.unspoken.wrapping_add(self.view.get(&met.id).map_or(0, census::belief));
         }
     }
 
     /// A member that was read from the disk is heard of, or goes.
     fn hear_of(&mut self, id: &NodeId) {
-        if self.from_disk.remove(id) {
-            self.unspoken = self.unspoken.wrapping_sub(self.view.get(id).map_or(0, census::belief));
-        }
+        self.from_disk.remove(id);
     }
 
     /// Whether a member was read from the disk, and not heard of since.
@@ -619,7 +613,8 @@ impl Membership {
     /// A number for what is believed of the members; a suspicion that may yet be refuted does not count.
     pub(crate) fn root(&self) -> u64 {
         let me = self.foca.identity();
-        census::alive(&me.id, me.generation).wrapping_add(self.census.root()).wrapping_sub(self.unspoken)
+        let unspoken = self.from_disk.iter().filter_map(|id| self.view.get(id)).map(census::belief).fold(0, u64::wrapping_add);
+        census::alive(&me.id, me.generation).wrapping_add(self.census.root()).wrapping_sub(unspoken)
     }
 
     /// Up to `count` different places of `of`, drawn at random.

@@ -26,8 +26,9 @@ use crate::{
     wire::{Elsewhere, Parts, Record},
 };
 
-/// How often a node that joins asks a few peers whether their views are its own.
+/// How often a node that joins asks a few peers whether their views are its own: soon at first, and ever more seldom while they are not.
 const AGREE_INTERVAL: Duration = Duration::from_millis(200);
+const AGREE_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// How many it asks at a time.
 const AGREE_ASKED: usize = 3;
 /// Half of the peers must agree, but no more than so many: if this many drawn at random agree, the rest is no surprise.
@@ -58,6 +59,7 @@ pub(super) struct Oneself {
     /// Who has the same view of the members.
     agreed: BTreeSet<NodeId>,
     joined: bool,
+    agree_interval: Duration,
     pub(super) agree_due: Instant,
 }
 
@@ -71,7 +73,17 @@ struct Asking {
 
 impl Oneself {
     pub(super) fn new(now: Instant, disk: Doubt, first: Generation) -> Self {
-        Self { disk, first, outdated: false, asking: None, absent: BTreeMap::new(), agreed: BTreeSet::new(), joined: false, agree_due: now }
+        Self {
+            disk,
+            first,
+            outdated: false,
+            asking: None,
+            absent: BTreeMap::new(),
+            agreed: BTreeSet::new(),
+            joined: false,
+            agree_interval: AGREE_INTERVAL,
+            agree_due: now,
+        }
     }
 
     /// When the next peers are asked whether they agree.
@@ -244,7 +256,9 @@ impl Gossip {
         if self.oneself.joined || self.stage != Stage::Active || self.oneself.agree_due > now.at {
             return;
         }
-        self.oneself.agree_due = now.at + self.membership.draw_between(AGREE_INTERVAL * 4 / 5, AGREE_INTERVAL * 6 / 5);
+        let interval = self.oneself.agree_interval;
+        self.oneself.agree_interval = (interval * 5 / 4).min(AGREE_INTERVAL_MAX);
+        self.oneself.agree_due = now.at + self.membership.draw_between(interval * 4 / 5, interval * 6 / 5);
         let open: Vec<SocketAddr> =
             self.membership.live().filter(|member| !self.oneself.agreed.contains(&member.id)).map(|member| member.gossip).collect();
         let view = Some(self.membership.root());

@@ -66,6 +66,7 @@ impl Membership {
             return false;
         }
         let Some(member) = self.view.get_mut(&id).filter(|member| member.generation == generation) else { return false };
+        self.from_disk.remove(&id);
         if member.status == Status::Down && proved && !member.proved {
             let before = member.clone();
             member.proved = true;
