@@ -374,9 +374,10 @@ impl Membership {
         result.map_err(|error| SwimError::Refused(error.to_string()))
     }
 
-    /// Whether this is no news of a member: whatever foca makes of it, nothing changes for the view. A death is final within a generation.
+    /// Whether this is no news of a member: whatever foca makes of it, nothing changes for the view. A death is final within a generation; what was only read
+    /// from the disk is no belief.
     fn believes(&self, identity: &Identity, state: State) -> bool {
-        self.view.get(&identity.id).is_some_and(|known| {
+        self.view.get(&identity.id).filter(|known| !self.is_from_disk(&known.id)).is_some_and(|known| {
             let same = matches!((known.status, state), (Status::Alive, State::Alive) | (Status::Suspect, State::Suspect)) || !known.status.is_live();
             known.generation > identity.generation || (known.generation == identity.generation && known.gossip == identity.gossip && same)
         })

@@ -151,3 +151,17 @@ fn views_that_are_equal_have_equal_roots_however_they_came_about() {
     }
     assert_eq!(restarted.root(), other.root());
 }
+
+/// Found by drawn worlds: the word of others on a node of an earlier life, which said what the disk had said, was taken for no news.
+#[test]
+fn what_the_disk_said_becomes_a_belief_by_the_word_of_others() {
+    let gone = identity(3);
+    let met = Met { id: gone.id, gossip: gone.gossip, quic: gone.gossip, generation: gone.generation };
+    let (mut restarted, mut other) = (membership(1), membership(2));
+    restarted.restore(at(0), &met);
+    for node in [&mut restarted, &mut other] {
+        node.apply(at(2), vec![foca::Member::alive(identity(1)), foca::Member::alive(identity(2)), foca::Member::down(gone)]);
+    }
+    assert!(!restarted.is_from_disk(&gone.id));
+    assert_eq!(restarted.root(), other.root());
+}
