@@ -256,6 +256,10 @@ impl Gossip {
         if self.oneself.joined || self.stage != Stage::Active || self.oneself.agree_due > now.at {
             return;
         }
+        // Peers who died meanwhile are half of nothing.
+        if self.join_if_agreed() {
+            return;
+        }
         let interval = self.oneself.agree_interval;
         self.oneself.agree_interval = (interval * 5 / 4).min(AGREE_INTERVAL_MAX);
         self.oneself.agree_due = now.at + self.membership.draw_between(interval * 4 / 5, interval * 6 / 5);
@@ -278,13 +282,20 @@ impl Gossip {
             return self.send(now, sender.gossip, None, vec![Parts { roots, ..Parts::default() }]);
         }
         self.oneself.agreed.insert(sender.id);
+        self.join_if_agreed();
+    }
+
+    /// True if half of the peers have agreed; where there are none, nobody has.
+    fn join_if_agreed(&mut self) -> bool {
         let live = self.membership.live().count();
         let agreed = self.membership.live().filter(|member| self.oneself.agreed.contains(&member.id)).count();
-        if agreed >= live.div_ceil(2).min(AGREE_MOST) {
-            self.oneself.joined = true;
-            self.oneself.agreed.clear();
-            self.outputs.push_back(Output::Changed(Change::Joined));
+        if agreed == 0 || agreed < live.div_ceil(2).min(AGREE_MOST) {
+            return false;
         }
+        self.oneself.joined = true;
+        self.oneself.agreed.clear();
+        self.outputs.push_back(Output::Changed(Change::Joined));
+        true
     }
 
     /// Whether what this member says under this generation is of the past: it was forgotten.

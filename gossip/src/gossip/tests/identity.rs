@@ -172,6 +172,21 @@ fn a_node_has_joined_once_half_of_its_peers_have_its_view() {
 }
 
 /// DESIGN §3.1: a node that is down stays in the view; also after those who saw it go were restarted.
+/// Simulation seed 364: who had agreed was not asked again, and nobody else was left to say so.
+#[test]
+fn a_node_joins_although_most_of_its_peers_die_meanwhile() {
+    for seed in 0..10 {
+        let mut world = World::new(4, 190 + seed);
+        world.run(secs(10));
+        world.kill(0);
+        world.run(secs(1));
+        world.restart(0);
+        world.kill(2);
+        world.kill(3);
+        assert!(world.run_until(secs(15), |world| world.nodes[0].gossip.is_joined()).is_some(), "seed {seed}");
+    }
+}
+
 #[test]
 fn who_was_met_before_a_restart_is_down_until_it_is_heard_of() {
     let mut world = World::new(3, 230);
