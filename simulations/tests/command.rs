@@ -66,7 +66,7 @@ fn the_list_has_scenarios_invariants_and_canaries() {
 #[test]
 fn a_failure_is_shrunk_to_a_file_that_still_fails() {
     let written = scratch("pair.toml");
-    let text = "format = 1\nnodes = [{ name = \"a\" }, { name = \"b\" }, { name = \"c\" }]\nnetwork = { loss = 20 }\nending = { at = 30 }\n\
+    let text = "format = 1\nnodes = [{ name = \"a\" }, { name = \"b\" }, { name = \"c\" }]\nnetwork = { loss = 20, refusals = false }\nending = { at = 30 }\n\
                 expects = [{ views-agree = { at = 12 } }]\ndeeds = [\n  { at = 0, start = { node = 0 } },\n  { at = 1, start = { node = 1 } },\n  \
                 { at = 1, start = { node = 2 } },\n  { at = 11, crash = { node = 1 } },\n  { at = 20, start = { node = 1 } },\n]\n";
     std::fs::write(&written, text).expect("the folder is there");
