@@ -14,7 +14,6 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("no-reannounce", "a node that has renewed itself calls others once, and not until it is heard (PITFALLS §1 row 3)"),
     ("seed-islands", "an active node calls no seeds, so that clusters around different seeds never meet (PITFALLS §1 row 6)"),
     ("no-stall-guard", "a node that stood still takes its own silence for that of others (PITFALLS §1 row 5)"),
-    ("no-members-push-pull", "views are completed by gossip alone (PITFALLS §1 row 7)"),
     ("few-transmissions", "a change of membership is sent on once, and not twelve times (PITFALLS §1 row 9)"),
     ("digest-misses-changes", "an entry that is replaced leaves the catalog's digests as they were, so nobody sees that another has the older one"),
     ("no-push-pull", "catalogs and node maps are passed on by rumour alone"),

@@ -89,4 +89,10 @@ mod tests {
         clock.observe(ahead);
         assert!(clock.tick(UnixMicros(1)) > ahead);
     }
+
+    #[test]
+    #[cfg(feature = "canary")]
+    fn canaries_are_seen() {
+        crate::canary::turns_red("stamp-below-seen", a_stamp_seen_can_be_overruled);
+    }
 }

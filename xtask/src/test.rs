@@ -39,6 +39,9 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     tests.extend(without.iter().flat_map(|name| ["--skip", name]));
     step("tests", libtest("tests", cargo(&tests))?);
     step("fuzz targets", check("fuzz targets", cargo(&["run", "--package", "logvine-fuzz-targets", "--", "run", "--mutations", MUTATIONS]))?);
+    // Tests that plant a bug and must turn red; `canar` is in all their names.
+    let planted = ["test", "--package", "logvine-gossip", "--features", "canary", "--lib", "canar"];
+    step("canaries in tests", libtest("canaries in tests", cargo(&planted))?);
     // Built for speed: only the pure packages are, which takes a minute and saves ten.
     let simulations = ["run", "--release", "--package", "logvine-simulations"];
     step("simulations", check("simulations", cargo(&[&simulations[..], &["--", "ci"]].concat()))?);
