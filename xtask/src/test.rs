@@ -40,7 +40,7 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     step("tests", libtest("tests", cargo(&tests))?);
     step("fuzz targets", check("fuzz targets", cargo(&["run", "--package", "logvine-fuzz-targets", "--", "run", "--mutations", MUTATIONS]))?);
     // Tests that plant a bug and must turn red; `canar` is in all their names.
-    let planted = ["test", "--package", "logvine-gossip", "--features", "canary", "--lib", "canar"];
+    let planted = ["test", "--package", "logvine-gossip", "--package", "logvine-cluster", "--features", "canary", "--lib", "canar"];
     // What the filter leaves out ran a moment ago, without the feature: it is not skipped.
     step("canaries in tests", Summary { skipped: 0, ..libtest("canaries in tests", cargo(&planted))? });
     // Built for speed: only the pure packages are, which takes a minute and saves ten.

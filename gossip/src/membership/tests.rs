@@ -104,6 +104,7 @@ fn canaries_are_seen() {
     use crate::canary::turns_red;
     turns_red("no-stall-guard", a_node_that_stood_still_first_asks_again);
     turns_red("few-transmissions", news_is_sent_more_often_in_a_larger_cluster);
+    turns_red("sick-accuses", a_node_that_was_not_well_accuses_later);
 }
 
 /// Until it hears an answer again, a node that stood still puts its accusations off, once: who is really silent is still found.

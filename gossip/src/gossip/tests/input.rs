@@ -339,3 +339,9 @@ proptest! {
         prop_assert_eq!(world.status(0, 1), Some(Status::Alive));
     }
 }
+
+#[cfg(feature = "canary")]
+#[test]
+fn canaries_are_seen() {
+    crate::canary::turns_red("no-address-check", who_claims_another_sender_is_refused);
+}

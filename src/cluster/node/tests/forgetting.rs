@@ -104,3 +104,12 @@ fn a_node_that_cannot_read_a_vote_of_its_own_takes_a_new_disk_id() {
     cluster.run(20);
     assert_eq!(disk(&cluster), after);
 }
+
+#[cfg(feature = "canary")]
+#[test]
+fn canaries_are_seen() {
+    logvine_gossip::canary::plant(Some("damaged-row-votes"));
+    let result = std::panic::catch_unwind(a_node_that_cannot_read_a_vote_of_its_own_takes_a_new_disk_id);
+    logvine_gossip::canary::plant(None);
+    assert!(result.is_err(), "nothing turns red under `damaged-row-votes`");
+}
