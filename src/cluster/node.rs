@@ -8,6 +8,7 @@
 //! `face` has the types that go in and out, `calls` what peers ask and answer, `sources` the movable sources, `instances` what runs here, `operator` commands.
 
 mod calls;
+mod disk;
 mod face;
 mod forgetting;
 mod identity;
@@ -23,8 +24,7 @@ use std::{
 };
 
 use logvine_gossip::{
-    Change, DatagramError, Doubt, Durable, Generation, Gossip, Instant, Me, NodeId, NodeMap, Now, Output as GossipOutput, Restored, Stamp, Status,
-    canary, seal,
+    Change, DatagramError, Doubt, Durable, Generation, Gossip, Instant, Me, NodeId, NodeMap, Now, Output as GossipOutput, Stamp, Status, canary, seal,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -34,23 +34,23 @@ pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestI
 pub use self::sources::Owned;
 use self::{
     calls::{Call, Pending, ReplyTo},
-    identity::{META_BALLOTS, META_DISK, META_DOUBT, META_GENERATION, MetRow},
+    disk::{Disk, META_FLOOR},
+    identity::{META_DISK, MetRow},
     instances::Instances,
     sources::Sources,
 };
 use crate::{
     canary::planted,
-    catalog::{Catalog, pack, unpack},
+    catalog::{Catalog, pack},
     command::Answer,
     event::Event,
-    instance::{InstanceCommand, Pinned},
+    instance::InstanceCommand,
     keys::KEYS,
     member::{NodeInfo, Phase},
     message::{Reply, Request},
-    name::Name,
     ranking::Capacity,
     record::{DiskId, SourceKey, Witness},
-    witness::{Row, Witnesses},
+    witness::Witnesses,
 };
 
 /// How often a node looks at everything again, hints or not: heartbeats go out, sources are decided on.
@@ -147,8 +147,6 @@ enum After {
     End(SocketAddr),
     Reserved(Generation),
 }
-
-const META_FLOOR: &[u8] = b"floor";
 
 impl Node {
     /// A node that starts, with what its disk still knows. `me.generation` is chosen here: above all that were reserved, and at least the wall's milliseconds.
@@ -644,73 +642,6 @@ impl Node {
 
     fn unsay(&mut self, now: Now, key: &str) {
         self.gossip.say(now, key, None).ok();
-    }
-}
-
-/// The store's content, typed.
-#[derive(Debug, Default)]
-struct Disk {
-    id: Option<DiskId>,
-    gossip: Restored,
-    witnessed: BTreeMap<SourceKey, Row>,
-    ballots: BTreeMap<SourceKey, u64>,
-    ballot_least: u64,
-    doubt: Option<Doubt>,
-    met: BTreeMap<NodeId, MetRow>,
-    pinned: BTreeMap<(Stamp, Name), Pinned>,
-    /// What does not decode, with the reason.
-    unreadable: Vec<(String, String)>,
-    /// Of those, what this node promised or voted: without it, its disk is another.
-    lost: Vec<(Table, Vec<u8>)>,
-}
-
-impl Disk {
-    fn read(restored: Vec<Write>) -> Self {
-        let mut disk = Self::default();
-        let mut lost = false;
-        for Write { table, key, value } in restored {
-            if let Some(value) = value
-                && let Err(error) = disk.take(table, &key, &value)
-            {
-                lost |= table == Table::Catalog;
-                let is_vote = matches!(table, Table::Witness | Table::Ballot) || (table == Table::Meta && key == META_BALLOTS);
-                if is_vote && !canary::planted("damaged-row-votes") {
-                    disk.lost.push((table, key.clone()));
-                }
-                disk.unreadable.push((format!("{table:?} {}", String::from_utf8_lossy(&key)), error.to_string()));
-            }
-        }
-        if lost {
-            // What is missing now was not deleted: others must not drop it because this node lacks it.
-            disk.gossip.floor = Stamp::ZERO;
-        }
-        disk
-    }
-
-    fn take(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), rmp_serde::decode::Error> {
-        match table {
-            Table::Meta if key == META_DISK => self.id = Some(unpack(value)?),
-            Table::Meta if key == META_GENERATION => self.gossip.reserved = unpack(value)?,
-            Table::Meta if key == META_FLOOR => self.gossip.floor = unpack(value)?,
-            Table::Meta if key == META_DOUBT => self.doubt = Some(unpack(value)?),
-            Table::Meta if key == META_BALLOTS => self.ballot_least = unpack(value)?,
-            Table::Meta | Table::Dropped => {}
-            Table::Catalog => self.gossip.catalog.push((String::from_utf8_lossy(key).into_owned(), unpack(value)?)),
-            Table::Peer => {
-                let row: MetRow = unpack(value)?;
-                self.met.insert(row.id, row);
-            }
-            Table::Witness => {
-                self.witnessed.insert(unpack(key)?, unpack(value)?);
-            }
-            Table::Ballot => {
-                self.ballots.insert(unpack(key)?, unpack(value)?);
-            }
-            Table::Pinned => {
-                self.pinned.insert(unpack(key)?, unpack(value)?);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     checkpoint::{Checkpoint, FileKey, FileName, Position},
     command::Command,
     instance::{Epoch, InstanceEvent},
+    name::Name,
     spec::{RunnerSpec, SourceSpec},
 };
 

@@ -1,0 +1,86 @@
+//! What a node finds on its disk when it starts. What cannot be read is told and left out; what it may have meant decides what else is not believed.
+
+use std::collections::BTreeMap;
+
+use logvine_gossip::{Doubt, NodeId, Restored, Stamp, canary};
+
+use super::{
+    Table, Write,
+    identity::{META_BALLOTS, META_DISK, META_DOUBT, META_GENERATION, MetRow},
+};
+use crate::{
+    catalog::unpack,
+    instance::Pinned,
+    name::Name,
+    record::{DiskId, SourceKey},
+    witness::Row,
+};
+
+pub(super) const META_FLOOR: &[u8] = b"floor";
+
+/// The store's content, typed.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) id: Option<DiskId>,
+    pub(super) gossip: Restored,
+    pub(super) witnessed: BTreeMap<SourceKey, Row>,
+    pub(super) ballots: BTreeMap<SourceKey, u64>,
+    pub(super) ballot_least: u64,
+    pub(super) doubt: Option<Doubt>,
+    pub(super) met: BTreeMap<NodeId, MetRow>,
+    pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
+    /// What does not decode, with the reason.
+    pub(super) unreadable: Vec<(String, String)>,
+    /// Of those, what this node promised or voted: without it, its disk is another.
+    pub(super) lost: Vec<(Table, Vec<u8>)>,
+}
+
+impl Disk {
+    pub(super) fn read(restored: Vec<Write>) -> Self {
+        let mut disk = Self::default();
+        let mut lost = false;
+        for Write { table, key, value } in restored {
+            if let Some(value) = value
+                && let Err(error) = disk.take(table, &key, &value)
+            {
+                lost |= table == Table::Catalog;
+                let is_vote = matches!(table, Table::Witness | Table::Ballot) || (table == Table::Meta && key == META_BALLOTS);
+                if is_vote && !canary::planted("damaged-row-votes") {
+                    disk.lost.push((table, key.clone()));
+                }
+                disk.unreadable.push((format!("{table:?} {}", String::from_utf8_lossy(&key)), error.to_string()));
+            }
+        }
+        if lost {
+            // What is missing now was not deleted: others must not drop it because this node lacks it.
+            disk.gossip.floor = Stamp::ZERO;
+        }
+        disk
+    }
+
+    fn take(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), rmp_serde::decode::Error> {
+        match table {
+            Table::Meta if key == META_DISK => self.id = Some(unpack(value)?),
+            Table::Meta if key == META_GENERATION => self.gossip.reserved = unpack(value)?,
+            Table::Meta if key == META_FLOOR => self.gossip.floor = unpack(value)?,
+            Table::Meta if key == META_DOUBT => self.doubt = Some(unpack(value)?),
+            Table::Meta if key == META_BALLOTS => self.ballot_least = unpack(value)?,
+            Table::Meta | Table::Dropped => {}
+            Table::Catalog => self.gossip.catalog.push((String::from_utf8_lossy(key).into_owned(), unpack(value)?)),
+            Table::Peer => {
+                let row: MetRow = unpack(value)?;
+                self.met.insert(row.id, row);
+            }
+            Table::Witness => {
+                self.witnessed.insert(unpack(key)?, unpack(value)?);
+            }
+            Table::Ballot => {
+                self.ballots.insert(unpack(key)?, unpack(value)?);
+            }
+            Table::Pinned => {
+                self.pinned.insert(unpack(key)?, unpack(value)?);
+            }
+        }
+        Ok(())
+    }
+}
