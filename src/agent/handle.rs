@@ -1,6 +1,7 @@
 //! What others ask of the loop, and its clock.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH},
 };
@@ -62,18 +63,27 @@ pub enum Unavailable {
     TimedOut,
 }
 
+/// Whom this node does not hear although it should, in words for an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unheard {
+    /// Why nobody answers, if that is so: seeds that are not there, or another cluster key.
+    pub alone: Option<String>,
+    /// While some are heard: which members seal with a key that this node does not have.
+    pub left_behind: Option<String>,
+}
+
 /// Asks a node's loop. Clones ask the same.
 #[derive(Debug, Clone)]
 pub struct AgentHandle {
     calls: mpsc::Sender<Call>,
     clock: Clock,
     udp: Arc<Udp>,
-    alone: watch::Receiver<Option<String>>,
+    unheard: watch::Receiver<Unheard>,
 }
 
 impl AgentHandle {
-    pub(super) fn new(calls: mpsc::Sender<Call>, clock: Clock, udp: Arc<Udp>, alone: watch::Receiver<Option<String>>) -> Self {
-        Self { calls, clock, udp, alone }
+    pub(super) fn new(calls: mpsc::Sender<Call>, clock: Clock, udp: Arc<Udp>, unheard: watch::Receiver<Unheard>) -> Self {
+        Self { calls, clock, udp, unheard }
     }
 
     /// Runs `look` on the node, between two of its inputs. It must be short: the loop waits for it.
@@ -117,9 +127,14 @@ impl AgentHandle {
         self.udp.counters()
     }
 
-    /// Why nobody answers this node, if that is so: seeds that are not there, or another cluster key.
-    pub fn why_alone(&self) -> Option<String> {
-        self.alone.borrow().clone()
+    /// Whom this node does not hear although it should.
+    pub fn unheard(&self) -> Unheard {
+        self.unheard.borrow().clone()
+    }
+
+    /// The addresses that seal with a key that this node does not have.
+    pub(super) fn strangers(&self) -> Vec<SocketAddr> {
+        self.udp.unheard()
     }
 }
 
@@ -174,5 +189,5 @@ pub(crate) fn test_handle(config: &crate::config::Config) -> (AgentHandle, logvi
     });
     let keyring = Keyring::new(vec![crate::cli::new_cluster_key().unwrap()]).unwrap();
     let udp = Udp::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap(), keyring).unwrap();
-    (AgentHandle::new(calls, clock, Arc::new(udp), watch::channel(None).1), me.id)
+    (AgentHandle::new(calls, clock, Arc::new(udp), watch::channel(Unheard::default()).1), me.id)
 }

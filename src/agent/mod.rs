@@ -1,10 +1,11 @@
 //! The agent: a node's sockets, clock, disk and tasks around the pure `logvine_cluster::node::Node` (DESIGN §2, §8.1).
 //!
 //! Here: the order in which a node starts and stops. `shell` is its one loop, `handle` what the API asks the loop, `seeds` the names of `--join`,
-//! `cluster_key` the key that it begins with, `keys` the ring that it becomes. Decisions are the node's.
+//! `cluster_key` the key that it begins with, `keys` the ring that it becomes, `host` how its machine does. Decisions are the node's.
 
 mod cluster_key;
 mod handle;
+mod host;
 mod keys;
 mod seeds;
 mod shell;
@@ -33,7 +34,7 @@ pub(crate) use self::shell::Superseded;
 #[cfg(test)]
 pub(crate) use self::{handle::test_handle, keys::test_keys};
 pub use self::{
-    handle::{AgentHandle, Clock, Unavailable},
+    handle::{AgentHandle, Clock, Unavailable, Unheard},
     keys::{Keys, KeysError, Refused, Relayed},
 };
 use crate::{
@@ -129,14 +130,15 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
         instance_events,
     );
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
-    let (alone, why_alone) = watch::channel(None);
+    let (unheard, whom) = watch::channel(Unheard::default());
     let events = EventLog::new(me.id);
     if let Some(aside) = restored.set_aside {
         events.tell(clock.now().wall, crate::events::store_set_aside(&aside));
     }
     let udp = Arc::new(udp);
-    let handle = AgentHandle::new(calls, clock, udp.clone(), why_alone);
-    tokio::spawn(seeds::watch(config.clone(), handle.clone(), endpoint.clone(), alone));
+    let handle = AgentHandle::new(calls, clock, udp.clone(), whom);
+    tokio::spawn(seeds::watch(config.clone(), handle.clone(), endpoint.clone(), unheard));
+    tokio::spawn(host::watch(handle.clone(), dir.path().to_owned()));
     let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone());
     let app = api::App::new(handle.clone(), keys.clone(), events.clone(), &config, access, cluster);
     let server = tokio::spawn(async move {

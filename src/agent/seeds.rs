@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use logvine_cluster::view::name_of;
+use logvine_gossip::Status;
 use logvine_transport::{CallError, Endpoint};
 use tokio::{
     sync::watch::Sender,
@@ -13,13 +15,15 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::AgentHandle;
+use super::{AgentHandle, Unavailable, Unheard};
 use crate::config::{Config, Seed};
 
 /// How long the start waits for name servers before it goes on without.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// How often names are looked up while nobody is heard, and how long nothing may be heard before the operator is told.
 const ROUND: Duration = Duration::from_secs(10);
+/// Members that are named in a message; more are counted.
+const MEMBERS_NAMED: usize = 3;
 /// How long a seed may take to greet.
 const GREETING: Duration = Duration::from_secs(3);
 
@@ -49,22 +53,25 @@ async fn resolve(seeds: &[Seed], gossip_port: u16) -> Vec<SocketAddr> {
     found.into_iter().collect()
 }
 
-/// While nobody is heard: looks names up again, and says what is wrong with each seed. For as long as the node runs.
-pub(super) async fn watch(config: Config, handle: AgentHandle, endpoint: Endpoint, alone: Sender<Option<String>>) {
+/// While nobody is heard: looks names up again, and says what is wrong with each seed; else, which members it cannot hear. For as long as the node runs.
+pub(super) async fn watch(config: Config, handle: AgentHandle, endpoint: Endpoint, unheard: Sender<Unheard>) {
     let named = config.join.iter().any(|seed| seed.host.parse::<IpAddr>().is_err());
     loop {
         sleep(ROUND).await;
         let heard = handle.udp_counters();
         if heard.senders_accepted > 0 {
-            if alone.send_replace(None).is_some() {
+            let Ok(left_behind) = left_behind(&handle).await else { return };
+            if unheard.borrow().alone.is_some() {
                 info!("this node is heard again");
             }
+            tell(&unheard, &Unheard { alone: None, left_behind });
             continue;
         }
         if config.join.is_empty() {
             // A node that has never met anybody waits for others to come; one that is spoken to by strangers only has another key than they.
             if heard.nobody_shares_our_key() {
-                tell(&alone, &format!("{} seal with another cluster key than this node: {SAME_KEY}", nodes(heard.senders_refused)));
+                let why = format!("{} seal with another cluster key than this node: {SAME_KEY}", nodes(heard.senders_refused));
+                tell(&unheard, &Unheard { alone: Some(why), left_behind: None });
             }
             continue;
         }
@@ -78,7 +85,8 @@ pub(super) async fn watch(config: Config, handle: AgentHandle, endpoint: Endpoin
         if others.is_empty() && !named {
             continue;
         }
-        tell(&alone, &explain(&others, config.quic_port, &endpoint).await);
+        let why = explain(&others, config.quic_port, &endpoint).await;
+        tell(&unheard, &Unheard { alone: Some(why), left_behind: None });
     }
 }
 
@@ -91,15 +99,35 @@ fn nodes(count: usize) -> String {
 }
 
 /// Says it once, for as long as it stays so.
-fn tell(alone: &Sender<Option<String>>, why: &str) {
-    let changed = alone.send_if_modified(|told| {
-        let changed = told.as_deref() != Some(why);
-        *told = Some(why.to_owned());
-        changed
-    });
-    if changed {
+fn tell(unheard: &Sender<Unheard>, now: &Unheard) {
+    let before = unheard.send_replace(now.clone());
+    let news = |before: &Option<String>, now: &Option<String>| now.clone().filter(|_| before != now);
+    for why in [news(&before.alone, &now.alone), news(&before.left_behind, &now.left_behind)].into_iter().flatten() {
         warn!("{why}");
     }
+}
+
+/// Which members seal with a key that this node does not have, while others are heard: they or this node missed a change of keys. Strangers are none
+/// of it, as anybody can send a datagram in any name.
+async fn left_behind(handle: &AgentHandle) -> Result<Option<String>, Unavailable> {
+    let strangers: BTreeSet<_> = handle.strangers().into_iter().collect();
+    if strangers.is_empty() {
+        return Ok(None);
+    }
+    let looked = handle.look(move |node, _| {
+        let members = node.gossip().members().filter(|member| member.status != Status::Left && strangers.contains(&member.gossip));
+        members.map(|member| format!("{} ({})", name_of(node, &member.id), member.gossip)).collect::<Vec<_>>()
+    });
+    Ok(missed(&looked.await?))
+}
+
+fn missed(members: &[String]) -> Option<String> {
+    let (first, further) = members.split_at(members.len().min(MEMBERS_NAMED));
+    let more = if further.is_empty() { String::new() } else { format!(" and {} more", further.len()) };
+    let who = format!("{}{more}", first.join(", "));
+    let why = "sealed with a key that this node does not have: they or this node were left behind when the cluster's key was changed. `logvine key list` \
+               on each shows who has which; put the present key into the --cluster-key-file of who was left behind, and start it again";
+    (!members.is_empty()).then(|| format!("what comes from {who} is {why}"))
 }
 
 /// Why none of `seeds` answers, as far as a handshake with each can tell.
@@ -136,6 +164,18 @@ mod tests {
 
     fn endpoint(address: &str, keyring: &Keyring) -> Endpoint {
         Endpoint::bind(address.parse().unwrap(), &NodeKey::generate().unwrap(), keyring, &EndpointConfig::default()).unwrap().0
+    }
+
+    #[test]
+    fn who_is_not_heard_is_named_with_what_to_do() {
+        assert_eq!(missed(&[]), None);
+        let members: Vec<String> = (1..=5).map(|n| format!("n{n} (10.0.0.{n}:7946)")).collect();
+        let told = missed(&members).unwrap();
+        assert!(
+            told.starts_with("what comes from n1 (10.0.0.1:7946), n2 (10.0.0.2:7946), n3 (10.0.0.3:7946) and 2 more is sealed with a key"),
+            "{told}"
+        );
+        assert!(told.contains("logvine key list") && told.contains("--cluster-key-file"), "{told}");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ mod nodes;
 mod problem;
 mod process;
 mod runners;
+mod settings;
 mod sources;
 mod written;
 
@@ -83,7 +84,7 @@ impl App {
     info(title = "logvine", description = "A node's API. Any node answers for the whole cluster.", license(name = "Apache-2.0")),
     components(schemas(Problem)),
     tags(
-        (name = "nodes"), (name = "runners"), (name = "sources"), (name = "events"), (name = "keys"), (name = "process")
+        (name = "nodes"), (name = "runners"), (name = "sources"), (name = "events"), (name = "keys"), (name = "settings"), (name = "process")
     )
 )]
 struct Description;
@@ -110,6 +111,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(keys::list, keys::install))
         .routes(routes!(keys::seal_with))
         .routes(routes!(keys::remove))
+        .routes(routes!(settings::list))
+        .routes(routes!(settings::set, settings::unset))
         .routes(routes!(process::livez))
         .routes(routes!(process::readyz))
         .routes(routes!(process::metrics))

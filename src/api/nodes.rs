@@ -20,6 +20,7 @@ use super::{
     problem::Problem,
     written::{WriteQuery, Written, write},
 };
+use crate::agent::Unheard;
 
 /// The node that was asked, and the caller.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,6 +33,8 @@ pub(super) struct SelfRow {
     role: String,
     /// Why no other node answers this one, if it has seeds and that is so.
     alone: Option<String>,
+    /// While some nodes are heard: which ones seal with a key that this node does not have, and what to do.
+    left_behind: Option<String>,
 }
 
 /// This node, the cluster's id, and the caller's role
@@ -40,7 +43,8 @@ pub(super) async fn this(State(app): State<App>, Extension(role): Extension<Role
     let name = app.0.name.clone();
     let row = app.agent().look(|node, now| view::node(node, now, &node.id())).await?;
     let node = row.ok_or_else(|| ApiError::not_found("node", &name, "GET /v1/nodes"))?;
-    Ok(Json(SelfRow { node, cluster: app.0.cluster.to_string(), role: role.to_string(), alone: app.agent().why_alone() }))
+    let Unheard { alone, left_behind } = app.agent().unheard();
+    Ok(Json(SelfRow { node, cluster: app.0.cluster.to_string(), role: role.to_string(), alone, left_behind }))
 }
 
 /// The cluster at a glance, as this node sees it

@@ -12,10 +12,11 @@ use logvine_cluster::{
     node::Node,
     view::{self, state_word},
 };
-use logvine_gossip::Now;
+use logvine_gossip::{Now, Sent, Traffic};
 use logvine_transport::UdpCounters;
 
 use super::{ApiResult, App};
+use crate::agent::Unheard;
 
 /// The API's description as committed; a test holds it equal to the code.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -27,14 +28,21 @@ pub(super) async fn livez(State(app): State<App>) -> ApiResult<&'static str> {
     Ok("ok\n")
 }
 
-/// Whether this node takes part in the cluster
+/// Whether this node takes part in the cluster, and whom it does not hear
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "process",
     responses((status = 200, body = String), (status = 503, body = String)))]
 pub(super) async fn readyz(State(app): State<App>) -> ApiResult<impl IntoResponse> {
     let phase = app.agent().look(|node, _| node.phase()).await?;
     let ready = matches!(phase, Phase::Active | Phase::Draining);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok((status, format!("{}\n", phase.word())))
+    let Unheard { alone, left_behind } = app.agent().unheard();
+    // No reason to be unready: a few datagrams with strange seals would be enough for that. And no word on whom: nobody has shown a token.
+    let warning = match (alone, left_behind) {
+        (Some(_), _) => "warning: no other node is heard, GET /v1/self says why\n",
+        (None, Some(_)) => "warning: not all nodes are heard, GET /v1/self says which\n",
+        (None, None) => "",
+    };
+    Ok((status, format!("{}\n{warning}", phase.word())))
 }
 
 /// What this node counts, as Prometheus reads it
@@ -113,15 +121,31 @@ fn exposition(node: &Node, now: Now, udp: &UdpCounters) -> String {
     text.family("logvine_lag_bytes", "gauge", "Bytes known to wait at the instance's sources.", of(|status| status.lag_bytes));
     let states = instances.iter().map(|(runner, status)| (vec![("runner", runner.clone()), ("state", state_word(status.state).to_owned())], 1.0));
     text.family("logvine_instance_state", "gauge", "1 for the state of each of this node's instances.", states);
+    gossip(&mut text, node, udp);
+    text.0
+}
+
+/// What passes through the gossip socket, what it is for, and what is refused, by reason.
+fn gossip(text: &mut Exposition, node: &Node, udp: &UdpCounters) {
     text.plain("logvine_gossip_received_total", "counter", "Datagrams opened.", float(udp.received));
     text.plain("logvine_gossip_received_bytes_total", "counter", "Bytes of datagrams opened.", float(udp.received_bytes));
+    text.plain("logvine_gossip_receive_failed_total", "counter", "Errors that the socket gave instead of a datagram.", float(udp.receive_failed));
     text.plain("logvine_gossip_sent_total", "counter", "Datagrams sent.", float(udp.sent));
     text.plain("logvine_gossip_sent_bytes_total", "counter", "Bytes of datagrams sent.", float(udp.sent_bytes));
     text.plain("logvine_gossip_send_failed_total", "counter", "Datagrams that the kernel did not take.", float(udp.send_failed));
+    let Traffic { membership, state, rumours } = node.gossip().traffic();
+    let purposes = [("membership", membership), ("state", state), ("rumours", rumours)];
+    let by_purpose = |value: fn(&Sent) -> u64| purposes.map(|(purpose, sent)| (vec![("purpose", purpose.to_owned())], float(value(&sent))));
+    text.family(
+        "logvine_gossip_messages_sent_total",
+        "counter",
+        "Datagrams, calls and replies of gossip, by purpose.",
+        by_purpose(|sent| sent.messages),
+    );
+    text.family("logvine_gossip_messages_sent_bytes_total", "counter", "Their bytes, datagrams as sealed.", by_purpose(|sent| sent.bytes));
     let refused = udp.refused.by_reason().into_iter().chain(node.gossip().datagrams_refused().by_reason());
     let refused = refused.map(|(reason, count)| (vec![("reason", reason.to_owned())], float(count)));
     text.family("logvine_gossip_refused_total", "counter", "Datagrams refused: unsealed ones and strangers', and those that opened.", refused);
-    text.0
 }
 
 #[cfg(test)]

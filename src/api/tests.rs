@@ -327,6 +327,9 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/sources/{runner}/{source}", Some(Role::View)),
     ("GET", "/v1/tags", Some(Role::View)),
     ("GET", "/v1/keys", Some(Role::View)),
+    ("GET", "/v1/settings", Some(Role::View)),
+    ("DELETE", "/v1/settings/{setting}", Some(Role::Operate)),
+    ("PUT", "/v1/settings/{setting}", Some(Role::Operate)),
     ("DELETE", "/v1/keys/{key}", Some(Role::Admin)),
     ("POST", "/v1/keys", Some(Role::Admin)),
     ("POST", "/v1/keys/{key}/use", Some(Role::Admin)),
@@ -392,4 +395,66 @@ async fn metrics_tell_what_the_view_has() {
     api.put_runner("fleet").await;
     let text = api.get("/metrics").await.body.as_str().unwrap().to_owned();
     assert!(text.contains("logvine_nodes{status=\"alive\"} 1\n") && text.contains("logvine_runners 1\n"), "{text}");
+}
+
+/// Prometheus's naming: a counter ends in `_total`, its unit before that; a family is told once, with its help and type before its samples.
+#[tokio::test]
+async fn metrics_are_as_prometheus_wants_them() {
+    let text = Api::new().get("/metrics").await.body.as_str().unwrap().to_owned();
+    let (mut families, mut samples) = (std::collections::BTreeMap::new(), std::collections::BTreeSet::new());
+    let mut last = String::new();
+    for line in text.lines() {
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(last, format!("# HELP {name}"), "{line}");
+            assert!(name.starts_with("logvine_") && name.chars().all(|letter| matches!(letter, 'a'..='z' | '_')), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            assert_eq!(families.insert(name.to_owned(), kind), None, "{name} is told twice");
+            last = name.to_owned();
+        } else if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(help.ends_with('.'), "{line}");
+            last = format!("# HELP {name}");
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            assert_eq!(sample.split('{').next().unwrap(), last, "samples stand below their family");
+            assert!(value.parse::<f64>().is_ok() && samples.insert(sample.to_owned()), "{line}");
+        }
+    }
+    for purpose in ["membership", "state", "rumours"] {
+        for of in ["logvine_gossip_messages_sent_total", "logvine_gossip_messages_sent_bytes_total"] {
+            assert!(samples.contains(&format!("{of}{{purpose=\"{purpose}\"}}")), "{of} {purpose}");
+        }
+    }
+    for reason in ["tag", "key_unknown", "limited", "repeated", "sender", "former", "malformed"] {
+        assert!(samples.contains(&format!("logvine_gossip_refused_total{{reason=\"{reason}\"}}")), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_setting_is_listed_set_checked_and_taken_back() {
+    let api = Api::new();
+    let forget_after = async || api.get("/v1/settings").await.body["items"][0].clone();
+    let row = forget_after().await;
+    assert_eq!((&row["name"], &row["value"], &row["revision"]), (&json!("forget_after"), &json!(259_200), &Value::Null));
+    let put = async |query: &str, value: Value| {
+        api.send("PUT", &format!("/v1/settings/forget_after{query}"), &[], &json!({ "value": value }).to_string()).await
+    };
+    assert_eq!(put("?dry_run=true", json!(3_600)).await.status, StatusCode::OK);
+    assert_eq!(forget_after().await, row, "a dry run changes nothing");
+    let set = put("", json!(3_600)).await;
+    assert_eq!((set.status, set.body["targets"].as_array().unwrap().len()), (StatusCode::OK, 1));
+    let changed = forget_after().await;
+    assert_eq!((&changed["value"], &changed["revision"]), (&json!(3_600), &set.body["revision"]));
+    for (query, value) in [("", json!(59)), ("?dry_run=true", json!(59)), ("", json!("72h"))] {
+        let refused = put(query, value).await;
+        assert_problem(&refused, 422, "urn:logvine:invalid");
+        assert_eq!(refused.body["errors"][0]["pointer"], "/value", "{}", refused.body);
+    }
+    assert_eq!(forget_after().await, changed);
+    assert_eq!(api.send("DELETE", "/v1/settings/forget_after", &[], "").await.status, StatusCode::OK);
+    assert_eq!(forget_after().await, row);
+    let unknown = api.send("PUT", "/v1/settings/forgetafter", &[], r#"{"value":1}"#).await;
+    assert_problem(&unknown, 404, "urn:logvine:not-found");
+    assert!(unknown.body["action"].as_str().unwrap().contains("/v1/settings"), "{}", unknown.body);
 }

@@ -80,6 +80,8 @@ fn verb(command: &Command) -> &'static str {
         Command::Drain { draining: true, .. } => "drain",
         Command::Drain { draining: false, .. } => "undrain",
         Command::Forget { .. } => "forget",
+        Command::Set { value: Some(_), .. } => "set",
+        Command::Set { value: None, .. } => "unset",
         Command::Inspect { .. } => "inspect",
     }
 }
@@ -105,6 +107,10 @@ fn preview(node: &Node, command: &Command) -> Result<Vec<NodeId>, CommandError> 
         Command::Forget { node: id } => match node.view().get(id).filter(|info| info.is_live()) {
             Some(info) => Err(CommandError::Alive { node: name_of(node, id), status: status_word(info.status) }),
             None => Ok(vec![*id]),
+        },
+        Command::Set { setting, value } => match value.and_then(|value| setting.fault(value)) {
+            Some(fault) => Err(CommandError::Invalid { faults: vec![fault] }),
+            None => Ok(node.view().keys().copied().collect()),
         },
         Command::Inspect { .. } => Ok(Vec::new()),
     }

@@ -103,6 +103,9 @@ enum Verb {
     /// The keys of the cluster, and changing them: keygen --next, install, use, remove
     #[command(subcommand)]
     Key(KeyVerb),
+    /// The settings of the cluster, the same on all nodes
+    #[command(subcommand)]
+    Setting(SettingVerb),
     /// The cluster as a whole
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -331,6 +334,26 @@ struct ForceArgs {
     /// Even if nodes are left behind that are not ready for it
     #[arg(long)]
     force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum SettingVerb {
+    /// All settings, with what they may be
+    List(ListArgs),
+    /// Set one on all nodes
+    Set {
+        setting: String,
+        /// In the unit that `setting list` shows
+        value: u64,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Back to its default
+    Unset {
+        setting: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, EventsArgs, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb,
-    OutputFormat, RunnerVerb, SourceVerb, TagVerb, TagsArgs, Verb,
+    OutputFormat, RunnerVerb, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
     client::Client,
     local::{read_document, read_text},
     output::{self, Column},
@@ -51,6 +51,15 @@ const INSTANCES: &[Column] = &[
 ];
 const KEYS: &[Column] = &[("KEY", "/fingerprint"), ("SEALING", "/sealing"), ("NODES", "/nodes"), ("MISSING", "/missing")];
 const KEY_OUTCOMES: &[Column] = &[("NODE", "/node_name"), ("ID", "/node"), ("OUTCOME", "/outcome"), ("ERROR", "/error")];
+const SETTINGS: &[Column] = &[
+    ("SETTING", "/name"),
+    ("VALUE", "/value"),
+    ("UNIT", "/unit"),
+    ("DEFAULT", "/default"),
+    ("LEAST", "/least"),
+    ("MOST", "/most"),
+    ("WHAT IT DOES", "/description"),
+];
 const FINDINGS: &[Column] = &[("KIND", "/kind"), ("RUNNER", "/runner"), ("SOURCE", "/source"), ("DETAIL", "/detail")];
 const EVENTS: &[Column] = &[("TIME", "/time"), ("KIND", "/kind"), ("DETAIL", "/detail")];
 
@@ -66,7 +75,8 @@ pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> 
         Verb::Instance(InstanceVerb::List(list)) => remote.list(&["instances"], &list, &[], INSTANCES, "/runner").await,
         Verb::Assignment(AssignmentVerb::Check) => remote.check().await,
         Verb::Key(verb) => remote.key(verb).await,
-        Verb::Cluster(ClusterVerb::Status) => remote.one(&["cluster"], "/id").await,
+        Verb::Setting(verb) => remote.setting(verb).await,
+        Verb::Cluster(ClusterVerb::Status) => remote.status().await,
         Verb::This => remote.one(&["self"], "/id").await,
         Verb::Events(events) => remote.events(&events).await,
         Verb::Agent(_) | Verb::Demo(_) | Verb::Keygen { .. } | Verb::Config(_) | Verb::Validate { .. } | Verb::Completions { .. } => {
@@ -188,6 +198,26 @@ impl Remote {
                 self.write_json(Method::POST, &["runners", &runner, "stop"], change, &json!({ "nodes": nodes.selector })).await
             }
         }
+    }
+
+    async fn setting(&self, verb: SettingVerb) -> Result<Exit, Failure> {
+        match verb {
+            SettingVerb::List(list) => self.list(&["settings"], &list, &[], SETTINGS, "/name").await,
+            SettingVerb::Set { setting, value, change } => {
+                self.write_json(Method::PUT, &["settings", &setting], change, &json!({ "value": value })).await
+            }
+            SettingVerb::Unset { setting, change } => self.write(Method::DELETE, &["settings", &setting], change, None).await,
+        }
+    }
+
+    /// What a node sees is worth as much as what it hears: where that is little, it says so.
+    async fn status(&self) -> Result<Exit, Failure> {
+        let exit = self.one(&["cluster"], "/id").await?;
+        let asked = self.client.get(&["self"]).await?;
+        for why in ["/alone", "/left_behind"].iter().filter_map(|pointer| asked.pointer(pointer)?.as_str()) {
+            output::warn(&format!("warning: {}: {why}", asked.pointer("/name").and_then(Value::as_str).unwrap_or("the node that was asked")));
+        }
+        Ok(exit)
     }
 
     async fn key(&self, verb: KeyVerb) -> Result<Exit, Failure> {

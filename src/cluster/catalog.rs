@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     name::Name,
     record::{SourceKey, Witness},
+    setting::{self, Setting},
     spec::{RunnerSpec, SourceSpec},
 };
 
@@ -93,7 +94,7 @@ pub struct Catalog {
     tags: BTreeMap<NodeId, BTreeMap<Name, bool>>,
     draining: BTreeSet<NodeId>,
     forgotten: BTreeSet<NodeId>,
-    forget_after: Option<Duration>,
+    settings: BTreeMap<&'static str, (Stamp, u64)>,
     unreadable: BTreeMap<String, String>,
 }
 
@@ -164,15 +165,26 @@ impl Catalog {
                     self.forgotten.remove(&node)
                 };
             }),
-            Some(("setting", "forget_after")) => {
-                let seconds = present.map(|(_, value)| unpack::<u64>(value).map_err(text)).transpose();
-                seconds.map(|seconds| self.forget_after = seconds.map(Duration::from_secs))
-            }
+            Some(("setting", rest)) => self.refresh_setting(rest, present),
             _ => Ok(()),
         };
         if let Err(reason) = read {
             self.unreadable.insert(key.to_owned(), reason);
         }
+    }
+
+    /// One that this version does not know is left to those that do.
+    fn refresh_setting(&mut self, name: &str, present: Option<(Stamp, &Bytes)>) -> Result<(), String> {
+        let Some(setting) = Setting::find(name) else { return Ok(()) };
+        self.settings.remove(setting.name);
+        if let Some((stamp, value)) = present {
+            let value = unpack(value).map_err(text)?;
+            match setting.fault(value) {
+                Some(fault) => return Err(fault.detail),
+                None => self.settings.insert(setting.name, (stamp, value)),
+            };
+        }
+        Ok(())
     }
 
     fn refresh_runner(&mut self, name: &str, present: Option<(Stamp, &Bytes)>) -> Result<(), String> {
@@ -303,9 +315,14 @@ impl Catalog {
         self.forgotten.contains(node)
     }
 
-    /// How long a node may be down before the cluster forgets it (`setting/forget_after`, in seconds).
-    pub(crate) fn forget_after(&self) -> Option<Duration> {
-        self.forget_after
+    /// What a setting was set to, with the stamp of that; none: its default holds.
+    pub fn setting(&self, setting: &Setting) -> Option<(Stamp, u64)> {
+        self.settings.get(setting.name).copied()
+    }
+
+    /// How long a node may be down before the cluster forgets it.
+    pub(crate) fn forget_after(&self) -> Duration {
+        Duration::from_secs(self.setting(&setting::FORGET_AFTER).map_or(setting::FORGET_AFTER.default, |(_, seconds)| seconds))
     }
 
     /// Whether an operator asked a node to drain.

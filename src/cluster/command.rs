@@ -9,6 +9,7 @@ use crate::{
     message::Inspected,
     name::Name,
     selection::Selection,
+    setting::Setting,
     spec::{RunnerSpec, SourceSpec, SpecFault},
 };
 
@@ -55,6 +56,11 @@ pub enum Command {
     Forget {
         node: NodeId,
     },
+    /// Set a cluster-wide setting; none: back to its default.
+    Set {
+        setting: &'static Setting,
+        value: Option<u64>,
+    },
     /// What the owner of a source knows of it. Writes nothing.
     Inspect {
         runner: Name,
@@ -76,7 +82,7 @@ pub enum Answer {
 pub enum CommandError {
     #[error("there is no {kind} `{name}`")]
     NotFound { kind: &'static str, name: String },
-    #[error("the runner has {} fault(s)", faults.len())]
+    #[error("it has {} fault(s)", faults.len())]
     Invalid { faults: Vec<SpecFault> },
     #[error("the revision is {revision} now: read it again and repeat the change")]
     Conflict { revision: Stamp },

@@ -15,6 +15,7 @@ mod identity;
 mod instances;
 mod operator;
 mod sources;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -24,7 +25,7 @@ use std::{
 };
 
 use logvine_gossip::{
-    Change, DatagramError, Doubt, Durable, Generation, Gossip, Instant, Me, NodeId, NodeMap, Now, Output as GossipOutput, Stamp, Status, canary, seal,
+    Change, DatagramError, Doubt, Durable, Generation, Gossip, Instant, Me, NodeId, NodeMap, Now, Output as GossipOutput, Stamp, Status, canary,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,12 +33,14 @@ use serde::Serialize;
 
 pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestId, Table, Ticket, Write};
 pub use self::sources::Owned;
+pub(crate) use self::words::HOST;
 use self::{
     calls::{Call, Pending, ReplyTo},
     disk::{Disk, META_FLOOR},
     identity::{META_DISK, MetRow},
     instances::Instances,
     sources::Sources,
+    words::Words,
 };
 use crate::{
     canary::planted,
@@ -45,7 +48,6 @@ use crate::{
     command::Answer,
     event::Event,
     instance::InstanceCommand,
-    keys::KEYS,
     member::{NodeInfo, Phase},
     message::{Reply, Request},
     ranking::Capacity,
@@ -70,6 +72,7 @@ pub struct Node {
     gossip: Gossip,
     catalog: Catalog,
     phase: Phase,
+    words: Words,
     started: Now,
     /// When this node stops waiting for others to agree with it.
     patience_until: Instant,
@@ -170,6 +173,7 @@ impl Node {
             gossip: Gossip::new(now, config.gossip.clone(), me, disk.gossip, rng.next_u64()),
             catalog: Catalog::default(),
             phase: Phase::Joining,
+            words: Words::default(),
             started: now,
             patience_until: now.at + patience,
             joined: false,
@@ -262,12 +266,6 @@ impl Node {
     /// Other seeds from now on: a name leads elsewhere than it did.
     pub fn set_seeds(&mut self, seeds: Vec<SocketAddr>) {
         self.gossip.set_seeds(seeds);
-    }
-
-    /// Which keys the host accepts now, the one that seals first: others go on with a change of keys by this.
-    pub fn set_keys(&mut self, now: Now, keys: &[seal::Fingerprint]) {
-        self.say(now, KEYS, &keys);
-        self.settle(now);
     }
 
     /// SIGTERM: says that it will be back within the grace (or goodbye, after a drain), stops its instances in order, and says `Stopped`.
@@ -419,6 +417,7 @@ impl Node {
             Change::Renewed { generation } => {
                 self.tell(Event::Renewed { generation });
                 self.introduce(now);
+                self.say_words_again(now);
                 self.claim_again(now);
                 self.instances.say_again();
                 self.dirty = true;

@@ -15,7 +15,8 @@ use logvine_gossip::{Instant, NodeId, Now, Status};
 
 pub use self::{
     rows::{
-        AtWork, ClusterRow, Finding, FindingKind, InstanceRow, NodeRow, Place, RunnerRow, RunnerView, SourceRow, SourceState, SourceView, TagRow,
+        AtWork, ClusterRow, Finding, FindingKind, HostRow, InstanceRow, NodeRow, Place, RunnerRow, RunnerView, SourceRow, SourceState, SourceView,
+        TagRow,
     },
     times::rfc3339,
 };
@@ -23,11 +24,12 @@ use crate::{
     catalog::{Desired, Origin, Runner, Source},
     checkpoint::Checkpoint,
     event::Why,
+    host::Host,
     instance::{InstanceState, InstanceStatus},
     member::{NodeInfo, status_word, value},
     message::Inspected,
     name::Name,
-    node::Node,
+    node::{HOST, Node},
     selection::Selection,
     spec::{Placement, ReaderSpec, RunnerSpec},
 };
@@ -87,10 +89,17 @@ fn node_row(node: &Node, now: Now, info: &NodeInfo, sources: usize) -> NodeRow {
         started: started.map(rfc3339),
         last_heard: heard.map(|heard| wall_of(now, heard)),
         capacity: info.capacity.0,
+        host: value(map, HOST).map(|host: Host| host_row(now, &host)),
         version: info.meta.as_ref().map(|meta| meta.version.clone()),
         runners: map.map_or(0, |map| map.iter("runner/").count()),
         sources,
     }
+}
+
+fn host_row(now: Now, host: &Host) -> HostRow {
+    let Host { cpus, cpu_pct, memory_bytes, memory_pct, disk_bytes, disk_pct, booted } = *host;
+    let uptime_s = now.wall.0.saturating_sub(booted.0) / 1_000_000;
+    HostRow { cpus, cpu_pct, memory_bytes, memory_pct, disk_bytes, disk_pct, booted: rfc3339(booted), uptime_s }
 }
 
 fn wall_of(now: Now, at: Instant) -> String {

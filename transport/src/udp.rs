@@ -269,6 +269,16 @@ impl Udp {
         UdpCounters { senders_accepted: tally.accepted.0.len(), senders_refused: tally.refused.0.len(), ..tally.counters }
     }
 
+    /// Who was refused in the last ninety seconds for want of a key that opens what it sends, and was not heard since. Anybody can write a source address:
+    /// this is a hint, worth something where the address is known.
+    pub fn unheard(&self) -> Vec<SocketAddr> {
+        let mut tally = self.tally();
+        tally.refused.forget_old(Instant::now());
+        let is_heard = |from: &SocketAddr, refused: &Instant| tally.accepted.0.get(from).is_some_and(|accepted| accepted >= refused);
+        let unheard = tally.refused.0.iter().filter(|(from, refused)| !is_heard(from, refused));
+        unheard.map(|(from, _)| unmapped(*from)).collect()
+    }
+
     fn open(&self, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         let now = Instant::now();
         if !self.tally().gate.admits(from.ip(), now) {
@@ -376,6 +386,8 @@ mod tests {
         assert_eq!((counters.received, counters.senders_refused), (0, 1), "noise is not a sender with another key");
         assert!(counters.nobody_shares_our_key());
 
+        assert_eq!(a.unheard(), [stranger.local()]);
+
         let friend = bind(1);
         friend.send(a.local(), b"3").unwrap();
         assert_eq!(a.recv().await.1, b"3");
@@ -410,9 +422,13 @@ mod tests {
         a.send(b.local(), b"by the old").unwrap();
         b.send(a.local(), b"by the new").unwrap();
         assert_eq!((b.recv().await.1, a.recv().await.1), (b"by the old".to_vec(), b"by the new".to_vec()));
-        b.set_keyring(Keyring::new(vec![new]).unwrap());
+        b.set_keyring(Keyring::new(vec![new.clone()]).unwrap());
         a.send(b.local(), b"by the old").unwrap();
         assert!(b.try_recv().is_none());
+        assert_eq!((a.unheard(), b.unheard()), (Vec::new(), vec![a.local()]), "it was heard before, and is not now");
+        a.set_keyring(both.using(new.fingerprint()).unwrap());
+        a.send(b.local(), b"by the new").unwrap();
+        assert!(b.try_recv().is_some() && b.unheard().is_empty());
     }
 
     /// A replay from another address does not open: membership's addresses are those that packets really come from.

@@ -3,8 +3,6 @@
 //! An operator writes it, or the cluster: after `setting/forget_after` the first live node that sees more than half of all. Two that both think so write the
 //! same. Whoever lives comes back above that generation by itself; its tags and overrides are keys of their own, and stay.
 
-use std::time::Duration;
-
 use logvine_gossip::{Generation, NodeId, Now, Stamp};
 
 use super::Node;
@@ -13,9 +11,6 @@ use crate::{
     command::CommandError,
     member::status_word,
 };
-
-/// How long a node may be down before the cluster forgets it, where `setting/forget_after` says nothing.
-pub(super) const FORGET_AFTER: Duration = Duration::from_secs(72 * 3_600);
 
 impl Node {
     /// An operator's word. One that lives is not forgotten: it would be back at once.
@@ -49,7 +44,7 @@ impl Node {
         if !self.joined || self.stopping.is_some() || !is_first || 2 * live <= self.view.len() {
             return;
         }
-        let after = self.catalog.forget_after().unwrap_or(FORGET_AFTER);
+        let after = self.catalog.forget_after();
         let absent: Vec<_> = self.gone.iter().filter(|(_, since)| now.at.since(**since) >= after).map(|(id, _)| *id).collect();
         for id in absent {
             if let Some(generation) = self.gossip.member(&id).map(|member| member.generation) {

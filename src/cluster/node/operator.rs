@@ -14,6 +14,7 @@ use crate::{
     name::Name,
     record::{SourceKey, Witness},
     selection::Selection,
+    setting::Setting,
     spec::{ReaderSpec, RunnerSpec, SourceSpec, SpecFault},
 };
 
@@ -48,6 +49,7 @@ impl Node {
                 Ok(Some((stamp, vec![node])))
             }
             Command::Forget { node } => self.forget_node(now, node).map(Some),
+            Command::Set { setting, value } => self.set(now, setting, value).map(Some),
             Command::Inspect { runner, source } => self.ask_owner(now, id, &runner, &source).map(|()| None),
         }
     }
@@ -183,6 +185,20 @@ impl Node {
             stamp = self.put(now, &tag_key(&node, tag), Some(pack(&tags.contains(tag))))?;
         }
         Ok((stamp, vec![node]))
+    }
+
+    /// Writes a setting, unless it is so already. It concerns all nodes.
+    fn set(&mut self, now: Now, setting: &Setting, value: Option<u64>) -> Result<(Stamp, Vec<NodeId>), CommandError> {
+        if let Some(fault) = value.and_then(|value| setting.fault(value)) {
+            return Err(CommandError::Invalid { faults: vec![fault] });
+        }
+        let present = self.catalog.setting(setting);
+        let stamp = match present {
+            _ if present.map(|(_, value)| value) != value => self.put(now, &setting.key(), value.map(|value| pack(&value)))?,
+            Some((stamp, _)) => stamp,
+            None => Stamp::ZERO,
+        };
+        Ok((stamp, self.view.keys().copied().collect()))
     }
 
     fn ask_owner(&mut self, now: Now, id: CommandId, runner: &Name, source: &Name) -> Result<(), CommandError> {

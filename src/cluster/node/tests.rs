@@ -3,6 +3,7 @@
 
 mod forgetting;
 mod sources;
+mod words;
 
 use std::collections::BTreeMap;
 

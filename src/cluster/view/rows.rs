@@ -35,11 +35,34 @@ pub struct NodeRow {
     pub last_heard: Option<String>,
     /// What it can bear, in quarter octaves: 4 more is twice as much.
     pub capacity: u8,
+    /// The machine that it runs on, as it last told; shares in steps of five percent.
+    pub host: Option<HostRow>,
     pub version: Option<String>,
     /// Instances that it runs.
     pub runners: usize,
     /// Movable sources that it owns.
     pub sources: usize,
+}
+
+/// The machine of a node, with what all that runs on it uses.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct HostRow {
+    /// Processors.
+    pub cpus: u16,
+    /// Share of their time that was not idle lately, in percent.
+    pub cpu_pct: u8,
+    pub memory_bytes: u64,
+    /// Share of the memory that is not available to programs, in percent.
+    pub memory_pct: u8,
+    /// The file system of the data directory.
+    pub disk_bytes: u64,
+    /// Share of it that is used, in percent.
+    pub disk_pct: u8,
+    /// When the machine was started.
+    pub booted: String,
+    /// How long ago that is, by the asked node's clock.
+    pub uptime_s: u64,
 }
 
 /// A tag with the nodes that have it.

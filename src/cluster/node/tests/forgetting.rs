@@ -1,5 +1,5 @@
 use super::*;
-use crate::{catalog::pack, command::CommandError};
+use crate::{catalog::pack, command::CommandError, setting::FORGET_AFTER};
 
 fn knows(cluster: &Cluster, at: u8, other: u8) -> bool {
     cluster.hosts[&id(at)].node.view().contains_key(&id(other))
@@ -52,8 +52,7 @@ fn a_node_that_lives_cannot_be_forgotten() {
 #[test]
 fn the_cluster_forgets_who_was_down_for_too_long() {
     let mut cluster = Cluster::of(5);
-    let now = cluster.now;
-    cluster.node(id(1)).gossip.write(now, "setting/forget_after", Some(pack(&60_u64))).unwrap();
+    cluster.command(id(1), Command::Set { setting: &FORGET_AFTER, value: Some(60) });
     cluster.run(5);
     kill(&mut cluster, 5);
     cluster.run(30);

@@ -1,0 +1,73 @@
+//! Cluster-wide settings: `setting/<name>` in the catalog, the same on all nodes (DESIGN §4). What one node does by itself is in its configuration.
+
+use crate::spec::SpecFault;
+
+/// A setting that this version knows. Its value is a whole number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Under `setting/` in the catalog.
+    pub name: &'static str,
+    /// What its value counts.
+    pub unit: &'static str,
+    /// What holds while nothing is set.
+    pub default: u64,
+    /// The least value that is taken.
+    pub least: u64,
+    /// The greatest.
+    pub most: u64,
+    /// What it does, for people.
+    pub sentence: &'static str,
+}
+
+/// How long a node may be down before the cluster forgets it. Not so short that a reboot is enough: what is forgotten is no witness any more.
+pub const FORGET_AFTER: Setting = Setting {
+    name: "forget_after",
+    unit: "seconds",
+    default: 72 * 3_600,
+    least: 60,
+    most: 365 * 24 * 3_600,
+    sentence: "How long a node may be down before the cluster forgets it.",
+};
+
+/// All of them, by name.
+pub const SETTINGS: &[Setting] = &[FORGET_AFTER];
+
+/// What the keys of settings begin with.
+pub(crate) const SETTING: &str = "setting/";
+
+impl Setting {
+    /// The setting of this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// Its key in the catalog.
+    pub fn key(&self) -> String {
+        format!("{SETTING}{}", self.name)
+    }
+
+    /// Why a value is not taken.
+    pub fn fault(&self, value: u64) -> Option<SpecFault> {
+        let Self { name, unit, least, most, .. } = self;
+        let detail = format!("`{name}` is {least} to {most} {unit}, not {value}");
+        (value < *least || value > *most).then(|| SpecFault { pointer: "/value".to_owned(), detail })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_values_and_names_are_in_order() {
+        assert!(SETTINGS.iter().all(|setting| setting.fault(setting.default).is_none() && Setting::find(setting.name) == Some(setting)));
+        assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
+    }
+
+    #[test]
+    fn a_value_outside_its_range_is_told_with_the_range() {
+        let fault = FORGET_AFTER.fault(59).expect("too short");
+        assert_eq!(fault.detail, "`forget_after` is 60 to 31536000 seconds, not 59");
+        assert!(FORGET_AFTER.fault(60).is_none() && FORGET_AFTER.fault(u64::MAX).is_some());
+    }
+}
