@@ -53,6 +53,8 @@ const BY_TEST: &[&str] = &[
     "clock-off-writes",
     "floor-by-own-clock",
     "tombstone-by-minority",
+    "rollout-at-once",
+    "rollout-after-failure",
 ];
 
 /// All of them.

@@ -8,5 +8,17 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("generation-reused", "a restarted node goes on under the generation that it had (DESIGN §3.1)"),
     ("grace-ignored", "who says that it will be back is taken for dead (A5)"),
     ("damaged-row-votes", "a node whose votes are not readable any more votes on as the same disk"),
+    ("rollout-at-once", "a new revision of a runner starts on all of its nodes at once (PITFALLS §5, Fly.io)"),
+    ("rollout-after-failure", "a revision that failed on one node is tried by the next (DESIGN §4)"),
     ("promise-broken", "a witness accepts a proposal below what it has promised (S3)"),
 ];
+
+/// Runs a test with the bug planted: it must fail, or the guard has no test.
+#[cfg(all(test, feature = "canary"))]
+pub(crate) fn turns_red(name: &'static str, test: fn()) {
+    assert!(CANARIES.iter().any(|(known, _)| *known == name), "`{name}` is not in the list");
+    logvine_gossip::canary::plant(Some(name));
+    let result = std::panic::catch_unwind(test);
+    logvine_gossip::canary::plant(None);
+    assert!(result.is_err(), "nothing turns red under `{name}`");
+}

@@ -19,6 +19,7 @@ mod progress;
 pub mod quantise;
 pub mod ranking;
 pub mod record;
+pub mod rollout;
 pub mod selection;
 pub mod setting;
 pub mod spec;

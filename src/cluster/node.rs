@@ -14,6 +14,7 @@ mod forgetting;
 mod identity;
 mod instances;
 mod operator;
+mod rollouts;
 mod sources;
 mod words;
 
@@ -39,6 +40,7 @@ use self::{
     disk::{Disk, META_FLOOR},
     identity::{META_DISK, MetRow},
     instances::Instances,
+    rollouts::Rollouts,
     sources::Sources,
     words::Words,
 };
@@ -93,6 +95,7 @@ pub struct Node {
     witnesses: Witnesses,
     sources: Sources,
     instances: Instances,
+    rollouts: Rollouts,
     stopping: Option<Stopping>,
     next_tick: Instant,
     /// When everything is read anew.
@@ -186,6 +189,7 @@ impl Node {
             witnesses: Witnesses::new(Witness { node: me.id, disk: disk_id }, disk.witnessed),
             sources: Sources::new(disk.ballots, disk.ballot_least),
             instances: Instances::new(disk.pinned),
+            rollouts: Rollouts::new(disk.good),
             stopping: None,
             next_tick: now.at + TICK.mul_f64(rng.random()),
             full_look_at: now.at + FULL_LOOK,
@@ -278,6 +282,7 @@ impl Node {
                 let grace_s = u16::try_from(self.config.restart_grace.as_secs().min(300)).expect("at most 300");
                 self.enter(now, Phase::Away { grace_s });
             }
+            self.end_trials();
             self.dirty = true;
         }
         self.settle(now);
@@ -353,7 +358,7 @@ impl Node {
                 self.look_around(now);
                 self.decide_phase(now);
                 self.decide_sources(now);
-                self.decide_instances();
+                self.decide_instances(now);
             } else if !self.flush(now) {
                 break;
             }
@@ -420,6 +425,7 @@ impl Node {
                 self.say_words_again(now);
                 self.claim_again(now);
                 self.instances.say_again();
+                self.rollouts.say_again();
                 self.dirty = true;
             }
             Change::Synced { .. } => self.dirty = true,

@@ -30,6 +30,7 @@ use crate::{
     message::Inspected,
     name::Name,
     node::{HOST, Node},
+    rollout::Hearsay,
     selection::Selection,
     spec::{Placement, ReaderSpec, RunnerSpec},
 };
@@ -163,6 +164,18 @@ fn runner_row(node: &Node, name: &Name, runner: &Runner) -> RunnerRow {
         instances,
         sources: node.catalog().sources(name).count(),
         error,
+        rollout: rollout(node, name, runner),
+    }
+}
+
+/// How far a new revision is, for people; none where all that is known of it is good.
+fn rollout(node: &Node, name: &Name, runner: &Runner) -> Option<String> {
+    let Hearsay { good, failed, trying } = node.all_hearsay(name, runner.revision);
+    let names = |ids: &[NodeId]| ids.iter().map(|id| name_of(node, id)).collect::<Vec<_>>().join(", ");
+    match failed {
+        _ if good => None,
+        Some((id, reason)) => Some(format!("held: {} says: {reason}", name_of(node, &id))),
+        None => (!trying.is_empty()).then(|| format!("tried on {}", names(&trying))),
     }
 }
 

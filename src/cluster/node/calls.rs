@@ -233,6 +233,7 @@ impl Node {
             return refused("not active");
         }
         match self.catalog.runner_of(source.uid) {
+            Some((name, _)) if self.is_held_back(name) => refused("its runner's new revision is held, and there is no earlier one here"),
             Some((name, _)) if self.may_own(now, &name.clone(), source) => {
                 OfferReply::Admitted { promised: self.witnesses.row(source).map_or(Epoch::default(), |row| row.promised) }
             }

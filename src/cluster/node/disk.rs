@@ -7,6 +7,7 @@ use logvine_gossip::{Doubt, NodeId, Restored, Stamp, canary};
 use super::{
     Table, Write,
     identity::{META_BALLOTS, META_DISK, META_DOUBT, META_GENERATION, MetRow},
+    rollouts::Good,
 };
 use crate::{
     catalog::unpack,
@@ -29,6 +30,7 @@ pub(super) struct Disk {
     pub(super) doubt: Option<Doubt>,
     pub(super) met: BTreeMap<NodeId, MetRow>,
     pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
+    pub(super) good: BTreeMap<Name, Good>,
     /// What does not decode, with the reason.
     pub(super) unreadable: Vec<(String, String)>,
     /// Of those, what this node promised or voted: without it, its disk is another.
@@ -79,6 +81,10 @@ impl Disk {
             }
             Table::Pinned => {
                 self.pinned.insert(unpack(key)?, unpack(value)?);
+            }
+            Table::Good => {
+                let good: Good = unpack(value)?;
+                self.good.insert(good.spec.name.clone(), good);
             }
         }
         Ok(())

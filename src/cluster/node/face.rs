@@ -124,6 +124,8 @@ pub enum Table {
     Ballot,
     /// Runner uid and source → how far a pinned source is acknowledged.
     Pinned,
+    /// Runner name → its last good revision here.
+    Good,
     /// Key → a catalog entry that was dropped, as it was deleted while this node was away. For people: it is kept beside the store and never read again.
     Dropped,
 }

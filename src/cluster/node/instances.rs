@@ -7,7 +7,7 @@ use std::{
 
 use logvine_gossip::{Instant, Now, Stamp};
 
-use super::{After, Node, Output, Table};
+use super::{After, Node, Output, Table, rollouts::Chosen};
 use crate::{
     catalog::{Desired, Runner, pack},
     event::Event,
@@ -56,6 +56,11 @@ impl Instances {
     /// Whether an instance of this runner takes sources.
     pub(super) fn is_ready(&self, runner: &Name, uid: Stamp) -> bool {
         self.running.get(runner).is_some_and(|instance| instance.uid == uid && !instance.stopping)
+    }
+
+    /// Whether an instance of this runner is here, in whatever state.
+    pub(super) fn is_there(&self, runner: &Name) -> bool {
+        self.running.contains_key(runner)
     }
 
     /// The node map begins anew.
@@ -114,6 +119,7 @@ impl Node {
 
     fn note_status(&mut self, now: Now, runner: Name, status: InstanceStatus) {
         let Some(instance) = self.instances.running.get_mut(&runner) else { return };
+        self.rollouts.note_status(now, &runner, &status);
         let failed = |status: &InstanceStatus| status.state == InstanceState::Failed;
         let newly_failed = failed(&status) && !instance.status.as_ref().is_some_and(|(status, _)| failed(status));
         if instance.status.as_ref().is_none_or(|(before, _)| *before != status) {
@@ -138,7 +144,8 @@ impl Node {
     }
 
     /// Starts and stops instances. A runner stops here once its sources are closed, so that their last checkpoints are known.
-    pub(super) fn decide_instances(&mut self) {
+    pub(super) fn decide_instances(&mut self, now: Now) {
+        self.forget_rollouts(now);
         let wanted = self.wanted_here();
         for name in self.instances.running.keys().cloned().collect::<Vec<_>>() {
             let instance = &self.instances.running[&name];
@@ -149,7 +156,7 @@ impl Node {
             }
         }
         for name in wanted {
-            self.start(&name);
+            self.start(now, &name);
         }
     }
 
@@ -173,19 +180,35 @@ impl Node {
         self.placed(name, runner).any(|info| info.id == self.id())
     }
 
-    fn start(&mut self, name: &Name) {
-        let Some(Runner { uid, revision, spec }) = self.catalog.runner(name).cloned() else { return };
-        match self.instances.running.get_mut(name) {
-            Some(instance) if instance.uid != uid || instance.stopping || instance.revision == revision => return,
-            Some(instance) => instance.revision = revision,
+    fn start(&mut self, now: Now, name: &Name) {
+        let Some(runner) = self.catalog.runner(name).cloned() else { return };
+        let uid = runner.uid;
+        let instance = self.instances.running.get(name);
+        if instance.is_some_and(|instance| instance.uid != uid || instance.stopping) {
+            return;
+        }
+        let before = instance.and_then(|instance| instance.status.as_ref()).map(|(status, _)| status.clone());
+        let Some(Chosen { revision, spec, on_trial }) = self.choose_revision(now, name, &runner, before.as_ref()) else { return };
+        let is_there = match self.instances.running.get_mut(name) {
+            Some(instance) if instance.revision == revision => return,
+            Some(instance) => {
+                instance.revision = revision;
+                true
+            }
             None => {
                 self.instances.running.insert(name.clone(), Instance { uid, revision, stopping: false, status: None, said: None });
+                false
             }
-        }
+        };
         let of_runner = (uid, first_name())..;
         let pinned = self.instances.pinned.range(of_runner).take_while(|((of, _), _)| *of == uid);
         let pinned = pinned.map(|((_, source), pinned)| (source.clone(), pinned.clone())).collect();
-        self.outputs.push_back(Output::Instance(InstanceCommand::Start { runner: name.clone(), uid, revision, spec, pinned }));
+        let command = InstanceCommand::Start { runner: name.clone(), uid, revision, spec, pinned };
+        if on_trial && is_there {
+            self.once_durable(After::Instance(command));
+        } else {
+            self.outputs.push_back(Output::Instance(command));
+        }
     }
 
     /// Says what has become worth it, and again what the node map lost when it began anew.

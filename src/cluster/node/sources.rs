@@ -258,7 +258,7 @@ impl Node {
         let runners: Vec<_> = self.catalog.runners().map(|(name, runner)| (name.clone(), runner.clone())).collect();
         for (name, runner) in runners {
             let eligible = self.eligible(now, &name, &runner);
-            let placed_here = self.is_placed_here(&name, &runner);
+            let placed_here = self.is_placed_here(&name, &runner) && !self.is_held_back(&name);
             let sources: Vec<_> = self.catalog.sources(&name).cloned().collect();
             for source in sources {
                 if self.stopping.is_some() {

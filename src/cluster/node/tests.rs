@@ -2,6 +2,7 @@
 //! the simulations.
 
 mod forgetting;
+mod rollouts;
 mod sources;
 mod words;
 
@@ -13,7 +14,7 @@ use super::*;
 use crate::{
     checkpoint::{Checkpoint, FileKey, FileName, Position},
     command::Command,
-    instance::{Epoch, InstanceEvent},
+    instance::{Epoch, InstanceEvent, InstanceState, InstanceStatus},
     name::Name,
     spec::{RunnerSpec, SourceSpec},
 };
@@ -31,6 +32,8 @@ struct Host {
     reading: BTreeMap<(Name, Name), (Epoch, Checkpoint)>,
     /// A data plane that answers nothing.
     plane_hangs: bool,
+    /// What the data plane says of this revision, and later ones.
+    complains_from: Option<Stamp>,
     commands: Vec<InstanceCommand>,
     answers: Vec<CommandId>,
     told: Vec<Event>,
@@ -131,6 +134,7 @@ impl Cluster {
             disk_stalls: false,
             reading: BTreeMap::new(),
             plane_hangs: false,
+            complains_from: None,
             commands: Vec::new(),
             answers: Vec::new(),
             told: Vec::new(),
@@ -324,7 +328,12 @@ impl Host {
                 self.node.handle_instance(now, InstanceEvent::Closed { runner, source, epoch, checkpoint, flushed: true });
             }
             InstanceCommand::Stop { runner, .. } => self.node.handle_instance(now, InstanceEvent::Stopped { runner }),
-            InstanceCommand::Start { .. } | InstanceCommand::Held { .. } => {}
+            InstanceCommand::Start { runner, revision, .. } => {
+                let error = self.complains_from.filter(|from| revision >= *from).map(|_| "no such field".to_owned());
+                let status = InstanceStatus { state: InstanceState::Running, revision, error, ..InstanceStatus::default() };
+                self.node.handle_instance(now, InstanceEvent::Status { runner, status });
+            }
+            InstanceCommand::Held { .. } => {}
         }
     }
 }

@@ -98,6 +98,8 @@ pub struct RunnerRow {
     pub sources: usize,
     /// What one of its instances complains of.
     pub error: Option<String>,
+    /// Of a new revision that not all of its nodes run yet: who tries it, or why it is held.
+    pub rollout: Option<String>,
 }
 
 /// A runner with its spec.
