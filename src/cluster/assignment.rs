@@ -10,7 +10,7 @@ use logvine_gossip::{Instant, NodeId};
 use crate::{
     event::Why,
     instance::Epoch,
-    ranking::{Capacity, RankingKey, ranking},
+    ranking::{Capacity, RankingKey, rank_of, ranking},
 };
 
 /// A successor waits this long for each live node that ranks before it.
@@ -31,6 +31,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) key: RankingKey,
     /// Nodes that may own it: active (or away within their grace), in its selection, not overruled. By id, with when each became so.
     pub(crate) eligible: &'a BTreeMap<NodeId, Eligible>,
+    /// The best of them, best first: all, or at least four.
+    pub(crate) ranked: Vec<NodeId>,
     /// Whether this node owns it, and since when.
     pub(crate) owned: Option<(Epoch, Instant)>,
     /// The highest claim that any node's map makes, this node's own excepted.
@@ -87,22 +89,19 @@ pub(crate) fn decide(situation: &Situation) -> Decision {
 }
 
 fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision {
-    let Situation { now, me, key, eligible, claim, .. } = situation;
+    let Situation { now, me, eligible, claim, .. } = situation;
     if let Some(claim) = claim.filter(|claim| claim.epoch > epoch) {
         return Decision::Yield { by: claim.epoch };
     }
     if !eligible.contains_key(me) {
-        let present = eligible.iter().filter(|(_, node)| node.present).map(|(id, node)| (*id, node.capacity)).collect();
-        let next = ranking(&present, *key, 1).first().copied();
-        return match next {
+        return match first_present(situation) {
             Some(to) => Decision::Give { to, why: Why::GaveTo { to } },
             // It drains, and nobody else is there: better here than nowhere.
             None if situation.placed_here => Decision::Wait(None),
             None => Decision::Stop,
         };
     }
-    let capacities = eligible.iter().map(|(id, node)| (*id, node.capacity)).collect();
-    let Some(home) = ranking(&capacities, *key, 1).first().copied() else { return Decision::Stop };
+    let Some(home) = situation.ranked.first().copied() else { return Decision::Stop };
     let steady = eligible[&home].since.max(since) + HOME_STEADY;
     if home == *me || !eligible[&home].present {
         Decision::Wait(None)
@@ -114,7 +113,7 @@ fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision
 }
 
 fn decide_unowned(situation: &Situation) -> Decision {
-    let Situation { now, me, key, eligible, claim, former, mine, unowned_since, .. } = situation;
+    let Situation { now, me, eligible, claim, former, mine, unowned_since, .. } = situation;
     if !eligible.contains_key(me) {
         return Decision::Wait(None);
     }
@@ -127,15 +126,33 @@ fn decide_unowned(situation: &Situation) -> Decision {
         (None, Some((owner, gone))) => ((*gone).max(*unowned_since) + RESUMPTION, Why::TookOver { from: *owner }, Some(*owner)),
         (None, None) => (*unowned_since, Why::New, None),
     };
-    let present = eligible.iter().filter(|(_, node)| node.present).map(|(id, node)| (*id, node.capacity)).collect();
-    let before = ranking(&present, *key, present.len()).iter().take_while(|id| *id != me).count();
     let turn = match why {
         Why::Resumed => Duration::ZERO,
         Why::New => FIRST_SUCCESSION,
         _ => SUCCESSION,
     };
-    let due = since + turn * u32::try_from(before).unwrap_or(u32::MAX);
-    if *now < due { Decision::Wait(Some(due)) } else { Decision::Take { why, ask } }
+    let due = |before: usize| since + turn * u32::try_from(before).unwrap_or(u32::MAX);
+    let mut best = due(present_among(situation).take_while(|id| id != me).count());
+    if *now >= best && !situation.ranked.contains(me) {
+        // None of the best has taken it: now it matters how many rank before this node.
+        let present = eligible.iter().filter(|(_, node)| node.present).map(|(id, node)| (*id, node.capacity));
+        best = due(rank_of(present, situation.key, *me, eligible[me].capacity));
+    }
+    if *now < best { Decision::Wait(Some(best)) } else { Decision::Take { why, ask } }
+}
+
+/// Those of the best that are there.
+fn present_among<'a>(situation: &'a Situation) -> impl Iterator<Item = NodeId> + 'a {
+    situation.ranked.iter().filter(|id| situation.eligible.get(id).is_some_and(|node| node.present)).copied()
+}
+
+/// The first of the ranking that is there.
+fn first_present(situation: &Situation) -> Option<NodeId> {
+    let beyond = || {
+        let present = situation.eligible.iter().filter(|(_, node)| node.present).map(|(id, node)| (*id, node.capacity)).collect();
+        ranking(&present, situation.key, 1).first().copied()
+    };
+    present_among(situation).next().or_else(beyond)
 }
 
 #[cfg(test)]
@@ -164,7 +181,8 @@ mod tests {
 
     fn situation(eligible: &BTreeMap<NodeId, Eligible>, key: RankingKey, me: NodeId) -> Situation<'_> {
         let now = secs(100);
-        Situation { now, me, key, eligible, owned: None, claim: None, former: None, placed_here: true, mine: false, unowned_since: secs(90) }
+        let ranked = ranking(&eligible.iter().map(|(id, node)| (*id, node.capacity)).collect(), key, 8);
+        Situation { now, me, key, eligible, ranked, owned: None, claim: None, former: None, placed_here: true, mine: false, unowned_since: secs(90) }
     }
 
     #[test]

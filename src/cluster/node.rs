@@ -513,6 +513,7 @@ impl Node {
             let Some(status) = status else {
                 // Forgotten: its durations, too.
                 self.view.remove(&id);
+                self.sources.caches.note_node(id, None);
                 self.looked.remove(&id);
                 self.gone.remove(&id);
                 self.away.remove(&id);
@@ -528,6 +529,7 @@ impl Node {
                 info.tags = self.catalog.tags(&id, &row.tags);
             }
             self.note_presence(now, &info);
+            self.sources.caches.note_node(id, Some(&info));
             self.view.insert(id, info);
         }
     }

@@ -3,6 +3,8 @@
 //! Integers only, over explicit bytes of immutable ids, so that every platform and release ranks alike. The definition is `rendezvous_hash`'s: our node
 //! type implements its `Node`, our hasher its `NodeHasher` (its default hasher is not stable between Rust releases, its weights use float logarithms).
 
+mod cache;
+
 use std::{
     collections::BTreeMap,
     hash::{Hash, Hasher},
@@ -12,6 +14,7 @@ use logvine_gossip::NodeId;
 use rendezvous_hash::{Node, NodeHasher, RendezvousNodes};
 use sha2::{Digest, Sha256};
 
+pub use self::cache::{Rankings, TOP};
 use crate::record::SourceKey;
 
 /// What a node can bear, in quarter octaves: 4 more is twice as much.
@@ -54,6 +57,22 @@ pub fn ranking(nodes: &BTreeMap<NodeId, Capacity>, source: RankingKey, most: usi
     candidates.calc_candidates(&source).take(most).map(|candidate| candidate.id.0).collect()
 }
 
+/// How many of `nodes` rank before `of`, which has `capacity`. Cost: O(n) time, no memory.
+pub fn rank_of(nodes: impl IntoIterator<Item = (NodeId, Capacity)>, source: RankingKey, of: NodeId, capacity: Capacity) -> usize {
+    let begun = begin(source);
+    let place = |id: NodeId, capacity: Capacity| {
+        let hash = join(begun, &id);
+        (score(hash, capacity), hash, id)
+    };
+    let own = place(of, capacity);
+    nodes.into_iter().filter(|(id, capacity)| place(*id, *capacity) > own).count()
+}
+
+/// The score of a node for a source, as [`ranking`] orders by it: 65,536 are one nat.
+pub fn score_of(source: RankingKey, node: NodeId, capacity: Capacity) -> i32 {
+    score(join(begin(source), &node), capacity)
+}
+
 /// The score of a node for a source, in 1/65,536 nat: a Gumbel variate drawn by the hash, plus the logarithm of the capacity.
 ///
 /// The node with the greatest of such scores is each node with a probability in proportion to its capacity (the Gumbel-max form of weighted rendezvous).
@@ -89,13 +108,28 @@ impl Node for Candidate {
     }
 }
 
+/// What the hashes of all pairs with this source have in common.
+fn begin(source: RankingKey) -> u64 {
+    mix(SALT ^ source.0)
+}
+
+/// The hash of a pair, from what [`begin`] gave: what [`FixedHasher`] gives, without its ceremony.
+#[inline]
+fn join(begun: u64, node: &NodeId) -> u64 {
+    let [high, low] = node.0.as_chunks::<8>().0 else { unreachable!("an id has 16 bytes") };
+    mix(mix(begun ^ u64::from_be_bytes(*high)) ^ u64::from_be_bytes(*low))
+}
+
+/// "logvine1": other releases of the hash would begin otherwise.
+const SALT: u64 = 0x6c6f_6776_696e_6531;
+
 /// Version 1 of the hash that the whole cluster must share.
 #[derive(Debug)]
 struct FixedHasher;
 
 impl NodeHasher<RankedId> for FixedHasher {
     fn hash<T: Hash>(&self, node: &RankedId, item: &T) -> u64 {
-        let mut words = Words(0x6c6f_6776_696e_6531); // "logvine1"
+        let mut words = Words(SALT);
         item.hash(&mut words);
         node.hash(&mut words);
         words.finish()
@@ -260,6 +294,22 @@ mod tests {
     }
 
     proptest! {
+        /// A greater hash never has a lower score: among nodes of one capacity the hash alone decides, which the cache relies on.
+        #[test]
+        fn scores_grow_with_the_hash(hash: u64, shift in 0_u32..64, capacity: u8) {
+            let greater = hash.saturating_add(1 << shift);
+            prop_assert!(score(hash, Capacity(capacity)) <= score(greater, Capacity(capacity)));
+        }
+
+        #[test]
+        fn a_rank_is_the_place_in_the_ranking(key: u64, capacities in prop::collection::vec(8_u8..32, 1..20)) {
+            let nodes = nodes(&capacities);
+            for (place, id) in ranking(&nodes, RankingKey(key), 20).into_iter().enumerate() {
+                let others = nodes.iter().map(|(id, capacity)| (*id, *capacity));
+                prop_assert_eq!(rank_of(others, RankingKey(key), id, nodes[&id]), place);
+            }
+        }
+
         /// DESIGN §9 A2: removing a node moves only its sources; adding one moves sources only to it.
         #[test]
         fn others_keep_their_order(key: u64, capacities in prop::collection::vec(8_u8..32, 2..12), gone in 0_usize..12) {

@@ -2,7 +2,7 @@
 //!
 //! A call to itself takes the same way without a network: a node is often a witness of its own sources.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use logvine_gossip::{Instant, NodeId, Now, Peer, canary};
 
@@ -13,7 +13,7 @@ use crate::{
     instance::Epoch,
     member::Phase,
     message::{CheckpointItem, Inspected, OfferReply, Ownership, Reply, Request, Vote},
-    record::{Record, SourceKey, Witness},
+    record::SourceKey,
 };
 
 /// A witness's disk may be slow (a 10 s fsync exists); a candidate gives up sooner and tries again.
@@ -257,18 +257,5 @@ impl Node {
     pub(super) fn write_row(&mut self, source: &SourceKey) {
         let value = self.witnesses.row(source).map(|row| pack(row).to_vec());
         self.write(Table::Witness, pack(source).to_vec(), value);
-    }
-
-    /// The witnesses that a record made now should name: the first three of the ranking over all active nodes; where all drain, over these.
-    pub(super) fn witnesses_for(&self, source: &SourceKey) -> Vec<Witness> {
-        let able = |phase: Phase| -> BTreeMap<_, _> {
-            let able = self.view.values().filter(|info| info.is_live() && info.phase == phase && info.meta.is_some());
-            able.map(|info| (info.id, info.capacity)).collect()
-        };
-        let active = able(Phase::Active);
-        let capacities = if active.is_empty() { able(Phase::Draining) } else { active };
-        let key = crate::ranking::RankingKey::of(source);
-        let ranked = crate::ranking::ranking(&capacities, key, Record::WITNESSES);
-        ranked.iter().filter_map(|id| self.view[id].witness()).collect()
     }
 }

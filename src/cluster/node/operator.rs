@@ -171,7 +171,7 @@ impl Node {
         self.put(now, &key, Some(pack(&SourceValue { uid, created, spec, witnesses, from })))
     }
 
-    fn first_witnesses(&self, uid: Stamp, source: &Name) -> Vec<Witness> {
+    fn first_witnesses(&mut self, uid: Stamp, source: &Name) -> Vec<Witness> {
         let witnesses = self.witnesses_for(&SourceKey { uid, source: source.clone(), created: Stamp::ZERO });
         if witnesses.is_empty() { vec![self.witnesses.me()] } else { witnesses }
     }

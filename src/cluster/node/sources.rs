@@ -9,27 +9,30 @@
 mod claims;
 mod giving;
 mod heartbeat;
+mod rankings;
 mod taking;
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use logvine_gossip::{Instant, NodeId, Now, Stamp};
 
-use self::taking::ATTEMPT_DEADLINE;
+use self::{
+    rankings::{Caches, Group},
+    taking::ATTEMPT_DEADLINE,
+};
 use super::{Node, Output, calls::ReplyTo, instances::FLUSH};
 use crate::{
     assignment::{Claimed, Decision, Eligible, Situation, decide},
     attempt::{Attempt, Proposal},
-    catalog::{Catalog, Runner, Source},
+    catalog::{Catalog, Source},
     checkpoint::Checkpoint,
     event::Why,
     instance::{Epoch, InstanceCommand},
-    member::{Claim, NodeInfo, Phase},
+    member::{Claim, Phase},
     name::Name,
     progress::Progress,
     ranking::RankingKey,
     record::{Record, SourceKey, Witness},
-    selection::Selection,
 };
 
 /// A witness that is gone for this long is replaced.
@@ -54,6 +57,7 @@ pub(super) struct Sources {
     /// Peers with a heartbeat under way, and whether a full one is due.
     beating: BTreeMap<NodeId, usize>,
     retry_at: BTreeMap<SourceKey, Instant>,
+    pub(super) caches: Caches,
     /// When the next decision may be due without any input.
     next_look: Option<Instant>,
 }
@@ -148,6 +152,16 @@ struct Memory {
     returned: bool,
 }
 
+/// Who may own a source.
+#[derive(Debug)]
+struct Place<'a> {
+    eligible: &'a BTreeMap<NodeId, Eligible>,
+    /// The best of these.
+    ranked: Vec<NodeId>,
+    /// Its runner is to run on this node.
+    placed_here: bool,
+}
+
 impl Sources {
     pub(super) fn new(ballots: BTreeMap<SourceKey, u64>, ballot_least: u64) -> Self {
         Self {
@@ -160,6 +174,7 @@ impl Sources {
             given_up: false,
             beating: BTreeMap::new(),
             retry_at: BTreeMap::new(),
+            caches: Caches::default(),
             next_look: None,
         }
     }
@@ -187,6 +202,7 @@ impl Sources {
         self.memory.retain(|key, _| is_of_use(key));
         self.retry_at.retain(|key, _| is_of_use(key));
         self.claims.retain(|_, claims| !claims.is_empty());
+        self.caches.forget(catalog, |key| owned.contains_key(key) || attempts.contains_key(key));
     }
 
     /// Whether another source of the same runner and id is still open: one that was deleted, and made again before the data plane had closed it.
@@ -218,35 +234,6 @@ impl Node {
         self.sources.owned.iter()
     }
 
-    /// Whether this node may own a source now.
-    pub(super) fn may_own(&self, now: Now, runner: &Name, source: &SourceKey) -> bool {
-        let (Some(entry), Some(found)) = (self.catalog.source(runner, &source.source), self.catalog.runner(runner)) else { return false };
-        entry.key == *source && self.narrowed(&self.eligible(now, runner, found), entry).contains_key(&self.id())
-    }
-
-    /// The nodes that may own sources of a runner, as this node sees them.
-    fn eligible(&self, now: Now, name: &Name, runner: &Runner) -> BTreeMap<NodeId, Eligible> {
-        let is_present = |info: &NodeInfo| info.is_live() && info.phase == Phase::Active;
-        let able = self.placed(name, runner).filter(|info| is_present(info) || self.is_away(now, info));
-        able.map(|info| {
-            let since = self.active.get(&info.id).copied().unwrap_or(now.at);
-            (info.id, Eligible { capacity: info.capacity, since, present: is_present(info) })
-        })
-        .collect()
-    }
-
-    /// Those of them that the source's own selection leaves.
-    fn narrowed<'a>(&self, eligible: &'a BTreeMap<NodeId, Eligible>, source: &Source) -> Cow<'a, BTreeMap<NodeId, Eligible>> {
-        match source.spec.selection.as_deref().and_then(|text| text.parse::<Selection>().ok()) {
-            None => Cow::Borrowed(eligible),
-            Some(selection) => {
-                let mut narrowed = eligible.clone();
-                narrowed.retain(|id, _| self.view.get(id).is_some_and(|info| selection.matches(info)));
-                Cow::Owned(narrowed)
-            }
-        }
-    }
-
     /// Looks at every movable source and does what is to be done about it.
     pub(super) fn decide_sources(&mut self, now: Now) {
         self.sources.next_look = None;
@@ -257,15 +244,22 @@ impl Node {
         let mut handovers = self.sources.owned.values().filter(|owned| owned.is_on_its_way()).count();
         let runners: Vec<_> = self.catalog.runners().map(|(name, runner)| (name.clone(), runner.clone())).collect();
         for (name, runner) in runners {
-            let eligible = self.eligible(now, &name, &runner);
             let placed_here = self.is_placed_here(&name, &runner) && !self.is_held_back(&name);
             let sources: Vec<_> = self.catalog.sources(&name).cloned().collect();
+            let mut groups: BTreeMap<Group, BTreeMap<NodeId, Eligible>> = BTreeMap::new();
             for source in sources {
                 if self.stopping.is_some() {
                     self.close(now, &source.key, Then::Rest, FLUSH);
                 } else {
-                    let eligible = self.narrowed(&eligible, &source);
-                    self.decide_source(now, &name, &source, &eligible, placed_here, &mut handovers);
+                    let group = (name.clone(), source.spec.selection.clone());
+                    let eligible = groups.entry(group.clone()).or_insert_with(|| {
+                        let eligible = self.eligible(now, &name, &runner, source.spec.selection.as_deref());
+                        self.sources.caches.set_nodes(&group, &eligible);
+                        eligible
+                    });
+                    let ranked = self.sources.caches.best(&group, &source.key);
+                    let place = Place { eligible, ranked, placed_here };
+                    self.decide_source(now, &name, &source, place, &mut handovers);
                 }
             }
         }
@@ -280,15 +274,7 @@ impl Node {
         }
     }
 
-    fn decide_source(
-        &mut self,
-        now: Now,
-        name: &Name,
-        source: &Source,
-        eligible: &BTreeMap<NodeId, Eligible>,
-        placed_here: bool,
-        handovers: &mut usize,
-    ) {
+    fn decide_source(&mut self, now: Now, name: &Name, source: &Source, place: Place, handovers: &mut usize) {
         let key = &source.key;
         if self.sources.attempts.contains_key(key) {
             return;
@@ -298,8 +284,8 @@ impl Node {
         {
             return;
         }
-        self.note_unowned(now, name, source, !eligible.is_empty());
-        let decision = decide(&self.situation(now, name, source, eligible, placed_here));
+        self.note_unowned(now, name, source, !place.eligible.is_empty());
+        let decision = decide(&self.situation(now, name, source, place));
         match decision {
             Decision::Wait(until) => {
                 self.look_at(until);
@@ -317,7 +303,7 @@ impl Node {
         }
     }
 
-    fn situation<'a>(&self, now: Now, name: &Name, source: &Source, eligible: &'a BTreeMap<NodeId, Eligible>, placed_here: bool) -> Situation<'a> {
+    fn situation<'a>(&self, now: Now, name: &Name, source: &Source, place: Place<'a>) -> Situation<'a> {
         let key = &source.key;
         let me = self.id();
         let memory = self.sources.memory.get(key);
@@ -333,11 +319,12 @@ impl Node {
             now: now.at,
             me,
             key: RankingKey::of(key),
-            eligible,
+            eligible: place.eligible,
+            ranked: place.ranked,
             owned: self.sources.owned.get(key).map(|owned| (owned.record.epoch, owned.since)),
             claim,
             former: former.filter(|(owner, _)| *owner != me),
-            placed_here,
+            placed_here: place.placed_here,
             mine: (!self.sources.given_up && self.witnesses.row(key).is_some_and(|row| row.record.owner == Some(me)))
                 || memory.is_some_and(|memory| memory.returned),
             unowned_since: memory.and_then(|memory| memory.unowned_since).unwrap_or(now.at),
