@@ -10,6 +10,7 @@ mod detection;
 mod formation;
 mod harness;
 mod identity;
+mod keys;
 mod nginx;
 mod restart;
 mod takeover;
