@@ -17,6 +17,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("few-transmissions", "a change of membership is sent on once, and not twelve times (PITFALLS §1 row 9)"),
     ("digest-misses-changes", "an entry that is replaced leaves the catalog's digests as they were, so nobody sees that another has the older one"),
     ("no-push-pull", "catalogs and node maps are passed on by rumour alone"),
+    ("no-members-push-pull", "members are compared with nobody: what gossip did not bring in its dozen sendings never comes (PITFALLS §1 row 7)"),
     ("stamp-below-seen", "a write is stamped by its node's clock alone, so a clock that is behind cannot overrule what it saw"),
     ("no-address-check", "a datagram counts as of the address that it claims, wherever it came from (PITFALLS §1 row 11)"),
     ("no-replay-window", "a recorded datagram that is sent again is taken again (`replay`)"),

@@ -38,6 +38,7 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
 const BY_TEST: &[&str] = &[
     "no-stall-guard",
     "few-transmissions",
+    "no-members-push-pull",
     "stamp-below-seen",
     "forged-self",
     "no-address-check",

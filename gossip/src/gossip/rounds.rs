@@ -55,7 +55,7 @@ impl Gossip {
             self.forget_tombstones(now);
             self.drop_strangers();
             let roots = Some(self.replica.roots(now.wall, Some(self.membership.root())));
-            let drawn = if planted("no-push-pull") { 0 } else { 1 };
+            let drawn = if planted("no-push-pull") || planted("no-members-push-pull") { 0 } else { 1 };
             let to = if planted("no-watchdog") {
                 self.membership.draw_live(drawn).iter().map(|peer| peer.gossip).collect()
             } else {

@@ -15,7 +15,9 @@ mod forged;
 mod guards;
 mod identity;
 mod input;
+mod members;
 mod once;
+mod statuses;
 
 /// In seconds.
 const DAY: u64 = 24 * 3_600;
