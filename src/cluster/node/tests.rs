@@ -2,6 +2,7 @@
 //! the simulations.
 
 mod forgetting;
+mod phases;
 mod rollouts;
 mod sources;
 mod words;
@@ -151,7 +152,11 @@ impl Cluster {
     }
 
     fn run(&mut self, seconds: u64) {
-        let end = self.now.at + Duration::from_secs(seconds);
+        self.run_for(Duration::from_secs(seconds));
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let end = self.now.at + time;
         self.carry_out();
         loop {
             let due = self.hosts.values().filter(|host| host.up).filter_map(|host| host.node.poll_timeout()).map(|(at, _)| at).min();
