@@ -37,12 +37,11 @@ pub fn line(event: &Event, names: &BTreeMap<NodeId, String>) -> Option<String> {
 fn reason(why: &Why, name: impl Fn(&NodeId) -> String) -> String {
     match why {
         Why::New => "new".to_owned(),
-        Why::Home => "its home".to_owned(),
         Why::TookOver { from } => format!("{} is gone", name(from)),
-        Why::HandedOver { from } => format!("handed over by {}", name(from)),
-        Why::GaveTo { to } => format!("given to {}", name(to)),
+        Why::HandedOver { from, cause } => format!("handed over by {} ({})", name(from), cause.word()),
+        Why::GaveTo { to, cause } => format!("given to {} ({})", name(to), cause.word()),
         Why::Resumed => "as before".to_owned(),
         Why::Stopped => "stopped".to_owned(),
-        Why::Repair => "witnesses made complete".to_owned(),
+        Why::Returned => "nobody took it".to_owned(),
     }
 }

@@ -97,7 +97,7 @@ pub(super) async fn set_tags(
     write(&app, &query, Command::SetTags { node, tags }).await
 }
 
-/// Has a node hand over all its movable sources, and take none
+/// Has a node hand over all its movable sources, and take none; its row tells how far that is
 #[utoipa::path(post, path = "/v1/nodes/{node}/drain", operation_id = "node_drain", tag = "nodes", params(WriteQuery),
     responses((status = 200, body = Written), (status = 404, body = Problem)))]
 pub(super) async fn drain(State(app): State<App>, Path(text): Path<String>, Params(query): Params<WriteQuery>) -> ApiResult<Json<Written>> {

@@ -1,6 +1,6 @@
 //! This process: whether it lives and is ready, what it counts, what it serves.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use axum::{
     extract::State,
@@ -8,8 +8,9 @@ use axum::{
     response::{Html, IntoResponse},
 };
 use logvine_cluster::{
+    delivery::DeliveryConfig,
     member::Phase,
-    node::Node,
+    node::{Counters, Node},
     view::{self, state_word},
 };
 use logvine_gossip::{Now, Sent, Traffic};
@@ -80,6 +81,11 @@ impl Exposition {
         }
     }
 
+    /// A summary without quantiles.
+    fn summary(&mut self, name: &str, help: &str, count: u64, sum: f64) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} summary\n{name}_sum {sum}\n{name}_count {count}");
+    }
+
     fn plain(&mut self, name: &str, kind: &str, help: &str, value: f64) {
         self.family(name, kind, help, [(Vec::new(), value)]);
     }
@@ -98,13 +104,14 @@ fn float(count: u64) -> f64 {
 fn exposition(node: &Node, now: Now, udp: &UdpCounters) -> String {
     let mut text = Exposition::default();
     let glance = view::cluster(node, now);
-    let by = |label: &'static str, counts: std::collections::BTreeMap<String, usize>| {
+    let by = |label: &'static str, counts: BTreeMap<String, usize>| {
         counts.into_iter().map(move |(word, count)| (vec![(label, word)], float(count as u64))).collect::<Vec<_>>()
     };
     text.family("logvine_nodes", "gauge", "Nodes that this node knows, by status.", by("status", glance.nodes_by_status));
     text.plain("logvine_runners", "gauge", "Runners in the catalog.", float(glance.runners as u64));
     text.family("logvine_sources", "gauge", "Movable sources, by state as this node sees it.", by("state", glance.sources_by_state));
     text.plain("logvine_sources_owned", "gauge", "Movable sources that this node owns.", float(node.owned_sources().count() as u64));
+    moves(&mut text, node.counters());
     text.plain("logvine_catalog_entries", "gauge", "Entries of the catalog, tombstones included.", float(node.gossip().catalog().len() as u64));
     let instances: Vec<_> = node.instances().map(|(name, status)| (name.to_string(), status)).collect();
     let of = |value: fn(&logvine_cluster::instance::InstanceStatus) -> u64| {
@@ -146,6 +153,40 @@ fn gossip(text: &mut Exposition, node: &Node, udp: &UdpCounters) {
     let refused = udp.refused.by_reason().into_iter().chain(node.gossip().datagrams_refused().by_reason());
     let refused = refused.map(|(reason, count)| (vec![("reason", reason.to_owned())], float(count)));
     text.family("logvine_gossip_refused_total", "counter", "Datagrams refused: unsealed ones and strangers', and those that opened.", refused);
+}
+
+/// What became of this node's sources since its start.
+fn moves(text: &mut Exposition, counters: &Counters) {
+    let by_why = |counts: &BTreeMap<&'static str, u64>| {
+        counts.iter().map(|(why, count)| (vec![("why", (*why).to_owned())], float(*count))).collect::<Vec<_>>()
+    };
+    text.family("logvine_sources_taken_total", "counter", "Sources that this node took, by why.", by_why(&counters.taken));
+    text.family("logvine_sources_released_total", "counter", "Sources that this node gave away or stopped, by why.", by_why(&counters.released));
+    text.plain("logvine_sources_fenced_total", "counter", "Sources that this node stopped at once, as another has them.", float(counters.fenced));
+    let help = "Sources taken without a majority of their witnesses, which stayed away.";
+    text.plain("logvine_sources_without_majority_total", "counter", help, float(counters.without_majority));
+    let help = "Handovers in which not all was acknowledged in time: the new owner reads the rest again.";
+    text.plain("logvine_handovers_unflushed_total", "counter", help, float(counters.unflushed));
+    let window = DeliveryConfig::default().window_bytes;
+    let help = "Bytes of sources that takeovers and unflushed handovers here may have had sent twice, at most.";
+    text.plain("logvine_repeated_bytes_bound_total", "counter", help, float(counters.repeats().saturating_mul(window)));
+    for (name, longest, help, pauses) in [
+        (
+            "logvine_handover_pause_seconds",
+            "logvine_handover_pause_longest_seconds",
+            "a source stood still while this node handed it over",
+            counters.handover_pauses,
+        ),
+        (
+            "logvine_takeover_pause_seconds",
+            "logvine_takeover_pause_longest_seconds",
+            "a source stood still between its owner's death and this node",
+            counters.takeover_pauses,
+        ),
+    ] {
+        text.summary(name, &format!("How long {help}."), pauses.count, pauses.total.as_secs_f64());
+        text.plain(longest, "gauge", &format!("The longest that {help}."), pauses.longest.as_secs_f64());
+    }
 }
 
 #[cfg(test)]

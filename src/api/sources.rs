@@ -77,7 +77,7 @@ pub(super) async fn patch(
     write(&app, &query, Command::PatchSources { runner: name(&runner)?, put, remove }).await
 }
 
-/// Sources with no owner or two, as this node sees it
+/// Sources with no owner or two, and those that wait, as this node sees it
 #[utoipa::path(get, path = "/v1/assignments/check", operation_id = "assignment_check", tag = "sources",
     responses((status = 200, body = Listing<Finding>)))]
 pub(super) async fn check(State(app): State<App>) -> ApiResult<Json<Listing<Finding>>> {

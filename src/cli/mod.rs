@@ -157,6 +157,9 @@ enum NodeVerb {
     Drain {
         /// Its id, a unique beginning of it (6 digits or more), or its name
         node: String,
+        /// Stay until nothing depends on it any more: it owns no source, and no source counts on it to keep its checkpoint
+        #[arg(long, conflicts_with = "dry_run")]
+        wait: bool,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -297,7 +300,7 @@ enum InstanceVerb {
 
 #[derive(Debug, Subcommand)]
 enum AssignmentVerb {
-    /// Sources with no owner or two, and why
+    /// Sources with no owner or two, and those that wait, with why; exit code 1 if something is wrong
     Check,
 }
 

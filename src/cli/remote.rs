@@ -38,7 +38,7 @@ const RUNNERS: &[Column] = &[
     ("ERROR", "/error"),
 ];
 const SOURCES: &[Column] =
-    &[("RUNNER", "/runner"), ("SOURCE", "/id"), ("STATE", "/state"), ("OWNER", "/owner_name"), ("EPOCH", "/epoch"), ("WHY", "/why"), ("URL", "/url")];
+    &[("RUNNER", "/runner"), ("SOURCE", "/id"), ("STATE", "/state"), ("OWNER", "/owner_name"), ("SINCE", "/since"), ("WHY", "/why"), ("URL", "/url")];
 const INSTANCES: &[Column] = &[
     ("RUNNER", "/runner"),
     ("NODE", "/node_name"),
@@ -60,8 +60,11 @@ const SETTINGS: &[Column] = &[
     ("MOST", "/most"),
     ("WHAT IT DOES", "/description"),
 ];
-const FINDINGS: &[Column] = &[("KIND", "/kind"), ("RUNNER", "/runner"), ("SOURCE", "/source"), ("DETAIL", "/detail")];
+const FINDINGS: &[Column] = &[("KIND", "/kind"), ("WRONG", "/wrong"), ("RUNNER", "/runner"), ("SOURCE", "/source"), ("DETAIL", "/detail")];
 const EVENTS: &[Column] = &[("TIME", "/time"), ("KIND", "/kind"), ("DETAIL", "/detail")];
+
+/// How often a drain is looked at that is waited for.
+const DRAIN_LOOK: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Asks, and prints what is answered.
 pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> {
@@ -156,12 +159,42 @@ impl Remote {
                 };
                 self.write_json(Method::PUT, &["nodes", &node, "tags"], change, &json!({ "tags": tags })).await
             }
-            NodeVerb::Drain { node, change } => self.write(Method::POST, &["nodes", &node, "drain"], change, None).await,
+            NodeVerb::Drain { node, wait, change } => {
+                let exit = self.write(Method::POST, &["nodes", &node, "drain"], change, None).await?;
+                if wait { self.drained(&node).await } else { Ok(exit) }
+            }
             NodeVerb::Forget { node, yes, change } => {
                 confirm(yes || change.dry_run, &format!("forget node {node}"))?;
                 self.write(Method::DELETE, &["nodes", &node], change, None).await
             }
             NodeVerb::Undrain { node, change } => self.write(Method::POST, &["nodes", &node, "undrain"], change, None).await,
+        }
+    }
+
+    /// Waits until a drain is done, and tells how far it is whenever that changes.
+    async fn drained(&self, node: &str) -> Result<Exit, Failure> {
+        let mut told = String::new();
+        loop {
+            let row = self.client.get(&["nodes", node]).await?;
+            let count = |pointer: &str| row.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+            match row.pointer("/drain") {
+                Some(Value::Object(drain)) if drain.get("done") == Some(&Value::Bool(true)) => {
+                    output::warn("done: nothing depends on it any more");
+                    return Ok(Exit::Ok);
+                }
+                Some(Value::Object(_)) => {}
+                _ => return Err(Failure::error(format!("{node} is not asked to drain any more"))),
+            }
+            let status = row.pointer("/status").and_then(Value::as_str).unwrap_or_default();
+            if !matches!(status, "alive" | "suspect") {
+                return Err(Failure::error(format!("{node} is {status}, before its drain was done: others take its sources over")));
+            }
+            let progress = format!("{} sources to hand over, {} that count on it as a witness", count("/drain/sources"), count("/drain/witness_of"));
+            if progress != told {
+                output::warn(&progress);
+                told = progress;
+            }
+            tokio::time::sleep(DRAIN_LOOK).await;
         }
     }
 
@@ -280,7 +313,8 @@ impl Remote {
         } else {
             self.print_rows(FINDINGS, "/source", &findings)?;
         }
-        Ok(if findings.is_empty() { Exit::Ok } else { Exit::Error })
+        let is_wrong = |finding: &Value| finding.pointer("/wrong") != Some(&Value::Bool(false));
+        Ok(if findings.iter().any(is_wrong) { Exit::Error } else { Exit::Ok })
     }
 
     async fn events(&self, args: &EventsArgs) -> Result<Exit, Failure> {

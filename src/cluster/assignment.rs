@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use logvine_gossip::{Instant, NodeId};
 
 use crate::{
-    event::Why,
+    event::{Cause, Why},
     instance::Epoch,
     ranking::{Capacity, RankingKey, rank_of, ranking},
 };
@@ -41,8 +41,11 @@ pub(crate) struct Situation<'a> {
     pub(crate) former: Option<(NodeId, Instant)>,
     /// Its runner is placed on this node and shall run here, whatever this node's phase.
     pub(crate) placed_here: bool,
-    /// This node's to take again: its disk says that it owned it when it stopped, or nobody took what it gave away.
-    pub(crate) mine: bool,
+    pub(crate) draining: bool,
+    /// This node's to take again, and why: its disk says that it owned it when it stopped, or nobody took what it gave away.
+    pub(crate) mine: Option<Why>,
+    /// Who owned the newest record that this node knows of; none: it never had an owner.
+    pub(crate) last: Option<NodeId>,
     /// Since when it should have an owner and none has been seen.
     pub(crate) unowned_since: Instant,
 }
@@ -73,7 +76,7 @@ pub(crate) enum Decision {
     /// Become a candidate. `ask`: first ask this node directly whether it still owns it.
     Take { why: Why, ask: Option<NodeId> },
     /// Offer it to the first of these that admits it.
-    Give { to: NodeId, why: Why },
+    Give { to: NodeId, cause: Cause },
     /// Another owns it under a higher epoch: stop at once.
     Yield { by: Epoch },
     /// Nobody may own it here: stop in order.
@@ -95,7 +98,7 @@ fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision
     }
     if !eligible.contains_key(me) {
         return match first_present(situation) {
-            Some(to) => Decision::Give { to, why: Why::GaveTo { to } },
+            Some(to) => Decision::Give { to, cause: if situation.draining { Cause::Draining } else { Cause::Misplaced } },
             // It drains, and nobody else is there: better here than nowhere.
             None if situation.placed_here => Decision::Wait(None),
             None => Decision::Stop,
@@ -108,28 +111,26 @@ fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision
     } else if *now < steady {
         Decision::Wait(Some(steady))
     } else {
-        Decision::Give { to: home, why: Why::Home }
+        Decision::Give { to: home, cause: Cause::Home }
     }
 }
 
 fn decide_unowned(situation: &Situation) -> Decision {
-    let Situation { now, me, eligible, claim, former, mine, unowned_since, .. } = situation;
+    let Situation { now, me, eligible, claim, former, mine, last, unowned_since, .. } = situation;
     if !eligible.contains_key(me) {
         return Decision::Wait(None);
     }
-    let (since, why, ask) = match (claim, former) {
-        (Some(claim), _) => match claim.gone {
+    let (since, turn, why, ask) = match (claim, former, mine) {
+        (Some(claim), ..) => match claim.gone {
             None => return Decision::Wait(None),
-            Some(gone) => (gone, Why::TookOver { from: claim.owner }, Some(claim.owner)),
+            Some(gone) => (gone, SUCCESSION, Why::TookOver { from: claim.owner }, Some(claim.owner)),
         },
-        (None, _) if *mine => (Instant::ZERO, Why::Resumed, None),
-        (None, Some((owner, gone))) => ((*gone).max(*unowned_since) + RESUMPTION, Why::TookOver { from: *owner }, Some(*owner)),
-        (None, None) => (*unowned_since, Why::New, None),
-    };
-    let turn = match why {
-        Why::Resumed => Duration::ZERO,
-        Why::New => FIRST_SUCCESSION,
-        _ => SUCCESSION,
+        (None, _, Some(why)) => (Instant::ZERO, Duration::ZERO, why.clone(), None),
+        (None, Some((owner, gone)), None) => ((*gone).max(*unowned_since) + RESUMPTION, SUCCESSION, Why::TookOver { from: *owner }, Some(*owner)),
+        // Nobody has claimed it since this node's start. Who owned it before need not be asked: it would claim it.
+        (None, None, None) => {
+            (*unowned_since, FIRST_SUCCESSION, last.map_or(Why::New, |from| if from == *me { Why::Resumed } else { Why::TookOver { from } }), None)
+        }
     };
     let due = |before: usize| since + turn * u32::try_from(before).unwrap_or(u32::MAX);
     let mut best = due(present_among(situation).take_while(|id| id != me).count());
@@ -182,7 +183,21 @@ mod tests {
     fn situation(eligible: &BTreeMap<NodeId, Eligible>, key: RankingKey, me: NodeId) -> Situation<'_> {
         let now = secs(100);
         let ranked = ranking(&eligible.iter().map(|(id, node)| (*id, node.capacity)).collect(), key, 8);
-        Situation { now, me, key, eligible, ranked, owned: None, claim: None, former: None, placed_here: true, mine: false, unowned_since: secs(90) }
+        Situation {
+            now,
+            me,
+            key,
+            eligible,
+            ranked,
+            owned: None,
+            claim: None,
+            former: None,
+            placed_here: true,
+            draining: false,
+            mine: None,
+            last: None,
+            unowned_since: secs(90),
+        }
     }
 
     #[test]
@@ -192,6 +207,14 @@ mod tests {
         assert_eq!(decide(&new(ranked[0])), Decision::Take { why: Why::New, ask: None });
         assert_eq!(decide(&new(ranked[1])), Decision::Wait(Some(secs(106))));
         assert_eq!(decide(&new(ranked[2])), Decision::Wait(Some(secs(112))));
+    }
+
+    /// A node that restarted has heard no claim yet; its disk may still know whose the source was.
+    #[test]
+    fn a_source_that_had_an_owner_is_not_called_new() {
+        let (eligible, key, ranked) = cluster();
+        let before = Situation { last: Some(ranked[2]), ..situation(&eligible, key, ranked[0]) };
+        assert_eq!(decide(&before), Decision::Take { why: Why::TookOver { from: ranked[2] }, ask: None });
     }
 
     #[test]
@@ -223,7 +246,7 @@ mod tests {
         // A runner that was stopped for an hour is as new to its nodes.
         let started = Situation { former: Some((ranked[2], secs(5))), unowned_since: secs(99), ..situation(&eligible, key, ranked[0]) };
         assert_eq!(decide(&started), Decision::Wait(Some(secs(109))));
-        let itself = Situation { mine: true, ..situation(&eligible, key, ranked[2]) };
+        let itself = Situation { mine: Some(Why::Resumed), ..situation(&eligible, key, ranked[2]) };
         assert_eq!(decide(&itself), Decision::Take { why: Why::Resumed, ask: None });
     }
 
@@ -244,7 +267,7 @@ mod tests {
         eligible.get_mut(&ranked[0]).unwrap().since = secs(90);
         assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Wait(Some(secs(105))));
         eligible.get_mut(&ranked[0]).unwrap().since = secs(80);
-        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Give { to: ranked[0], why: Why::Home });
+        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Give { to: ranked[0], cause: Cause::Home });
         // Away within its grace: it keeps its rank, and is waited for.
         eligible.get_mut(&ranked[0]).unwrap().present = false;
         assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Wait(None));
@@ -255,8 +278,10 @@ mod tests {
         let (mut eligible, key, ranked) = cluster();
         let owned = Some((Epoch { counter: 1, taker: ranked[0] }, secs(0)));
         eligible.remove(&ranked[0]);
-        let give = Decision::Give { to: ranked[1], why: Why::GaveTo { to: ranked[1] } };
-        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[0]) }), give);
+        for (draining, cause) in [(false, Cause::Misplaced), (true, Cause::Draining)] {
+            let give = Decision::Give { to: ranked[1], cause };
+            assert_eq!(decide(&Situation { owned, draining, ..situation(&eligible, key, ranked[0]) }), give);
+        }
         let nobody = BTreeMap::new();
         assert_eq!(decide(&Situation { owned, placed_here: false, ..situation(&nobody, key, ranked[0]) }), Decision::Stop);
         assert_eq!(decide(&Situation { owned, ..situation(&nobody, key, ranked[0]) }), Decision::Wait(None));

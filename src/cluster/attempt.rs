@@ -152,6 +152,11 @@ impl Attempt {
         self.outcome.take()
     }
 
+    /// Who owned the record that it goes on from, as far as it knows by now.
+    pub(crate) fn predecessor(&self) -> Option<NodeId> {
+        self.base.owner
+    }
+
     /// Its ballot.
     pub(crate) fn ballot(&self) -> Epoch {
         self.ballot

@@ -51,20 +51,67 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// It had no owner yet.
+    /// It never had an owner.
     New,
-    /// This node is its home, and its former owner gave it back.
-    Home,
     /// Its owner is gone.
     TookOver { from: NodeId },
-    /// Handed over by an owner that drains, or whose selection no longer holds.
-    HandedOver { from: NodeId },
+    /// Handed over by its owner.
+    HandedOver {
+        from: NodeId,
+        #[serde(default)]
+        cause: Cause,
+    },
     /// Handed over to another.
-    GaveTo { to: NodeId },
-    /// This node owned it before it restarted.
+    GaveTo {
+        to: NodeId,
+        #[serde(default)]
+        cause: Cause,
+    },
+    /// This node owned it before it restarted, or before it lost its epoch.
     Resumed,
+    /// This node gave it away, and nobody took it.
+    Returned,
     /// Its runner was stopped or deleted, or the source removed.
     Stopped,
-    /// Its witnesses are not complete: a further epoch with a full set.
-    Repair,
+}
+
+impl Why {
+    /// [`Self::word`] of a takeover.
+    pub const TOOK_OVER: &str = "took_over";
+
+    /// The word for it, for counters: few, and for ever.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::TookOver { .. } => Self::TOOK_OVER,
+            Self::HandedOver { cause, .. } | Self::GaveTo { cause, .. } => cause.word(),
+            Self::Resumed => "resumed",
+            Self::Returned => "returned",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Why an owner hands a source over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The owner may not have it any more: the selection or an operator's word on its runner has changed.
+    #[default]
+    Misplaced,
+    /// The owner drains.
+    Draining,
+    /// The other is its home.
+    Home,
+}
+
+impl Cause {
+    /// The word for it, for counters.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Misplaced => "misplaced",
+            Self::Draining => "draining",
+            Self::Home => "home",
+        }
+    }
 }

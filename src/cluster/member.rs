@@ -71,6 +71,9 @@ pub struct Claim {
     pub witnesses: Vec<Witness>,
     pub since: UnixMicros,
     pub why: Why,
+    /// Nobody holds a copy of its checkpoint: it is not read until an operator rewinds it.
+    #[serde(default)]
+    pub is_lost: bool,
 }
 
 impl Claim {

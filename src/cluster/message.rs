@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::Checkpoint,
+    event::Cause,
     instance::Epoch,
     keys::KeyOrder,
     name::Name,
@@ -34,7 +35,13 @@ pub enum Request {
     /// Will you take this source over from me?
     Offer { source: SourceKey, epoch: Epoch },
     /// You own `record` now; go on from `checkpoint`.
-    Release { source: SourceKey, record: Record, checkpoint: Checkpoint },
+    Release {
+        source: SourceKey,
+        record: Record,
+        checkpoint: Checkpoint,
+        #[serde(default)]
+        cause: Cause,
+    },
     /// Positions, for people: what the owner knows of a source.
     Inspect(SourceKey),
     /// A step in changing the cluster's key. The host's to carry out: it keeps the ring.

@@ -8,6 +8,7 @@
 //! `face` has the types that go in and out, `calls` what peers ask and answer, `sources` the movable sources, `instances` what runs here, `operator` commands.
 
 mod calls;
+mod counters;
 mod disk;
 mod face;
 mod forgetting;
@@ -32,6 +33,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
+pub use self::counters::{Counters, Pauses};
 pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestId, Table, Ticket, Write};
 pub use self::sources::Owned;
 pub(crate) use self::words::HOST;
@@ -96,6 +98,7 @@ pub struct Node {
     sources: Sources,
     instances: Instances,
     rollouts: Rollouts,
+    counters: Counters,
     stopping: Option<Stopping>,
     next_tick: Instant,
     /// When everything is read anew.
@@ -190,6 +193,7 @@ impl Node {
             sources: Sources::new(disk.ballots, disk.ballot_least),
             instances: Instances::new(disk.pinned),
             rollouts: Rollouts::new(disk.good),
+            counters: Counters::default(),
             stopping: None,
             next_tick: now.at + TICK.mul_f64(rng.random()),
             full_look_at: now.at + FULL_LOOK,
@@ -272,13 +276,11 @@ impl Node {
         self.gossip.set_seeds(seeds);
     }
 
-    /// SIGTERM: says that it will be back within the grace (or goodbye, after a drain), stops its instances in order, and says `Stopped`.
+    /// SIGTERM: says that it will be back within the grace, stops its instances in order, says goodbye if it drains, and then `Stopped`.
     pub fn handle_stop(&mut self, now: Now) {
         if self.stopping.is_none() {
             self.stopping = Some(Stopping { end: now.at + STOP_LATEST, until: None, told: false });
-            if self.phase == Phase::Draining {
-                self.gossip.leave(now);
-            } else {
+            if self.phase != Phase::Draining {
                 let grace_s = u16::try_from(self.config.restart_grace.as_secs().min(300)).expect("at most 300");
                 self.enter(now, Phase::Away { grace_s });
             }
@@ -328,6 +330,11 @@ impl Node {
     /// What this node witnesses, for people and for checks.
     pub fn witnesses(&self) -> &Witnesses {
         &self.witnesses
+    }
+
+    /// What it counts of its sources' moves.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Says in the node map what does not change while the node runs, and what it is about to do.
@@ -590,6 +597,11 @@ impl Node {
         let until = *stopping.until.get_or_insert(now.at + SETTLE);
         if now.at >= until.min(stopping.end) || (self.sources.is_settled() && self.tickets.is_empty()) {
             stopping.told = true;
+            if self.phase == Phase::Draining {
+                // Last: whoever is gone for good has its sources taken over at once, and they were being flushed.
+                self.gossip.leave(now);
+                self.drain_gossip(now);
+            }
             self.outputs.push_back(Output::Stopped);
         }
     }
@@ -637,6 +649,7 @@ impl Node {
     }
 
     fn tell(&mut self, event: Event) {
+        self.counters.note(&event);
         self.outputs.push_back(Output::Tell(event));
     }
 

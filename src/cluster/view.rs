@@ -3,31 +3,30 @@
 //! Pure: a row is made from a [`Node`] and a time. Stamps, epochs and generations are texts, as 64-bit integers break in JavaScript;
 //! times are RFC 3339.
 
+mod draining;
 mod rows;
+mod sources;
 mod times;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use logvine_gossip::{Instant, NodeId, Now, Status};
 
+use self::{draining::counted_on, sources::Sight};
 pub use self::{
     rows::{
-        AtWork, ClusterRow, Finding, FindingKind, HostRow, InstanceRow, NodeRow, Place, RunnerRow, RunnerView, SourceRow, SourceState, SourceView,
-        TagRow,
+        AtWork, ClusterRow, DrainRow, Finding, FindingKind, HostRow, InstanceRow, NodeRow, Place, RunnerRow, RunnerView, SourceRow, SourceState,
+        SourceView, TagRow,
     },
+    sources::{check, source, source_order, sources},
     times::rfc3339,
 };
 use crate::{
-    catalog::{Desired, Origin, Runner, Source},
-    checkpoint::Checkpoint,
-    event::Why,
+    catalog::{Origin, Runner},
+    event::{Cause, Why},
     host::Host,
     instance::{InstanceState, InstanceStatus},
     member::{NodeInfo, status_word, value},
-    message::Inspected,
     name::Name,
     node::{HOST, Node},
     rollout::Hearsay,
@@ -43,30 +42,38 @@ pub fn name_of(node: &Node, id: &NodeId) -> String {
 /// Why a source came or went, in words.
 pub fn why_words(node: &Node, why: &Why) -> String {
     match why {
-        Why::New => "it had no owner yet".to_owned(),
-        Why::Home => "this node is its home".to_owned(),
+        Why::New => "added: it had no owner yet".to_owned(),
         Why::TookOver { from } => format!("took over from {}", name_of(node, from)),
-        Why::HandedOver { from } => format!("handed over by {}", name_of(node, from)),
-        Why::GaveTo { to } => format!("handed over to {}", name_of(node, to)),
-        Why::Resumed => "resumed after a restart".to_owned(),
+        Why::HandedOver { from, cause } => match cause {
+            Cause::Home => format!("home: given back by {}", name_of(node, from)),
+            Cause::Draining => format!("handed over by {}, which drains", name_of(node, from)),
+            Cause::Misplaced => format!("handed over by {}, which may not collect it any more", name_of(node, from)),
+        },
+        Why::GaveTo { to, cause } => match cause {
+            Cause::Home => format!("given back to its home {}", name_of(node, to)),
+            Cause::Draining => format!("handed over to {}: this node drains", name_of(node, to)),
+            Cause::Misplaced => format!("handed over to {}: this node may not collect it any more", name_of(node, to)),
+        },
+        Why::Resumed => "resumed: it was this node's before".to_owned(),
+        Why::Returned => "taken back: nobody took it".to_owned(),
         Why::Stopped => "it is not to be collected here any more".to_owned(),
-        Why::Repair => "its witnesses were not complete".to_owned(),
     }
 }
 
 /// All nodes of the view, by id.
 pub fn nodes(node: &Node, now: Now) -> Vec<NodeRow> {
     let owned = owned_sources(node);
-    node.view().values().map(|info| node_row(node, now, info, owned.get(&info.id).copied().unwrap_or(0))).collect()
+    let counted = counted_on(node, node.view().keys());
+    node.view().values().map(|info| node_row(node, now, info, owned.get(&info.id).copied().unwrap_or(0), &counted)).collect()
 }
 
 /// One node.
 pub fn node(node: &Node, now: Now, id: &NodeId) -> Option<NodeRow> {
     let info = node.view().get(id)?;
-    Some(node_row(node, now, info, owned_sources(node).get(id).copied().unwrap_or(0)))
+    Some(node_row(node, now, info, owned_sources(node).get(id).copied().unwrap_or(0), &counted_on(node, [id])))
 }
 
-fn node_row(node: &Node, now: Now, info: &NodeInfo, sources: usize) -> NodeRow {
+fn node_row(node: &Node, now: Now, info: &NodeInfo, sources: usize, counted: &BTreeMap<NodeId, usize>) -> NodeRow {
     let me = info.id == node.id();
     let member = node.gossip().member(&info.id);
     let map = node.gossip().node_map(&info.id);
@@ -94,6 +101,7 @@ fn node_row(node: &Node, now: Now, info: &NodeInfo, sources: usize) -> NodeRow {
         version: info.meta.as_ref().map(|meta| meta.version.clone()),
         runners: map.map_or(0, |map| map.iter("runner/").count()),
         sources,
+        drain: counted.get(&info.id).map(|witness_of| DrainRow::new(info, sources, *witness_of)),
     }
 }
 
@@ -242,154 +250,6 @@ pub fn instances(node: &Node) -> Vec<InstanceRow> {
 fn owned_sources(node: &Node) -> BTreeMap<NodeId, usize> {
     let count = |info: &NodeInfo| node.gossip().node_map(&info.id).map_or(0, |map| map.iter("claim/").count());
     node.view().values().filter(|info| info.is_live()).map(|info| (info.id, count(info))).collect()
-}
-
-/// The movable sources of one runner, or of all, by runner and id: those whose [`source_order`] is after `after`.
-///
-/// Rows are made as they are taken: there may be a hundred thousand.
-pub fn sources<'a>(node: &'a Node, now: Now, only: Option<&'a Name>, after: Option<&'a str>) -> impl Iterator<Item = SourceRow> + 'a {
-    let runners = node.catalog().runners().filter(move |(name, _)| only.is_none_or(|only| only == *name));
-    runners.flat_map(move |(name, _)| {
-        let sight = Sight::of(node, now, name);
-        let wanted = move |source: &&Source| after.is_none_or(|after| source_order(name.as_str(), source.spec.id.as_str()).as_str() > after);
-        node.catalog().sources(name).filter(wanted).map(move |source| source_row(&sight, source))
-    })
-}
-
-/// The key by which sources are in order.
-pub fn source_order(runner: &str, source: &str) -> String {
-    format!("{runner}\0{source}")
-}
-
-/// What all sources of a runner share.
-struct Sight<'a> {
-    node: &'a Node,
-    now: Now,
-    runner: &'a Name,
-    statuses: BTreeMap<NodeId, InstanceStatus>,
-    /// Whether a live node may own one.
-    has_place: bool,
-}
-
-/// A source's state, its owner (live, or away for a time), and what that complains of.
-struct Seen {
-    state: SourceState,
-    owner: Option<NodeId>,
-    error: Option<String>,
-}
-
-impl<'a> Sight<'a> {
-    fn of(node: &'a Node, now: Now, runner: &'a Name) -> Self {
-        let statuses = statuses(node, runner).map(|(info, status)| (info.id, status)).collect();
-        Self { node, now, runner, statuses, has_place: node.targets(runner).iter().any(|id| is_live(node, id)) }
-    }
-
-    fn see(&self, source: &Source) -> Seen {
-        let last = self.node.claims_of(self.runner, source).first().map(|(id, _)| *id);
-        let owner = last.filter(|id| is_live(self.node, id));
-        if let (None, Some(away)) = (owner, last.filter(|id| self.away_for(id).is_some())) {
-            return Seen { state: SourceState::Waiting, owner: Some(away), error: None };
-        }
-        let status = owner.and_then(|owner| self.statuses.get(&owner));
-        let failed = |status: &InstanceStatus| status.error.clone().filter(|_| status.state == InstanceState::Failed);
-        let error = status.and_then(|status| status.source_errors.get(&source.spec.id).cloned().or_else(|| failed(status)));
-        let state = match (owner, self.has_place) {
-            (Some(_), _) if error.is_some() => SourceState::Failing,
-            (Some(_), _) => SourceState::Collected,
-            (None, true) => SourceState::Unowned,
-            (None, false) => SourceState::NoNode,
-        };
-        Seen { state, owner, error }
-    }
-
-    fn away_for(&self, id: &NodeId) -> Option<Duration> {
-        self.node.view().get(id).and_then(|info| self.node.away_for(self.now, info))
-    }
-
-    /// What a source waits for whose owner is away.
-    fn why_waiting(&self, owner: &NodeId) -> Option<String> {
-        let left = self.away_for(owner)?;
-        Some(format!("{} is away: it has {} s more to come back", name_of(self.node, owner), left.as_secs() + 1))
-    }
-}
-
-fn source_row(sight: &Sight, source: &Source) -> SourceRow {
-    let Sight { node, runner, .. } = sight;
-    let Seen { state, owner, error } = sight.see(source);
-    let claims = node.claims_of(runner, source);
-    let newest = claims.first();
-    let waiting = owner.filter(|_| state == SourceState::Waiting).and_then(|owner| sight.why_waiting(&owner));
-    let witnesses = newest.map_or(&source.witnesses, |(_, claim)| &claim.witnesses);
-    SourceRow {
-        runner: runner.to_string(),
-        id: source.spec.id.to_string(),
-        url: source.spec.url.clone(),
-        selection: source.spec.selection.clone(),
-        from: serde_word(&source.from),
-        state,
-        owner: owner.map(|id| id.to_string()),
-        owner_name: owner.map(|id| name_of(node, &id)),
-        last_owner: newest.map(|(id, _)| id.to_string()),
-        epoch: newest.map(|(_, claim)| claim.epoch.to_string()),
-        since: newest.map(|(_, claim)| rfc3339(claim.since)),
-        why: waiting.or_else(|| newest.map(|(_, claim)| why_words(node, &claim.why))),
-        witnesses: witnesses.iter().map(|witness| name_of(node, &witness.node)).collect(),
-        error,
-    }
-}
-
-fn is_live(node: &Node, id: &NodeId) -> bool {
-    node.view().get(id).is_some_and(NodeInfo::is_live)
-}
-
-/// One movable source; `inspected` is what its owner said, if it was asked and answered.
-pub fn source(node: &Node, now: Now, runner: &Name, id: &Name, inspected: Option<&Inspected>) -> Option<SourceView> {
-    let row = source_row(&Sight::of(node, now, runner), node.catalog().source(runner, id)?);
-    let place = |checkpoint: &Checkpoint| {
-        let files = checkpoint.files.iter();
-        files
-            .map(|(file, positions)| Place {
-                file: file.name.to_string(),
-                lineage: file.lineage,
-                offsets: positions.iter().map(|(sender, position)| (sender.to_string(), position.offset)).collect(),
-            })
-            .collect()
-    };
-    Some(SourceView {
-        row,
-        acknowledged: inspected.map(|inspected| place(&inspected.checkpoint)),
-        held: inspected.map(|inspected| place(&inspected.held)),
-        last_error: inspected.and_then(|inspected| inspected.error.clone()),
-    })
-}
-
-/// What is wrong with the assignment, as this node sees it: sources with no owner, or two.
-pub fn check(node: &Node, now: Now) -> Vec<Finding> {
-    // What an operator stopped needs no owner.
-    let runners = node.catalog().runners().filter(|(name, _)| node.catalog().desired(name) == Desired::Running);
-    let of_runner = |(name, _)| {
-        let sight = Sight::of(node, now, name);
-        node.catalog().sources(name).filter_map(move |source| finding(&sight, source)).collect::<Vec<_>>()
-    };
-    runners.flat_map(of_runner).collect()
-}
-
-fn finding(sight: &Sight, source: &Source) -> Option<Finding> {
-    let Sight { node, runner, .. } = sight;
-    let claims = node.claims_of(runner, source);
-    let owners: Vec<String> = claims.iter().filter(|(id, _)| is_live(node, id)).map(|(id, _)| name_of(node, id)).collect();
-    let (kind, detail) = match (sight.see(source).state, owners.as_slice()) {
-        (_, [_, _, ..]) => (FindingKind::TwoOwners, format!("claimed by {}", owners.join(" and "))),
-        (SourceState::NoNode, _) => {
-            (FindingKind::NoNode, "no live node matches its runner's placement, or the runner is stopped on all that do".to_owned())
-        }
-        (SourceState::Unowned, _) => {
-            let last = claims.first().map(|(last, _)| format!("its last owner was {}", name_of(node, last)));
-            (FindingKind::NoOwner, last.unwrap_or_else(|| "nobody has taken it yet".to_owned()))
-        }
-        (SourceState::Collected | SourceState::Failing | SourceState::Waiting, _) => return None,
-    };
-    Some(Finding { kind, runner: runner.to_string(), source: source.spec.id.to_string(), detail })
 }
 
 /// The cluster at a glance.

@@ -192,7 +192,7 @@ impl Node {
                 let reply = self.serve_offer(now, &source);
                 self.after.push(After::Reply(to, Reply::Offer(reply)));
             }
-            Request::Release { source, record, checkpoint } => self.serve_release(now, from, &source, record, checkpoint, to),
+            Request::Release { source, record, checkpoint, cause } => self.serve_release(now, from, &source, record, checkpoint, cause, to),
             Request::Inspect(source) => {
                 let inspected = self.inspect(&source);
                 self.after.push(After::Reply(to, Reply::Inspect(inspected)));

@@ -101,7 +101,9 @@ impl Node {
                     self.instances.pinned.remove(&(uid, source));
                 }
             }
-            InstanceEvent::Closed { runner, source, epoch, checkpoint, .. } => self.note_closed(now, &runner, &source, epoch, &checkpoint),
+            InstanceEvent::Closed { runner, source, epoch, checkpoint, flushed } => {
+                self.note_closed(now, &runner, &source, epoch, &checkpoint, flushed);
+            }
             InstanceEvent::Stopped { runner } => {
                 self.instances.running.remove(&runner);
                 self.unsay(now, &format!("runner/{runner}"));

@@ -26,7 +26,7 @@ use crate::{
     attempt::{Attempt, Proposal},
     catalog::{Catalog, Source},
     checkpoint::Checkpoint,
-    event::Why,
+    event::{Cause, Why},
     instance::{Epoch, InstanceCommand},
     member::{Claim, Phase},
     name::Name,
@@ -75,6 +75,8 @@ pub struct Owned {
     /// Of the entry by which it was opened last.
     revision: Stamp,
     activity: Activity,
+    /// When its close began.
+    paused_at: Instant,
     /// When a close that was begun has ended, whatever the data plane says.
     close_due: Instant,
 }
@@ -84,11 +86,11 @@ enum Activity {
     /// Reading, or about to.
     Reading,
     /// Asked another whether it will take it.
-    Offering { to: NodeId, why: Why },
+    Offering { to: NodeId, cause: Cause },
     /// The data plane stops reading and flushes.
     Closing(Then),
     /// Another's record is being decided, or has been: `Release` under way.
-    Giving { to: NodeId, why: Why },
+    Giving { to: NodeId, cause: Cause },
     /// Closed for this node's own stop: the claim stays, for it will be back.
     Resting,
     /// Nobody holds a copy of its checkpoint; an operator must rewind it.
@@ -98,7 +100,7 @@ enum Activity {
 /// What follows a close.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Then {
-    Give { to: NodeId, why: Why },
+    Give { to: NodeId, cause: Cause },
     Drop,
     Reopen,
     Yield { by: Epoch },
@@ -292,10 +294,10 @@ impl Node {
                 self.tend(now, name, source);
             }
             Decision::Take { why, ask } => self.consider_taking(now, name, source, why, ask),
-            Decision::Give { to, why } => {
+            Decision::Give { to, cause } => {
                 if *handovers < HANDOVERS_MAX && self.may_retry(now, key) {
                     *handovers += 1;
-                    self.offer(now, key, to, why);
+                    self.offer(now, key, to, cause);
                 }
             }
             Decision::Yield { by } => self.close(now, key, Then::Yield { by }, Duration::ZERO),
@@ -315,6 +317,7 @@ impl Node {
             Claimed { owner, epoch: claim.epoch, gone: self.gone.get(&owner).copied().filter(|_| !away) }
         });
         let former = memory.and_then(|memory| memory.former.as_ref()).and_then(|(owner, _, gone)| Some((*owner, (*gone)?)));
+        let own_row = self.witnesses.row(key).filter(|row| row.record.owner == Some(me));
         Situation {
             now: now.at,
             me,
@@ -325,8 +328,13 @@ impl Node {
             claim,
             former: former.filter(|(owner, _)| *owner != me),
             placed_here: place.placed_here,
-            mine: (!self.sources.given_up && self.witnesses.row(key).is_some_and(|row| row.record.owner == Some(me)))
-                || memory.is_some_and(|memory| memory.returned),
+            draining: self.phase == Phase::Draining,
+            mine: if memory.is_some_and(|memory| memory.returned) {
+                Some(Why::Returned)
+            } else {
+                own_row.filter(|_| !self.sources.given_up).map(|_| Why::Resumed)
+            },
+            last: self.witnesses.row(key).and_then(|row| row.record.owner).or_else(|| memory?.base.as_ref()?.owner),
             unowned_since: memory.and_then(|memory| memory.unowned_since).unwrap_or(now.at),
         }
     }

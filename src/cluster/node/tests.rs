@@ -1,6 +1,7 @@
 //! A few nodes with a network, disks and data planes that do all at once, save where a test holds them back. What is random, slow or lossy is for
 //! the simulations.
 
+mod absence;
 mod forgetting;
 mod phases;
 mod rollouts;

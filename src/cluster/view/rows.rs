@@ -42,6 +42,20 @@ pub struct NodeRow {
     pub runners: usize,
     /// Movable sources that it owns.
     pub sources: usize,
+    /// Where an operator asked it to drain: how far that is.
+    pub drain: Option<DrainRow>,
+}
+
+/// How far a node's drain is.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct DrainRow {
+    /// Movable sources that it still owns.
+    pub sources: usize,
+    /// Movable sources that still count on it to keep their checkpoint.
+    pub witness_of: usize,
+    /// Nothing depends on it any more: it may be stopped.
+    pub done: bool,
 }
 
 /// The machine of a node, with what all that runs on it uses.
@@ -155,6 +169,8 @@ pub enum SourceState {
     Failing,
     /// Its owner is away and has time to come back; nobody takes it over before that is over.
     Waiting,
+    /// Its owner finds no copy of its checkpoint, and does not read it from its start by itself.
+    WaitingForCheckpoint,
     /// Nobody has taken it, or its owner is gone and nobody has taken it over yet.
     Unowned,
     /// No live node may own it.
@@ -206,6 +222,8 @@ pub struct Place {
 pub struct SourceView {
     #[serde(flatten)]
     pub row: SourceRow,
+    /// The name of the node that ranks first for it.
+    pub home: Option<String>,
     /// How far its senders have acknowledged it; null where its owner did not answer.
     pub acknowledged: Option<Vec<Place>>,
     /// How far a majority of its witnesses holds it; null where its owner did not answer.
@@ -219,16 +237,25 @@ pub struct SourceView {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
+    /// Nobody has taken it, or its owner is gone.
     NoOwner,
+    /// More than one live node claims it.
     TwoOwners,
+    /// No live node may own it.
     NoNode,
+    /// Its owner is away and has time to come back.
+    Waiting,
+    /// No copy of its checkpoint is found.
+    WaitingForCheckpoint,
 }
 
-/// Something wrong with the assignment.
+/// Something to know about the assignment.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Finding {
     pub kind: FindingKind,
+    /// False where it is as it should be, and mends itself.
+    pub wrong: bool,
     pub runner: String,
     pub source: String,
     pub detail: String,

@@ -9,6 +9,7 @@ use crate::{
     catalog::{Source, pack},
     member::{Claim, claim_key, value},
     name::Name,
+    ranking::{RankingKey, ranking},
     record::{Record, SourceKey},
 };
 
@@ -21,6 +22,14 @@ impl Node {
         let mut claims: Vec<_> = others.chain(own).collect();
         claims.sort_by_key(|(_, claim)| std::cmp::Reverse(claim.epoch));
         claims
+    }
+
+    /// The node that ranks first for a source, of those that may own it now.
+    pub fn home_of(&self, now: Now, runner: &Name, source: &Name) -> Option<NodeId> {
+        let (found, entry) = (self.catalog.runner(runner)?, self.catalog.source(runner, source)?);
+        let eligible = self.eligible(now, runner, found, entry.spec.selection.as_deref());
+        let capacities = eligible.iter().map(|(id, node)| (*id, node.capacity)).collect();
+        ranking(&capacities, RankingKey::of(&entry.key), 1).first().copied()
     }
 
     /// A word `claim/<rest>` of a node's map has changed.

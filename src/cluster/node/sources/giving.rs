@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     checkpoint::Checkpoint,
-    event::{Event, Why},
+    event::{Cause, Event, Why},
     instance::{Epoch, InstanceCommand},
     member::claim_key,
     message::{CheckpointItem, Request},
@@ -26,21 +26,21 @@ const CLOSE_GRACE: Duration = Duration::from_secs(10);
 const OFFER_AGAIN: Duration = Duration::from_secs(10);
 
 impl Node {
-    pub(super) fn offer(&mut self, now: Now, key: &SourceKey, to: NodeId, why: Why) {
+    pub(super) fn offer(&mut self, now: Now, key: &SourceKey, to: NodeId, cause: Cause) {
         let Some(owned) = self.sources.owned.get_mut(key) else { return };
-        owned.activity = Activity::Offering { to, why };
+        owned.activity = Activity::Offering { to, cause };
         let request = Request::Offer { source: key.clone(), epoch: owned.record.epoch };
         self.ask(now, to, request, Pending::Offer(key.clone()));
     }
 
     pub(in crate::node) fn note_offer(&mut self, now: Now, key: &SourceKey, admitted: Option<Epoch>) {
         let Some(owned) = self.sources.owned.get_mut(key) else { return };
-        let Activity::Offering { to, why } = owned.activity.clone() else { return };
+        let Activity::Offering { to, cause } = owned.activity.clone() else { return };
         owned.activity = Activity::Reading;
         if let Some(promised) = admitted {
             let memory = self.sources.memory.entry(key.clone()).or_default();
             memory.seen = memory.seen.max(promised);
-            self.close(now, key, Then::Give { to, why }, HANDOVER_FLUSH);
+            self.close(now, key, Then::Give { to, cause }, HANDOVER_FLUSH);
         } else {
             self.sources.retry_at.insert(key.clone(), now.at + OFFER_AGAIN);
         }
@@ -54,6 +54,7 @@ impl Node {
             return;
         }
         owned.activity = Activity::Closing(then);
+        owned.paused_at = now.at;
         owned.close_due = now.at + flush + CLOSE_GRACE;
         match owned.open {
             Some(epoch) => {
@@ -64,10 +65,11 @@ impl Node {
         }
     }
 
-    pub(in crate::node) fn note_closed(&mut self, now: Now, runner: &Name, source: &Name, epoch: Epoch, checkpoint: &Checkpoint) {
+    pub(in crate::node) fn note_closed(&mut self, now: Now, runner: &Name, source: &Name, epoch: Epoch, checkpoint: &Checkpoint, flushed: bool) {
         let found = self.sources.owned.iter_mut().find(|(key, owned)| key.source == *source && owned.runner == *runner && owned.open == Some(epoch));
         if let Some((key, owned)) = found {
             owned.progress.advance(checkpoint);
+            self.counters.unflushed += u64::from(!flushed && matches!(owned.activity, Activity::Closing(Then::Give { .. })));
             let key = key.clone();
             self.after_close(now, &key);
         }
@@ -91,9 +93,9 @@ impl Node {
         let Activity::Closing(then) = owned.activity.clone() else { return };
         let (runner, record, checkpoint) = (owned.runner.clone(), owned.record.clone(), owned.progress.last().1.clone());
         match then {
-            Then::Give { to, why } => {
-                owned.activity = Activity::Giving { to, why: why.clone() };
-                self.attempt(now, key, Purpose::Give, &runner, to, record, checkpoint, why);
+            Then::Give { to, cause } => {
+                owned.activity = Activity::Giving { to, cause };
+                self.attempt(now, key, Purpose::Give, &runner, to, record, checkpoint, Why::GaveTo { to, cause });
             }
             Then::Rest => {
                 owned.activity = Activity::Resting;
@@ -143,11 +145,11 @@ impl Node {
 
     pub(in crate::node) fn note_release(&mut self, now: Now, key: &SourceKey, admitted: bool) {
         let Some(owned) = self.sources.owned.get(key) else { return };
-        let Activity::Giving { to, why } = owned.activity.clone() else { return };
+        let Activity::Giving { to, cause } = owned.activity.clone() else { return };
         let (runner, epoch) = (owned.runner.clone(), owned.record.epoch);
         if admitted {
-            let why = if why == Why::Home { Why::GaveTo { to } } else { why };
-            self.tell(Event::Released { runner, source: key.source.clone(), epoch, why });
+            self.counters.handover_pauses.add(now.at.since(owned.paused_at));
+            self.tell(Event::Released { runner, source: key.source.clone(), epoch, why: Why::GaveTo { to, cause } });
             // The new owner's claim is on its way: until it is seen, this node must not think that nobody owns it.
             let memory = self.sources.memory.entry(key.clone()).or_default();
             if let Some(record) = memory.base.clone() {

@@ -16,7 +16,7 @@ use crate::{
     attempt::{Attempt, Outcome, Proposal, Without},
     catalog::{Source, pack},
     checkpoint::Checkpoint,
-    event::{Event, Why},
+    event::{Cause, Event, Why},
     instance::Epoch,
     member::{Claim, NodeInfo, claim_key},
     message::{OfferReply, Ownership, Reply, Request},
@@ -178,8 +178,12 @@ impl Node {
         }
     }
 
-    pub(super) fn conclude(&mut self, now: Now, key: &SourceKey, attempt: Try, outcome: Outcome) {
+    pub(super) fn conclude(&mut self, now: Now, key: &SourceKey, mut attempt: Try, outcome: Outcome) {
         self.dirty = true;
+        if let (Why::New, Some(from)) = (&attempt.why, attempt.attempt.as_ref().and_then(Attempt::predecessor)) {
+            // This node had not heard of it before.
+            attempt.why = if from == self.id() { Why::Resumed } else { Why::TookOver { from } };
+        }
         let memory = self.sources.memory.entry(key.clone()).or_default();
         match outcome {
             Outcome::Activated { record, checkpoint, without_majority } => {
@@ -195,7 +199,8 @@ impl Node {
             Outcome::Decided { record, checkpoint } => {
                 memory.base = Some(record.clone());
                 let to = record.owner.expect("decided for an owner");
-                self.ask(now, to, Request::Release { source: key.clone(), record, checkpoint }, Pending::Release(key.clone()));
+                let cause = if let Why::GaveTo { cause, .. } = attempt.why { cause } else { Cause::default() };
+                self.ask(now, to, Request::Release { source: key.clone(), record, checkpoint, cause }, Pending::Release(key.clone()));
             }
             Outcome::GivenUp { seen, base, checkpoint, stuck, why } => {
                 memory.seen = memory.seen.max(seen);
@@ -227,25 +232,33 @@ impl Node {
         self.witnesses.keep(key, &record, &checkpoint);
         self.write_row(key);
         let (runner, why, epoch) = (attempt.runner.clone(), attempt.why.clone(), record.epoch);
-        let claim = Claim { key: key.clone(), epoch, witnesses: record.witnesses.clone(), since: now.wall, why: why.clone() };
-        self.say(now, &claim_key(&runner, &key.source), &claim);
+        let is_lost = without_majority && attempt.was_owned && checkpoint.files.is_empty() && !self.sources.owned.contains_key(key);
+        let claim = Claim { key: key.clone(), epoch, witnesses: record.witnesses.clone(), since: now.wall, why: why.clone(), is_lost };
         if let Some(owned) = self.sources.owned.get_mut(key) {
             owned.record = record;
-            owned.claim = Claim { since: owned.claim.since, ..claim };
+            owned.claim = Claim { since: owned.claim.since, is_lost: owned.claim.is_lost, ..claim };
+            let claim = owned.claim.clone();
             owned.progress.renew(now.at);
             if !owned.progress.last().1.covers(&checkpoint) {
                 // Another owned it meanwhile, and went further: go on from there.
                 owned.progress.advance(&checkpoint);
                 self.close(now, key, Then::Reopen, Duration::ZERO);
             }
+            self.say(now, &claim_key(&runner, &key.source), &claim);
             self.heartbeat(now, false);
             return;
+        }
+        self.say(now, &claim_key(&runner, &key.source), &claim);
+        if let Why::TookOver { from } = &why
+            && let Some(gone) = self.gone.get(from)
+        {
+            self.counters.takeover_pauses.add(now.at.since(*gone));
         }
         let source = key.source.clone();
         if without_majority {
             self.tell(Event::WithoutMajority { runner: runner.clone(), source: source.clone(), epoch });
         }
-        let activity = if without_majority && attempt.was_owned && checkpoint.files.is_empty() {
+        let activity = if is_lost {
             self.tell(Event::WaitingForCheckpoint { runner: runner.clone(), source: source.clone() });
             Activity::Waiting
         } else {
@@ -253,12 +266,33 @@ impl Node {
         };
         self.tell(Event::Taken { runner: runner.clone(), source, epoch, why });
         let progress = Progress::new(now.at, checkpoint);
-        let owned = Owned { runner, record, progress, since: now.at, claim, open: None, revision: Stamp::ZERO, activity, close_due: now.at };
+        let owned = Owned {
+            runner,
+            record,
+            progress,
+            since: now.at,
+            claim,
+            open: None,
+            revision: Stamp::ZERO,
+            activity,
+            paused_at: now.at,
+            close_due: now.at,
+        };
         self.sources.owned.insert(key.clone(), owned);
     }
 
     /// A RELEASE: this node owns the record now; its witnesses must store it first.
-    pub(in crate::node) fn serve_release(&mut self, now: Now, from: NodeId, key: &SourceKey, record: Record, checkpoint: Checkpoint, to: ReplyTo) {
+    #[allow(clippy::too_many_arguments)] // the parts of one call
+    pub(in crate::node) fn serve_release(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        key: &SourceKey,
+        record: Record,
+        checkpoint: Checkpoint,
+        cause: Cause,
+        to: ReplyTo,
+    ) {
         let refused = |reason: &str| Reply::Offer(OfferReply::Refused { reason: reason.to_owned() });
         let known = self.sources.owned.get(key).map(|owned| owned.record.epoch);
         let runner = self.catalog.runner_of(key.uid).map(|(name, _)| name.clone());
@@ -266,7 +300,7 @@ impl Node {
             (Some(epoch), _) if epoch == record.epoch => Reply::Offer(OfferReply::Admitted { promised: epoch }),
             (None, Some(runner)) if record.owner == Some(self.id()) && self.stopping.is_none() && !self.sources.attempts.contains_key(key) => {
                 let attempt = Attempt::released(key.clone(), record, checkpoint);
-                let (why, deadline) = (Why::HandedOver { from }, now.at + ATTEMPT_DEADLINE);
+                let (why, deadline) = (Why::HandedOver { from, cause }, now.at + ATTEMPT_DEADLINE);
                 let attempt = Try {
                     runner,
                     why,
