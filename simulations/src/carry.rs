@@ -5,8 +5,8 @@ use std::{net::SocketAddr, ops::Range, time::Duration};
 use logvine_cluster::{
     checkpoint::Checkpoint,
     delivery::{Outcome, SendId},
-    event::Event as Told,
-    instance::{InstanceCommand, InstanceEvent},
+    event::{Event as Told, Why},
+    instance::{Epoch, InstanceCommand, InstanceEvent},
     message::{Reply, Request},
     name::Name,
     node::{CallFailed, CallId, Output, RequestId, Table, Ticket, Write},
@@ -16,6 +16,7 @@ use logvine_cluster::{
 use logvine_gossip::{Instant, Peer};
 
 use crate::{
+    custody::{Cause, Hand},
     host::{Caller, Life, gossip_address, place},
     ledger::Fact,
     plane::{Effect, FlowId},
@@ -132,7 +133,15 @@ impl World {
             Told::WaitingForCheckpoint { source, .. } => {
                 self.waiting.insert(source.clone());
             }
-            Told::Taken { why, .. } => self.takeovers += u64::from(matches!(why, logvine_cluster::event::Why::TookOver { .. })),
+            Told::Taken { source, epoch, why, .. } => {
+                if let Why::TookOver { from } = why {
+                    self.takeovers += 1;
+                    if let Err(detail) = self.who_said_it_would_be_back_keeps_its_sources(at, from) {
+                        self.violate("A5 who said that it would be back keeps its sources", format!("{source}: {detail}"));
+                    }
+                }
+                self.whys.insert((source.clone(), *epoch), why.clone());
+            }
             _ => {}
         }
         self.hear(at, event);
@@ -319,17 +328,42 @@ impl World {
                 self.fact(&source.id, Fact::Opened { node: at, epoch: *epoch, resume: resume.clone(), majority });
             }
             InstanceCommand::Held { source, checkpoint, .. } => self.held(at, source, checkpoint),
+            InstanceCommand::Close { source, .. } => self.fact(source, Fact::Closing { node: at, at: self.now }),
             _ => {}
         }
         let flushes = matches!(&command, InstanceCommand::Close { flush, .. } | InstanceCommand::Stop { flush, .. } if !flush.is_zero());
         let now = self.hosts[at].now(self.now);
         let Some(process) = &mut self.hosts[at].process else { return };
+        let opened =
+            if let InstanceCommand::Open { source, epoch, resume, .. } = &command { Some((source.id.clone(), *epoch, resume.clone())) } else { None };
         process.plane.handle_command(now, command);
-        if flushes && process.plane.is_busy() && self.hosts[at].dies_flushing {
+        let busy = process.plane.is_busy();
+        if let Some((source, epoch, resume)) = opened {
+            self.began(at, &source, epoch, resume);
+        }
+        if flushes && busy && self.hosts[at].dies_flushing {
             self.hosts[at].dies_flushing = false;
             let delay = self.scenario.sink.travel(&mut self.sink_rng);
             self.after(delay, Event::Deed(crate::scenario::Deed::Crash { node: at }));
         }
+    }
+
+    /// A data plane has opened a source: who had it in hand before, and how it came here.
+    fn began(&mut self, at: usize, source: &Name, epoch: Epoch, resume: Checkpoint) {
+        let life = self.hosts[at].life;
+        let Some(flow) = self.hosts[at].process(life).and_then(|process| process.plane.newest()) else { return };
+        let hand = Hand { node: at, life, flow };
+        let before = self.ledger(source).is_some_and(|ledger| ledger.custody.tenures.iter().any(|one| (one.hand.node, one.hand.life) == (at, life)));
+        let place = |id: &logvine_gossip::NodeId| self.hosts.iter().position(|host| host.id == *id);
+        let cause = match self.whys.remove(&(source.clone(), epoch)) {
+            Some(Why::TookOver { .. }) => Cause::TookOver,
+            Some(Why::HandedOver { from, .. }) => place(&from).map_or(Cause::TookOver, |from| Cause::HandedOver { from }),
+            Some(Why::New) => Cause::New,
+            None if before => Cause::Reopened,
+            _ => Cause::Resumed,
+        };
+        let majority = !self.minority.contains(&(source.clone(), epoch));
+        self.fact(source, Fact::Began { hand, cause, majority, resume, at: self.now });
     }
 
     /// An owner may have a further epoch by now than the one under which its data plane began.
@@ -353,6 +387,7 @@ impl World {
                 self.after(after + way * 2, Event::Plane { host: at, life, event: PlaneEvent::Read { flow } });
             }
             Effect::Send { flow, send, sender, source, lines } => {
+                self.fact(&source, Fact::Sent { hand: Hand { node: at, life, flow }, end: lines[lines.len() - 1].end });
                 let way = self.scenario.sink.travel(&mut self.sink_rng);
                 self.after(way, Event::Arrive { host: at, life, flow, send, sender, source, lines });
             }
@@ -371,6 +406,8 @@ impl World {
         if taken {
             self.sinks.entry(sender.clone()).or_default().take(&source, &lines);
             self.fact(&source, Fact::Delivered { sender: sender.clone(), start: lines[0].start, end: lines[lines.len() - 1].end });
+            let hand = Hand { node: at, life, flow };
+            self.fact(&source, Fact::Brought { hand, sender: sender.clone(), lines: lines.clone(), at: self.now });
         }
         let way = self.scenario.sink.travel(&mut self.sink_rng);
         self.after(way, Event::Plane { host: at, life, event: PlaneEvent::Outcome { flow, send, sender, source, lines, outcome } });
@@ -404,7 +441,9 @@ impl World {
         let Some(index) = name.and_then(|name| self.place_of(&name)) else { return };
         let now = self.hosts[at].now(self.now);
         let Some(process) = self.hosts[at].process.as_mut() else { return };
-        process.plane.handle_read(now, flow, &self.sources[index]);
+        let lag = self.scenario.nodes[at].mount_lag;
+        let seen = Instant::from_micros(self.now.as_micros().saturating_sub(u64::try_from(lag.as_micros()).unwrap_or(u64::MAX)));
+        process.plane.handle_read(now, flow, &self.sources[index], seen);
         self.carry_out(at);
     }
 
@@ -414,9 +453,9 @@ impl World {
             InstanceEvent::Checkpoint { source, checkpoint, .. } => {
                 self.fact(source, Fact::Stated { node: at, checkpoint: checkpoint.clone() });
             }
-            InstanceEvent::Closed { source, epoch, checkpoint, .. } => {
+            InstanceEvent::Closed { source, epoch, checkpoint, flushed, .. } => {
                 self.fact(source, Fact::Stated { node: at, checkpoint: checkpoint.clone() });
-                self.fact(source, Fact::Closed { node: at, epoch: Some(*epoch) });
+                self.fact(source, Fact::Closed { node: at, epoch: Some(*epoch), flushed: *flushed, at: self.now });
             }
             _ => {}
         }

@@ -1,5 +1,7 @@
 //! What one scenario must hold beside the general invariants: part of the scenario, as data, and checked while it runs.
 
+mod sources;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -37,6 +39,42 @@ pub enum Expectation {
         #[serde(with = "seconds")]
         at: Duration,
     },
+    /// No source is taken without a majority of its witnesses.
+    NoMinority,
+    /// No sink gets a line twice, but from a process that had no answer.
+    NoDuplicates,
+    /// From this time on a source moves only from or to a node that something was done to since then, or where one that had it before was such a node (A2).
+    MovesWithCause {
+        #[serde(with = "seconds")]
+        from: Duration,
+    },
+    /// From this time on so many sources move, at the most.
+    MovesAtMost {
+        #[serde(with = "seconds")]
+        from: Duration,
+        count: u64,
+    },
+    /// So long after its owner was killed or stood still, lines of a source come to a sink again by another hand.
+    CollectedAgain {
+        #[serde(with = "seconds")]
+        within: Duration,
+    },
+    /// From the last line that an owner reads until the one that it gives the source to begins: so long at the most.
+    PauseAtMost {
+        #[serde(with = "seconds")]
+        within: Duration,
+    },
+    /// At this time every source is in exactly one hand.
+    OneOwner {
+        #[serde(with = "seconds")]
+        at: Duration,
+    },
+    /// At this time a node has no source in hand.
+    OwnsNothing {
+        node: usize,
+        #[serde(with = "seconds")]
+        at: Duration,
+    },
     /// At this time all who run hold the same catalog.
     CatalogsAgree {
         #[serde(with = "seconds")]
@@ -63,7 +101,10 @@ impl Expectation {
     pub fn time(&self) -> Option<Duration> {
         match self {
             Self::ViewsAgree { at } | Self::CatalogsAgree { at } | Self::LastWordsHold { at } | Self::NodeMapsAgree { at } => Some(*at),
+            Self::OneOwner { at } | Self::OwnsNothing { at, .. } => Some(*at),
             Self::NoFalseDeaths | Self::NoRenewals | Self::NoTakeovers | Self::DeathsKnown { .. } => None,
+            Self::NoMinority | Self::NoDuplicates | Self::MovesWithCause { .. } | Self::MovesAtMost { .. } => None,
+            Self::CollectedAgain { .. } | Self::PauseAtMost { .. } => None,
         }
     }
 }
@@ -73,6 +114,17 @@ pub const EXPECTATIONS: &[(&str, &str)] = &[
     ("no-false-deaths", "nobody declares a node down that runs, unless one of the two is cut off, or it stands still"),
     ("no-renewals", "no node has to take a further generation"),
     ("no-takeovers", "no source is taken over from a node that is believed dead"),
+    ("no-minority", "no source is taken without a majority of its witnesses"),
+    ("no-duplicates", "no sink gets a line twice, but from a process that had no answer"),
+    (
+        "moves-with-cause = { from = S }",
+        "from S seconds on, a source moves only from or to a node that something was done to since then, or had it before (A2)",
+    ),
+    ("moves-at-most = { from = S, count = N }", "from S seconds on, N sources move, at the most"),
+    ("collected-again = { within = S }", "S seconds after its owner was killed or stood still, a source is collected by another hand"),
+    ("pause-at-most = { within = S }", "a source that is handed over is read by nobody for S seconds, at the most"),
+    ("one-owner = { at = S }", "at S seconds, every source is in exactly one hand"),
+    ("owns-nothing = { node = N, at = S }", "at S seconds, node N has no source in hand"),
     ("deaths-known = { within = S }", "S seconds after a process ended, nobody who ran all the while takes it for live"),
     ("views-agree = { at = S }", "at S seconds, everybody who runs takes exactly those for live who run"),
     ("catalogs-agree = { at = S }", "at S seconds, all who run hold the same catalog"),
@@ -87,6 +139,10 @@ pub(crate) struct Watch {
     due: BTreeSet<(Instant, Look)>,
     /// Nodes that a cut separates from half of the others or more, in one direction at least.
     cut_off: BTreeMap<CutId, BTreeSet<usize>>,
+    /// Nodes that something was done to, and when last.
+    touched: BTreeMap<usize, Instant>,
+    /// Sources that moved from a time on.
+    moves: u64,
     /// Until when it is no wonder that others are mistaken about a node, or it about them.
     excused: BTreeMap<usize, Instant>,
 }
@@ -96,7 +152,20 @@ const AFTERMATH: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Look {
-    Death { node: usize, life: Life, died: Instant },
+    Death {
+        node: usize,
+        life: Life,
+        died: Instant,
+    },
+    /// A source whose owner was struck down.
+    Orphan {
+        source: usize,
+        since: Instant,
+    },
+    /// A source that was removed.
+    Removed {
+        source: usize,
+    },
     At(Expectation),
 }
 
@@ -154,6 +223,10 @@ impl World {
             self.now = at;
             let (name, found) = match look {
                 Look::Death { node, life, died } => ("deaths are known in time", self.death_is_known(node, life, died)),
+                Look::Orphan { source, since } => ("orphans are collected again in time", self.is_collected_again(source, since)),
+                Look::Removed { source } => ("S6 what was deleted does not run", self.what_was_deleted_does_not_run(source)),
+                Look::At(Expectation::OneOwner { .. }) => ("every source is in one hand", self.every_source_is_in_one_hand()),
+                Look::At(Expectation::OwnsNothing { node, .. }) => ("what was to be handed over is", self.owns_nothing(node)),
                 Look::At(Expectation::ViewsAgree { .. }) => ("views agree in time", self.all_see_the_same_members()),
                 Look::At(Expectation::CatalogsAgree { .. }) => ("catalogs agree in time", self.all_hold_the_same_catalog()),
                 Look::At(Expectation::LastWordsHold { .. }) => ("what was said last holds", self.last_words_hold()),
@@ -217,6 +290,10 @@ impl World {
                     let from = self.names.get(from).cloned().unwrap_or_else(|| from.short());
                     let detail = format!("{} takes {source} over from {from}", self.hosts[at].name);
                     self.violate("no source is taken over", detail);
+                }
+                (Expectation::NoMinority, Told::WithoutMajority { source, epoch, .. }) => {
+                    let detail = format!("{} takes {source} ({epoch}) without one", self.hosts[at].name);
+                    self.violate("no source is taken without a majority", detail);
                 }
                 _ => {}
             }

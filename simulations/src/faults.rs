@@ -144,6 +144,7 @@ impl World {
         if self.hosts[at].process.is_some() && !self.hosts[at].standstill.paused {
             self.tell(Some(at), format_args!("is paused"));
             self.ails(at, Instant::from_micros(u64::MAX));
+            self.expect_collected_again(at);
             self.hosts[at].standstill.paused = true;
         }
     }

@@ -94,6 +94,8 @@ pub struct Host {
     pub restarts: bool,
     /// Since when nothing has befallen this machine or its process.
     pub healthy_since: Instant,
+    /// Of the program that it starts.
+    pub version: u32,
     /// How far its wall clock is ahead of the true time.
     pub skew_ms: i64,
     drift_ppm: i64,
@@ -116,6 +118,7 @@ impl Host {
             standstill: Standstill::default(),
             restarts: false,
             healthy_since: Instant::ZERO,
+            version: 1,
             skew_ms: plan.skew_ms,
             drift_ppm: plan.drift_ppm,
             rng: stream(seed, Concern::Node(at)),
@@ -164,7 +167,7 @@ impl Host {
         let config = NodeConfig {
             name: self.name.parse::<Name>().expect("scenarios name nodes by letters and digits"),
             tags: BTreeSet::new(),
-            version: "simulated".to_owned(),
+            version: format!("simulated-{}", self.version),
             http: None,
             gossip,
             capacity: 40,

@@ -1,6 +1,10 @@
 //! What must always hold (DESIGN §9). Each is a function named as a sentence, asked of every fact before it joins the ledger.
 
+mod windows;
+
 use logvine_cluster::checkpoint::Checkpoint;
+
+pub use windows::{handed_over_without_a_repeat, no_more_is_sent_than_the_window_allows, repeats_stay_within_the_window};
 
 use crate::ledger::{Fact, Ledger};
 
@@ -14,10 +18,15 @@ pub const SAFETY: &[(&str, Invariant)] = &[
     ("S3 an epoch has one owner", an_epoch_has_one_owner),
     ("S3 epochs only grow", epochs_only_grow),
     ("S3 an overtaken owner keeps no majority", an_overtaken_owner_keeps_no_majority),
+    ("S4 no more is sent than the window allows", no_more_is_sent_than_the_window_allows),
+    ("S4 repeats stay within the window", repeats_stay_within_the_window),
+    ("S4 what is handed over in order is not repeated", handed_over_without_a_repeat),
 ];
 
 /// What else is held in every run, by the code that makes it or once the faults have ended; by the beginnings of their names.
 pub const OTHERS: &[(&str, &str)] = &[
+    ("S6 what was deleted does not run", "15 s after its removal, with whoever can have heard of it"),
+    ("A5 who said that it would be back keeps its sources", "while others know that, and its grace goes on"),
     ("L1 all see the same members", "15 s after the faults end, who runs is alive to everybody who runs, and nobody else is"),
     ("L1 all hold the same catalog", "15 s after the faults end"),
     ("L1 all hold the same node maps", "what a node says of itself is what everybody has, in the end"),

@@ -1,10 +1,15 @@
 //! What is known to be true in the simulated world, however the nodes see it: the ground on which invariants stand.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use logvine_cluster::{checkpoint::Checkpoint, instance::Epoch, name::Name, record::Record};
 
-use crate::ranges::Ranges;
+use logvine_gossip::Instant;
+
+use crate::{
+    custody::{Cause, Custody, Hand, Terms},
+    ranges::Ranges,
+};
 
 /// Something that happened to one source. Nodes by their place in the scenario.
 #[derive(Debug, Clone)]
@@ -23,8 +28,16 @@ pub enum Fact {
     Renewed { node: usize, epoch: Epoch, majority: bool },
     /// An owner's window moved on.
     Held { node: usize, epoch: Epoch, checkpoint: Checkpoint },
-    /// A node collects no more under an epoch, as it was told; or at all, as it died.
-    Closed { node: usize, epoch: Option<Epoch> },
+    /// A process opened it: how it came to it, and where it begins.
+    Began { hand: Hand, cause: Cause, majority: bool, resume: Checkpoint, at: Instant },
+    /// A process emits lines of it, up to here.
+    Sent { hand: Hand, end: u64 },
+    /// A sink took these lines from a process.
+    Brought { hand: Hand, sender: Name, lines: Vec<Range<u64>>, at: Instant },
+    /// A node was told to read it no more.
+    Closing { node: usize, at: Instant },
+    /// A node collects no more under an epoch, as it was told; or at all, as it died. `flushed`: all that it had sent was acknowledged.
+    Closed { node: usize, epoch: Option<Epoch>, flushed: bool, at: Instant },
     /// What a node had on its disk is not there any more, or not as it was.
     Lost { node: usize },
 }
@@ -36,6 +49,7 @@ impl Fact {
             Self::Stated { checkpoint, .. } | Self::Persisted { checkpoint, .. } | Self::Held { checkpoint, .. } => Some(checkpoint),
             Self::Opened { resume, .. } => Some(resume),
             Self::Delivered { .. } | Self::Acknowledged { .. } | Self::Renewed { .. } | Self::Closed { .. } | Self::Lost { .. } => None,
+            Self::Began { .. } | Self::Sent { .. } | Self::Brought { .. } | Self::Closing { .. } => None,
         }
     }
 }
@@ -73,9 +87,16 @@ pub struct Ledger {
     pub last_owner: Option<usize>,
     /// Bytes that a sink took again.
     pub repeated_bytes: u64,
+    /// Who had it in hand.
+    pub custody: Custody,
 }
 
 impl Ledger {
+    /// Of a source whose owners are bound by these terms.
+    pub fn new(terms: Terms) -> Self {
+        Self { custody: Custody::new(terms), ..Self::default() }
+    }
+
     /// Takes note of a fact that broke no invariant.
     pub fn absorb(&mut self, fact: Fact) {
         match fact {
@@ -95,11 +116,21 @@ impl Ledger {
                 self.own(node, epoch, majority);
             }
             Fact::Renewed { node, epoch, majority } => self.own(node, epoch, majority),
-            Fact::Held { .. } => {}
+            Fact::Held { node, checkpoint, .. } => self.custody.hold(node, &checkpoint),
+            Fact::Began { hand, cause, majority, resume, at } => self.custody.begin(hand, cause, majority, at, &resume),
+            Fact::Sent { .. } => {}
+            Fact::Brought { hand, sender, lines, at } => self.custody.bring(&hand, &sender, &lines, at),
+            Fact::Closing { node, at } => self.custody.close(node, at),
             Fact::Lost { node } => {
                 self.witnessed.remove(&node);
             }
-            Fact::Closed { node, epoch } => self.owners.retain(|owner, (began, _)| *owner != node || epoch.is_some_and(|epoch| epoch != *began)),
+            Fact::Closed { node, epoch, flushed, at } => {
+                let is_it = |owner: usize, began: Epoch| owner == node && epoch.is_none_or(|epoch| epoch == began);
+                if self.owners.get(&node).is_some_and(|(began, _)| is_it(node, *began)) {
+                    self.custody.end(node, at, flushed);
+                    self.owners.remove(&node);
+                }
+            }
         }
     }
 

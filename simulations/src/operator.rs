@@ -6,20 +6,35 @@ use std::{
 };
 
 use logvine_cluster::{
+    catalog::Desired,
     command::Command,
     name::Name,
-    node::CommandId,
+    node::{CommandId, Node},
     spec::{HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt, TransformSpec},
 };
 use logvine_gossip::NodeId;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     scenario::Scenario,
+    source::SourcePlan,
     world::{Event, World},
 };
 
 /// How long a person waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What an operator does to the runner. Sources by place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Edit {
+    /// Its settings change: its sources are opened anew.
+    Revise,
+    Stop,
+    Start,
+    /// A source is removed, for good.
+    Remove(usize),
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -27,6 +42,11 @@ enum Order {
     Drain {
         node: usize,
         draining: bool,
+    },
+    /// The runner as it is after so many changes.
+    Edit {
+        edit: Edit,
+        count: u32,
     },
     /// The n-th change of a node's tags.
     Tag {
@@ -45,12 +65,26 @@ pub(crate) struct Operator {
     tags: BTreeMap<NodeId, usize>,
     commands: u64,
     waiting: bool,
+    /// How often the runner was changed, and whether it was stopped last.
+    edits: u32,
+    stopped: bool,
+    removed: BTreeSet<usize>,
 }
 
 impl Operator {
     /// Nodes that were last taken out of service.
     pub(crate) fn drained(&self) -> Vec<usize> {
         self.drained.iter().copied().collect()
+    }
+
+    /// Whether the runner was stopped last.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Whether a source was removed, or is about to be.
+    pub(crate) fn has_removed(&self, source: usize) -> bool {
+        self.removed.contains(&source)
     }
 
     /// Whether every word was answered.
@@ -78,6 +112,23 @@ impl World {
         };
         self.operator.pending.retain(|_, (order, _)| !matches!(order, Order::Drain { node: other, .. } if *other == node));
         self.operator.order(Order::Drain { node, draining }, node);
+        self.ask();
+    }
+
+    pub(crate) fn edit(&mut self, via: usize, edit: Edit) {
+        match edit {
+            Edit::Revise => self.operator.edits += 1,
+            Edit::Stop | Edit::Start => {
+                self.operator.stopped = edit == Edit::Stop;
+                let says = |order: &Order| matches!(order, Order::Edit { edit: Edit::Stop | Edit::Start, .. });
+                self.operator.pending.retain(|_, (order, _)| !says(order));
+            }
+            Edit::Remove(source) => {
+                self.operator.removed.insert(source);
+            }
+        }
+        let count = self.operator.edits;
+        self.operator.order(Order::Edit { edit, count }, via);
         self.ask();
     }
 
@@ -119,7 +170,9 @@ impl World {
         let orders: Vec<_> = self.operator.pending.iter().map(|(number, (order, via))| (*number, *order, *via)).collect();
         let count = self.hosts.len();
         for (number, order, via) in orders {
-            let runs = |at: &usize| self.hosts[*at].process.as_ref().is_some_and(|process| !process.stopping);
+            // Who changes a runner asks somebody who knows it.
+            let knows = |node: &Node| !matches!(order, Order::Edit { .. }) || node.catalog().runner(&runner_name()).is_some();
+            let runs = |at: &usize| self.hosts[*at].process.as_ref().is_some_and(|process| !process.stopping && knows(&process.node));
             let Some(at) = (via..via + count).map(|at| at % count).find(runs) else { continue };
             self.operator.pending.insert(number, (order, at + 1));
             if self.hosts[at].standstill.is_paused() {
@@ -138,7 +191,20 @@ impl World {
         let command = match order {
             Order::Apply => {
                 self.tell(Some(at), format_args!("is asked to apply the runner"));
-                Command::PutRunner { spec: Box::new(runner(&self.scenario)), if_match: None }
+                Command::PutRunner { spec: Box::new(self.runner(0)), if_match: None }
+            }
+            Order::Edit { edit, count } => {
+                self.tell(Some(at), format_args!("is asked to change the runner: {edit:?}"));
+                let desire = |desired| Command::Desire { runner: runner_name(), nodes: None, desired };
+                match edit {
+                    Edit::Revise => Command::PutRunner { spec: Box::new(self.runner(count)), if_match: None },
+                    Edit::Stop => desire(Desired::Stopped),
+                    Edit::Start => desire(Desired::Running),
+                    Edit::Remove(source) => {
+                        let id = self.sources[source].plan.id.clone();
+                        Command::PatchSources { runner: runner_name(), put: Vec::new(), remove: vec![id] }
+                    }
+                }
             }
             Order::Drain { node, draining } => {
                 let name = self.hosts[node].name.clone();
@@ -165,7 +231,10 @@ impl World {
     /// A node answered.
     pub(crate) fn answered(&mut self, at: usize, command: CommandId) {
         let number = self.hosts[at].process.as_mut().and_then(|process| process.commands.remove(&command));
-        if number.is_some_and(|number| self.operator.pending.remove(&number).is_some()) {
+        if let Some((order, _)) = number.and_then(|number| self.operator.pending.remove(&number)) {
+            if let Order::Edit { edit: Edit::Remove(source), .. } = order {
+                self.removed(source);
+            }
             self.tell(Some(at), format_args!("answers: written"));
         }
     }
@@ -176,18 +245,33 @@ fn tag(count: usize) -> Name {
     format!("t{}", count % 3).parse().expect("a letter and a digit are a name")
 }
 
-/// The one runner of a simulated world: all sources, spread over all nodes.
-fn runner(scenario: &Scenario) -> RunnerSpec {
-    let sources =
-        scenario.sources.iter().map(|plan| SourceSpec { id: plan.id.clone(), url: format!("http://{}.test/log", plan.id), selection: None });
+fn runner_name() -> Name {
+    "logs".parse().expect("four letters are a name")
+}
+
+impl World {
+    /// The one runner of a simulated world, after so many changes: all sources that were not removed, spread over all nodes.
+    fn runner(&self, edits: u32) -> RunnerSpec {
+        let there = self.scenario.sources.iter().enumerate().filter(|(place, _)| !self.operator.has_removed(*place));
+        runner(&self.scenario, edits, there.map(|(_, plan)| plan))
+    }
+}
+
+fn runner<'a>(scenario: &Scenario, edits: u32, plans: impl Iterator<Item = &'a SourcePlan>) -> RunnerSpec {
+    let sources = plans.map(|plan| SourceSpec { id: plan.id.clone(), url: format!("http://{}.test/log", plan.id), selection: None });
     let senders = scenario.senders.iter().map(|name| {
         let name = name.parse().expect("scenarios give senders proper names");
         SenderSpec::Http(HttpSenderSpec { name, url: "http://sink.test/".into(), headers: BTreeMap::new(), timeout_ms: 30_000 })
     });
     RunnerSpec {
-        name: "logs".parse().expect("four letters are a name"),
+        name: runner_name(),
         placement: Placement::Spread("all".into()),
-        reader: ReaderSpec::Http(HttpReaderSpec { start_at: StartAt::Beginning, poll_ms: 500, line_bytes_max: 1 << 20, headers: BTreeMap::new() }),
+        reader: ReaderSpec::Http(HttpReaderSpec {
+            start_at: StartAt::Beginning,
+            poll_ms: 500 + u64::from(edits),
+            line_bytes_max: 1 << 20,
+            headers: BTreeMap::new(),
+        }),
         sources: sources.collect(),
         parse: ParseSpec::Raw,
         transform: TransformSpec::default(),

@@ -158,15 +158,15 @@ impl Plane {
         self.step(id, |_| ());
     }
 
-    /// A read that was asked for is done: what the source holds now.
-    pub fn handle_read(&mut self, now: Now, id: FlowId, source: &Source) {
+    /// A read that was asked for is done: what the source holds now, of which this host sees what was written by `until` (true time).
+    pub fn handle_read(&mut self, now: Now, id: FlowId, source: &Source, until: Instant) {
         let (bytes_max, poll) = (self.plan.piece_bytes_max, self.plan.poll);
         let Some(flow) = self.flows.get_mut(&id) else { return };
         flow.reading = false;
         if !flow.delivery.may_read() {
             return;
         }
-        let Some(piece) = source.read(flow.at, bytes_max) else {
+        let Some(piece) = source.read(flow.at, bytes_max, until) else {
             flow.reading = true;
             self.effects.push_back(Effect::Read { flow: id, after: poll });
             return;
@@ -188,6 +188,11 @@ impl Plane {
         for id in self.ids(|flow| flow.delivery.poll_timeout().is_some_and(|(at, _)| at <= now.at)) {
             self.step(id, |flow| flow.delivery.handle_timeout(now));
         }
+    }
+
+    /// The flow that was opened last.
+    pub fn newest(&self) -> Option<FlowId> {
+        self.opened.checked_sub(1).map(FlowId)
     }
 
     /// Which source a flow reads, as long as it is open.

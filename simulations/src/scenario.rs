@@ -10,15 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     chance::Delay,
+    custody::Terms,
     disk::{DiskFault, DiskPlan},
     expectations::Expectation,
     file::{seconds, timed},
     knobs::Knobs,
     knock::Meddler,
     network::{CutId, Direction, Flapping, NetworkPlan},
+    operator::Edit,
     plane::PlanePlan,
     sink::SinkPlan,
     source::SourcePlan,
+    strikes::Strike,
 };
 
 /// One node, for as often as it is started.
@@ -32,6 +35,9 @@ pub struct NodePlan {
     /// How much faster (or slower) its monotonic clock goes, in millionths: quartz keeps within some hundred.
     #[serde(default)]
     pub drift_ppm: i64,
+    /// How late it sees what is written to a source, as on a shared mount.
+    #[serde(default, with = "seconds", skip_serializing_if = "Duration::is_zero")]
+    pub mount_lag: Duration,
 }
 
 /// Something that is done to the world. Nodes by their place in the scenario.
@@ -151,6 +157,19 @@ pub enum Deed {
     DiskWorks {
         node: usize,
     },
+    /// Befalls whoever plays a part for a source by then.
+    Strike(Strike),
+    /// From now on sinks behave so.
+    Sinks(SinkPlan),
+    /// A node's program is replaced by the next version, which it runs from its next start on.
+    Upgrade {
+        node: usize,
+    },
+    /// An operator changes the runner, by this node or, if it does not answer, the next that knows the runner.
+    Edit {
+        node: usize,
+        edit: Edit,
+    },
     /// The faults end: every cut and all loss, and nodes outside `core` are dead for ever, those in it run.
     Heal {
         core: BTreeSet<usize>,
@@ -203,6 +222,9 @@ pub struct Scenario {
 /// From the end of the faults until a run that settles is over, about.
 const SETTLING: Duration = Duration::from_secs(120);
 
+/// A line's beginning: its source's name and its number.
+const NUMBER_BYTES_MAX: u64 = 32;
+
 /// Why a scenario cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScenarioFault {
@@ -249,13 +271,15 @@ impl Deed {
             | Self::Quick { node }
             | Self::StepClock { node, .. }
             | Self::DiskFails { node, .. }
-            | Self::DiskWorks { node } => BTreeSet::from([*node]),
+            | Self::DiskWorks { node }
+            | Self::Upgrade { node }
+            | Self::Edit { node, .. } => BTreeSet::from([*node]),
             Self::Twin { node, of } => BTreeSet::from([*node, *of]),
             Self::Move { from, to } => BTreeSet::from([*from, *to]),
             Self::Cut { directions, .. } | Self::Flap { directions, .. } | Self::Meddle { directions, .. } => {
                 directions.iter().flat_map(|(from, to)| [*from, *to]).collect()
             }
-            Self::Mend { .. } => BTreeSet::new(),
+            Self::Mend { .. } | Self::Strike(_) | Self::Sinks(_) => BTreeSet::new(),
             Self::Heal { core } => core.clone(),
         }
     }
@@ -283,7 +307,9 @@ impl Deed {
             | Self::Quick { node }
             | Self::StepClock { node, .. }
             | Self::DiskFails { node, .. }
-            | Self::DiskWorks { node } => *node = *places.get(node)?,
+            | Self::DiskWorks { node }
+            | Self::Upgrade { node }
+            | Self::Edit { node, .. } => *node = *places.get(node)?,
             Self::Twin { node: one, of: other } | Self::Move { from: one, to: other } => {
                 (*one, *other) = (*places.get(one)?, *places.get(other)?);
             }
@@ -293,7 +319,7 @@ impl Deed {
                     return None;
                 }
             }
-            Self::Mend { .. } => {}
+            Self::Mend { .. } | Self::Strike(_) | Self::Sinks(_) => {}
             Self::Heal { core } => {
                 *core = core.iter().filter_map(|node| places.get(node).copied()).collect();
                 if core.is_empty() {
@@ -333,7 +359,7 @@ impl Scenario {
 
     /// A calm world: one millisecond to everywhere, two to the disk, nothing is lost. Nodes start one after the other.
     pub fn calm(seed: u64, names: &[&str], sources: usize) -> Self {
-        let nodes: Vec<_> = names.iter().map(|name| NodePlan { name: (*name).to_owned(), skew_ms: 0, drift_ppm: 0 }).collect();
+        let nodes: Vec<_> = names.iter().map(|name| NodePlan { name: (*name).to_owned(), ..NodePlan::default() }).collect();
         let mut deeds: Vec<_> = (0..nodes.len()).map(|node| (Duration::from_millis(100 * node as u64), Deed::Start { node })).collect();
         if sources > 0 {
             deeds.push((Duration::from_secs(5), Deed::Apply { node: 0 }));
@@ -352,6 +378,14 @@ impl Scenario {
             expects: Vec::new(),
             ending: Ending::At(Duration::from_secs(60)),
         }
+    }
+
+    /// What owners of a source are bound by.
+    pub(crate) fn terms(&self, source: &SourcePlan) -> Terms {
+        // A line may be longer than it should, by its own number.
+        let line = source.line_bytes_max as u64 + NUMBER_BYTES_MAX;
+        let senders = self.senders.iter().map(|name| name.parse().expect("scenarios give senders proper names"));
+        Terms { window: self.plane.delivery.window_bytes, piece: self.plane.piece_bytes_max.max(line), senders: senders.collect() }
     }
 
     /// Where the node of this name is.

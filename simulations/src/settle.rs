@@ -145,7 +145,7 @@ impl World {
         self.ledgers.iter().map(|ledger| ledger.moves).sum()
     }
 
-    fn is_lonely(&self, at: usize) -> bool {
+    pub(crate) fn is_lonely(&self, at: usize) -> bool {
         let host = &self.hosts[at];
         host.process.as_ref().is_some_and(|process| process.node.gossip().is_lonely(host.now(self.now).at))
     }
@@ -157,7 +157,7 @@ impl World {
         let ids: Vec<_> = self.running().map(|(at, _)| self.hosts[at].id).collect();
         let owner = self.hosts.iter().find(|host| newest.record.owner == Some(host.id));
         let away = owner.and_then(|owner| owner.away_since).is_some_and(|since| self.now.since(since) < RESTART_GRACE + SETTLES);
-        if self.waiting.contains(&self.sources[source].plan.id) {
+        if self.waiting.contains(&self.sources[source].plan.id) || self.operator.has_removed(source) {
             Hope::Never
         } else if newest.record.is_majority(&ids) && !away && !self.running().any(|(at, _)| self.is_lonely(at)) {
             Hope::Soon
@@ -184,6 +184,9 @@ impl World {
 
     /// Why a source is not settled yet.
     fn unsettled(&self, at: usize, before: &[u64]) -> Option<(&'static str, String)> {
+        if self.operator.has_removed(at) {
+            return None;
+        }
         let (id, written, delivered) = (&self.sources[at].plan.id, self.sources[at].len(), self.delivered()[at]);
         let owners: Vec<_> = self.ledgers[at].owners.iter().map(|(node, (_, epoch))| format!("{} ({epoch})", self.hosts[*node].name)).collect();
         if owners.len() != 1 {

@@ -3,6 +3,7 @@
 use std::{ops::Range, time::Duration};
 
 use logvine_cluster::{checkpoint::FileName, name::Name};
+use logvine_gossip::Instant;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,8 @@ pub struct Source {
     content: Vec<u8>,
     /// Where each line begins, and at the end where the next one will.
     starts: Vec<u64>,
+    /// When each line was written.
+    written: Vec<Instant>,
 }
 
 /// Whole lines of a source, from one offset to another.
@@ -57,11 +60,12 @@ impl Piece {
 
 impl Source {
     pub fn new(plan: SourcePlan) -> Self {
-        Self { plan, content: Vec::new(), starts: vec![0] }
+        Self { plan, content: Vec::new(), starts: vec![0], written: Vec::new() }
     }
 
     /// Writes a line.
-    pub fn grow(&mut self, rng: &mut ChaCha8Rng) {
+    pub fn grow(&mut self, now: Instant, rng: &mut ChaCha8Rng) {
+        self.written.push(now);
         let before = self.content.len();
         self.content.extend_from_slice(format!("{} {}", self.plan.id, self.starts.len()).as_bytes());
         let room = self.plan.line_bytes_max.saturating_sub(self.content.len() - before + 1);
@@ -86,10 +90,14 @@ impl Source {
         self.content.is_empty()
     }
 
-    /// The whole lines after `from`, at least one if there is one, else at most `bytes_max`. None at the end.
-    pub fn read(&self, from: u64, bytes_max: u64) -> Option<Piece> {
+    /// The whole lines after `from` that were written by `until`, at least one if there is one, else at most `bytes_max`. None at the end.
+    pub fn read(&self, from: u64, bytes_max: u64, until: Instant) -> Option<Piece> {
         let first = self.starts.partition_point(|start| *start < from);
         let last = self.starts.partition_point(|start| *start <= from.saturating_add(bytes_max)).saturating_sub(1).max(first + 1);
+        let last = last.min(self.written.partition_point(|written| *written <= until));
+        if last <= first {
+            return None;
+        }
         let end = *self.starts.get(last)?;
         Some(Piece { start: from, end, lines: self.starts[first..last].to_vec() })
     }
@@ -111,10 +119,12 @@ mod tests {
     use super::*;
     use crate::chance::{Concern, stream};
 
+    const NOW: Instant = Instant::from_micros(u64::MAX);
+
     fn source(lines: usize) -> Source {
         let mut source = Source::new(SourcePlan::numbered(1, Duration::ZERO, 40));
         let mut rng = stream(1, Concern::Sources);
-        (0..lines).for_each(|_| source.grow(&mut rng));
+        (0..lines).for_each(|line| source.grow(Instant::from_micros(line as u64), &mut rng));
         source
     }
 
@@ -122,7 +132,7 @@ mod tests {
     fn it_reads_whole_lines_in_order_without_a_gap() {
         let source = source(20);
         let (mut at, mut lines) = (0, 0);
-        while let Some(piece) = source.read(at, 64) {
+        while let Some(piece) = source.read(at, 64, NOW) {
             assert_eq!(piece.start, at);
             assert!(piece.end - piece.start <= 64);
             lines += piece.lines.len();
@@ -134,7 +144,17 @@ mod tests {
     #[test]
     fn a_line_longer_than_the_bound_is_read_alone() {
         let source = source(3);
-        assert_eq!(source.read(0, 1).map(|piece| piece.lines.len()), Some(1));
+        assert_eq!(source.read(0, 1, NOW).map(|piece| piece.lines.len()), Some(1));
+    }
+
+    /// A shared mount shows late what is written.
+    #[test]
+    fn what_is_written_later_is_not_read() {
+        let source = source(9);
+        let seen = |until| source.read(0, 1 << 10, Instant::from_micros(until)).map(|piece| piece.lines.len());
+        assert_eq!((seen(0), seen(4), seen(99)), (Some(1), Some(5), Some(9)));
+        let end = source.read(0, 1 << 10, Instant::from_micros(4)).map_or(0, |piece| piece.end);
+        assert_eq!(source.read(end, 1 << 10, Instant::from_micros(2)), None, "a reader may have been further already");
     }
 
     #[test]

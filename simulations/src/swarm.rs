@@ -75,7 +75,9 @@ pub fn node_name(at: usize) -> String {
 }
 
 fn name_nodes(count: usize, skewed: bool, rng: &mut ChaCha8Rng) -> Vec<NodePlan> {
-    (0..count).map(|at| NodePlan { name: node_name(at), skew_ms: if skewed { rng.random_range(-3_000..=3_000) } else { 0 }, drift_ppm: 0 }).collect()
+    (0..count)
+        .map(|at| NodePlan { name: node_name(at), skew_ms: if skewed { rng.random_range(-3_000..=3_000) } else { 0 }, ..NodePlan::default() })
+        .collect()
 }
 
 fn draw_source(number: usize, rng: &mut ChaCha8Rng, bearable: impl Fn(u64) -> Duration) -> SourcePlan {

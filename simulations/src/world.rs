@@ -15,7 +15,7 @@ use std::{
 
 use logvine_cluster::{
     delivery::{Outcome, SendId},
-    event::Event as Told,
+    event::{Event as Told, Why},
     instance::{Epoch, InstanceEvent},
     keys::KeyOrder,
     message::{Reply, Request},
@@ -35,7 +35,7 @@ use crate::{
     knock::{Knocker, Meddler},
     ledger::{Fact, Ledger},
     network::{Direction, Network},
-    operator::Operator,
+    operator::{Edit, Operator},
     plane::FlowId,
     recording::Recorder,
     report::{Report, Violation},
@@ -183,6 +183,8 @@ pub struct World {
     pub(crate) ledgers: Vec<Ledger>,
     /// Epochs that were taken without a majority.
     pub(crate) minority: BTreeSet<(Name, Epoch)>,
+    /// Why each epoch was taken, as its owner told.
+    pub(crate) whys: BTreeMap<(Name, Epoch), Why>,
     /// Sources of which an owner found no checkpoint: they wait for an operator.
     pub(crate) waiting: BTreeSet<Name>,
     pub(crate) trace: Trace,
@@ -221,7 +223,8 @@ impl World {
             sources: scenario.sources.iter().cloned().map(Source::new).collect(),
             sinks: BTreeMap::new(),
             operator: Operator::default(),
-            ledgers: scenario.sources.iter().map(|_| Ledger::default()).collect(),
+            ledgers: scenario.sources.iter().map(|source| Ledger::new(scenario.terms(source))).collect(),
+            whys: BTreeMap::new(),
             minority: BTreeSet::new(),
             waiting: BTreeSet::new(),
             trace,
@@ -310,6 +313,7 @@ impl World {
                     self.violate(name, format!("{id}: {detail}\n{fact:?}"));
                 }
             }
+            self.hear_fact(source, &fact);
             self.record_fact(source, &fact);
             self.ledgers[source].absorb(fact);
         }
@@ -375,11 +379,12 @@ impl World {
         }
     }
 
-    fn deed(&mut self, deed: Deed) {
+    pub(crate) fn deed(&mut self, deed: Deed) {
         if self.healed {
             return;
         }
         self.record_deed(&deed);
+        self.touch(&deed);
         match deed {
             Deed::Start { node } => self.start(node),
             Deed::Crash { node } => self.crash(node),
@@ -430,6 +435,13 @@ impl World {
                 self.watch.mend(id, self.now);
                 self.network.mend(id);
             }
+            Deed::Strike(strike) => self.strike(&strike),
+            Deed::Sinks(plan) => {
+                self.tell(None, format_args!("has sinks behave so: {plan:?}"));
+                self.scenario.sink = plan;
+            }
+            Deed::Upgrade { node } => self.upgrade(node),
+            Deed::Edit { node, edit } => self.edit(node, edit),
             Deed::Heal { core } => self.heal(&core),
             other => self.befall(&other),
         }
@@ -463,6 +475,9 @@ impl World {
         for node in self.operator.drained() {
             self.drain(node, false);
         }
+        if self.operator.has_stopped() {
+            self.edit(0, Edit::Start);
+        }
     }
 
     pub(crate) fn start(&mut self, at: usize) {
@@ -489,6 +504,7 @@ impl World {
             return;
         }
         self.tell(Some(at), format_args!("crashes"));
+        self.expect_collected_again(at);
         self.ended(at);
     }
 
@@ -504,7 +520,7 @@ impl World {
         let kept = self.hosts[at].disk.crash(&mut self.disk_rng);
         self.note_durable(at, &kept);
         for source in 0..self.sources.len() {
-            self.facts.push_back((source, Fact::Closed { node: at, epoch: None }));
+            self.facts.push_back((source, Fact::Closed { node: at, epoch: None, flushed: false, at: self.now }));
         }
     }
 
@@ -513,7 +529,7 @@ impl World {
             return;
         }
         let source = &mut self.sources[at];
-        source.grow(&mut self.source_rng);
+        source.grow(self.now, &mut self.source_rng);
         let gap = u64::try_from(source.plan.gap.as_micros()).expect("gaps are short").max(1);
         let wait = Duration::from_micros(self.source_rng.random_range(1..=2 * gap));
         self.after(wait, Event::Grow { source: at });

@@ -11,7 +11,7 @@ fn rows(rows: impl Iterator<Item = (String, String)>) -> String {
 
 /// The named scenarios with their sizes.
 pub(super) fn scenarios() -> String {
-    rows(scenarios::ALL.iter().map(|one| {
+    rows(scenarios::all().map(|one| {
         let size = format!("{} nodes (from {}), {} min", one.nodes, one.nodes_min, one.minutes);
         (one.name.to_owned(), format!("{}; {size} unless told otherwise", one.sentence))
     }))

@@ -51,7 +51,7 @@ impl Field {
     /// So many nodes, none of them started.
     pub(super) fn new(seed: u64, nodes: usize, network: NetworkPlan) -> Self {
         let mut scenario = Scenario::calm(seed, &[], 0);
-        scenario.nodes = (1..=nodes).map(|number| NodePlan { name: format!("n{number}"), skew_ms: 0, drift_ppm: 0 }).collect();
+        scenario.nodes = (1..=nodes).map(|number| NodePlan { name: format!("n{number}"), ..NodePlan::default() }).collect();
         scenario.network = network;
         let mut world = World::new(scenario, Trace::new(None));
         world.words = Some(Vec::new());

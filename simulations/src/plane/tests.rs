@@ -17,7 +17,7 @@ fn now(seconds: u64) -> Now {
 fn source(lines: usize) -> Source {
     let mut source = Source::new(SourcePlan::numbered(1, Duration::ZERO, 40));
     let mut rng = stream(1, Concern::Sources);
-    (0..lines).for_each(|_| source.grow(&mut rng));
+    (0..lines).for_each(|_| source.grow(Instant::ZERO, &mut rng));
     source
 }
 
@@ -49,7 +49,7 @@ fn drive(plane: &mut Plane, source: &Source, mut takes: usize) -> (Vec<Range<u64
     let (mut arrived, mut told) = (Vec::new(), Vec::new());
     while let Some(effect) = plane.poll_effect() {
         match effect {
-            Effect::Read { flow, after } if after.is_zero() => plane.handle_read(now(1), flow, source),
+            Effect::Read { flow, after } if after.is_zero() => plane.handle_read(now(1), flow, source, Instant::ZERO),
             Effect::Read { .. } | Effect::DeadLetter { .. } => {}
             Effect::Send { flow, send, lines, .. } if takes > 0 => {
                 takes -= 1;

@@ -1,0 +1,217 @@
+//! Who had a source in hand, one after the other: from when to when, how it came and went, and who brought each line to the sink first.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Range,
+};
+
+use logvine_cluster::{checkpoint::Checkpoint, name::Name};
+use logvine_gossip::Instant;
+
+use crate::{host::Life, plane::FlowId};
+
+/// One opening of a source by one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hand {
+    pub node: usize,
+    pub life: Life,
+    pub flow: FlowId,
+}
+
+/// How a source came into a hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It never had an owner.
+    New,
+    /// From an owner that is gone.
+    TookOver,
+    /// From an owner that gave it. By place.
+    HandedOver { from: usize },
+    /// The process was restarted, or nobody took what it gave.
+    Resumed,
+    /// The same process had it before: its entry changed, or its record.
+    Reopened,
+}
+
+impl Cause {
+    /// In a word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::TookOver => "takeover",
+            Self::HandedOver { .. } => "handover",
+            Self::Resumed => "restart",
+            Self::Reopened => "reopening",
+        }
+    }
+}
+
+/// What every owner is bound by.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// W of DESIGN §5.3, in bytes.
+    pub window: u64,
+    /// The longest piece that is read at once: it goes out alone where it is longer than W.
+    pub piece: u64,
+    /// The runner's senders.
+    pub senders: Vec<Name>,
+}
+
+impl Terms {
+    /// Bytes that may be emitted past what a majority holds.
+    pub fn room(&self) -> u64 {
+        self.window.max(self.piece)
+    }
+}
+
+/// A source in one hand.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    pub hand: Hand,
+    pub cause: Cause,
+    /// Whether it was taken with a majority of its witnesses.
+    pub majority: bool,
+    pub began: Instant,
+    /// When it was told to read no more.
+    pub closing: Option<Instant>,
+    /// When it ended, and whether all that it had sent was acknowledged then.
+    pub ended: Option<(Instant, bool)>,
+    /// When the sink got the first line of it.
+    pub brought: Option<Instant>,
+    /// By sender, what a majority holds.
+    held: BTreeMap<Name, u64>,
+    /// By sender, bytes that an earlier hand had brought before, and a later one.
+    repeated: BTreeMap<Name, [u64; 2]>,
+}
+
+/// Lines of one arrival that another hand had brought before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Repeats {
+    /// Bytes that earlier hands had brought, and later ones.
+    pub bytes: [u64; 2],
+    /// Of the last hand that had brought some of it, its number.
+    pub of: Option<usize>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Custody {
+    pub terms: Terms,
+    pub tenures: Vec<Tenure>,
+    numbers: BTreeMap<Hand, usize>,
+    /// By sender and line, the number of the tenure that brought it first.
+    first: BTreeMap<Name, BTreeMap<u64, usize>>,
+    /// Lines that a sink got again, by what had brought the source to who repeated them.
+    pub repeated_lines: BTreeMap<&'static str, u64>,
+    /// Whether it was ever taken without a majority: what was acknowledged then may be known to nobody else.
+    pub minority: bool,
+}
+
+impl Custody {
+    pub fn new(terms: Terms) -> Self {
+        Self { terms, ..Self::default() }
+    }
+
+    pub fn tenure(&self, hand: &Hand) -> Option<&Tenure> {
+        self.numbers.get(hand).map(|number| &self.tenures[*number])
+    }
+
+    /// Whoever has it in hand now.
+    pub fn open(&self) -> impl Iterator<Item = &Tenure> {
+        self.tenures.iter().filter(|tenure| tenure.ended.is_none())
+    }
+
+    /// The last time that a node had it.
+    pub fn last_of(&self, node: usize) -> Option<&Tenure> {
+        self.tenures.iter().rev().find(|tenure| tenure.hand.node == node)
+    }
+
+    /// How far a majority holds it for this hand: every sender.
+    pub fn held(&self, hand: &Hand) -> u64 {
+        let held = |tenure: &Tenure| self.terms.senders.iter().map(|sender| tenure.held.get(sender).copied().unwrap_or(0)).min();
+        self.tenure(hand).and_then(held).unwrap_or(0)
+    }
+
+    /// What of an arrival another hand has brought before.
+    pub fn repeats(&self, hand: &Hand, sender: &Name, lines: &[Range<u64>]) -> Repeats {
+        let mut repeats = Repeats::default();
+        let Some((known, number)) = self.first.get(sender).zip(self.numbers.get(hand)) else { return repeats };
+        for line in lines {
+            if let Some(first) = known.get(&line.start).filter(|first| *first != number) {
+                repeats.bytes[usize::from(first > number)] += line.end - line.start;
+                repeats.of = repeats.of.max(Some(*first));
+            }
+        }
+        repeats
+    }
+
+    /// Bytes that a hand has repeated so far to a sink, of earlier hands and of later ones.
+    pub fn repeated(&self, hand: &Hand, sender: &Name) -> [u64; 2] {
+        self.tenure(hand).and_then(|tenure| tenure.repeated.get(sender)).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn begin(&mut self, hand: Hand, cause: Cause, majority: bool, began: Instant, resume: &Checkpoint) {
+        self.minority |= !majority;
+        self.numbers.insert(hand, self.tenures.len());
+        let (repeated, mut held) = (BTreeMap::new(), BTreeMap::new());
+        hold(&mut held, resume);
+        self.tenures.push(Tenure { hand, cause, majority, began, closing: None, ended: None, brought: None, held, repeated });
+    }
+
+    pub(crate) fn hold(&mut self, node: usize, checkpoint: &Checkpoint) {
+        for tenure in self.open_of(node) {
+            hold(&mut tenure.held, checkpoint);
+        }
+    }
+
+    pub(crate) fn close(&mut self, node: usize, at: Instant) {
+        for tenure in self.open_of(node) {
+            tenure.closing.get_or_insert(at);
+        }
+    }
+
+    pub(crate) fn end(&mut self, node: usize, at: Instant, flushed: bool) {
+        for tenure in self.open_of(node) {
+            tenure.ended = Some((at, flushed));
+        }
+    }
+
+    fn open_of(&mut self, node: usize) -> impl Iterator<Item = &mut Tenure> {
+        self.tenures.iter_mut().filter(move |tenure| tenure.hand.node == node && tenure.ended.is_none())
+    }
+
+    pub(crate) fn bring(&mut self, hand: &Hand, sender: &Name, lines: &[Range<u64>], at: Instant) {
+        let Some(number) = self.numbers.get(hand).copied() else { return };
+        let repeats = self.repeats(hand, sender, lines);
+        let known = self.first.entry(sender.clone()).or_default();
+        let mut own = 0;
+        let mut others = 0;
+        for line in lines {
+            match known.entry(line.start) {
+                Entry::Vacant(new) => {
+                    new.insert(number);
+                }
+                Entry::Occupied(first) if *first.get() == number => own += 1,
+                Entry::Occupied(_) => others += 1,
+            }
+        }
+        let tenure = &mut self.tenures[number];
+        tenure.brought.get_or_insert(at);
+        let repeated = tenure.repeated.entry(sender.clone()).or_default();
+        for (so_far, more) in repeated.iter_mut().zip(repeats.bytes) {
+            *so_far += more;
+        }
+        for (label, lines) in [("retry", own), (tenure.cause.label(), others)] {
+            if lines > 0 {
+                *self.repeated_lines.entry(label).or_default() += lines;
+            }
+        }
+    }
+}
+
+fn hold(held: &mut BTreeMap<Name, u64>, checkpoint: &Checkpoint) {
+    for (sender, position) in checkpoint.files.values().flatten() {
+        let at = held.entry(sender.clone()).or_default();
+        *at = (*at).max(position.offset);
+    }
+}
