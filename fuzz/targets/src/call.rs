@@ -4,11 +4,13 @@
 
 use crate::node::{Thrown, id, pieces};
 
-pub(crate) fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) -> bool {
     let mut node = Thrown::new();
+    let mut understood = false;
     for (sender, body) in pieces(data) {
-        node.take(|gossip, now| drop(gossip.handle_call(now, id(sender), body)));
-        node.take(|gossip, now| drop(gossip.handle_reply(now, id(sender), Some(body))));
+        node.take(|gossip, now| understood |= gossip.handle_call(now, id(sender), body).is_ok());
+        node.take(|gossip, now| understood |= gossip.handle_reply(now, id(sender), Some(body)).is_ok());
     }
     node.check(data.len());
+    understood
 }

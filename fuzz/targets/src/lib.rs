@@ -7,6 +7,7 @@ pub mod bounded;
 mod call;
 mod datagram;
 mod frame;
+mod frames;
 mod node;
 pub mod record;
 mod runner_spec;
@@ -17,8 +18,8 @@ mod sealed;
 pub struct Target {
     /// As cargo-fuzz and the corpus's directory have it.
     pub name: &'static str,
-    /// Panics where the code that it calls is wrong.
-    pub run: fn(&[u8]),
+    /// Whether some of the input was understood: it came past the first checks, to what reads it. Panics where the code that it calls is wrong.
+    pub run: fn(&[u8]) -> bool,
 }
 
 /// All of them.

@@ -48,7 +48,11 @@ fn main() -> ExitCode {
 fn run(wanted: Option<&str>, mutations: u64, seed: u64) -> anyhow::Result<()> {
     for target in TARGETS.iter().filter(|target| wanted.is_none_or(|wanted| wanted == target.name)) {
         let report = bounded::run(*target, mutations, seed)?;
-        println!("{:12} {:3} inputs of the corpus, {} mutations (seed {seed}): none panics", target.name, report.corpus, report.mutations);
+        let bounded::Report { corpus, mutations, understood } = report;
+        println!(
+            "{:12} {corpus:3} inputs of the corpus, {mutations} mutations (seed {seed}), {understood} of them understood: none panics",
+            target.name
+        );
     }
     Ok(())
 }

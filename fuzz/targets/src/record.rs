@@ -16,7 +16,10 @@ use logvine_gossip::{
     seal::{ClusterId, ClusterKey, Keyring, NONCE_BYTES},
 };
 
-use crate::node::{append, gossip_address, id, now, start};
+use crate::{
+    frames,
+    node::{append, gossip_address, id, now, start},
+};
 
 const NODES: u8 = 4;
 const STEP: Duration = Duration::from_millis(10);
@@ -100,7 +103,7 @@ fn seal(kept: &mut Scenes) {
     kept.insert(("datagram", "another-address".to_owned()), ring(1).seal(elsewhere, [7; NONCE_BYTES], b"from another address"));
 }
 
-/// The first calls once more as frames, as QUIC carries them.
+/// The first calls once more as frames, as QUIC carries them, and a frame of each kind of message.
 fn frames(kept: &mut Scenes) -> anyhow::Result<()> {
     let calls: Vec<_> = kept.iter().filter(|((target, _), _)| *target == "call").map(|((_, name), input)| (name.clone(), input.clone())).collect();
     for (name, input) in calls {
@@ -109,6 +112,12 @@ fn frames(kept: &mut Scenes) -> anyhow::Result<()> {
         kept.insert(("frame", format!("request-gossip-{name}")), frame.to_vec());
         let frame = logvine_transport::encode(&Reply::Gossip(body.into())).context("a recorded call makes a frame")?;
         kept.insert(("frame", format!("reply-gossip-{name}")), frame.to_vec());
+    }
+    for (word, request) in frames::requests() {
+        kept.insert(("frame", format!("request-{word}")), logvine_transport::encode(&request).context("a sample makes a frame")?.to_vec());
+    }
+    for (word, reply) in frames::replies() {
+        kept.insert(("frame", format!("reply-{word}")), logvine_transport::encode(&reply).context("a sample makes a frame")?.to_vec());
     }
     Ok(())
 }

@@ -1,0 +1,148 @@
+//! A frame of every kind of message that nodes send each other by calls, made from real values: where the frame target begins.
+
+use std::collections::BTreeMap;
+
+use logvine_cluster::{
+    checkpoint::{Checkpoint, FileKey, FileName, Position},
+    instance::Epoch,
+    keys::{CarriedKey, KeyOrder},
+    message::{Accepted, CheckpointItem, CheckpointReply, Inspected, OfferReply, Ownership, Reply, Request, Vote},
+    name::Name,
+    record::{DiskId, Record, SourceKey, Witness},
+};
+use logvine_gossip::{
+    Generation, Stamp,
+    seal::{ClusterId, ClusterKey},
+};
+
+use crate::node::{gossip_address, id};
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn source() -> SourceKey {
+    SourceKey { uid: Stamp(7 << 16), source: name("web-001"), created: Stamp(8 << 16) }
+}
+
+fn epoch(counter: u64) -> Epoch {
+    Epoch { counter, taker: id(1) }
+}
+
+fn record(counter: u64) -> Record {
+    let witnesses = (0..3).map(|index| Witness { node: id(index), disk: DiskId(u64::from(index) << 60) }).collect();
+    Record { epoch: epoch(counter), owner: Some(id(0)), witnesses }
+}
+
+/// Two files, one after a rotation, with two senders.
+fn checkpoint() -> Checkpoint {
+    let positions = |offset| {
+        let position = |marker| Position { offset, marker };
+        BTreeMap::from([(name("out"), position(u64::MAX)), (name("loki"), position(offset))])
+    };
+    let file = |lineage, head: &[u8]| FileKey { lineage, name: FileName::of(head).expect("a head") };
+    Checkpoint { rewind: Stamp(9 << 16), files: BTreeMap::from([(file(0, b"first"), positions(4096)), (file(1, b"second"), positions(1 << 40))]) }
+}
+
+fn key() -> ClusterKey {
+    ClusterKey::new(ClusterId([1; 8]), [2; 32])
+}
+
+/// Each with a word on what it is. A kind has as many as it has shapes.
+pub(crate) fn requests() -> Vec<(&'static str, Request)> {
+    let item = |checkpoint| CheckpointItem { source: source(), epoch: epoch(3), checkpoint };
+    vec![
+        ("gossip", Request::Gossip(vec![0x81, 0xa1, 0x66, 0x01].into())),
+        ("up", Request::Up),
+        ("promise", Request::Promise { source: source(), ballot: epoch(4), base: record(3), checkpoint: checkpoint() }),
+        (
+            "promise-first",
+            Request::Promise { source: source(), ballot: epoch(1), base: Record::first(Vec::new()), checkpoint: Checkpoint::default() },
+        ),
+        ("accept", Request::Accept { source: source(), ballot: epoch(4), base: epoch(3), record: record(4) }),
+        ("store", Request::Store { source: source(), record: record(4), checkpoint: checkpoint() }),
+        ("checkpoints", Request::Checkpoints(vec![item(Some(checkpoint())), item(None)])),
+        ("question", Request::Question(source())),
+        ("offer", Request::Offer { source: source(), epoch: epoch(4) }),
+        ("release", Request::Release { source: source(), record: record(5), checkpoint: checkpoint() }),
+        ("inspect", Request::Inspect(source())),
+        ("keys-tell", Request::Keys(KeyOrder::Tell)),
+        ("keys-install", Request::Keys(KeyOrder::Install(CarriedKey(key())))),
+        ("keys-use", Request::Keys(KeyOrder::Use(key().fingerprint()))),
+        ("keys-remove", Request::Keys(KeyOrder::Remove(key().fingerprint()))),
+        ("twin", Request::Twin { gossip: gossip_address(1), first: Generation(1_700_000_000_000) }),
+    ]
+}
+
+/// As for requests.
+pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
+    let answer = |refused| CheckpointReply { source: source(), epoch: epoch(3), refused };
+    let inspected = Inspected {
+        node: id(0),
+        runner: name("web"),
+        epoch: epoch(3),
+        checkpoint: checkpoint(),
+        held: Checkpoint::default(),
+        error: Some("404 Not Found".to_owned()),
+    };
+    let accepted = Accepted { ballot: epoch(4), record: record(4) };
+    vec![
+        ("gossip", Reply::Gossip(vec![0x81, 0xa1, 0x66, 0x01].into())),
+        ("up", Reply::Up(DiskId(u64::MAX))),
+        ("vote-yes", Reply::Vote(Vote::Yes { accepted: None, checkpoint: Checkpoint::default() })),
+        ("vote-yes-accepted", Reply::Vote(Vote::Yes { accepted: Some(accepted), checkpoint: checkpoint() })),
+        ("vote-newer", Reply::Vote(Vote::Newer { record: record(5), checkpoint: checkpoint() })),
+        ("vote-no", Reply::Vote(Vote::No { promised: epoch(9) })),
+        ("checkpoints", Reply::Checkpoints(vec![answer(None), answer(Some(epoch(4)))])),
+        ("question", Reply::Question(Some(Ownership { epoch: epoch(3), majority: true }))),
+        ("question-none", Reply::Question(None)),
+        ("offer-admitted", Reply::Offer(OfferReply::Admitted { promised: epoch(2) })),
+        ("offer-refused", Reply::Offer(OfferReply::Refused { reason: "its load is 1.2".to_owned() })),
+        ("inspect", Reply::Inspect(Some(inspected))),
+        ("keys", Reply::Keys(Ok(vec![key().fingerprint()]))),
+        ("keys-refused", Reply::Keys(Err("the ring is full".to_owned()))),
+        ("twin", Reply::Twin { first: Generation(1_700_000_000_000) }),
+        ("refused", Reply::Refused("of another version".to_owned())),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fmt::Debug};
+
+    use logvine_transport::decode;
+    use serde::{Serialize, de::DeserializeOwned};
+
+    use super::*;
+    use crate::bounded::{corpus, read};
+
+    /// The kinds that there are, by serde's own word for one that is unknown.
+    fn kinds<T: DeserializeOwned + Debug>() -> BTreeSet<String> {
+        let message = serde_json::from_str::<T>("\"no such kind\"").expect_err("no such kind").to_string();
+        let (_, kinds) = message.split_once("expected ").expect("a list of kinds");
+        kinds.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    fn kind(value: &impl Debug) -> String {
+        format!("{value:?}").split(|letter: char| !letter.is_alphanumeric()).next().expect("a word").to_owned()
+    }
+
+    /// The committed frames with a beginning, decoded and encoded again.
+    fn committed<T: Serialize + DeserializeOwned + Debug>(of: &str) -> BTreeSet<String> {
+        let frames = read(&corpus().join("frame")).unwrap();
+        let frames = frames.iter().filter(|(name, _)| name.starts_with(of));
+        frames.map(|(name, frame)| kind(&decode::<T>(frame).unwrap_or_else(|error| panic!("{name}: {error}")))).collect()
+    }
+
+    /// A kind without a frame is one that mutations never come to. After adding one: a value above, and `-- record`.
+    #[test]
+    fn each_kind_of_message_has_a_frame_in_the_corpus() {
+        assert_eq!(committed::<Request>("request-"), kinds::<Request>());
+        assert_eq!(committed::<Reply>("reply-"), kinds::<Reply>());
+        assert!(kinds::<Vote>().iter().all(|vote| replies().iter().any(|(_, reply)| matches!(reply, Reply::Vote(of) if kind(of) == *vote))));
+        assert!(kinds::<OfferReply>().iter().all(|word| replies().iter().any(|(_, reply)| matches!(reply, Reply::Offer(of) if kind(of) == *word))));
+        assert!(
+            kinds::<KeyOrder>().iter().all(|order| requests().iter().any(|(_, request)| matches!(request, Request::Keys(of) if kind(of) == *order)))
+        );
+    }
+}
