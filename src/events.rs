@@ -223,6 +223,21 @@ pub fn words(event: &Event, node: &Node) -> Words {
             Some(origin),
             format!("{key} of {} is more than 24 h ahead and set aside: check its clock", name(origin)),
         ),
+        E::Steadiness { unsteady: Some(unsteady) } => {
+            let detail = format!(
+                "this node crashed {} times in a row: it gets no movable sources before it has run for {} s; why it crashes is in its log",
+                unsteady.crashes, unsteady.spell_s
+            );
+            about(Level::Warn, "node.unsteady", Some(&node.id()), detail)
+        }
+        E::Steadiness { unsteady: None } => {
+            about(Level::Info, "node.steady", Some(&node.id()), "this node has run for long enough and gets movable sources again".to_owned())
+        }
+        E::Incomplete { active, expected } => {
+            let detail =
+                format!("{active} of {expected} expected nodes are active, and the others were waited for: sources are assigned without them");
+            about(Level::Warn, "node.incomplete", Some(&node.id()), detail)
+        }
         E::Failed { runner, error } => of(Level::Error, "runner.failed", runner, None, error.clone()),
     }
 }

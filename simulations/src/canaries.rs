@@ -49,6 +49,8 @@ const BY_TEST: &[&str] = &[
     "seed-islands",
     "old-image-votes",
     "damaged-row-votes",
+    "crashes-forgiven",
+    "expects-nobody",
     "sick-accuses",
     "stamp-from-future",
     "clock-off-writes",

@@ -5,6 +5,8 @@ pub use logvine_gossip::canary::planted;
 /// The bugs that this package has a place for: each name, and what is broken under it.
 pub const CANARIES: &[(&str, &str)] = &[
     ("checkpoint-past-a-hole", "a checkpoint moves on to the last batch that was acknowledged, over one that was not (S1)"),
+    ("crashes-forgiven", "a node that crashes again and again gets its sources back at once (DESIGN §5.5)"),
+    ("expects-nobody", "the first node of a cold start takes everything, however many are expected (DESIGN §5.5)"),
     ("generation-reused", "a restarted node goes on under the generation that it had (DESIGN §3.1)"),
     ("grace-ignored", "who says that it will be back is taken for dead (A5)"),
     ("damaged-row-votes", "a node whose votes are not readable any more votes on as the same disk"),

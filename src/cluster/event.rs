@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use logvine_gossip::{ClockOff, Generation, NodeId, Stamp, Status};
 
-use crate::{instance::Epoch, name::Name};
+use crate::{instance::Epoch, name::Name, steadiness::Unsteady};
 
 /// Something happened that people may want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,10 @@ pub enum Event {
     Clock { off: Option<ClockOff> },
     /// A catalog entry was set aside, as its stamp is more than 24 h ahead of this node's clock.
     StampAhead { key: String, stamp: Stamp, origin: NodeId },
+    /// This node crashed so often in a row that it gets no sources before it has run for a while; or it has.
+    Steadiness { unsteady: Option<Unsteady> },
+    /// Fewer nodes came than an operator expects; this node takes sources all the same, as its patience is over.
+    Incomplete { active: u64, expected: u64 },
     /// A runner cannot run here.
     Failed { runner: Name, error: String },
 }

@@ -23,5 +23,6 @@ pub mod rollout;
 pub mod selection;
 pub mod setting;
 pub mod spec;
+pub mod steadiness;
 pub mod view;
 pub mod witness;

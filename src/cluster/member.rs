@@ -13,6 +13,7 @@ use crate::{
     ranking::Capacity,
     record::{DiskId, Record, SourceKey, Witness},
     selection::Selectable,
+    steadiness::Unsteady,
 };
 
 /// `meta`: who and where.
@@ -96,6 +97,8 @@ pub struct NodeInfo {
     pub phase: Phase,
     pub tags: BTreeSet<Name>,
     pub capacity: Capacity,
+    /// It crashed again and again, and has not run for long enough since.
+    pub unsteady: Option<Unsteady>,
     /// None until its node map has come.
     pub meta: Option<Meta>,
     /// What it calls itself, or called itself when it was last heard.
@@ -114,6 +117,7 @@ impl NodeInfo {
             phase: value(map, "phase").unwrap_or_default(),
             tags: catalog.tags(&id, &own),
             capacity: Capacity(value(map, "capacity").unwrap_or(16)),
+            unsteady: Unsteady::read(map),
             name: meta.as_ref().map(|meta| meta.name.clone()),
             meta,
         }

@@ -10,6 +10,7 @@
 mod calls;
 mod counters;
 mod disk;
+mod expecting;
 mod face;
 mod forgetting;
 mod identity;
@@ -34,12 +35,13 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 pub use self::counters::{Counters, Pauses};
+pub use self::expecting::Expecting;
 pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestId, Table, Ticket, Write};
 pub use self::sources::Owned;
 pub(crate) use self::words::HOST;
 use self::{
     calls::{Call, Pending, ReplyTo},
-    disk::{Disk, META_FLOOR},
+    disk::{Disk, META_FLOOR, META_LIVES},
     identity::{META_DISK, MetRow},
     instances::Instances,
     rollouts::Rollouts,
@@ -56,6 +58,7 @@ use crate::{
     message::{Reply, Request},
     ranking::Capacity,
     record::{DiskId, SourceKey, Witness},
+    steadiness::{Lives, UNSTEADY},
     witness::Witnesses,
 };
 
@@ -78,6 +81,12 @@ pub struct Node {
     phase: Phase,
     words: Words,
     started: Now,
+    /// How its lives ended, as the disk keeps it.
+    lives: Lives,
+    /// It has not run for long enough after its last crashes.
+    is_unsteady: bool,
+    /// Since when it takes sources: once as many nodes are active as are expected.
+    assigning_since: Option<Instant>,
     /// When this node stops waiting for others to agree with it.
     patience_until: Instant,
     /// It has been part of the cluster since its start: until then it votes on nothing.
@@ -174,6 +183,7 @@ impl Node {
         let disk_id = disk.id.unwrap_or_else(|| DiskId(rng.next_u64()));
         let alone = config.gossip.seeds.iter().all(|seed| *seed == me.gossip);
         let patience = if alone { config.join_patience.min(Duration::from_secs(2)) } else { config.join_patience };
+        let lives = Lives::begin(disk.lives, now.wall);
         let keys: Vec<String> = disk.gossip.catalog.iter().map(|(key, _)| key.clone()).collect();
         let mut node = Self {
             gossip: Gossip::new(now, config.gossip.clone(), me, disk.gossip, rng.next_u64()),
@@ -181,6 +191,9 @@ impl Node {
             phase: Phase::Joining,
             words: Words::default(),
             started: now,
+            is_unsteady: lives.unsteady().is_some(),
+            lives,
+            assigning_since: None,
             patience_until: now.at + patience,
             joined: false,
             doubt: Some(doubt),
@@ -214,6 +227,10 @@ impl Node {
         };
         if disk.id.is_none() {
             node.write(Table::Meta, META_DISK.to_vec(), Some(pack(&disk_id).to_vec()));
+        }
+        node.keep_lives();
+        if let Some(unsteady) = lives.unsteady() {
+            node.tell(Event::Steadiness { unsteady: Some(unsteady) });
         }
         for key in keys {
             node.catalog.refresh(&key, node.gossip.catalog().get(&key));
@@ -264,6 +281,7 @@ impl Node {
             self.catch_up(now);
             self.heartbeat(now, true);
             self.say_statuses(now);
+            self.grow_steady(now);
             self.forget_the_absent(now);
             self.dirty = true;
         }
@@ -279,6 +297,8 @@ impl Node {
     /// SIGTERM: says that it will be back within the grace, stops its instances in order, says goodbye if it drains, and then `Stopped`.
     pub fn handle_stop(&mut self, now: Now) {
         if self.stopping.is_none() {
+            self.lives = self.lives.end();
+            self.keep_lives();
             self.stopping = Some(Stopping { end: now.at + STOP_LATEST, until: None, told: false });
             if self.phase != Phase::Draining {
                 let grace_s = u16::try_from(self.config.restart_grace.as_secs().min(300)).expect("at most 300");
@@ -344,6 +364,23 @@ impl Node {
         self.say(now, "tags", &tags);
         self.say(now, "phase", &self.phase.clone());
         self.say(now, "capacity", &Capacity(self.config.capacity));
+        if let Some(unsteady) = self.lives.unsteady().filter(|_| self.is_unsteady) {
+            self.say(now, UNSTEADY, &unsteady);
+        }
+    }
+
+    fn keep_lives(&mut self) {
+        self.write(Table::Meta, META_LIVES.to_vec(), Some(pack(&self.lives).to_vec()));
+    }
+
+    /// A node that crashed again and again is steady once it has run for its spell.
+    fn grow_steady(&mut self, now: Now) {
+        if self.is_unsteady && now.at.since(self.started.at) >= self.lives.spell() {
+            self.is_unsteady = false;
+            self.unsay(now, UNSTEADY);
+            self.tell(Event::Steadiness { unsteady: None });
+            self.dirty = true;
+        }
     }
 
     fn enter(&mut self, now: Now, phase: Phase) {
@@ -420,7 +457,7 @@ impl Node {
                 if let Some(claim) = key.strip_prefix("claim/") {
                     self.note_claim(now, node, claim);
                     self.dirty = true;
-                } else if matches!(key.as_str(), "meta" | "tags" | "phase" | "capacity") {
+                } else if matches!(key.as_str(), "meta" | "tags" | "phase" | "capacity" | UNSTEADY) {
                     self.stale.insert(node);
                     self.dirty = true;
                 }

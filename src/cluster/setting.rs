@@ -19,6 +19,26 @@ pub struct Setting {
     pub sentence: &'static str,
 }
 
+/// Nodes that must be active before a node that starts takes any source.
+pub const EXPECT_NODES: Setting = Setting {
+    name: "expect_nodes",
+    unit: "nodes",
+    default: 0,
+    least: 0,
+    most: 10_000,
+    sentence: "How many nodes must be active before a node that starts takes any source: none is given away again when the others come a minute later.",
+};
+
+/// How long they are waited for.
+pub const EXPECT_PATIENCE: Setting = Setting {
+    name: "expect_patience",
+    unit: "seconds",
+    default: 60,
+    least: 1,
+    most: 3_600,
+    sentence: "How long a node that starts waits for `expect_nodes` at most.",
+};
+
 /// How long a node may be down before the cluster forgets it. Not so short that a reboot is enough: what is forgotten is no witness any more.
 pub const FORGET_AFTER: Setting = Setting {
     name: "forget_after",
@@ -30,7 +50,7 @@ pub const FORGET_AFTER: Setting = Setting {
 };
 
 /// All of them, by name.
-pub const SETTINGS: &[Setting] = &[FORGET_AFTER];
+pub const SETTINGS: &[Setting] = &[EXPECT_NODES, EXPECT_PATIENCE, FORGET_AFTER];
 
 /// What the keys of settings begin with.
 pub(crate) const SETTING: &str = "setting/";

@@ -32,6 +32,7 @@ use crate::{
     rollout::Hearsay,
     selection::Selection,
     spec::{Placement, ReaderSpec, RunnerSpec},
+    steadiness::Unsteady,
 };
 
 /// A node's name, or the short form of its id while that is not known.
@@ -101,6 +102,9 @@ fn node_row(node: &Node, now: Now, info: &NodeInfo, sources: usize, counted: &BT
         version: info.meta.as_ref().map(|meta| meta.version.clone()),
         runners: map.map_or(0, |map| map.iter("runner/").count()),
         sources,
+        unsteady: info
+            .unsteady
+            .map(|Unsteady { crashes, spell_s }| format!("crashed {crashes} times in a row: no sources before it has run for {spell_s} s")),
         drain: counted.get(&info.id).map(|witness_of| DrainRow::new(info, sources, *witness_of)),
     }
 }

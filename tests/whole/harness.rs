@@ -34,7 +34,11 @@ pub(crate) fn own_address() -> Ipv4Addr {
 
 /// The program under test, with none of the user's settings.
 pub(crate) fn logvine() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_logvine"));
+    without_settings(env!("CARGO_BIN_EXE_logvine"))
+}
+
+fn without_settings(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOGVINE_")) {
         command.env_remove(name);
     }
@@ -84,6 +88,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) address: Ipv4Addr,
     args: Vec<String>,
+    /// What it is started by, if not directly: a program and its arguments, that runs another in its own place.
+    within: Vec<String>,
     log: PathBuf,
     process: Option<Child>,
 }
@@ -201,7 +207,14 @@ impl Node {
             "--cluster-key-file",
             &text(key),
         ];
-        Self { name: name.to_owned(), address, args: args.map(str::to_owned).to_vec(), log: dir.join(format!("{name}.log")), process: None }
+        Self {
+            name: name.to_owned(),
+            address,
+            args: args.map(str::to_owned).to_vec(),
+            within: Vec::new(),
+            log: dir.join(format!("{name}.log")),
+            process: None,
+        }
     }
 
     /// Adds an argument, or two.
@@ -210,10 +223,23 @@ impl Node {
         self
     }
 
+    /// Has it started by another program, which runs it in its own place.
+    pub(crate) fn within(mut self, program: &[&str]) -> Self {
+        self.within.extend(program.iter().map(ToString::to_string));
+        self
+    }
+
     pub(crate) fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("make the log");
-        let mut command = logvine();
+        let mut command = match self.within.split_first() {
+            None => logvine(),
+            Some((program, args)) => {
+                let mut command = without_settings(program);
+                command.args(args).arg(env!("CARGO_BIN_EXE_logvine"));
+                command
+            }
+        };
         // The pipe closes with this process, however it ends: no agent outlives the tests.
         command.args(&self.args).stdin(Stdio::piped()).stdout(log.try_clone().expect("share the log")).stderr(log);
         self.process = Some(command.spawn().expect("start an agent"));
@@ -232,9 +258,12 @@ impl Node {
 
     /// SIGTERM, and how it ended.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
-        let process = self.process.as_ref().expect("it runs");
-        signal(process, Signal::TERM);
+        self.signal(Signal::TERM);
         self.end().await
+    }
+
+    pub(crate) fn signal(&self, which: Signal) {
+        signal(self.process.as_ref().expect("it runs"), which);
     }
 
     /// Waits until it has ended by itself.
@@ -310,8 +339,12 @@ pub(crate) struct Web {
 
 impl Web {
     pub(crate) async fn start() -> Self {
+        Self::start_at(own_address()).await
+    }
+
+    pub(crate) async fn start_at(address: Ipv4Addr) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let listener = tokio::net::TcpListener::bind((own_address(), 0)).await.expect("an address of our own");
+        let listener = tokio::net::TcpListener::bind((address, 0)).await.expect("an address of our own");
         let address = listener.local_addr().expect("its address");
         let router = logvine::demo::serve::router(dir.path().to_owned());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("serving does not fail") });

@@ -4,13 +4,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod absence;
 mod bad_input;
+mod cut;
 mod demo;
 mod detection;
 mod formation;
 mod harness;
 mod identity;
 mod keys;
+mod lines;
 mod nginx;
 mod restart;
 mod takeover;
+mod zombie;

@@ -1,36 +1,9 @@
 //! A node dies, and its sources go on at others from the byte where it stopped.
 
-use std::collections::BTreeSet;
-
-use serde_json::json;
-
-use crate::harness::{Cluster, Web, until};
-
-const SOURCES: usize = 6;
-
-/// Applies a runner that collects the sources s0, s1, … by `http`.
-fn apply(cluster: &Cluster, web: &Web) {
-    let sources: Vec<_> = (0..SOURCES).map(|at| json!({ "id": format!("s{at}"), "url": web.url(&format!("s{at}.log")) })).collect();
-    cluster.apply(
-        3,
-        &json!({
-            "name": "web", "placement": { "spread": "collectors" }, "reader": { "type": "http", "poll_ms": 100 }, "sources": sources,
-            "parse": { "type": "json" }, "senders": [{ "name": "out", "type": "file", "path": cluster.path("out/{node}.ndjson") }],
-        }),
-    );
-}
-
-/// Appends numbered lines to every source.
-fn write(web: &Web, lines: std::ops::Range<usize>) {
-    for source in 0..SOURCES {
-        web.write(&format!("s{source}.log"), lines.clone().map(|line| format!("{{\"line\":\"s{source}-{line}\"}}")));
-    }
-}
-
-/// The lines that have arrived, each once.
-fn arrived(cluster: &Cluster) -> BTreeSet<String> {
-    cluster.by_id().values().map(|record| record["body"]["line"].as_str().expect("every record has its line").to_owned()).collect()
-}
+use crate::{
+    harness::{Cluster, Web, until},
+    lines::{SOURCES, apply, arrived, write},
+};
 
 /// DESIGN §7, "nothing is lost": at-least-once, each line under one id.
 #[tokio::test]
@@ -38,7 +11,7 @@ async fn a_killed_nodes_sources_go_on_elsewhere_and_nothing_is_lost() {
     let mut cluster = Cluster::start(4).await;
     let web = Web::start().await;
     write(&web, 0..200);
-    apply(&cluster, &web);
+    apply(&cluster, 3, &web);
     let owners = cluster.owners(0, "web", SOURCES).await;
     until("the first lines of all sources have arrived", async || (arrived(&cluster).len() == SOURCES * 200).then_some(())).await;
 
@@ -68,7 +41,7 @@ async fn a_dead_witness_is_replaced_while_lines_go_on_and_nothing_is_lost() {
     let mut cluster = Cluster::start(4).await;
     let web = Web::start().await;
     write(&web, 0..10);
-    apply(&cluster, &web);
+    apply(&cluster, 3, &web);
     let owners = cluster.owners(0, "web", SOURCES).await;
     until("the first lines have arrived", async || (arrived(&cluster).len() == SOURCES * 10).then_some(())).await;
 

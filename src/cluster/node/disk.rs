@@ -14,10 +14,13 @@ use crate::{
     instance::Pinned,
     name::Name,
     record::{DiskId, SourceKey},
+    steadiness::Lives,
     witness::Row,
 };
 
 pub(super) const META_FLOOR: &[u8] = b"floor";
+/// How this node's lives ended.
+pub(super) const META_LIVES: &[u8] = b"lives";
 
 /// The store's content, typed.
 #[derive(Debug, Default)]
@@ -28,6 +31,7 @@ pub(super) struct Disk {
     pub(super) ballots: BTreeMap<SourceKey, u64>,
     pub(super) ballot_least: u64,
     pub(super) doubt: Option<Doubt>,
+    pub(super) lives: Option<Lives>,
     pub(super) met: BTreeMap<NodeId, MetRow>,
     pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
     pub(super) good: BTreeMap<Name, Good>,
@@ -65,6 +69,7 @@ impl Disk {
             Table::Meta if key == META_DISK => self.id = Some(unpack(value)?),
             Table::Meta if key == META_GENERATION => self.gossip.reserved = unpack(value)?,
             Table::Meta if key == META_FLOOR => self.gossip.floor = unpack(value)?,
+            Table::Meta if key == META_LIVES => self.lives = Some(unpack(value)?),
             Table::Meta if key == META_DOUBT => self.doubt = Some(unpack(value)?),
             Table::Meta if key == META_BALLOTS => self.ballot_least = unpack(value)?,
             Table::Meta | Table::Dropped => {}

@@ -162,6 +162,8 @@ struct Place<'a> {
     ranked: Vec<NodeId>,
     /// Its runner is to run on this node.
     placed_here: bool,
+    /// This node takes sources, and not only its own of before.
+    assigns: bool,
 }
 
 impl Sources {
@@ -243,6 +245,7 @@ impl Node {
             return;
         }
         self.stop_what_is_gone(now);
+        let assigns = self.begin_to_assign(now);
         let mut handovers = self.sources.owned.values().filter(|owned| owned.is_on_its_way()).count();
         let runners: Vec<_> = self.catalog.runners().map(|(name, runner)| (name.clone(), runner.clone())).collect();
         for (name, runner) in runners {
@@ -260,7 +263,7 @@ impl Node {
                         eligible
                     });
                     let ranked = self.sources.caches.best(&group, &source.key);
-                    let place = Place { eligible, ranked, placed_here };
+                    let place = Place { eligible, ranked, placed_here, assigns };
                     self.decide_source(now, &name, &source, place, &mut handovers);
                 }
             }
@@ -286,13 +289,15 @@ impl Node {
         {
             return;
         }
-        self.note_unowned(now, name, source, !place.eligible.is_empty());
+        let assigns = place.assigns;
+        self.note_unowned(now, name, source, !place.eligible.is_empty() && assigns);
         let decision = decide(&self.situation(now, name, source, place));
         match decision {
             Decision::Wait(until) => {
                 self.look_at(until);
                 self.tend(now, name, source);
             }
+            Decision::Take { why, .. } if !assigns && !matches!(why, Why::Resumed | Why::Returned) => {}
             Decision::Take { why, ask } => self.consider_taking(now, name, source, why, ask),
             Decision::Give { to, cause } => {
                 if *handovers < HANDOVERS_MAX && self.may_retry(now, key) {
@@ -314,7 +319,7 @@ impl Node {
         let other = self.claims_of(name, source).into_iter().find(|(id, claim)| *id != me && claim.epoch >= newest);
         let claim = other.map(|(owner, claim)| {
             let away = self.view.get(&owner).is_some_and(|info| self.is_away(now, info));
-            Claimed { owner, epoch: claim.epoch, gone: self.gone.get(&owner).copied().filter(|_| !away) }
+            Claimed { owner, epoch: claim.epoch, gone: self.gone.get(&owner).filter(|_| !away).map(|gone| self.succeeded_since(*gone)) }
         });
         let former = memory.and_then(|memory| memory.former.as_ref()).and_then(|(owner, _, gone)| Some((*owner, (*gone)?)));
         let own_row = self.witnesses.row(key).filter(|row| row.record.owner == Some(me));

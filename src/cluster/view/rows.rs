@@ -42,6 +42,8 @@ pub struct NodeRow {
     pub runners: usize,
     /// Movable sources that it owns.
     pub sources: usize,
+    /// Where it crashed again and again: how often, and for how long it must run before it gets sources.
+    pub unsteady: Option<String>,
     /// Where an operator asked it to drain: how far that is.
     pub drain: Option<DrainRow>,
 }
@@ -167,7 +169,7 @@ pub enum SourceState {
     Collected,
     /// A live node owns it, and cannot read it now.
     Failing,
-    /// Its owner is away and has time to come back; nobody takes it over before that is over.
+    /// Its owner is away and has time to come back; nobody takes it over before that is over. Or nobody takes it before more nodes have come.
     Waiting,
     /// Its owner finds no copy of its checkpoint, and does not read it from its start by itself.
     WaitingForCheckpoint,
@@ -243,7 +245,7 @@ pub enum FindingKind {
     TwoOwners,
     /// No live node may own it.
     NoNode,
-    /// Its owner is away and has time to come back.
+    /// Its owner is away and has time to come back, or more nodes are expected.
     Waiting,
     /// No copy of its checkpoint is found.
     WaitingForCheckpoint,

@@ -16,7 +16,7 @@ use crate::{
     member::NodeInfo,
     message::Inspected,
     name::Name,
-    node::Node,
+    node::{Expecting, Node},
 };
 
 /// The movable sources of one runner, or of all, by runner and id: those whose [`source_order`] is after `after`.
@@ -76,6 +76,7 @@ impl<'a> Sight<'a> {
         let state = match (owner, self.has_place) {
             (Some(_), _) if error.is_some() => SourceState::Failing,
             (Some(_), _) => SourceState::Collected,
+            (None, true) if self.node.expecting(self.now).is_some() => SourceState::Waiting,
             (None, true) => SourceState::Unowned,
             (None, false) => SourceState::NoNode,
         };
@@ -86,8 +87,12 @@ impl<'a> Sight<'a> {
         self.node.view().get(id).and_then(|info| self.node.away_for(self.now, info))
     }
 
-    /// What a source waits for whose owner is away.
-    fn why_waiting(&self, owner: &NodeId) -> Option<String> {
+    /// What a source waits for.
+    fn why_waiting(&self, owner: Option<&NodeId>) -> Option<String> {
+        let Some(owner) = owner else {
+            let Expecting { active, expected, left } = self.node.expecting(self.now)?;
+            return Some(format!("{active} of {expected} expected nodes are active: the others have {} s more to come", left.as_secs() + 1));
+        };
         let left = self.away_for(owner)?;
         Some(format!("{} is away: it has {} s more to come back", name_of(self.node, owner), left.as_secs() + 1))
     }
@@ -98,7 +103,7 @@ fn source_row(sight: &Sight, source: &Source) -> SourceRow {
     let Seen { state, owner, error } = sight.see(source);
     let claims = node.claims_of(runner, source);
     let newest = claims.first();
-    let waiting = owner.filter(|_| state == SourceState::Waiting).and_then(|owner| sight.why_waiting(&owner));
+    let waiting = if state == SourceState::Waiting { sight.why_waiting(owner.as_ref()) } else { None };
     let witnesses = newest.map_or(&source.witnesses, |(_, claim)| &claim.witnesses);
     SourceRow {
         runner: runner.to_string(),
@@ -170,7 +175,7 @@ fn finding(sight: &Sight, source: &Source) -> Option<Finding> {
             let last = claims.first().map(|(last, _)| format!("its last owner was {}", name_of(node, last)));
             (FindingKind::NoOwner, last.unwrap_or_else(|| "nobody has taken it yet".to_owned()))
         }
-        (SourceState::Waiting, _) => (FindingKind::Waiting, owner.and_then(|owner| sight.why_waiting(&owner)).unwrap_or_default()),
+        (SourceState::Waiting, _) => (FindingKind::Waiting, sight.why_waiting(owner.as_ref()).unwrap_or_default()),
         (SourceState::WaitingForCheckpoint, _) => (FindingKind::WaitingForCheckpoint, error.unwrap_or_default()),
         (SourceState::Collected | SourceState::Failing, _) => return None,
     };

@@ -76,7 +76,10 @@ impl Node {
         let selection = selection.and_then(|text| text.parse::<Selection>().ok());
         let is_present = |info: &NodeInfo| info.is_live() && info.phase == Phase::Active;
         let able = self.placed(name, runner).filter(|info| is_present(info) || self.is_away(now, info));
-        let able = able.filter(|info| selection.as_ref().is_none_or(|selection| selection.matches(*info)));
+        let able: Vec<_> = able.filter(|info| selection.as_ref().is_none_or(|selection| selection.matches(*info))).collect();
+        // One that crashes again and again is better than nobody.
+        let has_steady = able.iter().any(|info| info.unsteady.is_none() && is_present(info));
+        let able = able.into_iter().filter(|info| !has_steady || info.unsteady.is_none());
         able.map(|info| {
             let since = self.active.get(&info.id).copied().unwrap_or(now.at);
             (info.id, Eligible { capacity: info.capacity, since, present: is_present(info) })

@@ -144,3 +144,103 @@ fn a_source_taken_from_a_dead_owner_is_not_called_new() {
     assert!(taken.contains(&("a".to_owned(), Why::TookOver { from: dead })), "{taken:?}");
     assert!(taken.iter().all(|(_, why)| *why != Why::New), "{taken:?}");
 }
+
+/// A node that crashes again and again gets its sources back only once it has run for a while; others have them meanwhile.
+#[test]
+fn a_node_that_crashes_again_and_again_gets_no_sources_until_it_has_run_for_a_while() {
+    let mut cluster = Cluster::of(3);
+    cluster.refuses = true;
+    cluster.apply(&SOURCES);
+    cluster.run(30);
+    let looping = cluster.reader("a").unwrap().0;
+    let other = (1..=3).map(id).find(|id| *id != looping).unwrap();
+    for crash in 1..=2 {
+        cluster.restart(looping);
+        cluster.run(20);
+        assert!(cluster.taken(looping).contains(&("a".to_owned(), Why::Resumed)), "crash {crash} is no loop yet");
+    }
+    cluster.restart(looping);
+    cluster.run(25);
+    assert_eq!(cluster.taken(looping), []);
+    for source in SOURCES {
+        assert_ne!(cluster.reader(source).expect("another reads it").0, looping, "{source}");
+    }
+    let row = view::node(&cluster.hosts[&other].node, cluster.now, &looping).unwrap();
+    assert_eq!(row.unsteady.as_deref(), Some("crashed 3 times in a row: no sources before it has run for 30 s"));
+    cluster.run(40);
+    assert_eq!(cluster.reader("a").map(|(reader, _)| reader), Some(looping), "its home has it again");
+    assert!(view::node(&cluster.hosts[&other].node, cluster.now, &looping).unwrap().unsteady.is_none());
+    let told: Vec<_> = cluster.host(looping).told.iter().filter(|event| matches!(event, Event::Steadiness { .. })).cloned().collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+
+    // A planned stop ends the row: whoever mends the node need not wait.
+    let now = cluster.now;
+    cluster.node(looping).handle_stop(now);
+    cluster.run(5);
+    cluster.restart(looping);
+    cluster.run(10);
+    assert_eq!(cluster.reader("a").map(|(reader, _)| reader), Some(looping));
+}
+
+/// Better on a node that crashes than nowhere.
+#[test]
+fn a_node_that_crashes_again_and_again_collects_where_there_is_no_other() {
+    let mut cluster = Cluster::of(1);
+    cluster.apply(&["a"]);
+    cluster.run(10);
+    for _ in 0..4 {
+        cluster.restart(id(1));
+        cluster.run(40); // it hopes for its seeds at first
+    }
+    assert!(cluster.node(id(1)).view()[&id(1)].unsteady.is_some());
+    assert!(cluster.reader("a").is_some());
+}
+
+/// A cold start: nobody takes a new source before the expected nodes have come, and people are told for whom it waits.
+#[test]
+fn a_cold_start_waits_for_the_nodes_that_are_expected() {
+    for (expected, patience, waits) in [(3, 300, true), (2, 300, false), (3, 20, false)] {
+        let mut cluster = Cluster::of(3);
+        cluster.host(id(3)).up = false;
+        let set = |setting, value| Command::Set { setting, value: Some(value) };
+        cluster.command(id(1), set(&crate::setting::EXPECT_NODES, expected));
+        cluster.command(id(1), set(&crate::setting::EXPECT_PATIENCE, patience));
+        cluster.run(10);
+        cluster.restart(id(1));
+        cluster.restart(id(2));
+        cluster.run(2);
+        cluster.apply(&SOURCES);
+        cluster.run(40);
+        let read = SOURCES.iter().filter(|source| cluster.reader(source).is_some()).count();
+        assert_eq!(read, if waits { 0 } else { SOURCES.len() }, "{expected} {patience}");
+        let incomplete = cluster.hosts[&id(1)].told.iter().filter(|event| matches!(event, Event::Incomplete { active: 2, expected: 3 })).count();
+        assert_eq!(incomplete, usize::from(patience == 20), "{expected} {patience}");
+        if waits {
+            let row = view::source(&cluster.hosts[&id(1)].node, cluster.now, &name("logs"), &name("a"), None).unwrap().row;
+            assert_eq!(row.state, SourceState::Waiting);
+            assert!(row.why.as_ref().unwrap().starts_with("2 of 3 expected nodes are active"), "{:?}", row.why);
+            assert!(view::check(&cluster.hosts[&id(1)].node, cluster.now).iter().all(|finding| !finding.wrong));
+            cluster.restart(id(3));
+            cluster.run(60);
+            let readers: BTreeSet<_> = SOURCES.iter().map(|source| cluster.reader(source).expect("somebody reads it").0).collect();
+            assert!(readers.len() > 1, "{readers:?}");
+            let moves: usize = cluster.hosts.values().map(|host| host.node.counters().released.values().sum::<u64>() as usize).sum();
+            assert_eq!(moves, 0, "nothing is taken only to be given away");
+        }
+    }
+}
+
+#[cfg(feature = "canary")]
+#[test]
+fn canaries_are_seen() {
+    let tests: [(&str, fn()); 2] = [
+        ("crashes-forgiven", a_node_that_crashes_again_and_again_gets_no_sources_until_it_has_run_for_a_while),
+        ("expects-nobody", a_cold_start_waits_for_the_nodes_that_are_expected),
+    ];
+    for (canary, test) in tests {
+        logvine_gossip::canary::plant(Some(canary));
+        let result = std::panic::catch_unwind(test);
+        logvine_gossip::canary::plant(None);
+        assert!(result.is_err(), "nothing turns red under `{canary}`");
+    }
+}
