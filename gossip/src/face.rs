@@ -371,6 +371,9 @@ pub enum DatagramError {
         /// What this node speaks.
         known: u8,
     },
+    /// A short ping or acknowledgement that is cut, or of a later kind.
+    #[error("short datagram does not decode")]
+    Short,
     /// It claims another sender than its source address, or this node itself.
     #[error("datagram claims to be from {claimed} at an address that is not its own")]
     Sender {
@@ -417,7 +420,8 @@ pub struct DatagramsRefused {
     pub sender: u64,
     /// They came before.
     pub repeated: u64,
-    /// Of a generation that their sender has left behind, or meant for one that this node has left behind. Late ones, mostly.
+    /// Of a generation that their sender has left behind, or meant for one that this node has left behind; short ones, of anybody not known there. Late
+    /// ones, mostly.
     pub former: u64,
     /// Their membership part was refused.
     pub membership: u64,
@@ -444,9 +448,8 @@ impl DatagramsRefused {
 
     pub(crate) fn count(&mut self, error: &DatagramError) {
         *match error {
-            DatagramError::TooLarge { .. } | DatagramError::Body { .. } | DatagramError::Format { .. } | DatagramError::Unpadded { .. } => {
-                &mut self.malformed
-            }
+            DatagramError::TooLarge { .. } | DatagramError::Body { .. } | DatagramError::Format { .. } => &mut self.malformed,
+            DatagramError::Short | DatagramError::Unpadded { .. } => &mut self.malformed,
             DatagramError::Sender { .. } => &mut self.sender,
             DatagramError::Repeated { .. } => &mut self.repeated,
             DatagramError::Membership { .. } => &mut self.membership,

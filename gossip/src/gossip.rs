@@ -26,12 +26,14 @@ use crate::{
     push_pull::Replica,
     replay::Replays,
     rumour::{Rumours, Topic, sendings},
+    swim::Identity,
     wire::{Knocked, Parts, Suspicion},
 };
 
 mod identity;
 mod packets;
 mod rounds;
+mod short;
 
 use identity::Oneself;
 
@@ -100,6 +102,10 @@ pub struct Gossip {
     replays: Replays,
     /// Datagrams sent.
     sent: u64,
+    /// The last ping that was sent in short, and to whom, until it is answered.
+    short_ping: Option<(Identity, Vec<u8>)>,
+    /// Who sent the short ping that is being taken: it is answered in kind.
+    asked_in_short: Option<Identity>,
     refused: DatagramsRefused,
     due: Due,
     traffic: Traffic,
@@ -134,11 +140,14 @@ impl Gossip {
             calling: BTreeMap::new(),
             replays: Replays::default(),
             sent: 0,
+            short_ping: None,
+            asked_in_short: None,
             refused: DatagramsRefused::default(),
             due,
             traffic: Traffic::default(),
             outputs: VecDeque::new(),
         };
+        gossip.say_what_is_read();
         for met in gossip.met.values() {
             gossip.membership.restore(now, met);
         }
@@ -158,6 +167,7 @@ impl Gossip {
             self.refused.count(error);
         }
         self.settle(now);
+        self.asked_in_short = None;
         result
     }
 
@@ -386,6 +396,8 @@ impl Gossip {
         }
         self.renew_to = None;
         self.renewed = Some(now.at);
+        // It speaks for the generation that ends.
+        self.short_ping = None;
         self.me.generation = generation;
         self.stage = Stage::Seeking;
         self.due.seek = now.at;
@@ -436,11 +448,8 @@ impl Gossip {
 
     fn carry_out(&mut self, now: Now, effect: Effect) {
         match effect {
-            Effect::Swim { to, bytes } => {
-                self.goodbyes.retain(|_, (_, heard)| now.at.since(*heard) < GOODBYE_TIME);
-                let left = self.goodbyes.iter().take(GOODBYES_MAX).map(|(id, (generation, _))| (*id, *generation)).collect();
-                self.send(now, to.gossip, None, vec![Parts { swim: Some(Bytes::from(bytes)), left, ..Parts::default() }]);
-            }
+            Effect::Swim { to, bytes } => self.send_swim(now, to, bytes),
+            Effect::AnswerDue { from } => self.repeat_in_long(now, &from),
             Effect::SpeakUp { to, incarnation } => {
                 let suspicion = Some(Suspicion { generation: to.generation, incarnation });
                 self.send(now, to.gossip, None, vec![Parts { suspicion, ..Parts::default() }]);

@@ -18,6 +18,7 @@ mod push_pull;
 mod replay;
 mod rumour;
 pub mod seal;
+mod short;
 mod stamp;
 mod swim;
 mod time;

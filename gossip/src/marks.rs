@@ -11,6 +11,8 @@ pub const MARKS: &[&str] = &[
     "a suspect was told of its suspicion and spoke",
     "timers that were late were put off, as this node had stood still",
     "a welcome told of a higher generation of this node's own",
+    "a ping in short went unanswered and was said in long",
+    "a ping in short was of nobody known",
     "a goodbye was learnt from a third node",
     "a push-pull repaired what rumours lost",
     "a rumour named an entry that was too large for it",

@@ -56,6 +56,10 @@ pub(crate) enum Effect {
         to: Identity,
         bytes: Vec<u8>,
     },
+    /// This member's answer to a ping is due.
+    AnswerDue {
+        from: Identity,
+    },
     /// Buddy: tell a suspect that it is suspected.
     SpeakUp {
         to: Identity,
@@ -269,6 +273,11 @@ impl Membership {
     /// Whether a live member is at an address.
     pub(crate) fn is_live_at(&self, address: &SocketAddr) -> bool {
         self.census.is_live_at(address)
+    }
+
+    /// The live members at an address.
+    pub(crate) fn live_at(&self, address: &SocketAddr) -> impl Iterator<Item = Identity> {
+        self.census.live_at(address).filter_map(|id| self.view.get(id)).map(identity)
     }
 
     pub(crate) fn poll_effect(&mut self) -> Option<Effect> {
@@ -493,6 +502,9 @@ impl Membership {
                 return;
             }
             asked.touched.insert(member_id.id);
+        }
+        if let Timer::SendIndirectProbe { probed_id, .. } = &timer {
+            self.effects.push_back(Effect::AnswerDue { from: *probed_id });
         }
         let probing = matches!(timer, Timer::ProbeRandomMember(_));
         let result = self.foca.handle_timer(timer, &mut asked);

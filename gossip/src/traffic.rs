@@ -28,6 +28,12 @@ impl Traffic {
         self.count(parts, payload + SEAL_BYTES);
     }
 
+    /// A ping or an acknowledgement in short form, `payload` bytes before sealing.
+    pub(crate) fn short(&mut self, payload: usize) {
+        self.membership.messages += 1;
+        self.membership.bytes += (payload + SEAL_BYTES) as u64;
+    }
+
     /// A call or a reply of `parts`.
     pub(crate) fn count(&mut self, parts: &Parts, bytes: usize) {
         let Parts { roots, members, swim, hello, welcome, suspicion, left, rumour_entries, rumour_marks, rumour_words, .. } = parts;

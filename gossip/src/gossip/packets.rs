@@ -17,6 +17,7 @@ use crate::{
     push_pull::Replica,
     replay,
     rumour::Topic,
+    short,
     swim::{Identity, is_announce},
     wire::{ANNOUNCE_BYTES_MIN, Elsewhere, FORMAT, Members, PARTS_MAX, Packet, PacketError, Parts, Record},
 };
@@ -32,6 +33,9 @@ impl Gossip {
     pub(super) fn take_datagram(&mut self, now: Now, from: SocketAddr, payload: &[u8]) -> Result<(), DatagramError> {
         if payload.len() > DATAGRAM_BYTES_MAX {
             return Err(DatagramError::TooLarge { bytes: payload.len(), bytes_max: DATAGRAM_BYTES_MAX });
+        }
+        if payload.first() == Some(&short::MARK) {
+            return self.take_short(now, from, payload);
         }
         let mut packet = Packet::decode(payload).map_err(|error| match error {
             PacketError::Body(source) => DatagramError::Body { source },
@@ -112,11 +116,7 @@ impl Gossip {
             self.take_agreement(now, sender, agrees);
         }
         if let Some(swim) = parts.swim.take() {
-            self.membership.handle_swim(now, sender, &swim).map_err(|error| match error {
-                SwimError::Sender => DatagramError::Sender { claimed: sender.id },
-                SwimError::Full => DatagramError::Full { members_max: MEMBERS_MAX },
-                SwimError::Refused(reason) => DatagramError::Membership { reason },
-            })?;
+            self.take_swim(now, sender, &swim)?;
         }
         if let Some(suspicion) = parts.suspicion {
             self.membership.handle_suspicion(now, *sender, suspicion.generation, suspicion.incarnation);
@@ -125,6 +125,14 @@ impl Gossip {
         let answers = self.take_state(now, &peer, parts)?;
         self.send(now, sender.gossip, Some(&peer), answers);
         Ok(())
+    }
+
+    pub(super) fn take_swim(&mut self, now: Now, sender: &Identity, swim: &[u8]) -> Result<(), DatagramError> {
+        self.membership.handle_swim(now, sender, swim).map_err(|error| match error {
+            SwimError::Sender => DatagramError::Sender { claimed: sender.id },
+            SwimError::Full => DatagramError::Full { members_max: MEMBERS_MAX },
+            SwimError::Refused(reason) => DatagramError::Membership { reason },
+        })
     }
 
     fn take_frame(&mut self, from: NodeId, body: &[u8]) -> Result<Packet, FrameError> {

@@ -17,6 +17,7 @@ mod identity;
 mod input;
 mod members;
 mod once;
+mod short;
 mod statuses;
 
 /// In seconds.
@@ -100,6 +101,9 @@ pub(super) struct World {
     pub(super) fsync: Duration,
     /// Every datagram that arrived, while somebody listens on the line: where, from where, what.
     pub(super) recorded: Option<Vec<(usize, SocketAddr, Vec<u8>)>>,
+    /// A node at which nothing arrives that is in short form, and what was sent to it so: from where, what.
+    pub(super) deaf_to_short: Option<usize>,
+    pub(super) unheard: Vec<(SocketAddr, Vec<u8>)>,
     /// Whether a host without a process says so; else it is silent, as one without power.
     pub(super) refuses: bool,
 }
@@ -140,6 +144,8 @@ impl World {
             calls: 0,
             fsync: millis(1),
             recorded: None,
+            deaf_to_short: None,
+            unheard: Vec::new(),
             refuses: false,
         }
     }
@@ -315,6 +321,9 @@ impl World {
         match event {
             Event::Datagram { to, from, payload } => {
                 let Some(index) = self.index_of(to).filter(|index| self.nodes[*index].up) else { return };
+                if self.deaf_to_short == Some(index) && payload.first() == Some(&crate::short::MARK) {
+                    return self.unheard.push((from, payload));
+                }
                 let now = self.now_at(index);
                 self.nodes[index].gossip.handle_datagram(now, from, &payload).unwrap();
                 self.recorded.iter_mut().for_each(|recorded| recorded.push((index, from, payload.clone())));

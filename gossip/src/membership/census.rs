@@ -1,6 +1,6 @@
 //! The members by what is asked of all of them time and again, kept in step with the view: nobody walks through a thousand members for one draw.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use crate::{Generation, Member, NodeId, Status, hash::mix, ids::id_hash};
 
@@ -11,8 +11,8 @@ pub(crate) struct Census {
     live: Vec<NodeId>,
     /// Members that are neither live nor said goodbye, by id.
     down: Vec<NodeId>,
-    /// How many live members are at an address.
-    at: BTreeMap<SocketAddr, usize>,
+    /// Which live members are at an address.
+    at: BTreeSet<(SocketAddr, NodeId)>,
     /// The sum over what is believed of each.
     root: u64,
 }
@@ -27,7 +27,7 @@ impl Census {
             {
                 list.remove(place);
             }
-            self.count_at(member, -1);
+            self.at.remove(&(member.gossip, member.id));
         }
         if let Some(member) = after {
             self.root = self.root.wrapping_add(belief(member));
@@ -36,7 +36,9 @@ impl Census {
             {
                 list.insert(place, member.id);
             }
-            self.count_at(member, 1);
+            if member.status.is_live() {
+                self.at.insert((member.gossip, member.id));
+            }
         }
     }
 
@@ -45,16 +47,6 @@ impl Census {
             Status::Alive | Status::Suspect => Some(&mut self.live),
             Status::Down => Some(&mut self.down),
             Status::Left => None,
-        }
-    }
-
-    fn count_at(&mut self, member: &Member, by: isize) {
-        if member.status.is_live() {
-            let count = self.at.entry(member.gossip).or_default();
-            *count = count.saturating_add_signed(by);
-            if *count == 0 {
-                self.at.remove(&member.gossip);
-            }
         }
     }
 
@@ -70,7 +62,13 @@ impl Census {
 
     /// Whether a live member is at an address.
     pub(crate) fn is_live_at(&self, address: &SocketAddr) -> bool {
-        self.at.contains_key(address)
+        self.live_at(address).next().is_some()
+    }
+
+    /// The live members at an address: one, save where one has taken another's place.
+    pub(crate) fn live_at(&self, address: &SocketAddr) -> impl Iterator<Item = &NodeId> {
+        let (first, last) = ((*address, NodeId([0; 16])), (*address, NodeId([u8::MAX; 16])));
+        self.at.range(first..=last).map(|(_, id)| id)
     }
 
     /// The sum of [`belief`] over all members.
@@ -97,6 +95,8 @@ pub(crate) fn belief(member: &Member) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;

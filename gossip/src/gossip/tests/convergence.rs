@@ -149,7 +149,7 @@ fn a_restarted_node_comes_back_under_a_higher_generation_with_a_new_map() {
     assert!(world.nodes[2].gossip.me().generation > before);
     for index in [0, 1, 3, 4] {
         let map = world.nodes[index].gossip.node_map(&id(2)).unwrap();
-        assert_eq!(map.iter("").map(|(key, _)| key).collect::<Vec<_>>(), ["phase"]);
+        assert_eq!(map.iter("").map(|(key, _)| key).collect::<Vec<_>>(), ["phase", "wire"]);
     }
 }
 
@@ -213,4 +213,23 @@ fn an_idle_cluster_is_quiet() {
     assert!(per_node(world.bytes - bytes) < 1_500, "{} bytes/s", per_node(world.bytes - bytes));
     assert!(per_node(world.datagrams - datagrams) < 10, "{} datagrams/s", per_node(world.datagrams - datagrams));
     assert_eq!(world.calls, 0);
+}
+
+/// Nothing differs in a cluster in which nobody says anything: each node asks one other a second, and nobody has anything to answer.
+#[test]
+fn a_cluster_at_rest_compares_once_a_second_and_finds_nothing() {
+    let mut world = World::new(12, 5);
+    world.say(3, "tags", "web");
+    world.write(4, "runner/a", "spec");
+    world.run(secs(30));
+    let sent = |world: &World| {
+        let traffic = world.nodes.iter().map(|node| node.gossip.traffic());
+        traffic.fold((0, 0), |(state, membership), traffic| (state + traffic.state.messages, membership + traffic.membership.bytes))
+    };
+    let (state_before, membership_before) = sent(&world);
+    world.run(secs(100));
+    let (state, membership) = sent(&world);
+    let (messages, bytes) = (state - state_before, (membership - membership_before) / 12 / 100);
+    assert!((1_080..=1_320).contains(&messages), "12 nodes, 100 s, one a second within a tenth: {messages}");
+    assert!(bytes <= 350, "who is there costs {bytes} B/s per node");
 }

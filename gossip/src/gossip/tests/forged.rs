@@ -74,7 +74,7 @@ fn words_of_a_generation_that_never_was_are_overruled() {
 fn a_rumour_in_a_nodes_name_is_overruled() {
     is_overruled(|world| {
         let generation = world.nodes[2].gossip.me().generation;
-        let word = crate::node_map::WireWord { key: "phase".into(), seq: 2, value: value("draining") };
+        let word = crate::node_map::WireWord { key: "phase".into(), seq: 3, value: value("draining") };
         Parts { rumour_words: vec![RumourWord { node: id(2), generation, word }], ..Parts::default() }
     });
 }
