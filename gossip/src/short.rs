@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn the_check_tells_every_part_of_both_sides_and_the_direction() {
         let (a, b) = (identity(1, "10.0.0.1:7946", 7), identity(2, "10.0.0.2:7946", 7));
-        let others = [identity(3, "10.0.0.1:7946", 7), identity(1, "10.0.0.3:7946", 7), identity(1, "10.0.0.1:7947", 7), identity(1, "10.0.0.1:7946", 8)];
+        let others =
+            [identity(3, "10.0.0.1:7946", 7), identity(1, "10.0.0.3:7946", 7), identity(1, "10.0.0.1:7947", 7), identity(1, "10.0.0.1:7946", 8)];
         let mut checks: Vec<u64> = others.iter().flat_map(|other| [check(other, &b), check(&b, other)]).collect();
         checks.extend([check(&a, &b), check(&b, &a)]);
         let count = checks.len();
