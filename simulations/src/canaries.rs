@@ -61,6 +61,12 @@ const BY_TEST: &[&str] = &[
     "tombstone-by-minority",
     "rollout-at-once",
     "rollout-after-failure",
+    "no-admission",
+    "no-hysteresis",
+    "no-idle-guard",
+    "moved-too-soon",
+    "reservation-leaked",
+    "capacity-jumps",
 ];
 
 /// All of them.

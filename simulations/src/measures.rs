@@ -1,8 +1,9 @@
-//! What gossip and the simulator themselves are measured by: the goals of "gossip that can be trusted", in virtual time, so exact.
+//! What gossip, assignment and the simulator themselves are measured by: the goals of these parts, in virtual time, so exact.
 //!
 //! Each measure plays [`field::Field`]s, the same world with the same nodes as all simulations, and gives rows of a table: what was measured, the goal
 //! beside it, and on how much it stands. A figure comes from the code that ships; only the network's delays are the measure's own choice.
 
+mod assignment;
 mod cpu;
 mod detection;
 mod field;
@@ -92,6 +93,7 @@ pub const MEASURES: &[Measure] = &[
     Measure { name: "routine", about: "each node changes a number every five seconds: until all know", take: routine::load },
     Measure { name: "idle", about: "what gossip sends while nothing happens", take: idle::traffic },
     Measure { name: "speed", about: "what a thousand nodes and what small seeds cost the simulator", take: speed::costs },
+    Measure { name: "assignment", about: "how even the load is, and what that costs in moves", take: assignment::take },
 ];
 
 /// The measure of this name, or an error that lists what exists.

@@ -13,6 +13,12 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("rollout-at-once", "a new revision of a runner starts on all of its nodes at once (PITFALLS §5, Fly.io)"),
     ("rollout-after-failure", "a revision that failed on one node is tried by the next (DESIGN §4)"),
     ("promise-broken", "a witness accepts a proposal below what it has promised (S3)"),
+    ("no-admission", "a receiver lets in whatever it is offered, however much it has (A6)"),
+    ("no-hysteresis", "a node sheds at once what it has above the mean, without a gap (A3)"),
+    ("no-idle-guard", "an idle cluster moves sources about"),
+    ("moved-too-soon", "a source moves again, and back, as soon as somebody has too much (A4)"),
+    ("reservation-leaked", "what was reserved for a source is never free again (A6)"),
+    ("capacity-jumps", "a node says each capacity that it measures, and all rankings with it"),
 ];
 
 /// Runs a test with the bug planted: it must fail, or the guard has no test.

@@ -2,6 +2,7 @@
 
 mod assignment;
 mod attempt;
+pub mod balance;
 pub mod canary;
 pub mod catalog;
 pub mod checkpoint;

@@ -17,6 +17,15 @@ pub fn with_hysteresis(value: f64, said: f64) -> f64 {
     if is_near { said } else { step(value) }
 }
 
+/// The load to tell, of a node that bears `bearable`, where `said` was told last: that, while it is off by less than a fiftieth, and by less than what
+/// matters to nobody: a 512th of what the node bears.
+///
+/// Finer than the steps for people: loads are compared with bounds that are two hundredths apart (DESIGN §5.2).
+pub fn load(load: u64, said: u64, bearable: u64) -> u64 {
+    let is_near = load.abs_diff(said) <= (said / 50).max(bearable / 512);
+    if is_near { said } else { load }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -52,6 +61,13 @@ mod tests {
     #[test]
     fn coming_to_rest_is_told() {
         assert_eq!(told(&[7.0, 0.0, 0.0, 3.0]), [7.0, 0.0, 3.0]);
+    }
+
+    #[test]
+    fn a_load_is_told_when_it_is_off_by_a_fiftieth() {
+        let bearable = 51_200;
+        assert_eq!([load(10_200, 10_000, bearable), load(10_201, 10_000, bearable), load(9_799, 10_000, bearable)], [10_000, 10_201, 9_799]);
+        assert_eq!([load(100, 0, bearable), load(101, 0, bearable), load(0, 101, bearable)], [0, 101, 0], "an idle node's tremble is no news");
     }
 
     proptest! {

@@ -36,6 +36,13 @@ impl RankingKey {
     }
 }
 
+impl RankingKey {
+    /// A key as it would be of something else: for measures.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
 impl Hash for RankingKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(&self.0.to_be_bytes());
@@ -218,12 +225,12 @@ const fn gumbel_at(y: u128) -> i64 {
 
 /// A base-2 logarithm with `LOG_BITS` fraction bits, in 1/65,536 nat.
 #[allow(clippy::cast_possible_truncation)] // see above
-const fn nats(log2: i64) -> i64 {
+pub(crate) const fn nats(log2: i64) -> i64 {
     ((log2 as i128 * LN_2 as i128) >> LOG_BITS) as i64
 }
 
 /// log2 with `LOG_BITS` fraction bits, by repeated squaring (Knuth, TAOCP 1.2.2, exercise 25 has the idea).
-const fn log2(value: u128) -> i64 {
+pub(crate) const fn log2(value: u128) -> i64 {
     let whole = 127 - value.leading_zeros() as i64;
     let mut x = if whole > 62 { value >> (whole - 62) } else { value << (62 - whole) };
     let mut log = whole;

@@ -8,14 +8,15 @@ mod gossip;
 pub(crate) enum Options {
     /// Real agents on this machine.
     Agents(agents::Options),
-    /// Gossip in the simulator, in virtual time.
-    Gossip(gossip::Options),
+    /// Gossip, or assignment, in the simulator, in virtual time.
+    Measures(gossip::Options),
 }
 
 impl Options {
     pub(crate) fn parse(args: &[&str]) -> anyhow::Result<Self> {
         match args {
-            ["gossip", rest @ ..] => Ok(Self::Gossip(gossip::Options::parse(rest))),
+            ["gossip", rest @ ..] => Ok(Self::Measures(gossip::Options::parse(rest))),
+            ["assignment", rest @ ..] => Ok(Self::Measures(gossip::Options::parse(&[&["assignment"], rest].concat()))),
             ["agents", rest @ ..] | rest => agents::Options::parse(rest).map(Self::Agents),
         }
     }
@@ -25,6 +26,6 @@ impl Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     match options {
         Options::Agents(options) => agents::run(options),
-        Options::Gossip(options) => gossip::run(options),
+        Options::Measures(options) => gossip::run(options),
     }
 }

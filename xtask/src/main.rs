@@ -12,7 +12,9 @@ cargo xtask test [--skip-missing]   format, lints, fences, unit, whole-program a
 cargo xtask bench [agents] [--nodes 5,32] [--profile release]
                                     time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent
 cargo xtask bench gossip [MEASURE…] [--quick|--whole]
-                                    gossip and the simulator against their goals, in virtual time";
+                                    gossip and the simulator against their goals, in virtual time
+cargo xtask bench assignment [--quick|--whole]
+                                    how even the load is, and what that costs in moves";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -1,0 +1,198 @@
+use super::*;
+use crate::ranking::{Capacity, ranking};
+
+const MIB: u64 = 1 << 20;
+
+fn node(n: u8) -> NodeId {
+    NodeId([n; 16])
+}
+
+fn secs(n: u64) -> Instant {
+    Instant::from_micros(n * 1_000_000)
+}
+
+/// Nodes 1, 2, … of one core each, active since the beginning, with so many thousandths of what they bear.
+fn pool(permille: &[u64]) -> Pool {
+    let peer = |permille: u64| Peer { capacity: Capacity(16), load: 16 * MIB * permille / 1_000, since: secs(0) };
+    Pool::new((1..).zip(permille).map(|(n, permille)| (node(n), peer(*permille))).collect())
+}
+
+/// A source of node 1's, of so many thousandths of what a node bears, owned since the beginning.
+fn held(key: u64, permille: u64) -> Held<u64> {
+    let nodes = (1..9).map(|n| (node(n), Capacity(16))).collect();
+    let best = ranking(&nodes, RankingKey::from_bits(key), 8);
+    let weight = 16 * MIB * permille / 1_000;
+    Held { key, ranking: RankingKey::from_bits(key), best, weight, known: true, since: secs(0), moved: None, leaving: false }
+}
+
+fn sources(permille: &[u64]) -> Vec<Held<u64>> {
+    (0..).zip(permille).map(|(key, permille)| held(key, *permille)).collect()
+}
+
+/// What node 1 gives away in each of its ticks, with the same view in all.
+fn ticks(loads: &[u64], held: &[Held<u64>], seconds: &[u64]) -> Vec<Vec<u64>> {
+    let mut balance = Balance::new(node(1));
+    seconds.iter().map(|at| balance.tick(secs(*at), vec![(pool(loads), held.to_vec())]).into_iter().map(|moved| moved.key).collect()).collect()
+}
+
+/// DESIGN §5.2: one tick is noise.
+#[test]
+fn a_node_acts_when_it_is_hot_in_two_ticks_running() {
+    let held = sources(&[20; 30]);
+    assert_eq!(ticks(&[600, 500, 500], &held, &[1_000, 1_005]).iter().map(Vec::len).collect::<Vec<_>>(), [0, 2]);
+    let mut balance = Balance::new(node(1));
+    let mut gives = |at, loads: &[u64]| balance.tick(secs(at), vec![(pool(loads), held.clone())]).len();
+    assert_eq!([gives(1_000, &[600, 500, 500]), gives(1_005, &[535, 500, 500]), gives(1_010, &[600, 500, 500])], [0, 0, 0], "1.05 is between");
+}
+
+#[test]
+fn an_idle_cluster_moves_nothing() {
+    let mut guests = sources(&[2; 100]);
+    for guest in &mut guests {
+        guest.best = vec![node(2), node(1)];
+    }
+    assert_eq!(ticks(&[200, 1, 1], &guests, &[1_000, 1_005, 1_010, 2_000]), vec![Vec::<u64>::new(); 4]);
+    let balance = Balance::new(node(1));
+    assert!(balance.place(secs(1_000), &pool(&[290, 1, 1]), &held(1, 5)).is_empty());
+}
+
+/// Few that are large, rather than many that are small: 10–100 times fewer moves.
+#[test]
+fn the_largest_that_fit_go_first() {
+    // 81 thousandths are above 1.03 of the mean; the others have room for 29 each.
+    let held = sources(&[110, 40, 28, 27, 26, 5]);
+    assert_eq!(ticks(&[600, 490, 490, 490, 490, 490, 490, 490], &held, &[1_000, 1_005])[1], [2, 3, 4]);
+    let small = sources(&[2; 300]);
+    assert_eq!(ticks(&[600, 500, 500], &small, &[1_000, 1_005])[1].len(), SHED_MOST);
+}
+
+/// Rendezvous weighted by headroom: never above 1.03, and rather where more is left.
+#[test]
+fn targets_have_room_and_are_ranked_by_what_is_left() {
+    let mut firsts = BTreeMap::new();
+    for key in 0..200 {
+        let mut balance = Balance::new(node(1));
+        let mut tick = |at| balance.tick(secs(at), vec![(pool(&[700, 600, 590, 440]), vec![held(key, 20)])]);
+        assert!(tick(1_000).is_empty());
+        let moved = &tick(1_005)[0];
+        assert!(!moved.targets.contains(&node(1)) && !moved.targets.contains(&node(2)), "node 2 would be above 1.03: {moved:?}");
+        *firsts.entry(moved.targets[0]).or_insert(0) += 1;
+    }
+    assert!(firsts[&node(4)] > 180 && firsts.len() == 2 || firsts[&node(4)] == 200, "{firsts:?}");
+}
+
+/// A6: what was admitted and has not come counts as if it had.
+#[test]
+fn admission_counts_what_it_has_reserved() {
+    let mut balance = Balance::new(node(1));
+    let offer = |at: u64, key: u64, balance: &mut Balance<u64>| {
+        let mut seen = pool(&[500, 500, 500]);
+        seen.set_load(node(1), 8 * MIB + balance.reserved(secs(at)));
+        balance.admit(secs(at), &seen, &key, 16 * MIB * 16 / 1_000, Kind::Shed, node(2))
+    };
+    assert_eq!(offer(100, 1, &mut balance), Ok(()));
+    assert_eq!(offer(101, 1, &mut balance), Ok(()), "the same again is the same");
+    assert_eq!(offer(102, 2, &mut balance), Err(Refused { load: 8 * MIB + 16 * MIB * 16 / 1_000 }), "500 + 16 + 16 is above 1.05 of the mean");
+    assert_eq!(offer(131, 2, &mut balance), Ok(()), "the first one has not come in 30 s");
+    assert_eq!(balance.settle(&2), Some(16 * MIB * 16 / 1_000));
+    assert_eq!(balance.reserved(secs(131)), 0);
+}
+
+/// A4: at most one move in 300 s, and not back within 600 s.
+#[test]
+fn what_was_moved_stays_and_does_not_go_back() {
+    let mut one = held(1, 50);
+    one.moved = Some(Arrival { from: node(2), at: secs(1_000), weight: one.weight });
+    one.since = secs(1_000);
+    let gives = |at: u64| {
+        let mut balance = Balance::new(node(1));
+        let mut tick = |at| balance.tick(secs(at), vec![(pool(&[700, 500, 500]), vec![one.clone()])]);
+        tick(at - 5);
+        tick(at).first().map(|moved| moved.targets.clone())
+    };
+    assert_eq!(gives(1_299), None);
+    assert_eq!(gives(1_300), Some(vec![node(3)]));
+    assert_eq!(gives(1_600).map(|targets| targets.len()), Some(2));
+}
+
+#[test]
+fn a_lump_goes_where_there_is_room_for_it() {
+    // 44 thousandths are above 1.03 of the mean: nothing fits into that, and a quarter more.
+    let held = sources(&[200, 65, 60]);
+    assert_eq!(ticks(&[560, 500, 500, 500, 500, 500, 500, 450], &held, &[1_000, 1_005])[1], [2]);
+    assert_eq!(ticks(&[560, 500, 500, 500, 500, 500, 500, 500], &held, &[1_000, 1_005])[1], [0; 0]);
+}
+
+/// What overloads its owner alone goes to whom it overloads less, or people are told.
+#[test]
+fn a_giant_goes_to_a_larger_node_or_is_told() {
+    let mut balance = Balance::new(node(1));
+    let giant = || vec![held(1, 700)];
+    let mut told = Vec::new();
+    for at in (1_000..1_060).step_by(5) {
+        assert!(balance.tick(secs(at), vec![(pool(&[700, 500, 500]), giant())]).is_empty(), "nobody could bear it better");
+        told.push(balance.unsplittable().len());
+    }
+    assert_eq!(told, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1], "after 30 s");
+    let large = Peer { capacity: Capacity(22), load: 20 * MIB, since: secs(0) };
+    let with_large = || {
+        let peers = [(node(1), Peer { capacity: Capacity(16), load: 16 * MIB * 7 / 10, since: secs(0) }), (node(2), large)];
+        Pool::new(peers.into())
+    };
+    let mut balance = Balance::new(node(1));
+    let moves: Vec<_> = (0..8).flat_map(|n| balance.tick(secs(1_000 + n * 5), vec![(with_large(), giant())])).collect();
+    assert_eq!((moves.len(), moves[0].kind, &moves[0].targets), (1, Kind::Giant, &vec![node(2)]));
+    let mut receiver = Balance::new(node(2));
+    assert!(receiver.admit(secs(1_040), &with_large(), &1, moves[0].weight, Kind::Shed, node(1)).is_err());
+    assert!(receiver.admit(secs(1_040), &with_large(), &1, moves[0].weight, Kind::Giant, node(1)).is_ok());
+}
+
+/// A node that comes is filled by those whose sources it is the home of; guests of long standing go a few at a time, if they are not what they were.
+#[test]
+fn sources_go_home() {
+    let mut peers: BTreeMap<_, _> = (1..4).map(|n| (node(n), Peer { capacity: Capacity(16), load: 8 * MIB, since: secs(0) })).collect();
+    peers.insert(node(4), Peer { capacity: Capacity(16), load: 0, since: secs(1_000) });
+    let mut guests = sources(&[5; 40]);
+    for guest in &mut guests {
+        guest.best = vec![node(4), node(1)];
+    }
+    let gives = |at: u64, guests: &[Held<u64>]| Balance::new(node(1)).tick(secs(at), vec![(Pool::new(peers.clone()), guests.to_vec())]).len();
+    assert_eq!([gives(1_014, &guests), gives(1_015, &guests), gives(1_119, &guests)], [4, 40, 40]);
+    assert_eq!(gives(1_120, &guests), HOME_MOST, "no longer young");
+    for guest in &mut guests {
+        guest.moved = Some(Arrival { from: node(4), at: secs(0), weight: guest.weight });
+    }
+    assert_eq!(gives(1_120, &guests), 0, "they are what they were when they were given away");
+}
+
+/// DESIGN §5.2: the first of a ranking that has too much offers a new or orphaned source on.
+#[test]
+fn a_new_source_is_kept_where_there_is_room() {
+    let balance = Balance::new(node(1));
+    assert!(balance.place(secs(1), &pool(&[500, 500, 500]), &held(1, 10)).is_empty());
+    let targets = balance.place(secs(1), &pool(&[560, 500, 500]), &held(1, 10));
+    assert!(!targets.is_empty() && !targets.contains(&node(1)), "{targets:?}");
+}
+
+/// Who may not keep a source finds somebody, wherever there is least.
+#[test]
+fn a_drained_source_finds_a_place_even_if_nobody_has_room() {
+    let balance = Balance::new(node(1));
+    assert_eq!(balance.relieve(secs(1), &pool(&[100, 600, 590, 580]), &held(1, 400)), [node(4), node(3), node(2)]);
+    let mut receiver = Balance::new(node(2));
+    let full = pool(&[100, 600, 300, 300]);
+    assert!(receiver.admit(secs(1), &full, &1, MIB, Kind::Drained, node(1)).is_err());
+    assert!(receiver.admit(secs(1), &full, &1, MIB, Kind::Must, node(1)).is_ok());
+}
+
+#[cfg(feature = "canary")]
+#[test]
+fn canaries_are_seen() {
+    use crate::canary::turns_red;
+    turns_red("no-admission", admission_counts_what_it_has_reserved);
+    turns_red("reservation-leaked", admission_counts_what_it_has_reserved);
+    turns_red("no-hysteresis", a_node_acts_when_it_is_hot_in_two_ticks_running);
+    turns_red("no-idle-guard", an_idle_cluster_moves_nothing);
+    turns_red("moved-too-soon", what_was_moved_stays_and_does_not_go_back);
+    turns_red("capacity-jumps", load::tests::a_capacity_changes_by_a_step_and_seldom);
+}
