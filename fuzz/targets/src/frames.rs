@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use logvine_cluster::{
     checkpoint::{Checkpoint, FileKey, FileName, Position},
+    event::Cause,
     instance::Epoch,
     keys::{CarriedKey, KeyOrder},
     message::{Accepted, CheckpointItem, CheckpointReply, Inspected, OfferReply, Ownership, Reply, Request, Vote},
@@ -64,7 +65,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("checkpoints", Request::Checkpoints(vec![item(Some(checkpoint())), item(None)])),
         ("question", Request::Question(source())),
         ("offer", Request::Offer { source: source(), epoch: epoch(4) }),
-        ("release", Request::Release { source: source(), record: record(5), checkpoint: checkpoint() }),
+        ("release", Request::Release { source: source(), record: record(5), checkpoint: checkpoint(), cause: Cause::Draining }),
         ("inspect", Request::Inspect(source())),
         ("keys-tell", Request::Keys(KeyOrder::Tell)),
         ("keys-install", Request::Keys(KeyOrder::Install(CarriedKey(key())))),
