@@ -38,6 +38,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("stamp-from-future", "an entry whose stamp is years ahead is taken, and wins for ever (PITFALLS §5, Cortex)"),
     ("clock-off-writes", "a node whose clock is off the median of its peers writes to the catalog all the same"),
     ("floor-by-own-clock", "a node forgets deletions by a clock that nobody else agrees with (PITFALLS §6)"),
+    ("dropped-taken-again", "what was deleted during an absence is taken again from another who was away (DESIGN §9, S6)"),
     ("tombstone-by-minority", "a node forgets deletions while it sees less than half of all nodes (PITFALLS §6)"),
 ];
 

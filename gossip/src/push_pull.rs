@@ -51,6 +51,7 @@ pub(crate) struct Replica {
     pub(crate) catalog: Catalog,
     clock: HybridClock,
     ripening: floor::Ripening,
+    dropped: floor::Dropped,
     told_ahead: BTreeSet<(String, Stamp)>,
     /// For the host, in order.
     pub(crate) outputs: Vec<Output>,
@@ -86,6 +87,7 @@ impl Replica {
             catalog: restored,
             clock,
             ripening: floor::Ripening::default(),
+            dropped: floor::Dropped::default(),
             told_ahead: BTreeSet::new(),
             outputs: Vec::new(),
             synced: false,

@@ -58,6 +58,7 @@ const BY_TEST: &[&str] = &[
     "stamp-from-future",
     "clock-off-writes",
     "floor-by-own-clock",
+    "dropped-taken-again",
     "tombstone-by-minority",
     "rollout-at-once",
     "rollout-after-failure",

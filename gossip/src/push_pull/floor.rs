@@ -4,13 +4,20 @@
 //! meeting a node with a lower floor, what that one holds from below the higher floor and the other lacks was deleted in its absence: it drops it.
 //! So nobody drops anything by its own clock or absence alone: a cluster that was off for eight days has the same on both sides of each meeting.
 //!
+//! Until it takes over that floor (it must have all that the other has for that), it remembers what it dropped: who was away with it may not have heard yet,
+//! and offers it again.
+//!
 //! A floor is only as good as who sets it. So it takes more than half of all nodes, a clock that agrees with theirs, and ten minutes in which both held
 //! and the tombstone was there; and a floor that is younger than any that an honest node sets is not believed.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::Replica;
-use crate::{Change, Durable, Entry, Instant, Now, Output, Stamp, UnixMicros, marks};
+use crate::{Change, Durable, Entry, Instant, Now, Output, Stamp, UnixMicros, canary::planted, marks};
 
 /// For how long a tombstone is kept: longer than a machine is away over holidays.
 const TOMBSTONE_TIME: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -24,6 +31,27 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 pub(super) struct Ripening {
     ripe: BTreeSet<(Stamp, Arc<str>)>,
     looked: Option<Instant>,
+}
+
+/// What was dropped, by key, with the floor that told so. Not kept across a restart: then the next exchange tells again.
+#[derive(Debug, Default)]
+pub(super) struct Dropped(BTreeMap<String, Stamp>);
+
+impl Dropped {
+    /// Most that are remembered: as many as a catalog holds.
+    const MAX: usize = crate::catalog::CATALOG_ENTRIES_MAX;
+
+    fn note(&mut self, key: String, floor: Stamp) {
+        if self.0.len() < Self::MAX {
+            self.0.insert(key, floor);
+        }
+    }
+
+    /// Whether an entry of this stamp was dropped, and comes from who has no such floor.
+    fn has(&self, key: &str, stamp: Stamp, floor: Stamp) -> bool {
+        let below = self.0.get(key).is_some_and(|below| stamp <= *below && floor < *below);
+        below && !planted("dropped-taken-again")
+    }
 }
 
 /// The stamp that was made so long ago.
@@ -54,6 +82,7 @@ impl Replica {
 
     pub(super) fn raise_floor(&mut self, floor: Stamp) {
         if self.catalog.raise_floor(floor) {
+            self.dropped.0.retain(|_, below| *below > floor);
             self.clock.observe(floor);
             self.outputs.push(Output::Persist(Durable::CatalogFloor(floor)));
         }
@@ -67,7 +96,7 @@ impl Replica {
     /// Whether an entry of this stamp under a key that is not held here was deleted, and comes from who does not know that.
     pub(crate) fn is_deleted(&self, key: &str, stamp: Stamp, floor: Stamp) -> bool {
         let below = stamp <= self.catalog.floor() && floor < self.catalog.floor();
-        below && self.catalog.held(key).is_none()
+        (below || self.dropped.has(key, stamp, floor)) && self.catalog.held(key).is_none()
     }
 
     /// Drops what a peer with a higher floor lacks from below it.
@@ -75,6 +104,7 @@ impl Replica {
         let keys: Vec<String> = self.catalog.by_hash(key_hash).filter(|(_, entry, _)| entry.stamp <= floor).map(|(key, ..)| key.to_owned()).collect();
         for key in keys {
             let Some(entry) = self.catalog.remove(&key) else { continue };
+            self.dropped.note(key.clone(), floor);
             self.outputs.push(Output::Persist(Durable::CatalogForgotten { key: key.clone() }));
             if let Entry { value: Some(_), .. } = entry {
                 marks::reached("an entry from below a peer's floor was dropped");

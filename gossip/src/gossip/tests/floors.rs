@@ -131,6 +131,34 @@ fn a_split_of_eight_days_heals_to_one_catalog() {
     assert_eq!(told, BTreeSet::from(["by the three", "early on the other side"]));
 }
 
+/// Both of the smaller part hold what was deleted. The first of them to hear of the floor drops it; the other has not heard of it yet, and offers it again:
+/// taken, a deleted runner would be started once more (DESIGN §9, S6).
+#[test]
+fn what_was_dropped_is_not_taken_again_from_who_has_not_dropped_it_yet() {
+    for seed in 0..10 {
+        let (mut world, _) = cluster(5, 141 + seed);
+        world.write(0, "by the three", "x");
+        world.run(secs(30));
+        world.split(3);
+        world.run(secs(150));
+        world.delete(0, "by the three");
+        world.days = 8;
+        world.run(FORGETTING);
+        world.heal();
+        // Something is written all the time: nobody finds that it has all that another has, and so nobody takes over a floor.
+        for round in 0..150 {
+            world.write(0, "busy", &round.to_string());
+            world.run(secs(2));
+        }
+        assert!(world.run_until(secs(600), |world| world.all_see_all() && world.all_agree()).is_some(), "seed {seed}");
+        assert_eq!((world.dropped(3), world.dropped(4)), (vec!["by the three"], vec!["by the three"]), "seed {seed}: once each");
+        assert!((0..5).all(|index| !world.holds(index, "by the three") && world.holds(index, "kept")), "seed {seed}");
+        // Its name is free again.
+        world.write(4, "by the three", "anew");
+        assert!(world.run_until(secs(600), |world| (0..5).all(|index| world.holds(index, "by the three"))).is_some(), "seed {seed}");
+    }
+}
+
 /// Nobody else agrees with that clock: it forgets nothing, and so nobody drops what it does not hold.
 #[test]
 fn a_clock_that_jumps_a_year_forgets_nothing() {
@@ -200,4 +228,5 @@ fn canaries_are_seen() {
     use crate::canary::turns_red;
     turns_red("floor-by-own-clock", a_clock_that_jumps_a_year_forgets_nothing);
     turns_red("tombstone-by-minority", a_split_of_eight_days_heals_to_one_catalog);
+    turns_red("dropped-taken-again", what_was_dropped_is_not_taken_again_from_who_has_not_dropped_it_yet);
 }
