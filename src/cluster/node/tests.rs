@@ -2,6 +2,7 @@
 //! the simulations.
 
 mod absence;
+mod days;
 mod forgetting;
 mod phases;
 mod rollouts;
@@ -40,6 +41,8 @@ struct Host {
     answers: Vec<CommandId>,
     told: Vec<Event>,
     stopped: bool,
+    /// How far its wall clock is ahead.
+    ahead: Duration,
 }
 
 /// A floor says that what is missing below it was deleted; with rows that cannot be read, more is missing (DESIGN §3.2).
@@ -64,6 +67,8 @@ struct Cluster {
     swallows: BTreeSet<NodeId>,
     /// Hosts say so where no process is; else they are silent.
     refuses: bool,
+    /// Between these, in this direction, nothing passes.
+    cut: BTreeSet<(NodeId, NodeId)>,
     commands_next: u64,
 }
 
@@ -102,7 +107,8 @@ impl Cluster {
     fn of(nodes: u8) -> Self {
         let now = Now { at: Instant::ZERO, wall: UnixMicros(1_700_000_000_000_000) };
         let (hosts, requests) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster = Self { now, hosts, requests, requests_next: 0, swallows: BTreeSet::new(), refuses: false, commands_next: 0 };
+        let mut cluster =
+            Self { now, hosts, requests, requests_next: 0, swallows: BTreeSet::new(), refuses: false, cut: BTreeSet::new(), commands_next: 0 };
         for n in 1..=nodes {
             cluster.start(id(n), Vec::new());
         }
@@ -141,6 +147,7 @@ impl Cluster {
             answers: Vec::new(),
             told: Vec::new(),
             stopped: false,
+            ahead: Duration::ZERO,
         };
         self.hosts.insert(id, host);
         self.carry_out();
@@ -166,7 +173,7 @@ impl Cluster {
             self.advance(due);
             let now = self.now;
             for host in self.hosts.values_mut().filter(|host| host.up && host.node.poll_timeout().is_some_and(|(at, _)| at <= now.at)) {
-                host.node.handle_timeout(now);
+                host.node.handle_timeout(host.now(now));
             }
             self.carry_out();
         }
@@ -188,13 +195,15 @@ impl Cluster {
     }
 
     fn output(&mut self, id: NodeId, output: Output) {
-        let now = self.now;
         let host = self.hosts.get_mut(&id).unwrap();
+        let now = host.now(self.now);
         match output {
             Output::Datagram { to, payload } => {
                 let from = gossip_address(id);
-                if let Some((_, host)) = self.hosts.iter_mut().find(|(id, host)| host.up && gossip_address(**id) == to) {
-                    host.node.handle_datagram(now, from, &payload).unwrap();
+                let cut = &self.cut;
+                let hears = |to: NodeId, host: &Host| host.up && !cut.contains(&(id, to));
+                if let Some((_, host)) = self.hosts.iter_mut().find(|(id, host)| gossip_address(**id) == to && hears(**id, host)) {
+                    host.node.handle_datagram(host.now(self.now), from, &payload).unwrap();
                 }
             }
             Output::Knock { node, .. } => {
@@ -204,7 +213,8 @@ impl Cluster {
             Output::Call { call, to, request, .. } => self.call(id, call, to.id, request),
             Output::Reply { request, reply } => {
                 let (caller, call) = self.requests.remove(&request).unwrap();
-                self.hosts.get_mut(&caller).unwrap().node.handle_reply(now, call, Ok(reply));
+                let host = self.hosts.get_mut(&caller).unwrap();
+                host.node.handle_reply(host.now(self.now), call, Ok(reply));
             }
             Output::Persist { ticket, writes } => {
                 host.unsynced.push_back((ticket, writes));
@@ -225,16 +235,18 @@ impl Cluster {
         if self.swallows.contains(&to) {
             return;
         }
-        match self.hosts.get_mut(&to).filter(|host| host.up) {
+        let reached = [(from, to), (to, from)].iter().all(|way| !self.cut.contains(way));
+        match self.hosts.get_mut(&to).filter(|host| host.up && reached) {
             Some(host) => {
                 let number = RequestId(self.requests_next);
                 self.requests_next += 1;
                 self.requests.insert(number, (from, call));
-                host.node.handle_request(now, number, from, request);
+                host.node.handle_request(host.now(now), number, from, request);
             }
             None => {
                 let failed = Err(CallFailed { reason: "nobody there".to_owned() });
-                self.hosts.get_mut(&from).unwrap().node.handle_reply(now, call, failed);
+                let host = self.hosts.get_mut(&from).unwrap();
+                host.node.handle_reply(host.now(now), call, failed);
             }
         }
     }
@@ -242,7 +254,7 @@ impl Cluster {
     fn command(&mut self, id: NodeId, command: Command) -> CommandId {
         self.commands_next += 1;
         let number = CommandId(self.commands_next);
-        let now = self.now;
+        let now = self.hosts[&id].now(self.now);
         self.node(id).handle_command(now, number, command).unwrap();
         self.carry_out();
         number
@@ -303,6 +315,12 @@ impl Cluster {
 }
 
 impl Host {
+    /// What its clocks show.
+    fn now(&self, now: Now) -> Now {
+        let ahead = u64::try_from(self.ahead.as_micros()).unwrap();
+        Now { wall: UnixMicros(now.wall.0 + ahead), ..now }
+    }
+
     /// All that was to be written is on disk now.
     fn sync(&mut self, now: Now) {
         for (ticket, writes) in std::mem::take(&mut self.unsynced) {
