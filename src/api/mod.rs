@@ -6,6 +6,7 @@ mod events;
 mod keys;
 mod listing;
 mod nodes;
+mod plan;
 mod problem;
 mod process;
 mod runners;
@@ -107,6 +108,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(sources::one))
         .routes(routes!(sources::patch))
         .routes(routes!(sources::check))
+        .routes(routes!(plan::plan))
         .routes(routes!(events::list))
         .routes(routes!(keys::list, keys::install))
         .routes(routes!(keys::seal_with))

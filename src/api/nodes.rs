@@ -140,7 +140,7 @@ async fn find(app: &App, text: String) -> ApiResult<NodeId> {
 }
 
 /// The node that a text means: an id, a name, or a unique beginning of an id.
-fn resolve(node: &Node, text: &str) -> ApiResult<NodeId> {
+pub(super) fn resolve(node: &Node, text: &str) -> ApiResult<NodeId> {
     let names = node.view().values().map(|info| (info.id, info.name.as_ref().map(Name::as_str)));
     match meaning(text, names) {
         Meaning::One(id) => Ok(id),

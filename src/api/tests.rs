@@ -328,6 +328,7 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/tags", Some(Role::View)),
     ("GET", "/v1/keys", Some(Role::View)),
     ("GET", "/v1/settings", Some(Role::View)),
+    ("POST", "/v1/plan", Some(Role::View)),
     ("DELETE", "/v1/settings/{setting}", Some(Role::Operate)),
     ("PUT", "/v1/settings/{setting}", Some(Role::Operate)),
     ("DELETE", "/v1/keys/{key}", Some(Role::Admin)),
@@ -435,6 +436,26 @@ async fn metrics_are_as_prometheus_wants_them() {
     for reason in ["tag", "key_unknown", "limited", "repeated", "sender", "former", "malformed"] {
         assert!(samples.contains(&format!("logvine_gossip_refused_total{{reason=\"{reason}\"}}")), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_plan_tells_what_would_move_and_changes_nothing() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let ask = async |changes: Value| api.send("POST", "/v1/plan", &[], &json!({ "changes": changes }).to_string()).await;
+    let joined =
+        ask(json!([{ "dies": "here" }, { "joins": { "name": "there", "capacity": 16 } }, { "adds": { "runner": "fleet", "sources": 3 } }])).await;
+    assert_eq!(joined.status, StatusCode::OK, "{}", joined.body);
+    assert_eq!((&joined.body["moves_total"], &joined.body["unowned_after"]), (&json!(4), &json!(0)), "{}", joined.body);
+    assert!(joined.body["moves"].as_array().unwrap().iter().all(|row| row["to_name"] == "there"), "{}", joined.body);
+    let dead = ask(json!([{ "dies": "here" }])).await;
+    assert_eq!((&dead.body["moves"][0]["to"], &dead.body["unevenness_after"]), (&Value::Null, &Value::Null), "{}", dead.body);
+    assert_eq!(api.get("/v1/nodes").await.body["items"].as_array().unwrap().len(), 1);
+    assert_problem(&ask(json!([{ "leaves": "nobody" }])).await, 404, "urn:logvine:not-found");
+    assert_problem(&ask(json!([{ "adds": { "runner": "none", "sources": 1 } }])).await, 404, "urn:logvine:not-found");
+    assert_problem(&ask(json!([{ "adds": { "runner": "fleet", "sources": 100_001 } }])).await, 422, "urn:logvine:invalid");
+    assert_problem(&ask(json!([{ "joins": { "name": "x", "id": "12" } }])).await, 422, "urn:logvine:invalid");
+    assert_problem(&ask(json!([{ "explodes": "here" }])).await, 422, "urn:logvine:invalid");
 }
 
 #[tokio::test]

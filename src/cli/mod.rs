@@ -100,6 +100,8 @@ enum Verb {
     /// Who collects what
     #[command(subcommand)]
     Assignment(AssignmentVerb),
+    /// What would move if something came to pass; it changes nothing
+    Plan(PlanArgs),
     /// The keys of the cluster, and changing them: keygen --next, install, use, remove
     #[command(subcommand)]
     Key(KeyVerb),
@@ -302,6 +304,38 @@ enum InstanceVerb {
 enum AssignmentVerb {
     /// Sources with no owner or two, and those that wait, with why; exit code 1 if something is wrong
     Check,
+}
+
+/// Changes hold in this order, each flag's in the order given. Without any: what is to move anyway.
+#[derive(Debug, Args)]
+struct PlanArgs {
+    /// This node is gone without a word
+    #[arg(long, value_name = "NODE")]
+    dies: Vec<String>,
+    /// This node is drained
+    #[arg(long, value_name = "NODE")]
+    leaves: Vec<String>,
+    /// A node of this name comes, with what is usual here or this capacity, in quarter octaves
+    #[arg(long, value_name = "NAME[=CAPACITY]", value_parser = named_or_numbered)]
+    joins: Vec<(String, Option<u32>)>,
+    /// The tags of the nodes that come, comma-separated
+    #[arg(long, value_name = "TAGS", value_delimiter = ',', requires = "joins")]
+    tags: Vec<String>,
+    /// This node can bear this much, in quarter octaves: 4 more is twice as much
+    #[arg(long, value_name = "NODE=CAPACITY", value_parser = numbered)]
+    bears: Vec<(String, u32)>,
+    /// So many sources are added to this runner
+    #[arg(long, value_name = "RUNNER=NUMBER", value_parser = numbered)]
+    adds: Vec<(String, u32)>,
+}
+
+fn numbered(text: &str) -> Result<(String, u32), String> {
+    let (name, number) = text.split_once('=').ok_or_else(|| format!("`{text}` has no `=` and number after its name"))?;
+    number.parse().map(|number| (name.to_owned(), number)).map_err(|_| format!("`{number}` is not a number"))
+}
+
+fn named_or_numbered(text: &str) -> Result<(String, Option<u32>), String> {
+    if text.contains('=') { numbered(text).map(|(name, number)| (name, Some(number))) } else { Ok((text.to_owned(), None)) }
 }
 
 #[derive(Debug, Subcommand)]

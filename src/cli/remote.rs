@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, EventsArgs, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb,
-    OutputFormat, RunnerVerb, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
+    OutputFormat, PlanArgs, RunnerVerb, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
     client::Client,
     local::{read_document, read_text},
     output::{self, Column},
@@ -61,6 +61,15 @@ const SETTINGS: &[Column] = &[
     ("WHAT IT DOES", "/description"),
 ];
 const FINDINGS: &[Column] = &[("KIND", "/kind"), ("WRONG", "/wrong"), ("RUNNER", "/runner"), ("SOURCE", "/source"), ("DETAIL", "/detail")];
+const MOVES: &[Column] =
+    &[("RUNNER", "/runner"), ("SOURCE", "/source"), ("FROM", "/from_name"), ("TO", "/to_name"), ("WHY", "/why"), ("CERTAIN", "/certain")];
+const SHARES: &[Column] = &[
+    ("NODE", "/node_name"),
+    ("SOURCES", "/sources_before"),
+    ("THEN", "/sources_after"),
+    ("CAPACITY", "/capacity_before"),
+    ("THEN", "/capacity_after"),
+];
 const EVENTS: &[Column] = &[("TIME", "/time"), ("KIND", "/kind"), ("DETAIL", "/detail")];
 
 /// How often a drain is looked at that is waited for.
@@ -77,6 +86,7 @@ pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> 
         Verb::Source(verb) => remote.source(verb).await,
         Verb::Instance(InstanceVerb::List(list)) => remote.list(&["instances"], &list, &[], INSTANCES, "/runner").await,
         Verb::Assignment(AssignmentVerb::Check) => remote.check().await,
+        Verb::Plan(args) => remote.plan(&args).await,
         Verb::Key(verb) => remote.key(verb).await,
         Verb::Setting(verb) => remote.setting(verb).await,
         Verb::Cluster(ClusterVerb::Status) => remote.status().await,
@@ -315,6 +325,38 @@ impl Remote {
         }
         let is_wrong = |finding: &Value| finding.pointer("/wrong") != Some(&Value::Bool(false));
         Ok(if findings.iter().any(is_wrong) { Exit::Error } else { Exit::Ok })
+    }
+
+    async fn plan(&self, args: &PlanArgs) -> Result<Exit, Failure> {
+        let joins = args.joins.iter().map(|(name, capacity)| json!({ "joins": { "name": name, "tags": args.tags, "capacity": capacity } }));
+        let changes = (args.dies.iter().map(|node| json!({ "dies": node })))
+            .chain(args.leaves.iter().map(|node| json!({ "leaves": node })))
+            .chain(joins)
+            .chain(args.bears.iter().map(|(node, capacity)| json!({ "bears": { "node": node, "capacity": capacity } })))
+            .chain(args.adds.iter().map(|(runner, sources)| json!({ "adds": { "runner": runner, "sources": sources } })));
+        let body = json!({ "changes": changes.collect::<Vec<_>>() }).to_string();
+        let request = self.client.request(Method::POST, &["plan"], &[]).header(reqwest::header::CONTENT_TYPE, Format::Json.content_type());
+        let (_, answer) = self.client.send(request.body(body)).await?;
+        let rows = |pointer: &str| answer.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+        match self.output {
+            OutputFormat::Json => output::print(&format!("{answer:#}\n"))?,
+            OutputFormat::Name => output::print(&output::names("/source", &rows("/moves")))?,
+            OutputFormat::Table => {
+                let count = |pointer: &str| answer.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+                let ratio =
+                    |pointer: &str| answer.pointer(pointer).and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+                output::print(&output::table(SHARES, &rows("/nodes")))?;
+                let (before, after) = (ratio("/unevenness_before"), ratio("/unevenness_after"));
+                let lost = count("/unowned_after");
+                let lost = if lost == 0 { String::new() } else { format!("; {lost} have no node that may collect them") };
+                output::print(&format!("\n{} sources move{lost}; most/mean {before}, then {after}\n", count("/moves_total")))?;
+                let moves = rows("/moves");
+                if !moves.is_empty() {
+                    output::print(&format!("\n{}", output::table(MOVES, &moves)))?;
+                }
+            }
+        }
+        Ok(Exit::Ok)
     }
 
     async fn events(&self, args: &EventsArgs) -> Result<Exit, Failure> {

@@ -10,6 +10,7 @@ use logvine_gossip::{Instant, NodeId};
 use crate::{
     event::{Cause, Why},
     instance::Epoch,
+    member::{NodeInfo, Phase},
     ranking::{Capacity, RankingKey, rank_of, ranking},
 };
 
@@ -57,6 +58,20 @@ pub(crate) struct Eligible {
     pub(crate) since: Instant,
     /// False where it is away, within its grace.
     pub(crate) present: bool,
+}
+
+/// Those of these nodes, on which a source's runner is placed, that may own it: active, or away within their grace; steady ones, where one is there.
+pub(crate) fn eligible<'a>(
+    placed: impl Iterator<Item = &'a NodeInfo>,
+    is_away: impl Fn(&NodeInfo) -> bool,
+    since: impl Fn(&NodeId) -> Instant,
+) -> BTreeMap<NodeId, Eligible> {
+    let is_present = |info: &NodeInfo| info.is_live() && info.phase == Phase::Active;
+    let able: Vec<_> = placed.filter(|info| is_present(info) || is_away(info)).collect();
+    // One that crashes again and again is better than nobody.
+    let has_steady = able.iter().any(|info| info.unsteady.is_none() && is_present(info));
+    let able = able.into_iter().filter(|info| !has_steady || info.unsteady.is_none());
+    able.map(|info| (info.id, Eligible { capacity: info.capacity, since: since(&info.id), present: is_present(info) })).collect()
 }
 
 /// Another node's claim.

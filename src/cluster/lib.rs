@@ -16,6 +16,7 @@ pub mod member;
 pub mod message;
 pub mod name;
 pub mod node;
+pub mod plan;
 mod progress;
 pub mod quantise;
 pub mod ranking;

@@ -4,6 +4,7 @@
 //! times are RFC 3339.
 
 mod draining;
+mod plans;
 mod rows;
 mod sources;
 mod times;
@@ -14,9 +15,10 @@ use logvine_gossip::{Instant, NodeId, Now, Status};
 
 use self::{draining::counted_on, sources::Sight};
 pub use self::{
+    plans::plan,
     rows::{
-        AtWork, ClusterRow, DrainRow, Finding, FindingKind, HostRow, InstanceRow, NodeRow, Place, RunnerRow, RunnerView, SourceRow, SourceState,
-        SourceView, TagRow,
+        AtWork, ClusterRow, DrainRow, Finding, FindingKind, HostRow, InstanceRow, MoveRow, NodeRow, Place, PlanView, RunnerRow, RunnerView, ShareRow,
+        SourceRow, SourceState, SourceView, TagRow,
     },
     sources::{check, source, source_order, sources},
     times::rfc3339,

@@ -5,6 +5,7 @@ mod absence;
 mod days;
 mod forgetting;
 mod phases;
+mod plans;
 mod rollouts;
 mod sources;
 mod words;

@@ -263,6 +263,52 @@ pub struct Finding {
     pub detail: String,
 }
 
+/// What would move if… (DESIGN §5.6).
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct PlanView {
+    /// Sources that would have another owner.
+    pub moves_total: usize,
+    /// Of these, sources that nobody might own.
+    pub unowned_after: usize,
+    /// The most that a node has beside the mean, by sources and what each can bear: 1 is even. Null where there is no node.
+    pub unevenness_before: Option<f64>,
+    pub unevenness_after: Option<f64>,
+    pub nodes: Vec<ShareRow>,
+    /// The first 1,000, by runner and source.
+    pub moves: Vec<MoveRow>,
+}
+
+/// What a node has before and after.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ShareRow {
+    pub node: String,
+    pub node_name: String,
+    pub sources_before: usize,
+    pub sources_after: usize,
+    /// In quarter octaves; null where it takes no sources.
+    pub capacity_before: Option<u8>,
+    pub capacity_after: Option<u8>,
+}
+
+/// A source that would have another owner.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct MoveRow {
+    pub runner: String,
+    pub source: String,
+    pub from: Option<String>,
+    pub from_name: Option<String>,
+    /// Null: nobody might own it.
+    pub to: Option<String>,
+    pub to_name: Option<String>,
+    /// `new`, `took_over`, `draining`, `misplaced`, `home`, `no_node`.
+    pub why: String,
+    /// False where it depends on what is not known yet: a new node's id, or when a source is added. Then it is right in number only.
+    pub certain: bool,
+}
+
 /// The cluster at a glance, as the asked node sees it.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

@@ -7,7 +7,7 @@ use logvine_gossip::{NodeId, Now};
 
 use super::super::Node;
 use crate::{
-    assignment::Eligible,
+    assignment::{Eligible, eligible},
     catalog::{Catalog, Runner},
     member::{NodeInfo, Phase},
     name::Name,
@@ -74,17 +74,8 @@ impl Node {
     /// The nodes that may own the sources of a runner that have this selection of their own, as this node sees them.
     pub(super) fn eligible(&self, now: Now, name: &Name, runner: &Runner, selection: Option<&str>) -> BTreeMap<NodeId, Eligible> {
         let selection = selection.and_then(|text| text.parse::<Selection>().ok());
-        let is_present = |info: &NodeInfo| info.is_live() && info.phase == Phase::Active;
-        let able = self.placed(name, runner).filter(|info| is_present(info) || self.is_away(now, info));
-        let able: Vec<_> = able.filter(|info| selection.as_ref().is_none_or(|selection| selection.matches(*info))).collect();
-        // One that crashes again and again is better than nobody.
-        let has_steady = able.iter().any(|info| info.unsteady.is_none() && is_present(info));
-        let able = able.into_iter().filter(|info| !has_steady || info.unsteady.is_none());
-        able.map(|info| {
-            let since = self.active.get(&info.id).copied().unwrap_or(now.at);
-            (info.id, Eligible { capacity: info.capacity, since, present: is_present(info) })
-        })
-        .collect()
+        let placed = self.placed(name, runner).filter(|info| selection.as_ref().is_none_or(|selection| selection.matches(*info)));
+        eligible(placed, |info| self.is_away(now, info), |id| self.active.get(id).copied().unwrap_or(now.at))
     }
 
     /// The witnesses that a record made now should name: the first three of the ranking over all active nodes; where all drain, over these.

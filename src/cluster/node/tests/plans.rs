@@ -1,0 +1,71 @@
+//! DESIGN §5.6: a plan agrees with what then happens.
+
+use super::*;
+use crate::plan::{Change, Plan, Snapshot};
+
+const SOURCES: [&str; 24] = [
+    "s00", "s01", "s02", "s03", "s04", "s05", "s06", "s07", "s08", "s09", "s10", "s11", "s12", "s13", "s14", "s15", "s16", "s17", "s18", "s19",
+    "s20", "s21", "s22", "s23",
+];
+
+impl Cluster {
+    fn plan(&self, asked: NodeId, change: Change) -> Plan {
+        Snapshot::of(&self.hosts[&asked].node, self.now).plan(&[change]).unwrap()
+    }
+
+    fn readers(&self) -> BTreeMap<Name, NodeId> {
+        SOURCES.iter().filter_map(|source| Some((name(source), self.reader(source)?.0))).collect()
+    }
+}
+
+/// Makes a plan, does the deed, and compares the moves.
+fn check(change: impl Fn(NodeId) -> Change, deed: impl Fn(&mut Cluster, NodeId)) {
+    let mut cluster = Cluster::of(4);
+    cluster.refuses = true;
+    cluster.apply(&SOURCES);
+    cluster.run(60);
+    let concerned = cluster.reader(SOURCES[0]).unwrap().0;
+    let asked = (1..=4).map(id).find(|id| *id != concerned).unwrap();
+    let plan = cluster.plan(asked, change(concerned));
+    let before = cluster.readers();
+    assert_eq!(before.len(), SOURCES.len());
+    deed(&mut cluster, concerned);
+    cluster.run(90);
+    let after = cluster.readers();
+    assert_eq!(after.len(), SOURCES.len());
+    let happened: BTreeMap<_, _> =
+        after.iter().filter(|(source, node)| before[*source] != **node).map(|(source, to)| (source.clone(), *to)).collect();
+    let planned: BTreeMap<_, _> = plan.moves.iter().map(|moved| (moved.source.clone(), moved.to.unwrap())).collect();
+    assert!(!planned.is_empty());
+    assert_eq!(planned, happened);
+    for (node, share) in &plan.shares {
+        let has = |readers: &BTreeMap<Name, NodeId>| readers.values().filter(|reader| *reader == node).count();
+        assert_eq!((share.sources_before, share.sources_after), (has(&before), has(&after)), "{node}");
+    }
+}
+
+#[test]
+fn a_node_dies_as_planned() {
+    check(Change::Dies, |cluster, dead| cluster.host(dead).up = false);
+}
+
+#[test]
+fn a_node_is_drained_as_planned() {
+    check(Change::Leaves, |cluster, drained| cluster.drain(drained, true));
+}
+
+#[test]
+fn a_node_joins_as_planned() {
+    let joins = |_| Change::Joins { id: Some(id(5)), name: name("n5"), tags: BTreeSet::new(), capacity: None };
+    check(joins, |cluster, _| cluster.start(id(5), Vec::new()));
+}
+
+/// A plan made on one node is the one of all: their views are equal.
+#[test]
+fn every_node_makes_the_same_plan() {
+    let mut cluster = Cluster::of(4);
+    cluster.apply(&SOURCES);
+    cluster.run(60);
+    let plans: Vec<_> = (1..=4).map(|asked| cluster.plan(id(asked), Change::Dies(id(4)))).collect();
+    assert!(plans.iter().all(|plan| *plan == plans[0]), "{plans:?}");
+}
