@@ -1,6 +1,8 @@
 use super::*;
 use crate::{Met, UnixMicros};
 
+mod size;
+
 const PERIOD: Duration = Duration::from_millis(500);
 
 fn identity(index: u8) -> Identity {
