@@ -110,6 +110,12 @@ impl Catalog {
             .map(|(key, slot)| (&**key, &slot.entry))
     }
 
+    /// All entries whose key begins with `prefix`, by key, tombstones too.
+    pub fn held_under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Entry)> {
+        let range = self.slots.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        range.take_while(move |(key, _)| key.starts_with(prefix)).map(|(key, slot)| (&**key, &slot.entry))
+    }
+
     /// One number for the whole content: equal on nodes that hold the same entries, tombstones included.
     pub fn digest(&self) -> u64 {
         self.root
@@ -218,6 +224,12 @@ impl Catalog {
             .take_while(move |(hash, _)| *hash == key_hash)
             .filter_map(|(_, key)| self.slots.get(key).map(|slot| (&**key, &slot.entry, slot.mark)))
     }
+}
+
+/// Whether an entry of this key and value may be written. Errors: over a limit.
+pub fn check_entry(key: &str, value: Option<&Bytes>) -> Result<(), StateError> {
+    check_key(key)?;
+    check_value(value)
 }
 
 /// Refuses a key that is empty or too long.

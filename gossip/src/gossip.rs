@@ -17,8 +17,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    Catalog, Change, ClockOff, DatagramError, DatagramsRefused, Durable, FrameError, Generation, GossipConfig, Instant, Me, Member, Met, NodeId,
-    NodeMap, Now, Output, Restored, Stamp, StateError, Status, Traffic,
+    Catalog, Change, ClockOff, DatagramError, DatagramsRefused, Durable, Entry, FrameError, Generation, GossipConfig, Instant, Me, Member, Met,
+    NodeId, NodeMap, Now, Output, Restored, Stamp, StateError, Status, Traffic,
     canary::planted,
     clocks::Clocks,
     marks,
@@ -267,6 +267,28 @@ impl Gossip {
         self.learn(now, Topic::Catalog(key.to_owned()));
         self.settle(now);
         Ok(stamp)
+    }
+
+    /// A stamp for entries of this node's that are told to others before they are written here: above all that it has seen.
+    ///
+    /// Errors: its clock is off ([`Gossip::clock_off`]).
+    pub fn stamp(&mut self, now: Now) -> Result<Stamp, StateError> {
+        match self.clock_off(now).filter(|_| !planted("clock-off-writes")) {
+            Some(off) => Err(StateError::ClockOff(off)),
+            None => Ok(self.replica.stamp(now.wall)),
+        }
+    }
+
+    /// Takes a stamped entry that came otherwise than by gossip. True if it is news: not where a later one is held, or its stamp is too far ahead.
+    ///
+    /// Errors: key or value over its limit, or no room; nothing has changed.
+    pub fn take(&mut self, now: Now, key: &str, entry: Entry) -> Result<bool, StateError> {
+        let news = self.replica.merge(now.wall, key, entry, Stamp::ZERO)?;
+        if news {
+            self.learn(now, Topic::Catalog(key.to_owned()));
+            self.settle(now);
+        }
+        Ok(news)
     }
 
     /// Says goodbye: others see this node as left at once. It takes and sends nothing more, save that goodbye.

@@ -25,7 +25,7 @@ mod time;
 mod traffic;
 mod wire;
 
-pub use catalog::{CATALOG_ENTRIES_MAX, Catalog, Entry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use catalog::{CATALOG_ENTRIES_MAX, Catalog, Entry, KEY_BYTES_MAX, VALUE_BYTES_MAX, check_entry};
 pub use clocks::ClockOff;
 pub use face::{
     Change, DATAGRAM_BYTES_MAX, DatagramError, DatagramsRefused, Doubt, Durable, FRAME_BYTES_MAX, FrameError, GossipConfig, Me, Member, Met, Output,

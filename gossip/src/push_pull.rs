@@ -117,6 +117,11 @@ impl Replica {
         Ok(stamp)
     }
 
+    /// A stamp above all that this node has seen.
+    pub(crate) fn stamp(&mut self, wall: UnixMicros) -> Stamp {
+        self.clock.tick(wall)
+    }
+
     fn stored(&mut self, key: &str, entry: Entry) {
         self.outputs.push(Output::Persist(Durable::Catalog { key: key.to_owned(), entry }));
         self.outputs.push(Output::Changed(Change::Catalog { key: key.to_owned() }));

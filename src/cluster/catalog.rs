@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     name::Name,
+    operation::Operation,
     record::{SourceKey, Witness},
     setting::{self, Setting},
     spec::{RunnerSpec, SourceSpec},
@@ -95,6 +96,7 @@ pub struct Catalog {
     draining: BTreeSet<NodeId>,
     forgotten: BTreeSet<NodeId>,
     settings: BTreeMap<&'static str, (Stamp, u64)>,
+    operations: BTreeMap<String, Arc<Operation>>,
     unreadable: BTreeMap<String, String>,
 }
 
@@ -165,12 +167,22 @@ impl Catalog {
                     self.forgotten.remove(&node)
                 };
             }),
+            Some(("operation", rest)) => self.refresh_operation(rest, entry),
             Some(("setting", rest)) => self.refresh_setting(rest, present),
             _ => Ok(()),
         };
         if let Err(reason) = read {
             self.unreadable.insert(key.to_owned(), reason);
         }
+    }
+
+    fn refresh_operation(&mut self, id: &str, entry: Option<&Entry>) -> Result<(), String> {
+        self.operations.remove(id);
+        if let Some(Entry { stamp, origin, value: Some(value) }) = entry {
+            let operation = Operation { id: id.to_owned(), stamp: *stamp, origin: *origin, value: unpack(value).map_err(text)? };
+            self.operations.insert(id.to_owned(), Arc::new(operation));
+        }
+        Ok(())
     }
 
     /// One that this version does not know is left to those that do.
@@ -233,6 +245,16 @@ impl Catalog {
         };
         set(self.tags.entry(node.parse().map_err(text)?).or_default(), tag.parse().map_err(text)?, value);
         Ok(())
+    }
+
+    /// All operations, the oldest first.
+    pub fn operations(&self) -> impl DoubleEndedIterator<Item = &Arc<Operation>> + ExactSizeIterator {
+        self.operations.values()
+    }
+
+    /// One operation.
+    pub fn operation(&self, id: &str) -> Option<&Arc<Operation>> {
+        self.operations.get(id)
     }
 
     /// All runners, by name.

@@ -1,6 +1,6 @@
 //! An operator's words, and what is answered (DESIGN §6). All management is writing to the catalog.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use logvine_gossip::{ClockOff, NodeId, Stamp};
 
@@ -12,6 +12,9 @@ use crate::{
     setting::Setting,
     spec::{RunnerSpec, SourceSpec, SpecFault},
 };
+
+/// A write is answered after so long, whatever is known then (DESIGN §6, 4: never longer than 3 s).
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// What an operator asks for.
 #[derive(Debug, Clone)]
@@ -25,15 +28,15 @@ pub enum Command {
         runner: Name,
         if_match: Option<Stamp>,
     },
-    /// Start, stop or remove a runner: on all of its nodes (`nodes` none), or on those that a selection resolves to now.
+    /// Start, stop or remove runners: on all of their nodes (`nodes` none), or on those that a selection resolves to now.
     Desire {
-        runner: Name,
+        runners: Vec<Name>,
         nodes: Option<Selection>,
         desired: Desired,
     },
     /// Clear what was said of single nodes: they follow the runner again.
     Follow {
-        runner: Name,
+        runners: Vec<Name>,
         nodes: Selection,
     },
     /// Add or replace movable sources, and remove some.
@@ -68,11 +71,20 @@ pub enum Command {
     },
 }
 
-/// What is answered, once what was written is on this node's disk.
+/// Who commands, and how it was said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    pub actor: String,
+    pub reason: Option<String>,
+    /// A command that is said again under the same key is carried out once.
+    pub idempotency_key: Option<String>,
+}
+
+/// What is answered: once all of a write's targets have said what became of it, or after [`ANSWER_WITHIN`].
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// The stamp of the last entry written, and the nodes that it concerns now.
-    Written { stamp: Stamp, targets: Vec<NodeId> },
+    /// `revision`: the stamp of what is there now.
+    Written { operation: String, revision: Stamp, accepted: bool },
     /// None: nobody owns it now, or its owner did not answer.
     Inspected(Option<Inspected>),
 }
@@ -92,6 +104,8 @@ pub enum CommandError {
     ClockOff(ClockOff),
     #[error("`{node}` is {status}: a node that lives would be back at once")]
     Alive { node: String, status: &'static str },
+    #[error("it changes {count} things at once, and {most} is the most")]
+    TooMany { count: usize, most: usize },
     #[error("{0}")]
     State(String),
     #[error("this node is stopping: ask another")]

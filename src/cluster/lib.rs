@@ -17,6 +17,7 @@ pub mod message;
 pub mod name;
 pub mod node;
 pub mod plan;
+pub mod operation;
 mod progress;
 pub mod quantise;
 pub mod ranking;

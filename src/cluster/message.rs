@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use logvine_gossip::{Generation, NodeId, seal::Fingerprint};
+use logvine_gossip::{Entry, Generation, NodeId, Stamp, seal::Fingerprint};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     instance::Epoch,
     keys::KeyOrder,
     name::Name,
+    operation::Outcome,
     record::{DiskId, Record, SourceKey},
 };
 
@@ -44,6 +45,12 @@ pub enum Request {
     },
     /// Positions, for people: what the owner knows of a source.
     Inspect(SourceKey),
+    /// Keep these entries of an operation's, made at `stamp`, on your disk: the answer says that they are there.
+    Hold { stamp: Stamp, entries: Vec<(String, Entry)> },
+    /// Ask that of a node that I do not reach.
+    HoldFor { node: NodeId, stamp: Stamp, entries: Vec<(String, Entry)> },
+    /// What became of your operation here.
+    Report { operation: String, outcome: Outcome },
     /// A step in changing the cluster's key. The host's to carry out: it keeps the ring.
     Keys(KeyOrder),
     /// To another process that may be this node itself: I am at this gossip address, and began under this generation.
@@ -78,6 +85,8 @@ pub enum Reply {
     /// To an offer and a release.
     Offer(OfferReply),
     Inspect(Option<Inspected>),
+    /// To `Hold` and `HoldFor`: all of it is on disk. To `Report`: noted.
+    Held,
     /// The keys that the node has now, the one that seals first; or why they are as before.
     Keys(Result<Vec<Fingerprint>, String>),
     /// The generation under which this process began.

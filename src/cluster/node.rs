@@ -16,6 +16,8 @@ mod forgetting;
 mod identity;
 mod instances;
 mod operator;
+mod outcomes;
+mod relay;
 mod rollouts;
 mod sources;
 mod words;
@@ -44,6 +46,8 @@ use self::{
     disk::{Disk, META_FLOOR, META_LIVES},
     identity::{META_DISK, MetRow},
     instances::Instances,
+    outcomes::Outcomes,
+    relay::Relay,
     rollouts::Rollouts,
     sources::Sources,
     words::Words,
@@ -51,11 +55,11 @@ use self::{
 use crate::{
     canary::planted,
     catalog::{Catalog, pack},
-    command::Answer,
     event::Event,
     instance::InstanceCommand,
     member::{NodeInfo, Phase},
     message::{Reply, Request},
+    operation::Outcome,
     ranking::Capacity,
     record::{DiskId, SourceKey, Witness},
     steadiness::{Lives, UNSTEADY},
@@ -108,6 +112,8 @@ pub struct Node {
     instances: Instances,
     rollouts: Rollouts,
     counters: Counters,
+    relay: Relay,
+    outcomes: Outcomes,
     stopping: Option<Stopping>,
     next_tick: Instant,
     /// When everything is read anew.
@@ -159,7 +165,10 @@ enum After {
     Attempt(SourceKey),
     /// A source that was not open needs no closing.
     Closed(SourceKey),
-    Answer(CommandId, Answer),
+    /// An operation is in this node's catalog and on its disk.
+    Published(String),
+    /// This node has carried out an operation, or cannot.
+    Outcome(String, Outcome),
     Instance(InstanceCommand),
     /// Another process is this node.
     End(SocketAddr),
@@ -207,6 +216,8 @@ impl Node {
             instances: Instances::new(disk.pinned),
             rollouts: Rollouts::new(disk.good),
             counters: Counters::default(),
+            relay: Relay::default(),
+            outcomes: Outcomes::default(),
             stopping: None,
             next_tick: now.at + TICK.mul_f64(rng.random()),
             full_look_at: now.at + FULL_LOOK,
@@ -235,6 +246,7 @@ impl Node {
         for key in keys {
             node.catalog.refresh(&key, node.gossip.catalog().get(&key));
             node.note_forgotten(now, &key);
+            node.note_operation(&key);
         }
         for (place, error) in disk.unreadable {
             node.tell(Event::Unreadable { place, error });
@@ -283,9 +295,11 @@ impl Node {
             self.say_statuses(now);
             self.grow_steady(now);
             self.forget_the_absent(now);
+            self.ask_holders_again(now);
             self.dirty = true;
         }
         self.sources_timeout(now);
+        self.answer_waiting(now);
         self.settle(now);
     }
 
@@ -318,7 +332,7 @@ impl Node {
     /// When to call `handle_timeout`, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let stop = self.stopping.as_ref().filter(|stopping| !stopping.told).and_then(|stopping| stopping.until).map(|at| (at, "stop"));
-        let mine = [Some((self.next_tick, "tick")), self.sources.poll_timeout(), stop];
+        let mine = [Some((self.next_tick, "tick")), self.sources.poll_timeout(), self.relay.poll_timeout(), stop];
         mine.into_iter().flatten().chain(self.gossip.poll_timeout()).min()
     }
 
@@ -403,6 +417,8 @@ impl Node {
                 self.decide_phase(now);
                 self.decide_sources(now);
                 self.decide_instances(now);
+                self.decide_outcomes();
+                self.step_proposals(now);
             } else if !self.flush(now) {
                 break;
             }
@@ -457,6 +473,9 @@ impl Node {
                 if let Some(claim) = key.strip_prefix("claim/") {
                     self.note_claim(now, node, claim);
                     self.dirty = true;
+                } else if let Some(operation) = key.strip_prefix("outcome/") {
+                    self.note_outcome(node, operation);
+                    self.answer_waiting(now);
                 } else if matches!(key.as_str(), "meta" | "tags" | "phase" | "capacity" | UNSTEADY) {
                     self.stale.insert(node);
                     self.dirty = true;
@@ -470,6 +489,7 @@ impl Node {
                 self.claim_again(now);
                 self.instances.say_again();
                 self.rollouts.say_again();
+                self.say_outcomes_again(now);
                 self.dirty = true;
             }
             Change::Synced { .. } => self.dirty = true,
@@ -503,6 +523,7 @@ impl Node {
             self.forget_source(&source);
         }
         self.note_forgotten(now, key);
+        self.note_operation(key);
         // A node's tags and drain are part of how it is seen.
         if let Some(node) = key.strip_prefix("tag/").and_then(|rest| rest.split('/').next()?.parse().ok()) {
             self.stale.insert(node);
@@ -520,6 +541,7 @@ impl Node {
             self.stale.extend(changed);
             self.sources.forget_unknown(&self.catalog);
             self.look_at_clock(now);
+            self.forget_operations(now);
         }
     }
 
@@ -674,7 +696,8 @@ impl Node {
             After::Unreachable(from, pending) => self.take_reply(now, from, pending, None),
             After::Attempt(source) => self.start_attempt(now, &source),
             After::Closed(source) => self.after_close(now, &source),
-            After::Answer(command, answer) => self.outputs.push_back(Output::Answer { command, answer }),
+            After::Published(operation) => self.note_published(now, &operation),
+            After::Outcome(operation, outcome) => self.say_outcome(now, operation, outcome),
             After::Instance(command) => self.outputs.push_back(Output::Instance(command)),
             After::End(at) => self.end_for(at),
             After::Reserved(up_to) => self.gossip.handle_reserved(now, up_to),

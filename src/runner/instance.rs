@@ -156,6 +156,7 @@ impl Instance {
             return;
         }
         if same_runner && at_work {
+            self.refused = None; // nobody wants what was refused any more
             return;
         }
         if let Some(old) = self.wanted.as_ref().filter(|_| same_runner) {

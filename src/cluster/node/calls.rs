@@ -27,6 +27,9 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 /// A second copy of this node proves its key, or nobody does: a node that has moved waits so long for its old address.
 const TWIN_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Keeping an operation's part: an operator waits for it.
+const HOLD_DEADLINE: Duration = Duration::from_secs(2);
+
 /// A host that lost a call is waited for so much longer: what waits for the reply must not wait for ever.
 const REPLY_GRACE: Duration = Duration::from_secs(5);
 
@@ -57,6 +60,16 @@ pub(super) enum Pending {
     Inspect(CommandId),
     /// Whether the process at this gossip address is this node too.
     Twin(SocketAddr),
+    /// Whether a node keeps a part of an operation; asked of itself, or of a helper.
+    Hold {
+        operation: String,
+        part: usize,
+        node: NodeId,
+        direct: bool,
+    },
+    /// The same, for the relay that waits for it.
+    Passed(Box<ReplyTo>),
+    Report,
 }
 
 /// Who waits for a reply.
@@ -109,6 +122,7 @@ impl Node {
             Pending::Question(_) => QUESTION_DEADLINE,
             Pending::Release(_) => RELEASE_DEADLINE,
             Pending::Twin(_) => TWIN_DEADLINE,
+            Pending::Hold { direct: true, .. } | Pending::Passed(_) => HOLD_DEADLINE,
             _ => CALL_DEADLINE,
         };
         self.calls.insert(call, Call { to: to.id, pending, due: now.at + deadline + REPLY_GRACE });
@@ -141,6 +155,14 @@ impl Node {
             (Pending::Offer(source), _) => self.note_offer(now, &source, None),
             (Pending::Release(source), Some(Reply::Offer(OfferReply::Admitted { .. }))) => self.note_release(now, &source, true),
             (Pending::Release(source), _) => self.note_release(now, &source, false),
+            (Pending::Hold { operation, part, node, direct }, reply) => {
+                self.note_hold(now, &operation, part, node, direct, matches!(reply, Some(Reply::Held)));
+            }
+            (Pending::Passed(to), reply) => {
+                let reply = reply.unwrap_or_else(|| Reply::Refused("it does not answer me either".to_owned()));
+                self.after.push(After::Reply(*to, reply));
+            }
+            (Pending::Report, _) => {} // gossip tells it too
             (Pending::Twin(at), Some(Reply::Twin { first })) => self.note_twin(now, at, Some(first)),
             (Pending::Twin(at), _) => self.note_twin(now, at, None),
             (Pending::Inspect(command), reply) => {
@@ -197,6 +219,12 @@ impl Node {
                 let inspected = self.inspect(&source);
                 self.after.push(After::Reply(to, Reply::Inspect(inspected)));
             }
+            Request::Hold { stamp, entries } => self.serve_hold(now, stamp, entries, to),
+            Request::HoldFor { node, stamp, entries } if node != from => {
+                self.ask(now, node, Request::Hold { stamp, entries }, Pending::Passed(Box::new(to)));
+            }
+            Request::HoldFor { .. } => self.after.push(After::Reply(to, Reply::Refused("that is you yourself".to_owned()))),
+            Request::Report { operation, outcome } => self.serve_report(now, from, &operation, outcome, to),
             Request::Keys(_) => self.after.push(After::Reply(to, Reply::Refused("this host has no keys to change".to_owned()))),
         }
     }

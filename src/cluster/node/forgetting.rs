@@ -3,7 +3,7 @@
 //! An operator writes it, or the cluster: after `setting/forget_after` the first live node that sees more than half of all. Two that both think so write the
 //! same. Whoever lives comes back above that generation by itself; its tags and overrides are keys of their own, and stay.
 
-use logvine_gossip::{Generation, NodeId, Now, Stamp};
+use logvine_gossip::{Generation, NodeId, Now};
 
 use super::Node;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 
 impl Node {
     /// An operator's word. One that lives is not forgotten: it would be back at once.
-    pub(super) fn forget_node(&mut self, now: Now, node: NodeId) -> Result<(Stamp, Vec<NodeId>), CommandError> {
+    pub(super) fn forget_node(&self, node: NodeId) -> Result<(String, Generation), CommandError> {
         let not_found = || CommandError::NotFound { kind: "node", name: node.to_string() };
         let info = self.view.get(&node).ok_or_else(not_found)?;
         if info.is_live() {
@@ -24,8 +24,14 @@ impl Node {
             });
         }
         let generation = self.gossip.member(&node).ok_or_else(not_found)?.generation;
-        let stamp = self.put(now, &forgotten_key(&node), Some(pack(&generation)))?;
-        Ok((stamp, vec![node]))
+        Ok((forgotten_key(&node), generation))
+    }
+
+    /// Whether it is for this node to tidy up for all: it is the first of the live nodes, and sees more than half of all.
+    pub(super) fn is_first_of_many(&self) -> bool {
+        let live = self.view.values().filter(|info| info.is_live()).count();
+        let is_first = self.view.values().find(|info| info.is_live()).is_some_and(|info| info.id == self.id());
+        self.joined && self.stopping.is_none() && is_first && 2 * live > self.view.len()
     }
 
     /// Takes up what the catalog says of a node; other keys are none of it.
@@ -39,9 +45,7 @@ impl Node {
 
     /// Has nodes forgotten that were down for too long, if it is for this node to say so.
     pub(super) fn forget_the_absent(&mut self, now: Now) {
-        let live = self.view.values().filter(|info| info.is_live()).count();
-        let is_first = self.view.values().find(|info| info.is_live()).is_some_and(|info| info.id == self.id());
-        if !self.joined || self.stopping.is_some() || !is_first || 2 * live <= self.view.len() {
+        if !self.is_first_of_many() {
             return;
         }
         let after = self.catalog.forget_after();

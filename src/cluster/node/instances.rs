@@ -58,6 +58,11 @@ impl Instances {
         self.running.get(runner).is_some_and(|instance| instance.uid == uid && !instance.stopping)
     }
 
+    /// What an instance of this runner told last.
+    pub(super) fn status(&self, runner: &Name) -> Option<&InstanceStatus> {
+        self.running.get(runner).filter(|instance| !instance.stopping)?.status.as_ref().map(|(status, _)| status)
+    }
+
     /// Whether an instance of this runner is here, in whatever state.
     pub(super) fn is_there(&self, runner: &Name) -> bool {
         self.running.contains_key(runner)

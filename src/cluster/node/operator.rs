@@ -1,138 +1,252 @@
-//! An operator's commands: each is a few writes to the catalog (DESIGN §6), answered once they are on this node's disk.
+//! An operator's commands: each is a few writes to the catalog (DESIGN §6). Here they are checked and drafted; `relay` has them accepted and carried to
+//! their targets.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use logvine_gossip::{NodeId, Now, Stamp, StateError};
+use logvine_gossip::{NodeId, Now, Stamp, StateError, check_entry};
 
-use super::{After, CommandId, Node, Output, calls::Pending};
+use super::{CommandId, Node, Output, calls::Pending};
 use crate::{
     catalog::{Desired, DesiredValue, Origin, RunnerValue, SourceValue, desired_key, drain_key, pack, runner_key, source_key, tag_key},
-    command::{Answer, Command, CommandError},
+    command::{Answer, Command, CommandError, Said},
     member::value,
     message::Request,
     name::Name,
+    operation::{ENTRIES_MAX, Verb},
     record::{SourceKey, Witness},
     selection::Selection,
     setting::Setting,
     spec::{ReaderSpec, RunnerSpec, SourceSpec, SpecFault},
 };
 
+/// What a command would write.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// Of all that it writes.
+    pub(super) stamp: Stamp,
+    pub(super) verb: Verb,
+    pub(super) runners: Vec<Name>,
+    pub(super) nodes: Option<String>,
+    pub(super) targets: Vec<NodeId>,
+    pub(super) entries: Vec<(String, Option<Bytes>)>,
+    /// Keys that are as they should be already. They are asked to be kept all the same: they may be on no other disk yet.
+    pub(super) kept: Vec<String>,
+    /// The stamp of what is there then.
+    pub(super) revision: Stamp,
+}
+
+impl Draft {
+    fn new(stamp: Stamp, verb: Verb, targets: Vec<NodeId>) -> Self {
+        Self { stamp, verb, runners: Vec::new(), nodes: None, targets, entries: Vec::new(), kept: Vec::new(), revision: Stamp::ZERO }
+    }
+
+    pub(super) fn put(&mut self, key: String, value: Option<Bytes>) {
+        self.revision = self.stamp;
+        self.entries.push((key, value));
+    }
+
+    fn keep(&mut self, key: String, stamp: Stamp) {
+        self.revision = self.revision.max(stamp);
+        self.kept.push(key);
+    }
+}
+
 impl Node {
-    /// An operator's command. Answered by `Output::Answer` once it is on disk here. Errors: nothing was written.
+    /// An operator's command, by nobody in particular.
+    ///
+    /// Errors: as of [`Self::handle_order`].
     pub fn handle_command(&mut self, now: Now, id: CommandId, command: Command) -> Result<(), CommandError> {
+        self.handle_order(now, id, command, Said::default())
+    }
+
+    /// An operator's command. Answered by `Output::Answer`. Errors: nothing was written.
+    pub fn handle_order(&mut self, now: Now, id: CommandId, command: Command, said: Said) -> Result<(), CommandError> {
+        let result = self.obey(now, id, command, said);
+        self.settle(now);
+        result
+    }
+
+    fn obey(&mut self, now: Now, id: CommandId, command: Command, said: Said) -> Result<(), CommandError> {
         if self.stopping.is_some() {
             return Err(CommandError::Stopping);
         }
-        let result = self.obey(now, id, command);
-        if let Ok(Some((stamp, targets))) = &result {
-            let answer = Answer::Written { stamp: *stamp, targets: targets.clone() };
-            // A command that is said again writes nothing, yet the first may not be on disk.
-            self.once_durable(After::Answer(id, answer));
+        if let Command::Inspect { runner, source } = &command {
+            return self.ask_owner(now, id, runner, source);
         }
-        self.settle(now);
-        result.map(drop)
+        if self.answer_as_before(now, id, &said) {
+            return Ok(());
+        }
+        let stamp = self.gossip.stamp(now).map_err(|error| match error {
+            StateError::ClockOff(off) => CommandError::ClockOff(off),
+            error => CommandError::State(error.to_string()),
+        })?;
+        let proposed = self.look_ahead();
+        let draft = self.draft(stamp, command);
+        self.look_back(proposed);
+        self.propose(now, id, draft?, said)
     }
 
-    /// None where the answer comes from elsewhere.
-    fn obey(&mut self, now: Now, id: CommandId, command: Command) -> Result<Option<(Stamp, Vec<NodeId>)>, CommandError> {
-        match command {
-            Command::PutRunner { spec, if_match } => self.put_runner(now, *spec, if_match).map(Some),
-            Command::DeleteRunner { runner, if_match } => self.delete_runner(now, &runner, if_match).map(Some),
-            Command::Desire { runner, nodes, desired } => self.desire(now, &runner, nodes.as_ref(), desired).map(Some),
-            Command::Follow { runner, nodes } => self.follow(now, &runner, &nodes).map(Some),
-            Command::PatchSources { runner, put, remove } => self.patch_sources(now, &runner, put, &remove).map(Some),
-            Command::SetTags { node, tags } => self.set_tags(now, node, &tags).map(Some),
+    /// Reads the catalog as it will be once all that is proposed here is accepted: a command means what was there when it was said, earlier ones included.
+    fn look_ahead(&mut self) -> Vec<String> {
+        let proposed: Vec<_> = self.proposed().map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        for (key, entry) in &proposed {
+            self.catalog.refresh(key, Some(entry));
+        }
+        proposed.into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn look_back(&mut self, keys: Vec<String>) {
+        for key in keys {
+            self.catalog.refresh(&key, self.gossip.catalog().get(&key));
+        }
+    }
+
+    /// Has a key stay as it is; one that is only proposed is written again, as that may yet be withdrawn.
+    fn keep(&self, draft: &mut Draft, key: String, stamp: Stamp, value: impl FnOnce() -> Bytes) {
+        if self.proposed().any(|(proposed, _)| *proposed == key) {
+            draft.put(key, Some(value()));
+        } else {
+            draft.keep(key, stamp);
+        }
+    }
+
+    /// The nodes that a command would concern. Errors: those of the command.
+    pub fn preview(&self, command: Command) -> Result<Vec<NodeId>, CommandError> {
+        if matches!(command, Command::Inspect { .. }) {
+            return Ok(Vec::new());
+        }
+        self.draft(Stamp::ZERO, command).map(|draft| draft.targets)
+    }
+
+    fn draft(&self, stamp: Stamp, command: Command) -> Result<Draft, CommandError> {
+        let draft = match command {
+            Command::PutRunner { spec, if_match } => self.put_runner(stamp, *spec, if_match),
+            Command::DeleteRunner { runner, if_match } => self.delete_runner(stamp, &runner, if_match),
+            Command::Desire { runners, nodes, desired } => self.desire(stamp, runners, nodes.as_ref(), desired),
+            Command::Follow { runners, nodes } => self.follow(stamp, runners, &nodes),
+            Command::PatchSources { runner, put, remove } => self.patch_sources(stamp, &runner, put, &remove),
+            Command::SetTags { node, tags } => self.set_tags(stamp, node, &tags),
             Command::Drain { node, draining } => {
                 self.known(node)?;
-                let stamp = self.put(now, &drain_key(&node), draining.then(|| pack(&true)))?;
-                Ok(Some((stamp, vec![node])))
+                let mut draft = Draft::new(stamp, if draining { Verb::Drain } else { Verb::Undrain }, vec![node]);
+                draft.put(drain_key(&node), draining.then(|| pack(&true)));
+                Ok(draft)
             }
-            Command::Forget { node } => self.forget_node(now, node).map(Some),
-            Command::Set { setting, value } => self.set(now, setting, value).map(Some),
-            Command::Inspect { runner, source } => self.ask_owner(now, id, &runner, &source).map(|()| None),
+            Command::Forget { node } => {
+                let (key, generation) = self.forget_node(node)?;
+                // Who is forgotten carries nothing out.
+                let mut draft = Draft::new(stamp, Verb::Forget, Vec::new());
+                draft.put(key, Some(pack(&generation)));
+                Ok(draft)
+            }
+            Command::Set { setting, value } => self.set(stamp, setting, value),
+            Command::Inspect { .. } => unreachable!("a question writes nothing"),
+        }?;
+        let count = draft.entries.len() + draft.kept.len();
+        let is_of_nodes = draft.verb.is_desire(); // their keys are not listed one by one
+        if count > ENTRIES_MAX && !is_of_nodes {
+            return Err(CommandError::TooMany { count, most: ENTRIES_MAX });
         }
+        for (key, value) in &draft.entries {
+            check_entry(key, value.as_ref()).map_err(|error| CommandError::State(format!("`{key}` cannot be stored: {error}")))?;
+        }
+        Ok(draft)
     }
 
-    fn put_runner(&mut self, now: Now, mut spec: RunnerSpec, if_match: Option<Stamp>) -> Result<(Stamp, Vec<NodeId>), CommandError> {
+    fn put_runner(&self, stamp: Stamp, mut spec: RunnerSpec, if_match: Option<Stamp>) -> Result<Draft, CommandError> {
         let faults = spec.faults();
         if !faults.is_empty() {
             return Err(CommandError::Invalid { faults });
         }
         let name = spec.name.clone();
-        let before = self.catalog.runner(&name).cloned();
-        check_revision(if_match, before.as_ref().map(|runner| runner.revision))?;
+        let before = self.catalog.runner(&name);
+        check_revision(if_match, before.map(|runner| runner.revision))?;
+        // Those that it leaves have something to do, too.
+        let mut targets: BTreeSet<_> = self.placed_by(spec.placement.selection()).into_iter().collect();
+        targets.extend(self.placed_anyhow(&name));
+        let mut draft = Draft { runners: vec![name.clone()], ..Draft::new(stamp, Verb::Apply, targets.into_iter().collect()) };
         // Sources have keys of their own: a fleet of them would not fit into one value.
         let sources = std::mem::take(&mut spec.sources);
-        let unchanged = before.as_ref().filter(|runner| *runner.spec == spec);
-        let stamp = match unchanged {
-            Some(runner) => runner.revision,
-            None => self.put(now, &runner_key(&name), Some(pack(&RunnerValue { uid: before.as_ref().map(|runner| runner.uid), spec })))?,
-        };
+        let is_so = before.is_some_and(|runner| *runner.spec == spec);
+        let value = || pack(&RunnerValue { uid: before.map(|runner| runner.uid), spec });
+        match before.filter(|_| is_so) {
+            Some(runner) => self.keep(&mut draft, runner_key(&name), runner.revision, value),
+            None => draft.put(runner_key(&name), Some(value())),
+        }
         let uid = before.map_or(stamp, |runner| runner.uid);
         let named: BTreeSet<_> = sources.iter().map(|source| source.id.clone()).collect();
         let of_spec = self.catalog.sources(&name).filter(|source| source.from == Origin::Spec);
         let dropped: Vec<_> = of_spec.map(|source| source.key.source.clone()).filter(|id| !named.contains(id)).collect();
-        let mut last = stamp;
         for source in sources {
-            last = last.max(self.put_source(now, &name, uid, source, Origin::Spec)?);
+            self.put_source(&mut draft, &name, uid, source, Origin::Spec);
         }
         for source in dropped {
-            last = self.put(now, &source_key(&name, &source), None)?;
+            draft.put(source_key(&name, &source), None);
         }
-        let targets = self.read_back(&name);
-        Ok((last, targets))
+        Ok(draft)
     }
 
-    fn delete_runner(&mut self, now: Now, name: &Name, if_match: Option<Stamp>) -> Result<(Stamp, Vec<NodeId>), CommandError> {
+    fn delete_runner(&self, stamp: Stamp, name: &Name, if_match: Option<Stamp>) -> Result<Draft, CommandError> {
         let revision = self.catalog.runner(name).ok_or_else(|| no_runner(name))?.revision;
         check_revision(if_match, Some(revision))?;
-        let targets = self.targets(name);
-        let sources: Vec<_> = self.catalog.sources(name).map(|source| source.key.source.clone()).collect();
-        let overruled: Vec<_> = self.catalog.overrides_of(name).map(|(node, ..)| *node).collect();
-        for source in sources {
-            self.put(now, &source_key(name, &source), None)?;
+        let mut draft = Draft { runners: vec![name.clone()], ..Draft::new(stamp, Verb::Delete, self.placed_anyhow(name)) };
+        for source in self.catalog.sources(name) {
+            draft.put(source_key(name, &source.key.source), None);
         }
-        for node in overruled.iter().map(Some).chain([None]) {
-            let key = desired_key(name, node);
-            if self.gossip.catalog().get(&key).is_some() {
-                self.put(now, &key, None)?;
-            }
+        for node in self.catalog.overrides_of(name).map(|(node, ..)| Some(node)).chain([None]) {
+            self.clear(&mut draft, desired_key(name, node));
         }
-        let stamp = self.put(now, &runner_key(name), None)?;
-        Ok((stamp, targets))
+        draft.put(runner_key(name), None);
+        Ok(draft)
     }
 
-    fn desire(&mut self, now: Now, name: &Name, nodes: Option<&Selection>, desired: Desired) -> Result<(Stamp, Vec<NodeId>), CommandError> {
-        let uid = self.catalog.runner(name).ok_or_else(|| no_runner(name))?.uid;
-        let value = pack(&DesiredValue { uid, desired });
-        let Some(selection) = nodes else {
-            let stamp = self.put(now, &desired_key(name, None), Some(value))?;
-            return Ok((stamp, self.placed_anyhow(name)));
+    /// Deletes what is there.
+    fn clear(&self, draft: &mut Draft, key: String) {
+        if self.gossip.catalog().get(&key).is_some() || self.proposed().any(|(proposed, _)| *proposed == key) {
+            draft.put(key, None);
+        }
+    }
+
+    fn desire(&self, stamp: Stamp, runners: Vec<Name>, nodes: Option<&Selection>, desired: Desired) -> Result<Draft, CommandError> {
+        let verb = match desired {
+            Desired::Running => Verb::Start,
+            Desired::Stopped => Verb::Stop,
+            Desired::Absent => Verb::Remove,
         };
-        let targets = self.selected(selection)?;
-        let mut stamp = Stamp::ZERO;
-        for node in &targets {
-            stamp = self.put(now, &desired_key(name, Some(node)), Some(value.clone()))?;
-        }
-        Ok((stamp, targets))
-    }
-
-    fn follow(&mut self, now: Now, name: &Name, nodes: &Selection) -> Result<(Stamp, Vec<NodeId>), CommandError> {
-        self.catalog.runner(name).ok_or_else(|| no_runner(name))?;
-        let targets = self.selected(nodes)?;
-        let mut stamp = Stamp::ZERO;
-        for node in &targets {
-            let key = desired_key(name, Some(node));
-            if self.gossip.catalog().get(&key).is_some() {
-                stamp = self.put(now, &key, None)?;
+        let targets: BTreeSet<NodeId> = match nodes {
+            Some(selection) => self.selected(selection)?.into_iter().collect(),
+            None => runners.iter().flat_map(|runner| self.placed_anyhow(runner)).collect(),
+        };
+        let mut draft = Draft { nodes: nodes.map(ToString::to_string), ..Draft::new(stamp, verb, targets.into_iter().collect()) };
+        for name in &runners {
+            let uid = self.catalog.runner(name).ok_or_else(|| no_runner(name))?.uid;
+            let value = pack(&DesiredValue { uid, desired });
+            match nodes {
+                None => draft.put(desired_key(name, None), Some(value)),
+                Some(_) => {
+                    let keys: Vec<_> = draft.targets.iter().map(|node| desired_key(name, Some(node))).collect();
+                    keys.into_iter().for_each(|key| draft.put(key, Some(value.clone())));
+                }
             }
         }
-        Ok((stamp, targets))
+        Ok(Draft { runners, ..draft })
     }
 
-    fn patch_sources(&mut self, now: Now, name: &Name, put: Vec<SourceSpec>, remove: &[Name]) -> Result<(Stamp, Vec<NodeId>), CommandError> {
-        let runner = self.catalog.runner(name).ok_or_else(|| no_runner(name))?.clone();
+    fn follow(&self, stamp: Stamp, runners: Vec<Name>, nodes: &Selection) -> Result<Draft, CommandError> {
+        let targets = self.selected(nodes)?;
+        let mut draft = Draft { nodes: Some(nodes.to_string()), ..Draft::new(stamp, Verb::Follow, targets.clone()) };
+        for name in &runners {
+            self.catalog.runner(name).ok_or_else(|| no_runner(name))?;
+            for node in &targets {
+                self.clear(&mut draft, desired_key(name, Some(node)));
+            }
+        }
+        Ok(Draft { runners, ..draft })
+    }
+
+    fn patch_sources(&self, stamp: Stamp, name: &Name, put: Vec<SourceSpec>, remove: &[Name]) -> Result<Draft, CommandError> {
+        let runner = self.catalog.runner(name).ok_or_else(|| no_runner(name))?;
         let mut faults = Vec::new();
         if !matches!(runner.spec.reader, ReaderSpec::Http(_)) {
             faults.push(SpecFault { pointer: "/put".to_owned(), detail: "only a runner with an `http` reader has sources".to_owned() });
@@ -147,28 +261,31 @@ impl Node {
         if let Some(id) = remove.iter().find(|id| self.catalog.source(name, id).is_none()) {
             return Err(CommandError::NotFound { kind: "source", name: id.to_string() });
         }
-        let mut stamp = runner.revision;
+        let mut draft = Draft { runners: vec![name.clone()], ..Draft::new(stamp, Verb::PatchSources, self.placed_anyhow(name)) };
+        draft.revision = runner.revision;
         for source in put {
-            stamp = stamp.max(self.put_source(now, name, runner.uid, source, Origin::Added)?);
+            self.put_source(&mut draft, name, runner.uid, source, Origin::Added);
         }
         for source in remove {
-            stamp = self.put(now, &source_key(name, source), None)?;
+            draft.put(source_key(name, source), None);
         }
-        Ok((stamp, self.placed_anyhow(name)))
+        Ok(draft)
     }
 
     /// Writes a source's entry, unless it says so already. A new one names its first witnesses.
-    fn put_source(&mut self, now: Now, runner: &Name, uid: Stamp, spec: SourceSpec, from: Origin) -> Result<Stamp, CommandError> {
-        let before = self.catalog.source(runner, &spec.id);
-        if let Some(before) = before.filter(|before| *before.spec == spec && before.from == from) {
-            return Ok(before.revision);
-        }
+    fn put_source(&self, draft: &mut Draft, runner: &Name, uid: Stamp, spec: SourceSpec, from: Origin) {
         let key = source_key(runner, &spec.id);
+        let before = self.catalog.source(runner, &spec.id);
+        let is_so = before.is_some_and(|before| *before.spec == spec && before.from == from);
         let (created, witnesses) = match before {
             Some(before) => (Some(before.key.created), before.witnesses.clone()),
             None => (None, self.first_witnesses(uid, &spec.id)),
         };
-        self.put(now, &key, Some(pack(&SourceValue { uid, created, spec, witnesses, from })))
+        let value = || pack(&SourceValue { uid, created, spec, witnesses, from });
+        match before.filter(|_| is_so) {
+            Some(before) => self.keep(draft, key, before.revision, value),
+            None => draft.put(key, Some(value())),
+        }
     }
 
     fn first_witnesses(&mut self, uid: Stamp, source: &Name) -> Vec<Witness> {
@@ -176,29 +293,35 @@ impl Node {
         if witnesses.is_empty() { vec![self.witnesses.me()] } else { witnesses }
     }
 
-    fn set_tags(&mut self, now: Now, node: NodeId, tags: &BTreeSet<Name>) -> Result<(Stamp, Vec<NodeId>), CommandError> {
+    fn set_tags(&self, stamp: Stamp, node: NodeId, tags: &BTreeSet<Name>) -> Result<Draft, CommandError> {
         self.known(node)?;
         let own: BTreeSet<Name> = value(self.gossip.node_map(&node), "tags").unwrap_or_default();
         let present = self.catalog.tags(&node, &own);
-        let mut stamp = Stamp::ZERO;
-        for tag in tags.symmetric_difference(&present) {
-            stamp = self.put(now, &tag_key(&node, tag), Some(pack(&tags.contains(tag))))?;
+        let mut draft = Draft::new(stamp, Verb::SetTags, vec![node]);
+        for tag in tags.union(&present) {
+            let (key, wanted) = (tag_key(&node, tag), tags.contains(tag));
+            match self.gossip.catalog().get(&key) {
+                _ if wanted != present.contains(tag) => draft.put(key, Some(pack(&wanted))),
+                Some(entry) => self.keep(&mut draft, key, entry.stamp, || pack(&wanted)),
+                None if self.proposed().any(|(proposed, _)| *proposed == key) => draft.put(key, Some(pack(&wanted))),
+                None => {}
+            }
         }
-        Ok((stamp, vec![node]))
+        Ok(draft)
     }
 
     /// Writes a setting, unless it is so already. It concerns all nodes.
-    fn set(&mut self, now: Now, setting: &Setting, value: Option<u64>) -> Result<(Stamp, Vec<NodeId>), CommandError> {
+    fn set(&self, stamp: Stamp, setting: &Setting, value: Option<u64>) -> Result<Draft, CommandError> {
         if let Some(fault) = value.and_then(|value| setting.fault(value)) {
             return Err(CommandError::Invalid { faults: vec![fault] });
         }
-        let present = self.catalog.setting(setting);
-        let stamp = match present {
-            _ if present.map(|(_, value)| value) != value => self.put(now, &setting.key(), value.map(|value| pack(&value)))?,
-            Some((stamp, _)) => stamp,
-            None => Stamp::ZERO,
-        };
-        Ok((stamp, self.view.keys().copied().collect()))
+        let mut draft = Draft::new(stamp, Verb::Set, self.view.keys().copied().collect());
+        match self.catalog.setting(setting) {
+            present if present.map(|(_, value)| value) != value => draft.put(setting.key(), value.map(|value| pack(&value))),
+            Some((stamp, value)) => self.keep(&mut draft, setting.key(), stamp, || pack(&value)),
+            None => {}
+        }
+        Ok(draft)
     }
 
     fn ask_owner(&mut self, now: Now, id: CommandId, runner: &Name, source: &Name) -> Result<(), CommandError> {
@@ -211,20 +334,6 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn put(&mut self, now: Now, key: &str, value: Option<Bytes>) -> Result<Stamp, CommandError> {
-        self.gossip.write(now, key, value).map_err(|error| match error {
-            StateError::ClockOff(off) => CommandError::ClockOff(off),
-            error => CommandError::State(format!("`{key}` cannot be stored: {error}")),
-        })
-    }
-
-    /// Targets of a runner whose entry was written a moment ago and is not in the typed catalog yet.
-    fn read_back(&mut self, name: &Name) -> Vec<NodeId> {
-        let key = runner_key(name);
-        self.catalog.refresh(&key, self.gossip.catalog().get(&key));
-        self.targets(name)
-    }
-
     /// The nodes on which a runner should run now.
     pub fn targets(&self, name: &Name) -> Vec<NodeId> {
         let Some(runner) = self.catalog.runner(name) else { return Vec::new() };
@@ -233,8 +342,12 @@ impl Node {
 
     /// The nodes that a runner's placement selects now, whatever is desired there.
     fn placed_anyhow(&self, name: &Name) -> Vec<NodeId> {
-        let selection = self.catalog.runner(name).and_then(|runner| runner.spec.placement.selection().parse::<Selection>().ok());
-        self.view.values().filter(|info| selection.as_ref().is_some_and(|selection| selection.matches(*info))).map(|info| info.id).collect()
+        self.catalog.runner(name).map(|runner| self.placed_by(runner.spec.placement.selection())).unwrap_or_default()
+    }
+
+    fn placed_by(&self, selection: &str) -> Vec<NodeId> {
+        let selection = selection.parse::<Selection>();
+        self.view.values().filter(|info| selection.as_ref().is_ok_and(|selection| selection.matches(*info))).map(|info| info.id).collect()
     }
 
     fn selected(&self, selection: &Selection) -> Result<Vec<NodeId>, CommandError> {
@@ -248,10 +361,8 @@ impl Node {
 }
 
 fn check_revision(if_match: Option<Stamp>, present: Option<Stamp>) -> Result<(), CommandError> {
-    match if_match {
-        Some(wanted) if wanted != present.unwrap_or(Stamp::ZERO) => Err(CommandError::Conflict { revision: present.unwrap_or(Stamp::ZERO) }),
-        _ => Ok(()),
-    }
+    let revision = present.unwrap_or(Stamp::ZERO);
+    if if_match.is_none_or(|wanted| wanted == revision) { Ok(()) } else { Err(CommandError::Conflict { revision }) }
 }
 
 fn no_runner(name: &Name) -> CommandError {

@@ -128,6 +128,14 @@ impl Node {
     }
 
     /// What this node itself says of a revision of a runner.
+    /// Why this revision failed on this node, if it did.
+    pub(super) fn failed_here(&self, runner: &Name, revision: Stamp) -> Option<String> {
+        match &self.rollout_word(runner).filter(|word| word.revision == revision)?.verdict {
+            Verdict::Failed { reason } => Some(reason.clone()),
+            Verdict::Ok | Verdict::Trying => None,
+        }
+    }
+
     fn rollout_word(&self, runner: &Name) -> Option<&Word> {
         self.rollouts.under_way.get(runner)?.word()
     }

@@ -5,6 +5,7 @@ mod absence;
 mod days;
 mod forgetting;
 mod phases;
+mod operations;
 mod plans;
 mod rollouts;
 mod sources;
@@ -17,7 +18,7 @@ use logvine_gossip::{GossipConfig, UnixMicros};
 use super::*;
 use crate::{
     checkpoint::{Checkpoint, FileKey, FileName, Position},
-    command::Command,
+    command::{Answer, Command, CommandError, Said},
     instance::{Epoch, InstanceEvent, InstanceState, InstanceStatus},
     name::Name,
     spec::{RunnerSpec, SourceSpec},
@@ -36,10 +37,12 @@ struct Host {
     reading: BTreeMap<(Name, Name), (Epoch, Checkpoint)>,
     /// A data plane that answers nothing.
     plane_hangs: bool,
-    /// What the data plane says of this revision, and later ones.
+    /// Its data plane complains of this revision, and later ones.
     complains_from: Option<Stamp>,
+    /// Its data plane can run nothing.
+    fails: bool,
     commands: Vec<InstanceCommand>,
-    answers: Vec<CommandId>,
+    answers: BTreeMap<CommandId, Answer>,
     told: Vec<Event>,
     stopped: bool,
     /// How far its wall clock is ahead.
@@ -66,6 +69,10 @@ struct Cluster {
     requests_next: u64,
     /// Calls to this node are taken and never answered.
     swallows: BTreeSet<NodeId>,
+    /// Calls from the one to the other find nobody.
+    uncalled: Option<(NodeId, NodeId)>,
+    /// How often a node was asked to pass an operation on.
+    passed: usize,
     /// Hosts say so where no process is; else they are silent.
     refuses: bool,
     /// Between these, in this direction, nothing passes.
@@ -109,7 +116,7 @@ impl Cluster {
         let now = Now { at: Instant::ZERO, wall: UnixMicros(1_700_000_000_000_000) };
         let (hosts, requests) = (BTreeMap::new(), BTreeMap::new());
         let mut cluster =
-            Self { now, hosts, requests, requests_next: 0, swallows: BTreeSet::new(), refuses: false, cut: BTreeSet::new(), commands_next: 0 };
+            Self { now, hosts, requests, requests_next: 0, swallows: BTreeSet::new(), refuses: false, cut: BTreeSet::new(), uncalled: None, passed: 0, commands_next: 0 };
         for n in 1..=nodes {
             cluster.start(id(n), Vec::new());
         }
@@ -144,8 +151,9 @@ impl Cluster {
             reading: BTreeMap::new(),
             plane_hangs: false,
             complains_from: None,
+            fails: false,
             commands: Vec::new(),
-            answers: Vec::new(),
+            answers: BTreeMap::new(),
             told: Vec::new(),
             stopped: false,
             ahead: Duration::ZERO,
@@ -224,7 +232,7 @@ impl Cluster {
                 }
             }
             Output::Instance(command) => host.instance(now, command),
-            Output::Answer { command, .. } => host.answers.push(command),
+            Output::Answer { command, answer } => drop(host.answers.insert(command, answer)),
             Output::Tell(event) => host.told.push(event),
             Output::Superseded { .. } => host.up = false,
             Output::Stopped => (host.stopped, host.up) = (true, false),
@@ -236,8 +244,10 @@ impl Cluster {
         if self.swallows.contains(&to) {
             return;
         }
+        self.passed += usize::from(matches!(request, Request::HoldFor { .. }));
         let reached = [(from, to), (to, from)].iter().all(|way| !self.cut.contains(way));
-        match self.hosts.get_mut(&to).filter(|host| host.up && reached) {
+        let called = self.uncalled != Some((from, to));
+        match self.hosts.get_mut(&to).filter(|host| host.up && reached && called) {
             Some(host) => {
                 let number = RequestId(self.requests_next);
                 self.requests_next += 1;
@@ -253,10 +263,14 @@ impl Cluster {
     }
 
     fn command(&mut self, id: NodeId, command: Command) -> CommandId {
+        self.order(id, command, Said::default())
+    }
+
+    fn order(&mut self, id: NodeId, command: Command, said: Said) -> CommandId {
         self.commands_next += 1;
         let number = CommandId(self.commands_next);
         let now = self.hosts[&id].now(self.now);
-        self.node(id).handle_command(now, number, command).unwrap();
+        self.node(id).handle_order(now, number, command, said).unwrap();
         self.carry_out();
         number
     }
@@ -355,7 +369,12 @@ impl Host {
             InstanceCommand::Stop { runner, .. } => self.node.handle_instance(now, InstanceEvent::Stopped { runner }),
             InstanceCommand::Start { runner, revision, .. } => {
                 let error = self.complains_from.filter(|from| revision >= *from).map(|_| "no such field".to_owned());
-                let status = InstanceStatus { state: InstanceState::Running, revision, error, ..InstanceStatus::default() };
+                let status = match self.fails {
+                    true => {
+                        InstanceStatus { state: InstanceState::Failed, revision, error: Some("cannot run".to_owned()), ..InstanceStatus::default() }
+                    }
+                    false => InstanceStatus { state: InstanceState::Running, revision, error, ..InstanceStatus::default() },
+                };
                 self.node.handle_instance(now, InstanceEvent::Status { runner, status });
             }
             InstanceCommand::Held { .. } => {}

@@ -96,7 +96,7 @@ fn a_node_that_was_away_takes_what_others_have_found_good() {
 fn a_stop_is_never_held() {
     let mut cluster = running(3);
     let _ = edit(&mut cluster, 1);
-    cluster.command(id(2), Command::Desire { runner: name("logs"), nodes: None, desired: crate::catalog::Desired::Stopped });
+    cluster.command(id(2), Command::Desire { runners: vec![name("logs")], nodes: None, desired: crate::catalog::Desired::Stopped });
     cluster.run(10);
     for host in cluster.hosts.values() {
         assert!(matches!(host.commands.last(), Some(InstanceCommand::Stop { .. })), "{:?}", host.commands.last());
