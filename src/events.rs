@@ -175,6 +175,11 @@ pub fn words(event: &Event, node: &Node) -> Words {
             let detail = format!("the node at {at} has this node's key and was there first: two copies of one data directory run, and this one ends");
             about(Level::Error, "node.superseded", Some(&node.id()), detail)
         }
+        E::Withdrawn { operation } => {
+            let detail =
+                format!("operation {operation} is withdrawn: in ten minutes no other node has taken it. It was not carried out, and will not be");
+            about(Level::Warn, "operation.withdrawn", Some(&node.id()), detail)
+        }
         E::Forgotten { node: id } => about(Level::Info, "member.forgotten", Some(id), format!("{} is forgotten", id.short())),
         E::Active => about(Level::Info, "node.active", Some(&node.id()), "this node takes part".to_owned()),
         E::Catalog { key, origin, .. } => about(Level::Debug, "catalog.changed", Some(origin), format!("{key} was changed on {}", name(origin))),

@@ -60,6 +60,8 @@ const BY_TEST: &[&str] = &[
     "floor-by-own-clock",
     "dropped-taken-again",
     "tombstone-by-minority",
+    "published-before-held",
+    "rows-from-relay-only",
     "rollout-at-once",
     "rollout-after-failure",
     "no-admission",

@@ -108,7 +108,7 @@ impl World {
             Output::Instance(command) => self.instance(at, command),
             Output::Answer { command, answer } => {
                 self.detail(at, format_args!("answers {answer:?}"));
-                self.answered(at, command);
+                self.answered(at, command, &answer);
             }
             Output::Tell(event) => self.told(at, &event),
             Output::Superseded { .. } => {
@@ -142,6 +142,7 @@ impl World {
                 }
                 self.whys.insert((source.clone(), *epoch), why.clone());
             }
+            Told::Withdrawn { operation } => self.note_withdrawn(operation),
             _ => {}
         }
         self.hear(at, event);
@@ -308,6 +309,7 @@ impl World {
 
     /// Takes note of what is on a disk now.
     pub(crate) fn note_durable(&mut self, at: usize, writes: &[Write]) {
+        self.note_operations(at, writes);
         for write in writes.iter().filter(|write| write.table == Table::Witness) {
             let Some(value) = &write.value else { continue };
             let key: SourceKey = rmp_serde::from_slice(&write.key).expect("a witness's row has its source as the key");

@@ -91,6 +91,11 @@ impl Disk {
         writes
     }
 
+    /// Whether this row is durable.
+    pub fn holds(&self, table: Table, key: &[u8]) -> bool {
+        self.durable.contains_key(&(table, key.to_vec()))
+    }
+
     /// A copy of what is durable now.
     pub fn image(&self) -> Image {
         Image(self.durable.clone())

@@ -28,6 +28,7 @@ mod loss;
 pub mod measures;
 pub mod network;
 pub mod operator;
+mod orders;
 pub mod plane;
 pub mod queue;
 pub mod ranges;

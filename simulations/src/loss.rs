@@ -56,6 +56,7 @@ impl World {
 
     fn replace_disk(&mut self, at: usize, image: Image) {
         self.hosts[at].disk.restore(image);
+        self.look_for_operations(at);
         for source in 0..self.sources.len() {
             self.facts.push_back((source, Fact::Lost { node: at }));
         }

@@ -7,7 +7,7 @@ use std::{
 
 use logvine_cluster::{
     catalog::Desired,
-    command::Command,
+    command::{Answer, Command},
     name::Name,
     node::{CommandId, Node},
     spec::{HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt, TransformSpec},
@@ -195,7 +195,7 @@ impl World {
             }
             Order::Edit { edit, count } => {
                 self.tell(Some(at), format_args!("is asked to change the runner: {edit:?}"));
-                let desire = |desired| Command::Desire { runner: runner_name(), nodes: None, desired };
+                let desire = |desired| Command::Desire { runners: vec![runner_name()], nodes: None, desired };
                 match edit {
                     Edit::Revise => Command::PutRunner { spec: Box::new(self.runner(count)), if_match: None },
                     Edit::Stop => desire(Desired::Stopped),
@@ -228,9 +228,13 @@ impl World {
         self.carry_out(at);
     }
 
-    /// A node answered.
-    pub(crate) fn answered(&mut self, at: usize, command: CommandId) {
+    /// A node answered. What is not accepted is said again, to another.
+    pub(crate) fn answered(&mut self, at: usize, command: CommandId, answer: &Answer) {
         let number = self.hosts[at].process.as_mut().and_then(|process| process.commands.remove(&command));
+        match answer {
+            Answer::Written { operation, accepted: true, .. } => self.note_accepted(at, operation),
+            Answer::Written { accepted: false, .. } | Answer::Inspected(_) => return,
+        }
         if let Some((order, _)) = number.and_then(|number| self.operator.pending.remove(&number)) {
             if let Order::Edit { edit: Edit::Remove(source), .. } = order {
                 self.removed(source);

@@ -69,6 +69,8 @@ impl World {
         let moves = self.moves();
         self.run_until(self.time() + QUIET)?;
         self.check(|world| world.no_source_moved_since(moves))?;
+        self.check(|world| world.accepted_writes_survive())?;
+        self.check(|world| world.rows_are_true())?;
         self.check(|world| world.all_hold_the_same_node_maps())
     }
 

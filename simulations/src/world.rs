@@ -36,6 +36,7 @@ use crate::{
     ledger::{Fact, Ledger},
     network::{Direction, Network},
     operator::{Edit, Operator},
+    orders::Orders,
     plane::FlowId,
     recording::Recorder,
     report::{Report, Violation},
@@ -180,6 +181,7 @@ pub struct World {
     pub(crate) sources: Vec<Source>,
     pub(crate) sinks: BTreeMap<Name, Sink>,
     pub(crate) operator: Operator,
+    pub(crate) orders: Orders,
     pub(crate) ledgers: Vec<Ledger>,
     /// Epochs that were taken without a majority.
     pub(crate) minority: BTreeSet<(Name, Epoch)>,
@@ -223,6 +225,7 @@ impl World {
             sources: scenario.sources.iter().cloned().map(Source::new).collect(),
             sinks: BTreeMap::new(),
             operator: Operator::default(),
+            orders: Orders::default(),
             ledgers: scenario.sources.iter().map(|source| Ledger::new(scenario.terms(source))).collect(),
             whys: BTreeMap::new(),
             minority: BTreeSet::new(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use logvine_cluster::{
-    command::{Answer, Command, CommandError},
+    command::{Answer, Command, CommandError, Said},
     node::Node,
 };
 use logvine_gossip::{Instant, Now, UnixMicros};
@@ -48,7 +48,7 @@ type Reply = oneshot::Sender<Result<Answer, CommandError>>;
 /// What the loop is asked.
 pub(super) enum Call {
     Look(Look),
-    Command(Box<Command>, Reply),
+    Command(Box<(Command, Said)>, Reply),
     Stop,
 }
 
@@ -102,9 +102,9 @@ impl AgentHandle {
     }
 
     /// Gives the node an operator's command, and waits for its answer.
-    pub async fn command(&self, command: Command) -> Result<Result<Answer, CommandError>, Unavailable> {
+    pub async fn command(&self, command: Command, said: Said) -> Result<Result<Answer, CommandError>, Unavailable> {
         let (reply, answer) = oneshot::channel();
-        self.calls.send(Call::Command(Box::new(command), reply)).await.map_err(|_| Unavailable::Stopping)?;
+        self.calls.send(Call::Command(Box::new((command, said)), reply)).await.map_err(|_| Unavailable::Stopping)?;
         match tokio::time::timeout(ANSWER_PATIENCE, answer).await {
             Ok(answer) => answer.map_err(|_| Unavailable::Stopping),
             Err(_) => Err(Unavailable::TimedOut),

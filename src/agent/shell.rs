@@ -226,7 +226,8 @@ impl Shell {
             Call::Command(command, reply) => {
                 self.commands.retain(|_, waiting| !waiting.is_closed());
                 let id = CommandId(self.fresh_id());
-                match self.node.handle_command(now, id, *command) {
+                let (command, said) = *command;
+                match self.node.handle_order(now, id, command, said) {
                     Ok(()) => {
                         self.commands.insert(id, reply);
                     }

@@ -7,6 +7,7 @@ mod keys;
 mod listing;
 mod nodes;
 mod plan;
+mod operations;
 mod problem;
 mod process;
 mod runners;
@@ -85,7 +86,7 @@ impl App {
     info(title = "logvine", description = "A node's API. Any node answers for the whole cluster.", license(name = "Apache-2.0")),
     components(schemas(Problem)),
     tags(
-        (name = "nodes"), (name = "runners"), (name = "sources"), (name = "events"), (name = "keys"), (name = "settings"), (name = "process")
+        (name = "nodes"), (name = "runners"), (name = "operations"), (name = "sources"), (name = "events"), (name = "keys"), (name = "settings"), (name = "process")
     )
 )]
 struct Description;
@@ -102,7 +103,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(nodes::tags))
         .routes(routes!(runners::list))
         .routes(routes!(runners::one, runners::put, runners::delete))
-        .routes(routes!(runners::verb))
+        .routes(routes!(operations::verb))
+        .routes(routes!(operations::list, operations::bulk))
+        .routes(routes!(operations::one))
         .routes(routes!(runners::instances))
         .routes(routes!(sources::list))
         .routes(routes!(sources::one))

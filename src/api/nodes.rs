@@ -18,7 +18,7 @@ use super::{
     body::Document,
     listing::{ListQuery, Listing, Params, Path},
     problem::Problem,
-    written::{WriteQuery, Written, write},
+    written::{WriteQuery, Writing, Written, write},
 };
 use crate::agent::Unheard;
 
@@ -85,13 +85,8 @@ pub(super) struct Tags {
 
 /// Gives a node exactly these tags
 #[utoipa::path(put, path = "/v1/nodes/{node}/tags", operation_id = "node_tag", tag = "nodes", params(WriteQuery), request_body = Tags,
-    responses((status = 200, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn set_tags(
-    State(app): State<App>,
-    Path(text): Path<String>,
-    Params(query): Params<WriteQuery>,
-    document: Document,
-) -> ApiResult<Json<Written>> {
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn set_tags(State(app): State<App>, Path(text): Path<String>, Writing(query): Writing, document: Document) -> ApiResult<Written> {
     let tags = document.read::<Tags>()?.tags;
     let node = find(&app, text).await?;
     write(&app, &query, Command::SetTags { node, tags }).await
@@ -99,24 +94,24 @@ pub(super) async fn set_tags(
 
 /// Has a node hand over all its movable sources, and take none; its row tells how far that is
 #[utoipa::path(post, path = "/v1/nodes/{node}/drain", operation_id = "node_drain", tag = "nodes", params(WriteQuery),
-    responses((status = 200, body = Written), (status = 404, body = Problem)))]
-pub(super) async fn drain(State(app): State<App>, Path(text): Path<String>, Params(query): Params<WriteQuery>) -> ApiResult<Json<Written>> {
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem)))]
+pub(super) async fn drain(State(app): State<App>, Path(text): Path<String>, Writing(query): Writing) -> ApiResult<Written> {
     let node = find(&app, text).await?;
     write(&app, &query, Command::Drain { node, draining: true }).await
 }
 
 /// Lets a drained node take part again
 #[utoipa::path(post, path = "/v1/nodes/{node}/undrain", operation_id = "node_undrain", tag = "nodes", params(WriteQuery),
-    responses((status = 200, body = Written), (status = 404, body = Problem)))]
-pub(super) async fn undrain(State(app): State<App>, Path(text): Path<String>, Params(query): Params<WriteQuery>) -> ApiResult<Json<Written>> {
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem)))]
+pub(super) async fn undrain(State(app): State<App>, Path(text): Path<String>, Writing(query): Writing) -> ApiResult<Written> {
     let node = find(&app, text).await?;
     write(&app, &query, Command::Drain { node, draining: false }).await
 }
 
 /// Forgets a node that is down or has left; if it lives after all it comes back by itself
 #[utoipa::path(delete, path = "/v1/nodes/{node}", operation_id = "node_forget", tag = "nodes", params(WriteQuery),
-    responses((status = 200, body = Written), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn forget(State(app): State<App>, Path(text): Path<String>, Params(query): Params<WriteQuery>) -> ApiResult<Json<Written>> {
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn forget(State(app): State<App>, Path(text): Path<String>, Writing(query): Writing) -> ApiResult<Written> {
     let node = find(&app, text).await?;
     write(&app, &query, Command::Forget { node }).await
 }

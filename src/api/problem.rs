@@ -170,6 +170,9 @@ impl From<CommandError> for ApiError {
                 detail,
                 format!("Read it again and repeat the change with If-Match: \"{revision}\"."),
             ),
+            CommandError::TooMany { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:logvine:too-many", "Too much at once", detail, "Send it in parts.")
+            }
             CommandError::NobodySelected { .. } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "urn:logvine:nobody",

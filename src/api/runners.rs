@@ -7,15 +7,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use logvine_cluster::{
-    catalog::Desired,
     command::Command,
     name::Name,
-    selection::Selection,
-    spec::{RunnerSpec, SpecFault},
+    spec::RunnerSpec,
     view::{self, InstanceRow, RunnerRow, RunnerView},
 };
-use serde::Deserialize;
-use utoipa::ToSchema;
 
 use super::{
     ApiError, ApiResult, App,
@@ -23,7 +19,7 @@ use super::{
     listing::{ListQuery, Listing, Params, Path},
     nodes::meant,
     problem::Problem,
-    written::{WriteQuery, Written, if_match, selected, write},
+    written::{WriteQuery, Writing, Written, if_match, write},
 };
 use crate::document;
 
@@ -57,14 +53,14 @@ pub(super) async fn one(State(app): State<App>, Path(runner): Path<String>) -> A
 /// Creates or replaces a runner
 #[utoipa::path(put, path = "/v1/runners/{runner}", operation_id = "runner_apply", tag = "runners", params(WriteQuery),
     request_body(content((RunnerSpec = "application/json"), (RunnerSpec = "application/yaml"), (RunnerSpec = "application/toml"))),
-    responses((status = 200, body = Written), (status = 412, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn put(
     State(app): State<App>,
     Path(runner): Path<String>,
-    Params(query): Params<WriteQuery>,
+    Writing(query): Writing,
     headers: HeaderMap,
     document: Document,
-) -> ApiResult<Json<Written>> {
+) -> ApiResult<Written> {
     let name = name(&runner)?;
     let if_match = if_match(&headers)?;
     // Compiling a transform takes milliseconds of CPU; other requests must not wait for it.
@@ -77,58 +73,9 @@ pub(super) async fn put(
 
 /// Deletes a runner and what is remembered of its sources
 #[utoipa::path(delete, path = "/v1/runners/{runner}", operation_id = "runner_delete", tag = "runners", params(WriteQuery),
-    responses((status = 200, body = Written), (status = 404, body = Problem), (status = 412, body = Problem)))]
-pub(super) async fn delete(
-    State(app): State<App>,
-    Path(runner): Path<String>,
-    Params(query): Params<WriteQuery>,
-    headers: HeaderMap,
-) -> ApiResult<Json<Written>> {
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 412, body = Problem)))]
+pub(super) async fn delete(State(app): State<App>, Path(runner): Path<String>, Writing(query): Writing, headers: HeaderMap) -> ApiResult<Written> {
     write(&app, &query, Command::DeleteRunner { runner: name(&runner)?, if_match: if_match(&headers)? }).await
-}
-
-/// On which nodes.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OnNodes {
-    /// `all`, `web`, `name=web-1`, `tag in (a, b)`
-    nodes: String,
-    /// Refuse if the selection means another number of nodes.
-    expected_count: Option<usize>,
-    /// Why, for the log.
-    reason: Option<String>,
-}
-
-/// Starts or stops a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
-#[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners",
-    params(WriteQuery, ("verb" = String, Path, description = "`start` or `stop`")),
-    request_body = OnNodes, responses((status = 200, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn verb(
-    State(app): State<App>,
-    Path((runner, verb)): Path<(String, String)>,
-    Params(mut query): Params<WriteQuery>,
-    document: Document,
-) -> ApiResult<Json<Written>> {
-    let desired = match verb.as_str() {
-        "start" => Desired::Running,
-        "stop" => Desired::Stopped,
-        _ => return Err(ApiError::no_route(&format!("/v1/runners/{runner}/{verb}"))),
-    };
-    let runner = name(&runner)?;
-    let body: OnNodes = document.read()?;
-    let fault =
-        |pointer: &str, detail: String| ApiError::invalid("The selection is not one.", vec![SpecFault { pointer: pointer.to_owned(), detail }]);
-    let selection: Selection = body.nodes.parse().map_err(|error: logvine_cluster::selection::SelectionError| fault("/nodes", error.to_string()))?;
-    if let Some(expected) = body.expected_count {
-        let text = body.nodes.clone();
-        let found = app.agent().look(move |node, _| selected(node, &text).len()).await?;
-        if found != expected {
-            return Err(fault("/expected_count", format!("the selection means {} now, not {expected}", count(found, "node"))));
-        }
-    }
-    query.reason = query.reason.or(body.reason);
-    let nodes = (body.nodes.trim() != "all").then_some(selection);
-    write(&app, &query, Command::Desire { runner, nodes, desired }).await
 }
 
 /// All instances, by runner and node

@@ -13,7 +13,7 @@ use super::{
     body::Document,
     listing::{ListQuery, Listing, Params, Path},
     problem::Problem,
-    written::{WriteQuery, Written, write},
+    written::{WriteQuery, Writing, Written, write},
 };
 
 /// A cluster-wide setting.
@@ -58,13 +58,8 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery
 
 /// Sets a setting on all nodes
 #[utoipa::path(put, path = "/v1/settings/{setting}", operation_id = "setting_set", tag = "settings", params(WriteQuery), request_body = NewValue,
-    responses((status = 200, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn set(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Params(query): Params<WriteQuery>,
-    document: Document,
-) -> ApiResult<Json<Written>> {
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn set(State(app): State<App>, Path(name): Path<String>, Writing(query): Writing, document: Document) -> ApiResult<Written> {
     let setting = find(&name)?;
     let value = document.read::<NewValue>()?.value;
     write(&app, &query, Command::Set { setting, value: Some(value) }).await
@@ -72,8 +67,8 @@ pub(super) async fn set(
 
 /// Takes a setting back to its default
 #[utoipa::path(delete, path = "/v1/settings/{setting}", operation_id = "setting_unset", tag = "settings", params(WriteQuery),
-    responses((status = 200, body = Written), (status = 404, body = Problem)))]
-pub(super) async fn unset(State(app): State<App>, Path(name): Path<String>, Params(query): Params<WriteQuery>) -> ApiResult<Json<Written>> {
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem)))]
+pub(super) async fn unset(State(app): State<App>, Path(name): Path<String>, Writing(query): Writing) -> ApiResult<Written> {
     let setting = find(&name)?;
     write(&app, &query, Command::Set { setting, value: None }).await
 }

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use logvine_cluster::{
-    command::{Answer, Command, CommandError},
+    command::{Answer, Command, CommandError, Said},
     name::Name,
     spec::SourceSpec,
     view::{self, Finding, SourceRow, SourceView},
@@ -17,7 +17,7 @@ use super::{
     nodes::meant,
     problem::Problem,
     runners::name,
-    written::{WriteQuery, Written, write},
+    written::{WriteQuery, Writing, Written, write},
 };
 
 /// All movable sources with their owners, by runner and id
@@ -40,7 +40,7 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery
     responses((status = 200, body = SourceView), (status = 404, body = Problem)))]
 pub(super) async fn one(State(app): State<App>, Path((runner, source)): Path<(String, String)>) -> ApiResult<Json<SourceView>> {
     let (runner_name, source_name) = (name(&runner)?, name(&source)?);
-    let inspected = match app.agent().command(Command::Inspect { runner: runner_name.clone(), source: source_name.clone() }).await? {
+    let inspected = match app.agent().command(Command::Inspect { runner: runner_name.clone(), source: source_name.clone() }, Said::default()).await? {
         Ok(Answer::Inspected(inspected)) => inspected,
         Ok(Answer::Written { .. }) => unreachable!("a question is not answered as a write"),
         // The view still has it, though this node takes no commands any more.
@@ -65,13 +65,8 @@ pub(super) struct Patch {
 
 /// Adds, replaces and removes sources of a runner
 #[utoipa::path(patch, path = "/v1/runners/{runner}/sources", operation_id = "source_add", tag = "sources", params(WriteQuery), request_body = Patch,
-    responses((status = 200, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn patch(
-    State(app): State<App>,
-    Path(runner): Path<String>,
-    Params(mut query): Params<WriteQuery>,
-    document: Document,
-) -> ApiResult<Json<Written>> {
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn patch(State(app): State<App>, Path(runner): Path<String>, Writing(mut query): Writing, document: Document) -> ApiResult<Written> {
     let Patch { put, remove, reason } = document.read()?;
     query.reason = query.reason.or(reason);
     write(&app, &query, Command::PatchSources { runner: name(&runner)?, put, remove }).await

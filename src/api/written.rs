@@ -2,22 +2,24 @@
 
 use axum::{
     Json,
-    http::{HeaderMap, header},
+    extract::FromRequestParts,
+    http::{HeaderMap, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
 };
 use logvine_cluster::{
-    catalog::Desired,
-    command::{Answer, Command, CommandError},
-    member::status_word,
-    name::Name,
+    command::{Answer, Command, Said},
     node::Node,
     selection::Selection,
-    view::name_of,
+    view::{self, TargetRow},
 };
 use logvine_gossip::{NodeId, Stamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, ApiResult, App};
+use super::{ApiError, ApiResult, App, Role, listing::Params};
+
+/// Longer than a UUID, shorter than a nuisance in every node's catalog.
+const KEY_BYTES_MAX: usize = 128;
 
 /// What all writes take.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -28,91 +30,75 @@ pub(super) struct WriteQuery {
     pub(super) dry_run: bool,
     /// Why, for the log.
     pub(super) reason: Option<String>,
+    /// Who asks: the role of the token.
+    #[serde(skip)]
+    actor: String,
+    #[serde(skip)]
+    idempotency_key: Option<String>,
 }
 
-/// What became of a write: it is on the asked node's disk, and on its way to the others.
+/// What all writes take, from the query and the headers.
+pub(super) struct Writing(pub(super) WriteQuery);
+
+impl<S: Send + Sync> FromRequestParts<S> for Writing {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let Params(query) = Params::<WriteQuery>::from_request_parts(parts, state).await?;
+        let key = parts.headers.get("idempotency-key").map(|key| key.to_str().unwrap_or_default().to_owned());
+        let right = |key: &String| (1..=KEY_BYTES_MAX).contains(&key.len());
+        if key.as_ref().is_some_and(|key| !right(key)) {
+            return Err(ApiError::bad_request(format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} characters of ASCII")));
+        }
+        let actor = parts.extensions.get::<Role>().map(ToString::to_string).unwrap_or_default();
+        Ok(Self(WriteQuery { actor, idempotency_key: key, ..query }))
+    }
+}
+
+/// What became of a write.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Written {
-    /// The stamp of the last entry written; null for a dry run, and where all was as asked before.
+    /// `GET /v1/operations/{id}` shows how it goes on; null for a dry run.
+    pub(super) operation: Option<String>,
+    /// Whether two other live nodes, or all there are, have it on disk too. One that is not within ten minutes is withdrawn, and never published.
+    pub(super) accepted: bool,
+    /// The stamp of what is there now; null for a dry run.
     revision: Option<String>,
     dry_run: bool,
-    /// The nodes that it concerns now.
-    targets: Vec<Target>,
+    /// The nodes that it concerns, with what became of it on each.
+    pub(super) targets: Vec<TargetRow>,
 }
 
-/// A node that a write concerns.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub(super) struct Target {
-    node: String,
-    node_name: String,
+impl IntoResponse for Written {
+    /// 200: all targets have carried it out; 207: some could not, or not yet; 202: it is not accepted yet.
+    fn into_response(self) -> Response {
+        let is_done = self.dry_run || self.targets.iter().all(|row| row.state == "applied");
+        let status = match (self.dry_run || self.accepted, is_done) {
+            (false, _) => StatusCode::ACCEPTED,
+            (true, true) => StatusCode::OK,
+            (true, false) => StatusCode::MULTI_STATUS,
+        };
+        (status, Json(self)).into_response()
+    }
 }
 
 /// Carries `command` out, or only looks.
-pub(super) async fn write(app: &App, query: &WriteQuery, command: Command) -> ApiResult<Json<Written>> {
+pub(super) async fn write(app: &App, query: &WriteQuery, command: Command) -> ApiResult<Written> {
     if query.dry_run {
-        let looked = app.agent().look(move |node, _| preview(node, &command).map(|targets| rows(node, &targets))).await?;
-        return Ok(Json(Written { revision: None, dry_run: true, targets: looked? }));
+        let looked = app.agent().look(move |node, _| node.preview(command).map(|targets| view::would_be(node, &targets))).await?;
+        return Ok(Written { operation: None, accepted: false, revision: None, dry_run: true, targets: looked? });
     }
-    tracing::info!(command = verb(&command), reason = query.reason.as_deref(), "an operator's command");
-    match app.agent().command(command).await?? {
-        Answer::Written { stamp, targets } => {
-            let targets = app.agent().look(move |node, _| rows(node, &targets)).await?;
-            Ok(Json(Written { revision: (stamp > Stamp::ZERO).then(|| stamp.to_string()), dry_run: false, targets }))
+    let said = Said { actor: query.actor.clone(), reason: query.reason.clone(), idempotency_key: query.idempotency_key.clone() };
+    let (actor, reason) = (said.actor.clone(), said.reason.clone());
+    match app.agent().command(command, said).await?? {
+        Answer::Written { operation, revision, accepted } => {
+            tracing::info!(operation, actor, reason, accepted, "an operator's command");
+            let id = operation.clone();
+            let targets = app.agent().look(move |node, _| view::targets_of(node, &id)).await?;
+            let revision = (revision > Stamp::ZERO).then(|| revision.to_string());
+            Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets })
         }
         Answer::Inspected(_) => unreachable!("a write is not answered as a question"),
-    }
-}
-
-fn rows(node: &Node, targets: &[NodeId]) -> Vec<Target> {
-    targets.iter().map(|id| Target { node: id.to_string(), node_name: name_of(node, id) }).collect()
-}
-
-fn verb(command: &Command) -> &'static str {
-    match command {
-        Command::PutRunner { .. } => "put runner",
-        Command::DeleteRunner { .. } => "delete runner",
-        Command::Desire { desired: Desired::Running, .. } => "start",
-        Command::Desire { desired: Desired::Stopped, .. } => "stop",
-        Command::Desire { desired: Desired::Absent, .. } => "remove",
-        Command::Follow { .. } => "follow",
-        Command::PatchSources { .. } => "patch sources",
-        Command::SetTags { .. } => "set tags",
-        Command::Drain { draining: true, .. } => "drain",
-        Command::Drain { draining: false, .. } => "undrain",
-        Command::Forget { .. } => "forget",
-        Command::Set { value: Some(_), .. } => "set",
-        Command::Set { value: None, .. } => "unset",
-        Command::Inspect { .. } => "inspect",
-    }
-}
-
-/// The nodes that a command would concern.
-fn preview(node: &Node, command: &Command) -> Result<Vec<NodeId>, CommandError> {
-    let exists = |runner: &Name| match node.catalog().runner(runner) {
-        Some(runner) => Ok(runner.spec.placement.selection().to_owned()),
-        None => Err(CommandError::NotFound { kind: "runner", name: runner.to_string() }),
-    };
-    match command {
-        Command::PutRunner { spec, .. } => Ok(selected(node, spec.placement.selection())),
-        Command::DeleteRunner { runner, .. } => exists(runner).map(|_| node.targets(runner)),
-        Command::PatchSources { runner, .. } | Command::Desire { runner, nodes: None, .. } => {
-            exists(runner).map(|placement| selected(node, &placement))
-        }
-        Command::Desire { runner, nodes: Some(nodes), .. } | Command::Follow { runner, nodes } => {
-            exists(runner)?;
-            let targets = selected(node, &nodes.to_string());
-            if targets.is_empty() { Err(CommandError::NobodySelected { selection: nodes.to_string() }) } else { Ok(targets) }
-        }
-        Command::SetTags { node: id, .. } | Command::Drain { node: id, .. } => Ok(vec![*id]),
-        Command::Forget { node: id } => match node.view().get(id).filter(|info| info.is_live()) {
-            Some(info) => Err(CommandError::Alive { node: name_of(node, id), status: status_word(info.status) }),
-            None => Ok(vec![*id]),
-        },
-        Command::Set { setting, value } => match value.and_then(|value| setting.fault(value)) {
-            Some(fault) => Err(CommandError::Invalid { faults: vec![fault] }),
-            None => Ok(node.view().keys().copied().collect()),
-        },
-        Command::Inspect { .. } => Ok(Vec::new()),
     }
 }
 

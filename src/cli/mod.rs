@@ -3,6 +3,7 @@
 mod client;
 mod failure;
 mod local;
+mod operations;
 mod output;
 mod remote;
 
@@ -12,6 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind
 
 pub use self::failure::{Exit, Failure};
 pub(crate) use self::local::new_cluster_key;
+use self::operations::OperationVerb;
 use crate::config::AgentArgs;
 
 /// Collects logs on many machines, without a master.
@@ -94,6 +96,9 @@ enum Verb {
     /// The movable sources of runners
     #[command(subcommand)]
     Source(SourceVerb),
+    /// What was commanded, by whom, and what became of it
+    #[command(subcommand)]
+    Operation(OperationVerb),
     /// Runners at work on nodes
     #[command(subcommand)]
     Instance(InstanceVerb),
@@ -198,11 +203,14 @@ struct TagsArgs {
     set: Option<Vec<String>>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 struct ChangeArgs {
     /// Check and show what would be changed, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Why, for the record: `operation list` shows it
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -233,22 +241,24 @@ enum RunnerVerb {
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Start a runner
-    Start {
-        runner: String,
-        #[command(flatten)]
-        nodes: NodesArgs,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// Stop a runner
-    Stop {
-        runner: String,
-        #[command(flatten)]
-        nodes: NodesArgs,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
+    /// Start runners
+    Start(OnNodesArgs),
+    /// Stop runners
+    Stop(OnNodesArgs),
+    /// Have runners not be on these nodes at all
+    Remove(OnNodesArgs),
+    /// Forget what was said of single nodes: they do as the runner does
+    Follow(OnNodesArgs),
+}
+
+#[derive(Debug, Args)]
+struct OnNodesArgs {
+    #[arg(required = true)]
+    runners: Vec<String>,
+    #[command(flatten)]
+    nodes: NodesArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -256,6 +266,9 @@ struct NodesArgs {
     /// On these nodes
     #[arg(long, value_name = "SELECTION", default_value = "all")]
     selector: String,
+    /// Refuse if these are not so many nodes
+    #[arg(long, value_name = "NUMBER")]
+    expect: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,8 +7,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, EventsArgs, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb,
-    OutputFormat, PlanArgs, RunnerVerb, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
+    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, EventsArgs, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb, NodesArgs,
+    OnNodesArgs, OutputFormat, PlanArgs, RunnerVerb, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
     client::Client,
     local::{read_document, read_text},
     output::{self, Column},
@@ -83,6 +83,7 @@ pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> 
         Verb::Node(verb) => remote.node(verb).await,
         Verb::Tag(TagVerb::List(list)) => remote.list(&["tags"], &list, &[], TAGS, "/tag").await,
         Verb::Runner(verb) => remote.runner(verb).await,
+        Verb::Operation(verb) => remote.operation(verb).await,
         Verb::Source(verb) => remote.source(verb).await,
         Verb::Instance(InstanceVerb::List(list)) => remote.list(&["instances"], &list, &[], INSTANCES, "/runner").await,
         Verb::Assignment(AssignmentVerb::Check) => remote.check().await,
@@ -98,13 +99,13 @@ pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> 
     }
 }
 
-struct Remote {
-    client: Client,
-    output: OutputFormat,
+pub(super) struct Remote {
+    pub(super) client: Client,
+    pub(super) output: OutputFormat,
 }
 
 impl Remote {
-    async fn list(&self, path: &[&str], list: &ListArgs, query: &[(&str, &str)], columns: &[Column], name: &str) -> Result<Exit, Failure> {
+    pub(super) async fn list(&self, path: &[&str], list: &ListArgs, query: &[(&str, &str)], columns: &[Column], name: &str) -> Result<Exit, Failure> {
         let mut query = query.to_vec();
         query.extend(list.selector.as_deref().map(|selector| ("selector", selector)));
         let rows = self.client.list(path, &query, list.limit).await?;
@@ -126,7 +127,7 @@ impl Remote {
         Ok(Exit::Ok)
     }
 
-    fn print_one(&self, document: &Value, name: &str) -> Result<(), Failure> {
+    pub(super) fn print_one(&self, document: &Value, name: &str) -> Result<(), Failure> {
         match self.output {
             OutputFormat::Table => output::print(&output::leaves(document)),
             OutputFormat::Json => output::print(&format!("{document:#}\n")),
@@ -136,22 +137,14 @@ impl Remote {
 
     /// Sends a write and says what became of it.
     async fn write(&self, method: Method, path: &[&str], change: ChangeArgs, body: Option<(&str, String)>) -> Result<Exit, Failure> {
-        let query: &[(&str, &str)] = if change.dry_run { &[("dry_run", "true")] } else { &[] };
-        let mut request = self.client.request(method, path, query);
+        let mut query = change.reason.as_deref().map(|reason| vec![("reason", reason)]).unwrap_or_default();
+        query.extend(change.dry_run.then_some(("dry_run", "true")));
+        let mut request = self.client.request(method, path, &query);
         if let Some((content_type, body)) = body {
             request = request.header(reqwest::header::CONTENT_TYPE, content_type).body(body);
         }
-        let (status, answer) = self.client.send(request).await?;
-        match self.output {
-            OutputFormat::Json => output::print(&format!("{answer:#}\n"))?,
-            OutputFormat::Name => output::print(&output::names("/revision", &[answer]))?,
-            OutputFormat::Table => {
-                let targets = answer.pointer("/targets").and_then(Value::as_array).map_or(0, Vec::len);
-                let verb = if change.dry_run { "would be written" } else { "written" };
-                output::print(&format!("{verb}: it concerns {targets} node{} now\n", if targets == 1 { "" } else { "s" }))?;
-            }
-        }
-        Ok(if status == StatusCode::MULTI_STATUS { Exit::Partly } else { Exit::Ok })
+        let (_, answer) = self.client.send(request).await?;
+        self.print_written(&answer, change.dry_run)
     }
 
     async fn write_json(&self, method: Method, path: &[&str], change: ChangeArgs, body: &Value) -> Result<Exit, Failure> {
@@ -234,13 +227,21 @@ impl Remote {
                 confirm(yes || change.dry_run, &format!("delete runner {runner} and what is remembered of its sources"))?;
                 self.write(Method::DELETE, &["runners", &runner], change, None).await
             }
-            RunnerVerb::Start { runner, nodes, change } => {
-                self.write_json(Method::POST, &["runners", &runner, "start"], change, &json!({ "nodes": nodes.selector })).await
-            }
-            RunnerVerb::Stop { runner, nodes, change } => {
-                self.write_json(Method::POST, &["runners", &runner, "stop"], change, &json!({ "nodes": nodes.selector })).await
-            }
+            RunnerVerb::Start(on) => self.on_nodes("start", on).await,
+            RunnerVerb::Stop(on) => self.on_nodes("stop", on).await,
+            RunnerVerb::Remove(on) => self.on_nodes("remove", on).await,
+            RunnerVerb::Follow(on) => self.on_nodes("follow", on).await,
         }
+    }
+
+    async fn on_nodes(&self, verb: &str, on: OnNodesArgs) -> Result<Exit, Failure> {
+        let OnNodesArgs { runners, nodes: NodesArgs { selector, expect }, change } = on;
+        let mut body = json!({ "nodes": selector, "expected_count": expect });
+        if let [runner] = runners.as_slice() {
+            return self.write_json(Method::POST, &["runners", runner, verb], change, &body).await;
+        }
+        (body["runners"], body["verb"]) = (json!(runners), json!(verb));
+        self.write_json(Method::POST, &["operations"], change, &body).await
     }
 
     async fn setting(&self, verb: SettingVerb) -> Result<Exit, Failure> {

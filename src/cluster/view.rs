@@ -5,6 +5,7 @@
 
 mod draining;
 mod plans;
+mod operations;
 mod rows;
 mod sources;
 mod times;
@@ -15,10 +16,11 @@ use logvine_gossip::{Instant, NodeId, Now, Status};
 
 use self::{draining::counted_on, sources::Sight};
 pub use self::{
+    operations::{operation, operations, targets_of, would_be},
     plans::plan,
     rows::{
-        AtWork, ClusterRow, DrainRow, Finding, FindingKind, HostRow, InstanceRow, MoveRow, NodeRow, Place, PlanView, RunnerRow, RunnerView, ShareRow,
-        SourceRow, SourceState, SourceView, TagRow,
+        AtWork, ClusterRow, DrainRow, Finding, FindingKind, HostRow, InstanceRow, MoveRow, NodeRow, OperationRow, OperationView, Place, PlanView, RunnerRow,
+        RunnerView, ShareRow, SourceRow, SourceState, SourceView, TagRow, TargetRow,
     },
     sources::{check, source, source_order, sources},
     times::rfc3339,

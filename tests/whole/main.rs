@@ -15,6 +15,7 @@ mod identity;
 mod keys;
 mod lines;
 mod nginx;
+mod operations;
 mod restart;
 mod takeover;
 mod zombie;

@@ -14,7 +14,7 @@ use crate::{
     message::Request,
     name::Name,
     operation::{ENTRIES_MAX, Verb},
-    record::{SourceKey, Witness},
+    record::SourceKey,
     selection::Selection,
     setting::Setting,
     spec::{ReaderSpec, RunnerSpec, SourceSpec, SpecFault},
@@ -32,13 +32,25 @@ pub(super) struct Draft {
     pub(super) entries: Vec<(String, Option<Bytes>)>,
     /// Keys that are as they should be already. They are asked to be kept all the same: they may be on no other disk yet.
     pub(super) kept: Vec<String>,
+    /// Sources that have no witnesses yet.
+    new_sources: Vec<(String, SourceValue)>,
     /// The stamp of what is there then.
     pub(super) revision: Stamp,
 }
 
 impl Draft {
     fn new(stamp: Stamp, verb: Verb, targets: Vec<NodeId>) -> Self {
-        Self { stamp, verb, runners: Vec::new(), nodes: None, targets, entries: Vec::new(), kept: Vec::new(), revision: Stamp::ZERO }
+        Self {
+            stamp,
+            verb,
+            runners: Vec::new(),
+            nodes: None,
+            targets,
+            entries: Vec::new(),
+            kept: Vec::new(),
+            new_sources: Vec::new(),
+            revision: Stamp::ZERO,
+        }
     }
 
     pub(super) fn put(&mut self, key: String, value: Option<Bytes>) {
@@ -84,7 +96,12 @@ impl Node {
         let proposed = self.look_ahead();
         let draft = self.draft(stamp, command);
         self.look_back(proposed);
-        self.propose(now, id, draft?, said)
+        let mut draft = draft?;
+        self.complete(&mut draft);
+        for (key, value) in &draft.entries {
+            check_entry(key, value.as_ref()).map_err(|error| CommandError::State(format!("`{key}` cannot be stored: {error}")))?;
+        }
+        self.propose(now, id, draft, said)
     }
 
     /// Reads the catalog as it will be once all that is proposed here is accepted: a command means what was there when it was said, earlier ones included.
@@ -143,13 +160,10 @@ impl Node {
             Command::Set { setting, value } => self.set(stamp, setting, value),
             Command::Inspect { .. } => unreachable!("a question writes nothing"),
         }?;
-        let count = draft.entries.len() + draft.kept.len();
+        let count = draft.entries.len() + draft.kept.len() + draft.new_sources.len();
         let is_of_nodes = draft.verb.is_desire(); // their keys are not listed one by one
         if count > ENTRIES_MAX && !is_of_nodes {
             return Err(CommandError::TooMany { count, most: ENTRIES_MAX });
-        }
-        for (key, value) in &draft.entries {
-            check_entry(key, value.as_ref()).map_err(|error| CommandError::State(format!("`{key}` cannot be stored: {error}")))?;
         }
         Ok(draft)
     }
@@ -277,20 +291,29 @@ impl Node {
         let key = source_key(runner, &spec.id);
         let before = self.catalog.source(runner, &spec.id);
         let is_so = before.is_some_and(|before| *before.spec == spec && before.from == from);
-        let (created, witnesses) = match before {
-            Some(before) => (Some(before.key.created), before.witnesses.clone()),
-            None => (None, self.first_witnesses(uid, &spec.id)),
-        };
-        let value = || pack(&SourceValue { uid, created, spec, witnesses, from });
-        match before.filter(|_| is_so) {
-            Some(before) => self.keep(draft, key, before.revision, value),
-            None => draft.put(key, Some(value())),
+        let created = before.map(|before| before.key.created);
+        let witnesses = before.map(|before| before.witnesses.clone()).unwrap_or_default();
+        let value = SourceValue { uid, created, spec, witnesses, from };
+        match before {
+            Some(before) if is_so => self.keep(draft, key, before.revision, || pack(&value)),
+            Some(_) => draft.put(key, Some(pack(&value))),
+            None => {
+                draft.revision = draft.stamp;
+                draft.new_sources.push((key, value));
+            }
         }
     }
 
-    fn first_witnesses(&mut self, uid: Stamp, source: &Name) -> Vec<Witness> {
-        let witnesses = self.witnesses_for(&SourceKey { uid, source: source.clone(), created: Stamp::ZERO });
-        if witnesses.is_empty() { vec![self.witnesses.me()] } else { witnesses }
+    /// Names the first witnesses of new sources.
+    fn complete(&mut self, draft: &mut Draft) {
+        for (key, mut value) in std::mem::take(&mut draft.new_sources) {
+            let source = SourceKey { uid: value.uid, source: value.spec.id.clone(), created: Stamp::ZERO };
+            value.witnesses = self.witnesses_for(&source);
+            if value.witnesses.is_empty() {
+                value.witnesses.push(self.witnesses.me());
+            }
+            draft.put(key, Some(pack(&value)));
+        }
     }
 
     fn set_tags(&self, stamp: Stamp, node: NodeId, tags: &BTreeSet<Name>) -> Result<Draft, CommandError> {

@@ -74,7 +74,7 @@ impl Node {
 
     /// Begins to have a draft accepted.
     pub(super) fn propose(&mut self, now: Now, id: CommandId, draft: Draft, said: Said) -> Result<(), CommandError> {
-        let Draft { stamp, verb, runners, nodes, targets, entries, kept, revision } = draft;
+        let Draft { stamp, verb, runners, nodes, targets, entries, kept, revision, .. } = draft;
         let of_nodes = verb.is_desire() && nodes.is_some();
         let keys: Vec<u8> = if of_nodes { Vec::new() } else { entries.iter().flat_map(|(key, _)| key_hash(key)).collect() };
         let Said { actor, reason, idempotency_key } = said;

@@ -4,9 +4,9 @@
 mod absence;
 mod days;
 mod forgetting;
-mod phases;
 mod operations;
 mod plans;
+mod phases;
 mod rollouts;
 mod sources;
 mod words;

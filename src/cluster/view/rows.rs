@@ -327,3 +327,51 @@ pub struct ClusterRow {
     /// Equal on two nodes: they have the same catalog.
     pub catalog_digest: String,
 }
+
+/// A node that a command concerns, with what became of it there.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct TargetRow {
+    /// The node's id.
+    pub node: String,
+    pub node_name: String,
+    /// `applied`, `failed`, `pending`; `would be` in a dry run.
+    pub state: String,
+    /// Why it failed, or what it waits for.
+    pub reason: Option<String>,
+}
+
+/// What was commanded.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct OperationRow {
+    pub id: String,
+    pub time: String,
+    pub verb: String,
+    pub runners: Vec<String>,
+    /// The selection as it was said.
+    pub nodes: Option<String>,
+    /// Who asked: the role of the token.
+    pub actor: String,
+    pub reason: Option<String>,
+    /// The id of the node that was asked.
+    pub relay: String,
+    pub relay_name: String,
+    /// `proposed`, `published`, `accepted`, `withdrawn`.
+    pub state: String,
+    /// Targets that have carried it out.
+    pub applied: usize,
+    /// Targets that could not.
+    pub failed: usize,
+    /// Targets of which that is not known yet.
+    pub pending: usize,
+}
+
+/// An operation with its targets.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct OperationView {
+    #[serde(flatten)]
+    pub row: OperationRow,
+    pub targets: Vec<TargetRow>,
+}

@@ -1,0 +1,139 @@
+//! Operations: what was commanded, and what became of it.
+
+use axum::{Json, extract::State};
+use logvine_cluster::{
+    catalog::Desired,
+    command::Command,
+    name::Name,
+    selection::{Selection, SelectionError},
+    spec::SpecFault,
+    view::{self, OperationRow, OperationView},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    ApiError, ApiResult, App,
+    body::Document,
+    listing::{ListQuery, Listing, Params, Path},
+    problem::Problem,
+    runners::name,
+    written::{WriteQuery, Writing, Written, selected, write},
+};
+
+/// All operations of the last seven days, the newest first
+#[utoipa::path(get, path = "/v1/operations", operation_id = "operation_list", tag = "operations", params(ListQuery),
+    responses((status = 200, body = Listing<OperationRow>)))]
+pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<OperationRow>>> {
+    let (before, most, selection, runner) = (query.after()?, query.most()?, query.selection()?, query.runner.clone());
+    let rows = app.agent().look(move |node, _| {
+        let meant = super::nodes::meant(node, selection.as_ref());
+        let concerns = |row: &OperationRow| {
+            let of_runner = runner.as_ref().is_none_or(|runner| row.runners.contains(runner));
+            let of_node =
+                |meant: &std::collections::BTreeSet<String>| view::targets_of(node, &row.id).iter().any(|target| meant.contains(&target.node));
+            of_runner && meant.as_ref().is_none_or(of_node)
+        };
+        view::operations(node, before.as_deref()).filter(concerns).take(most).collect()
+    });
+    Ok(Json(query.cut(rows.await?, |row: &OperationRow| row.id.clone())))
+}
+
+/// One operation, with what became of it on each of its targets; any node tells it
+#[utoipa::path(get, path = "/v1/operations/{operation}", operation_id = "operation_show", tag = "operations",
+    responses((status = 200, body = OperationView), (status = 404, body = Problem)))]
+pub(super) async fn one(State(app): State<App>, Path(operation): Path<String>) -> ApiResult<Json<OperationView>> {
+    let id = operation.clone();
+    let found = app.agent().look(move |node, _| view::operation(node, &id)).await?;
+    found.map(Json).ok_or_else(|| ApiError::not_found("operation", &operation, "GET /v1/operations"))
+}
+
+/// What to do with several runners at once.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bulk {
+    runners: Vec<Name>,
+    verb: RunnerVerb,
+    #[serde(flatten)]
+    on: OnNodes,
+}
+
+/// What to do with a runner on its nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RunnerVerb {
+    Start,
+    Stop,
+    /// It is as if it were not meant for these nodes.
+    Remove,
+    /// Forget what was said of single nodes: they do as the runner does.
+    Follow,
+}
+
+/// On which nodes.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct OnNodes {
+    /// `all`, `web`, `name=web-1`, `tag in (a, b)`
+    nodes: String,
+    /// Refuse if the selection means another number of nodes.
+    expected_count: Option<usize>,
+    /// Why, for the log.
+    reason: Option<String>,
+}
+
+/// Starts, stops, removes or lets follow several runners at once
+#[utoipa::path(post, path = "/v1/operations", operation_id = "runner_bulk", tag = "operations", params(WriteQuery), request_body = Bulk,
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem),
+        (status = 422, body = Problem)))]
+pub(super) async fn bulk(State(app): State<App>, Writing(query): Writing, document: Document) -> ApiResult<Written> {
+    let Bulk { runners, verb, on } = document.read()?;
+    if runners.is_empty() {
+        let detail = "no runner is named: an empty list is not all of them".to_owned();
+        return Err(ApiError::invalid("No runner is meant.", vec![SpecFault { pointer: "/runners".to_owned(), detail }]));
+    }
+    command(&app, query, runners, verb, on).await
+}
+
+/// Starts, stops, removes or lets follow a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
+#[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners",
+    params(WriteQuery, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`")),
+    request_body = OnNodes, responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written),
+        (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn verb(
+    State(app): State<App>,
+    Path((runner, verb)): Path<(String, String)>,
+    Writing(query): Writing,
+    document: Document,
+) -> ApiResult<Written> {
+    let verb = match verb.as_str() {
+        "start" => RunnerVerb::Start,
+        "stop" => RunnerVerb::Stop,
+        "remove" => RunnerVerb::Remove,
+        "follow" => RunnerVerb::Follow,
+        _ => return Err(ApiError::no_route(&format!("/v1/runners/{runner}/{verb}"))),
+    };
+    command(&app, query, vec![name(&runner)?], verb, document.read()?).await
+}
+
+async fn command(app: &App, mut query: WriteQuery, runners: Vec<Name>, verb: RunnerVerb, on: OnNodes) -> ApiResult<Written> {
+    let fault =
+        |pointer: &str, detail: String| ApiError::invalid("The selection is not one.", vec![SpecFault { pointer: pointer.to_owned(), detail }]);
+    let selection: Selection = on.nodes.parse().map_err(|error: SelectionError| fault("/nodes", error.to_string()))?;
+    if let Some(expected) = on.expected_count {
+        let text = on.nodes.clone();
+        let found = app.agent().look(move |node, _| selected(node, &text).len()).await?;
+        if found != expected {
+            let nodes = if found == 1 { "node" } else { "nodes" };
+            return Err(fault("/expected_count", format!("the selection means {found} {nodes} now, not {expected}")));
+        }
+    }
+    query.reason = query.reason.or(on.reason);
+    let nodes = (on.nodes.trim() != "all").then(|| selection.clone());
+    let command = match verb {
+        RunnerVerb::Start => Command::Desire { runners, nodes, desired: Desired::Running },
+        RunnerVerb::Stop => Command::Desire { runners, nodes, desired: Desired::Stopped },
+        RunnerVerb::Remove => Command::Desire { runners, nodes, desired: Desired::Absent },
+        RunnerVerb::Follow => Command::Follow { runners, nodes: selection },
+    };
+    write(app, &query, command).await
+}

@@ -1,0 +1,138 @@
+//! What became of commands: the verbs of operations, and what a write prints.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::{Exit, Failure, ListArgs, OutputFormat, output, output::Column, remote::Remote};
+
+const OPERATIONS: &[Column] = &[
+    ("ID", "/id"),
+    ("TIME", "/time"),
+    ("VERB", "/verb"),
+    ("RUNNERS", "/runners"),
+    ("NODES", "/nodes"),
+    ("VIA", "/relay_name"),
+    ("STATE", "/state"),
+    ("APPLIED", "/applied"),
+    ("FAILED", "/failed"),
+    ("PENDING", "/pending"),
+    ("REASON", "/reason"),
+];
+const TARGETS: &[Column] = &[("NODE", "/node_name"), ("ID", "/node"), ("STATE", "/state"), ("REASON", "/reason")];
+/// How often an operation that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(300);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OperationVerb {
+    /// All operations of the last seven days, the newest first
+    List(ListArgs),
+    /// One operation, with what became of it on each of its nodes
+    Show { operation: String },
+    /// Wait until it has been carried out on all of its nodes, or could not be; those that are away are waited for too
+    Wait { operation: String },
+}
+
+impl Remote {
+    pub(super) async fn operation(&self, verb: OperationVerb) -> Result<Exit, Failure> {
+        match verb {
+            OperationVerb::List(list) => self.list(&["operations"], &list, &[], OPERATIONS, "/id").await,
+            OperationVerb::Show { operation } => {
+                let found = self.client.get(&["operations", &operation]).await?;
+                self.print_operation(&found)?;
+                Ok(outcome(&found))
+            }
+            OperationVerb::Wait { operation } => self.wait(&operation).await,
+        }
+    }
+
+    async fn wait(&self, operation: &str) -> Result<Exit, Failure> {
+        let mut told = String::new();
+        loop {
+            let found = self.client.get(&["operations", operation]).await?;
+            let state = found.pointer("/state").and_then(Value::as_str).unwrap_or_default();
+            if state == "withdrawn" {
+                return Err(Failure::error(format!("{operation} is withdrawn: no other node has taken it in ten minutes")));
+            }
+            if state == "accepted" && count(&found, "pending") == 0 {
+                self.print_operation(&found)?;
+                return Ok(outcome(&found));
+            }
+            let progress = counts(&found);
+            if progress != told {
+                output::warn(&progress);
+                told = progress;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn print_operation(&self, found: &Value) -> Result<(), Failure> {
+        if self.output != OutputFormat::Table {
+            return self.print_one(found, "/id");
+        }
+        output::print(&output::table(OPERATIONS, std::slice::from_ref(found)))?;
+        output::print(&format!("\n{}", output::table(TARGETS, &targets(found))))
+    }
+
+    /// Says what became of a write: its nodes, each with what became of it there.
+    pub(super) fn print_written(&self, answer: &Value, dry_run: bool) -> Result<Exit, Failure> {
+        match self.output {
+            OutputFormat::Json => output::print(&format!("{answer:#}\n"))?,
+            OutputFormat::Name => output::print(&output::names("/operation", std::slice::from_ref(answer)))?,
+            OutputFormat::Table => {
+                let targets = targets(answer);
+                let concerned = format!("it concerns {} node{}", targets.len(), if targets.len() == 1 { "" } else { "s" });
+                let accepted = answer.pointer("/accepted") == Some(&Value::Bool(true));
+                let operation = answer.pointer("/operation").and_then(Value::as_str).unwrap_or_default();
+                let head = match (dry_run, accepted) {
+                    (true, _) => format!("would be written: {concerned} now\n"),
+                    (false, true) => format!("written: {concerned} now: {}. {operation}\n", counts(answer)),
+                    (false, false) => format!(
+                        "not accepted yet: too few other nodes have it on disk. It is withdrawn if none takes it within ten minutes; see \
+                         `logvine operation show {operation}`\n"
+                    ),
+                };
+                output::print(&head)?;
+                let open: Vec<_> = targets.into_iter().filter(|row| row.pointer("/state").and_then(Value::as_str) != Some("applied")).collect();
+                if !open.is_empty() {
+                    output::print(&output::table(TARGETS, &open))?;
+                }
+            }
+        }
+        Ok(outcome(answer))
+    }
+}
+
+fn targets(answer: &Value) -> Vec<Value> {
+    answer.pointer("/targets").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+fn count(answer: &Value, state: &str) -> usize {
+    targets(answer).iter().filter(|row| row.pointer("/state").and_then(Value::as_str) == Some(state)).count()
+}
+
+fn counts(answer: &Value) -> String {
+    format!("{} applied, {} failed, {} pending", count(answer, "applied"), count(answer, "failed"), count(answer, "pending"))
+}
+
+/// A node that is away is no failure: it carries the command out when it returns.
+fn outcome(answer: &Value) -> Exit {
+    if count(answer, "failed") > 0 { Exit::Partly } else { Exit::Ok }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_target_that_could_not_makes_the_exit_code_and_one_that_is_away_does_not() {
+        let answer = |states: &[&str]| json!({ "targets": states.iter().map(|state| json!({ "state": state })).collect::<Vec<_>>() });
+        assert_eq!(outcome(&answer(&["applied", "pending"])), Exit::Ok);
+        assert_eq!(outcome(&answer(&["applied", "failed", "pending"])), Exit::Partly);
+        assert_eq!(counts(&answer(&["applied", "failed", "pending"])), "1 applied, 1 failed, 1 pending");
+    }
+}
