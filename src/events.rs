@@ -175,6 +175,21 @@ pub fn words(event: &Event, node: &Node) -> Words {
             let detail = format!("the node at {at} has this node's key and was there first: two copies of one data directory run, and this one ends");
             about(Level::Error, "node.superseded", Some(&node.id()), detail)
         }
+        E::Accepted { operation } => {
+            let words = node.operation(operation).map(|(found, _)| {
+                let runners: Vec<_> = found.runners().iter().map(ToString::to_string).collect();
+                let reason = found.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                let nodes = found.targets().len();
+                format!(
+                    ": {} {} by {}, {nodes} node{}{reason}",
+                    found.verb().word(),
+                    runners.join(", "),
+                    found.actor(),
+                    if nodes == 1 { "" } else { "s" }
+                )
+            });
+            about(Level::Info, "operation.accepted", Some(&node.id()), format!("operation {operation}{}", words.unwrap_or_default()))
+        }
         E::Withdrawn { operation } => {
             let detail =
                 format!("operation {operation} is withdrawn: in ten minutes no other node has taken it. It was not carried out, and will not be");

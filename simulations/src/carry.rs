@@ -142,6 +142,7 @@ impl World {
                 }
                 self.whys.insert((source.clone(), *epoch), why.clone());
             }
+            Told::Accepted { operation } => self.note_accepted(at, operation),
             Told::Withdrawn { operation } => self.note_withdrawn(operation),
             _ => {}
         }

@@ -232,7 +232,7 @@ impl World {
     pub(crate) fn answered(&mut self, at: usize, command: CommandId, answer: &Answer) {
         let number = self.hosts[at].process.as_mut().and_then(|process| process.commands.remove(&command));
         match answer {
-            Answer::Written { operation, accepted: true, .. } => self.note_accepted(at, operation),
+            Answer::Written { accepted: true, .. } => {}
             Answer::Written { accepted: false, .. } | Answer::Inspected(_) => return,
         }
         if let Some((order, _)) = number.and_then(|number| self.operator.pending.remove(&number)) {

@@ -138,10 +138,14 @@ impl AgentHandle {
     }
 }
 
-/// A node of one, alone, in this process: its loop answers calls, and its disk is memory. With its id.
+/// A node of one, alone, in this process: its loop answers calls, its disk is memory, and its data plane says that all runs. With its id.
 #[cfg(test)]
 pub(crate) fn test_handle(config: &crate::config::Config) -> (AgentHandle, logvine_gossip::NodeId) {
-    use logvine_cluster::node::{CommandId, NodeConfig, Output};
+    use logvine_cluster::{
+        checkpoint::Checkpoint,
+        instance::{InstanceCommand, InstanceEvent, InstanceState, InstanceStatus},
+        node::{CommandId, NodeConfig, Output},
+    };
     use logvine_gossip::{Generation, GossipConfig, Me, NodeId, seal::Keyring};
 
     let me = Me { id: NodeId([1; 16]), generation: Generation(1), gossip: "127.0.0.1:1".parse().unwrap(), quic: "127.0.0.1:2".parse().unwrap() };
@@ -167,7 +171,8 @@ pub(crate) fn test_handle(config: &crate::config::Config) -> (AgentHandle, logvi
                 Call::Look(look) => look(&mut node, clock.now()),
                 Call::Command(command, reply) => {
                     next += 1;
-                    match node.handle_command(clock.now(), CommandId(next), *command) {
+                    let (command, said) = *command;
+                    match node.handle_order(clock.now(), CommandId(next), command, said) {
                         Ok(()) => drop(commands.insert(CommandId(next), reply)),
                         Err(error) => drop(reply.send(Err(error))),
                     }
@@ -182,6 +187,15 @@ pub(crate) fn test_handle(config: &crate::config::Config) -> (AgentHandle, logvi
                             let _ = Reply::send(reply, Ok(answer));
                         }
                     }
+                    Output::Instance(InstanceCommand::Start { runner, revision, .. }) => {
+                        let status = InstanceStatus { state: InstanceState::Running, revision, ..InstanceStatus::default() };
+                        node.handle_instance(clock.now(), InstanceEvent::Status { runner, status });
+                    }
+                    Output::Instance(InstanceCommand::Close { runner, source, epoch, .. }) => {
+                        let closed = InstanceEvent::Closed { runner, source, epoch, checkpoint: Checkpoint::default(), flushed: true };
+                        node.handle_instance(clock.now(), closed);
+                    }
+                    Output::Instance(InstanceCommand::Stop { runner, .. }) => node.handle_instance(clock.now(), InstanceEvent::Stopped { runner }),
                     _ => {}
                 }
             }

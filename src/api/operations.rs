@@ -82,7 +82,7 @@ pub(super) struct OnNodes {
 }
 
 /// Starts, stops, removes or lets follow several runners at once
-#[utoipa::path(post, path = "/v1/operations", operation_id = "runner_bulk", tag = "operations", params(WriteQuery), request_body = Bulk,
+#[utoipa::path(post, path = "/v1/operations", operation_id = "runner_stop", tag = "operations", params(WriteQuery), request_body = Bulk,
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem),
         (status = 422, body = Problem)))]
 pub(super) async fn bulk(State(app): State<App>, Writing(query): Writing, document: Document) -> ApiResult<Written> {

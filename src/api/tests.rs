@@ -245,7 +245,13 @@ async fn a_runner_is_stopped_on_all_or_on_a_selection_that_is_said() {
     assert_problem(&stop(json!({ "nodes": "" })).await, 422, "urn:logvine:invalid");
     assert_problem(&stop(json!({ "nodes": "nobody-has-this" })).await, 422, "urn:logvine:nobody");
     assert_problem(&stop(json!({ "nodes": "all", "expected_count": 7 })).await, 422, "urn:logvine:invalid");
-    assert_eq!(stop(json!({ "nodes": "all", "reason": "a test" })).await.status, StatusCode::OK);
+    let stopped = stop(json!({ "nodes": "all", "reason": "a test" })).await;
+    assert_eq!((stopped.status, &stopped.body["accepted"], &stopped.body["targets"][0]["state"]), (StatusCode::OK, &json!(true), &json!("applied")));
+    let operation = stopped.body["operation"].as_str().unwrap();
+    let shown = api.get(&format!("/v1/operations/{operation}")).await.body;
+    assert_eq!((&shown["verb"], &shown["reason"], &shown["applied"]), (&json!("stop"), &json!("a test"), &json!(1)));
+    assert_eq!(api.get("/v1/operations?limit=1").await.body["items"][0]["id"], operation);
+    assert_problem(&api.get("/v1/operations/17").await, 404, "urn:logvine:not-found");
     assert_eq!(api.get("/v1/runners/fleet").await.body["desired"], "stopped");
     assert_problem(&api.send("POST", "/v1/runners/fleet/explode", &[], "{}").await, 404, "urn:logvine:no-route");
 }
@@ -337,6 +343,9 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
     ("DELETE", "/v1/runners/{runner}", Some(Role::Operate)),
     ("PATCH", "/v1/runners/{runner}/sources", Some(Role::Operate)),
     ("DELETE", "/v1/nodes/{node}", Some(Role::Operate)),
+    ("GET", "/v1/operations", Some(Role::View)),
+    ("GET", "/v1/operations/{operation}", Some(Role::View)),
+    ("POST", "/v1/operations", Some(Role::Operate)),
     ("POST", "/v1/nodes/{node}/drain", Some(Role::Operate)),
     ("POST", "/v1/nodes/{node}/undrain", Some(Role::Operate)),
     ("POST", "/v1/runners/{runner}/{verb}", Some(Role::Operate)),

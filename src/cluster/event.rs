@@ -47,6 +47,8 @@ pub enum Event {
     Steadiness { unsteady: Option<Unsteady> },
     /// Fewer nodes came than an operator expects; this node takes sources all the same, as its patience is over.
     Incomplete { active: u64, expected: u64 },
+    /// An operator's write through this node is accepted.
+    Accepted { operation: String },
     /// An operator's write was withdrawn: in ten minutes no other node took it, and nobody ever will.
     Withdrawn { operation: String },
     /// A runner cannot run here.

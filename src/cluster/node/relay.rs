@@ -142,7 +142,10 @@ impl Node {
                     errand.proposal.stage = Stage::Published;
                     self.publish(now, id);
                 }
-                Some(Step::Accept) => errand.proposal.stage = Stage::Accepted,
+                Some(Step::Accept) => {
+                    errand.proposal.stage = Stage::Accepted;
+                    self.tell(Event::Accepted { operation: id.to_owned() });
+                }
                 Some(Step::Withdraw) => self.withdraw(id),
                 Some(Step::GiveUp) => drop(self.relay.proposals.remove(id)),
                 None => break,
@@ -170,6 +173,7 @@ impl Node {
             }
         }
         self.step_proposal(now, id);
+        self.answer_waiting(now);
     }
 
     fn withdraw(&mut self, id: &str) {
@@ -223,6 +227,7 @@ impl Node {
             if held {
                 errand.proposal.note_held(node, part);
                 self.step_proposal(now, operation);
+                self.answer_waiting(now);
             } else if direct && others.contains(&node) && errand.operation.targets().contains(&node) && errand.helped.insert(node) {
                 let (stamp, entries) = (errand.operation.stamp, errand.proposal.parts[part].clone());
                 for helper in others.into_iter().filter(|helper| *helper != node).take(HELPERS) {

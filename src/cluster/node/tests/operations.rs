@@ -122,6 +122,22 @@ fn it_is_accepted_when_two_others_have_it_on_disk() {
     }
 }
 
+/// Whatever comes last, the disk or the target's word, is what the answer waits for.
+#[test]
+fn a_node_of_one_answers_at_once() {
+    let mut cluster = Cluster::of(1);
+    let applied = cluster.command(id(1), Command::PutRunner { spec: Box::new(spec(&["s1"])), if_match: None });
+    assert!(answer(&cluster, 1, applied).is_some_and(|(_, accepted)| accepted));
+    cluster.host(id(1)).disk_stalls = true;
+    let stopped = cluster.command(id(1), stop());
+    assert_eq!(answer(&cluster, 1, stopped), None);
+    let now = cluster.now;
+    cluster.host(id(1)).disk_stalls = false;
+    cluster.host(id(1)).sync(now);
+    cluster.carry_out();
+    assert!(answer(&cluster, 1, stopped).is_some_and(|(_, accepted)| accepted));
+}
+
 #[test]
 fn a_node_alone_accepts_by_its_own_disk() {
     let mut cluster = running(3);
