@@ -4,8 +4,8 @@
 //! times are RFC 3339.
 
 mod draining;
-mod plans;
 mod operations;
+mod plans;
 mod rows;
 mod sources;
 mod times;
@@ -19,8 +19,8 @@ pub use self::{
     operations::{operation, operations, targets_of, would_be},
     plans::plan,
     rows::{
-        AtWork, ClusterRow, DrainRow, Finding, FindingKind, HostRow, InstanceRow, MoveRow, NodeRow, OperationRow, OperationView, Place, PlanView, RunnerRow,
-        RunnerView, ShareRow, SourceRow, SourceState, SourceView, TagRow, TargetRow,
+        AtWork, ClusterRow, DrainRow, Finding, FindingKind, HostRow, InstanceRow, MoveRow, NodeRow, OperationRow, OperationView, Place, PlanView,
+        RunnerRow, RunnerView, ShareRow, SourceRow, SourceState, SourceView, TagRow, TargetRow,
     },
     sources::{check, source, source_order, sources},
     times::rfc3339,

@@ -5,8 +5,8 @@ mod absence;
 mod days;
 mod forgetting;
 mod operations;
-mod plans;
 mod phases;
+mod plans;
 mod rollouts;
 mod sources;
 mod words;
@@ -115,8 +115,18 @@ impl Cluster {
     fn of(nodes: u8) -> Self {
         let now = Now { at: Instant::ZERO, wall: UnixMicros(1_700_000_000_000_000) };
         let (hosts, requests) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster =
-            Self { now, hosts, requests, requests_next: 0, swallows: BTreeSet::new(), refuses: false, cut: BTreeSet::new(), uncalled: None, passed: 0, commands_next: 0 };
+        let mut cluster = Self {
+            now,
+            hosts,
+            requests,
+            requests_next: 0,
+            swallows: BTreeSet::new(),
+            refuses: false,
+            cut: BTreeSet::new(),
+            uncalled: None,
+            passed: 0,
+            commands_next: 0,
+        };
         for n in 1..=nodes {
             cluster.start(id(n), Vec::new());
         }
