@@ -31,6 +31,14 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("trust-one-refusal", "firewalls", 7, 4),
     ("deny-answers", "firewalls", 7, 4),
     ("lonely-accuses", "one-way", 7, 4),
+    ("resume-at-own-copy", "owner-crash", 7, 2),
+    ("flush-skipped", "drain", 6, 2),
+    ("flush-unbounded", "sink-down", 6, 2),
+    ("patience-zero", "split-with-sources", 9, 2),
+    ("two-owners-go-on", "zombie-owner", 6, 2),
+    ("repair-never", "witness-erosion", 6, 5),
+    ("deleted-source-runs", "config-storm", 6, 2),
+    ("witnesses-from-view", "split-with-sources", 9, 2),
 ];
 
 /// Bugs behind what seeds do not draw: seals, forgers, firewalls, recorded datagrams, clocks that are years off, absences of eight days, and a moment within

@@ -32,7 +32,9 @@ struct Data<'a> {
     bucket: u64,
     traffic: &'a [Vec<u32>],
     agreements: Vec<[u64; 5]>,
-    owners: Vec<(usize, usize, u64, Option<u64>)>,
+    /// Source, node, from, to, how it came, when it was told to read no more, whether with a majority.
+    owners: Vec<(usize, usize, u64, Option<u64>, &'a str, Option<u64>, bool)>,
+    brought: &'a [Vec<u32>],
     story: &'a [String],
     scenario: String,
 }
@@ -96,7 +98,15 @@ pub fn page(recording: &Recording, report: Option<&Report>) -> String {
             .iter()
             .map(|one| [millis(one.at), one.running as u64, one.complete as u64, one.catalogs as u64, one.node_maps as u64])
             .collect(),
-        owners: recording.owners.iter().map(|owned| (owned.source, owned.node, millis(owned.from), owned.to.map(millis))).collect(),
+        owners: recording
+            .owners
+            .iter()
+            .map(|owned| {
+                let (from, to, closing) = (millis(owned.from), owned.to.map(millis), owned.closing.map(millis));
+                (owned.source, owned.node, from, to, owned.cause, closing, owned.majority)
+            })
+            .collect(),
+        brought: &recording.brought,
         story: &recording.story,
         scenario: file::write(&recording.scenario),
     };

@@ -9,6 +9,7 @@ mod detection;
 mod field;
 mod idle;
 mod joining;
+mod ownership;
 mod routine;
 mod speed;
 mod split;
@@ -94,6 +95,15 @@ pub const MEASURES: &[Measure] = &[
     Measure { name: "idle", about: "what gossip sends while nothing happens", take: idle::traffic },
     Measure { name: "speed", about: "what a thousand nodes and what small seeds cost the simulator", take: speed::costs },
     Measure { name: "assignment", about: "how even the load is, and what that costs in moves", take: assignment::take },
+    Measure { name: "handovers", about: "sources are given by nodes that drain: lines lost and repeated, the pause", take: ownership::handovers },
+    Measure { name: "takeovers", about: "owners are killed: until others deliver", take: ownership::takeovers },
+    Measure {
+        name: "partitions",
+        about: "two sides that both reach the sources: lines lost and repeated, owners after the heal",
+        take: ownership::partitions,
+    },
+    Measure { name: "survivors", about: "witnesses are killed, or all but one node: until others deliver", take: ownership::survivors },
+    Measure { name: "rolling", about: "every node is restarted in order: moves, lines lost and repeated", take: ownership::rolling },
 ];
 
 /// The measure of this name, or an error that lists what exists.

@@ -87,6 +87,11 @@ pub struct Ownership {
     pub node: usize,
     pub from: Instant,
     pub to: Option<Instant>,
+    /// How it came to it, in a word.
+    pub cause: &'static str,
+    /// When it was told to read no more.
+    pub closing: Option<Instant>,
+    pub majority: bool,
 }
 
 /// See the module.
@@ -104,6 +109,8 @@ pub struct Recording {
     pub bucket: Duration,
     pub agreements: Vec<Agreement>,
     pub owners: Vec<Ownership>,
+    /// By node, bytes that it brought to sinks in each span of [`Recording::bucket`].
+    pub brought: Vec<Vec<u32>>,
     pub story: Vec<String>,
     pub end: Instant,
     pub violation: Option<Violation>,
@@ -139,6 +146,7 @@ impl Recording {
             bucket: Duration::from_micros(micros.max(1_000_000).next_multiple_of(1_000_000)),
             agreements: Vec::new(),
             owners: Vec::new(),
+            brought: vec![Vec::new(); nodes],
             story: Vec::new(),
             end: Instant::ZERO,
             violation: None,
@@ -150,6 +158,10 @@ impl Recording {
 
     fn place(&self, id: &NodeId) -> Option<usize> {
         self.ids.get(id).copied()
+    }
+
+    fn bucket_of(&self, at: Instant) -> usize {
+        usize::try_from(at.since(Instant::ZERO).as_micros() / self.bucket.as_micros()).unwrap_or(usize::MAX)
     }
 
     /// A moment of one node; those of one time are one.
@@ -177,6 +189,14 @@ impl Recording {
         self.violation = violation.cloned();
         self.end = self.end.max(violation.map_or(Instant::ZERO, |violation| violation.at));
     }
+}
+
+/// Adds to a row's span.
+fn count(row: &mut Vec<u32>, bucket: usize, bytes: usize) {
+    if row.len() <= bucket {
+        row.resize(bucket + 1, 0);
+    }
+    row[bucket] = row[bucket].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
 }
 
 impl World {
@@ -217,12 +237,8 @@ impl World {
     pub(crate) fn record_sent(&self, at: usize, bytes: usize) {
         let now = self.now;
         self.record(|recording| {
-            let bucket = usize::try_from(now.since(Instant::ZERO).as_micros() / recording.bucket.as_micros()).unwrap_or(usize::MAX);
-            let row = &mut recording.traffic[at];
-            if row.len() <= bucket {
-                row.resize(bucket + 1, 0);
-            }
-            row[bucket] = row[bucket].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+            let bucket = recording.bucket_of(now);
+            count(&mut recording.traffic[at], bucket, bytes);
         });
     }
 
@@ -269,7 +285,20 @@ impl World {
     pub(crate) fn record_fact(&self, source: usize, fact: &Fact) {
         let now = self.now;
         self.record(|recording| match fact {
-            Fact::Opened { node, .. } => recording.owners.push(Ownership { source, node: *node, from: now, to: None }),
+            Fact::Began { hand, cause, majority, .. } => {
+                let (node, cause, majority) = (hand.node, cause.label(), *majority);
+                recording.owners.push(Ownership { source, node, from: now, to: None, cause, closing: None, majority });
+            }
+            Fact::Brought { hand, lines, .. } => {
+                let bytes = lines.iter().map(|line| line.end - line.start).sum::<u64>();
+                let bucket = recording.bucket_of(now);
+                count(&mut recording.brought[hand.node], bucket, usize::try_from(bytes).unwrap_or(usize::MAX));
+            }
+            Fact::Closing { node, .. } => {
+                for owned in recording.owners.iter_mut().filter(|owned| owned.source == source && owned.node == *node && owned.to.is_none()) {
+                    owned.closing.get_or_insert(now);
+                }
+            }
             Fact::Closed { node, .. } => {
                 for owned in recording.owners.iter_mut().filter(|owned| owned.source == source && owned.node == *node && owned.to.is_none()) {
                     owned.to = Some(now);

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use logvine_gossip::{Instant, NodeId};
 
 use crate::{
+    canary::planted,
     event::{Cause, Why},
     instance::Epoch,
     member::{NodeInfo, Phase},
@@ -108,7 +109,7 @@ pub(crate) fn decide(situation: &Situation) -> Decision {
 
 fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision {
     let Situation { now, me, eligible, claim, .. } = situation;
-    if let Some(claim) = claim.filter(|claim| claim.epoch > epoch) {
+    if let Some(claim) = claim.filter(|claim| claim.epoch > epoch && !planted("two-owners-go-on")) {
         return Decision::Yield { by: claim.epoch };
     }
     if !eligible.contains_key(me) {
@@ -147,6 +148,7 @@ fn decide_unowned(situation: &Situation) -> Decision {
             (*unowned_since, FIRST_SUCCESSION, last.map_or(Why::New, |from| if from == *me { Why::Resumed } else { Why::TookOver { from } }), None)
         }
     };
+    let turn = if planted("succession-ignored") { Duration::ZERO } else { turn };
     let due = |before: usize| since + turn * u32::try_from(before).unwrap_or(u32::MAX);
     let mut best = due(present_among(situation).take_while(|id| id != me).count());
     if *now >= best && !situation.ranked.contains(me) {

@@ -197,6 +197,7 @@ impl Witnesses {
     fn is_faithful(&self, now: Instant, source: &SourceKey, ballot: Epoch, owner_gone: Option<Instant>) -> bool {
         let owner = self.rows.get(source).and_then(|row| row.record.owner);
         owner != Some(ballot.taker)
+            && !planted("stickiness-off")
             && self.heard.get(source).is_some_and(|heard| now.since(*heard) < STICKY && owner_gone.is_none_or(|gone| *heard > gone))
     }
 }

@@ -12,11 +12,18 @@ pub(crate) enum Options {
     Measures(gossip::Options),
 }
 
+/// Those of the simulator's measures that are about sources and their owners.
+const OF_ASSIGNMENT: &[&str] = &["assignment", "handovers", "takeovers", "partitions", "survivors", "rolling"];
+
 impl Options {
     pub(crate) fn parse(args: &[&str]) -> anyhow::Result<Self> {
         match args {
             ["gossip", rest @ ..] => Ok(Self::Measures(gossip::Options::parse(rest))),
-            ["assignment", rest @ ..] => Ok(Self::Measures(gossip::Options::parse(&[&["assignment"], rest].concat()))),
+            ["assignment", rest @ ..] => {
+                let chosen = rest.iter().any(|arg| !arg.starts_with('-'));
+                let names = if chosen { &[][..] } else { OF_ASSIGNMENT };
+                Ok(Self::Measures(gossip::Options::parse(&[names, rest].concat())))
+            }
             ["agents", rest @ ..] | rest => agents::Options::parse(rest).map(Self::Agents),
         }
     }

@@ -13,7 +13,7 @@ cargo xtask bench [agents] [--nodes 5,32] [--profile release]
                                     time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent
 cargo xtask bench gossip [MEASURE…] [--quick|--whole]
                                     gossip and the simulator against their goals, in virtual time
-cargo xtask bench assignment [--quick|--whole]
+cargo xtask bench assignment [MEASURE…] [--quick|--whole]
                                     how even the load is, and what that costs in moves";
 
 fn main() -> ExitCode {

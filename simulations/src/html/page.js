@@ -315,27 +315,46 @@ function matrix() {
   canvas.onmouseleave = () => tip(null)
 }
 
-const OWNER_ROW = 18
+// Lanes for sources as long as they can be read; else, for each node, how many it has.
+const OWNER_ROW = data.sources.length <= 40 ? 18 : 9
+const IN_LANES = data.sources.length <= 90
+const CAUSES = { new: 'quiet', takeover: 'down', handover: 'left', restart: 'suspect', reopening: 'quiet' }
+const covers = ([, , from, to], at) => from <= at && (to === null || at < to)
+// Neighbouring nodes get hues that are far apart.
+const hue = (node) => `hsl(${(node * 137.5) % 360} 45% 50%)`
 
 function drawOwners(context, x) {
-  for (const [source, node, from, to] of data.owners) {
-    const width = Math.max(1, x(to ?? end) - x(from) - 1)
-    // Neighbouring nodes get hues that are far apart.
-    context.fillStyle = `hsl(${(node * 137.5) % 360} 45% 50%)`
-    context.fillRect(x(from), source * OWNER_ROW + 1, width, OWNER_ROW - 4)
-    if (width > 24) {
+  if (!IN_LANES) {
+    heatRows(context, x, counts, Math.max(1, ...counts.flat()))
+    return labels(context, data.nodes, rowHeight)
+  }
+  const bar = OWNER_ROW - (OWNER_ROW > 12 ? 4 : 2)
+  for (const [source, node, from, to, cause, , majority] of data.owners) {
+    const width = Math.max(1, x(to ?? end) - x(from))
+    const top = source * OWNER_ROW + 1
+    context.fillStyle = hue(node)
+    context.fillRect(x(from), top, width, bar)
+    // How it came to this owner.
+    context.fillStyle = colour(majority ? CAUSES[cause] ?? 'quiet' : 'fault')
+    context.fillRect(x(from), top, majority ? 3 : 5, bar)
+    if (width > 24 && OWNER_ROW > 12) {
       context.fillStyle = '#ffffff'
       context.textAlign = 'left'
-      context.fillText(data.nodes[node], x(from) + 5, source * OWNER_ROW + OWNER_ROW / 2)
+      context.fillText(data.nodes[node], x(from) + 7, top + bar / 2)
     }
   }
   labels(context, data.sources, OWNER_ROW)
 }
 
 function ownerText(at, y) {
+  if (!IN_LANES) {
+    const node = Math.floor(y / rowHeight)
+    return data.nodes[node] && `${data.nodes[node]} has ${counts[node][Math.floor(at / data.bucket)] ?? 0} of ${data.sources.length} sources`
+  }
   const source = Math.floor(y / OWNER_ROW)
-  const owners = data.owners.filter(([of, , from, to]) => of === source && from <= at && (to === null || at < to))
-  return data.sources[source] && `${data.sources[source]} is ${owners.map(([, node]) => data.nodes[node]).join(' and ') || 'nobody'}'s`
+  const owners = data.owners.filter((one) => one[0] === source && covers(one, at))
+  const why = owners.map(([, node, from, , cause]) => `${data.nodes[node]} (since ${seconds(from)}, ${cause})`).join(' and ')
+  return data.sources[source] && `${data.sources[source]}: ${why || 'nobody'}`
 }
 
 const spans = Math.ceil(end / data.bucket)
@@ -363,15 +382,19 @@ function drawTrafficLines(context, x, width, height) {
   context.fillText('0', GUTTER - 8, height - 6)
 }
 
-function drawTraffic(context, x) {
+/** A row for each node, the stronger the more. By the root, so that a quiet node is still seen beside a burst. */
+function heatRows(context, x, rows, most) {
   const heat = colour('heat')
-  rates.forEach((row, node) => {
-    row.forEach((rate, i) => {
-      // By the root, so that a quiet node is still seen beside a burst.
-      context.fillStyle = `rgba(${heat}, ${Math.sqrt(Math.min(1, rate / rateMax)).toFixed(3)})`
+  rows.forEach((row, node) => {
+    row.forEach((value, i) => {
+      context.fillStyle = `rgba(${heat}, ${Math.sqrt(Math.min(1, value / most)).toFixed(3)})`
       context.fillRect(x(i * data.bucket), node * rowHeight, x(Math.min(end, (i + 1) * data.bucket)) - x(i * data.bucket), Math.max(2, rowHeight - 1))
     })
   })
+}
+
+function drawTraffic(context, x) {
+  heatRows(context, x, rates, rateMax)
   labels(context, data.nodes, rowHeight)
 }
 
@@ -379,6 +402,103 @@ function trafficText(at, y) {
   const node = Math.floor(y / rowHeight)
   const rate = rates[node]?.[Math.floor(at / data.bucket)]
   return rate === undefined ? '' : `${data.nodes[node]} sends ${bytes(rate)}`
+}
+
+// ── load and balance ──
+
+const brought = data.brought.map((row) => Array.from({ length: spans }, (_, i) => ((row[i] ?? 0) * 1000) / data.bucket))
+const broughtMax = Math.max(1, ...brought.flat())
+/** By node and span, how many sources it has in the middle of it. */
+const counts = data.nodes.map(() => new Array(spans).fill(0))
+for (const [, node, from, to] of data.owners) {
+  const first = Math.max(0, Math.ceil(from / data.bucket - 0.5))
+  for (let i = first; i < spans && (i + 0.5) * data.bucket < (to ?? end + data.bucket); i++) counts[node][i] += 1
+}
+/** The most that a running node has, in parts of what each would have on average; null where nobody has anything. */
+const balance = (rows) =>
+  Array.from({ length: spans }, (_, i) => {
+    const running = rows.filter((_, node) => runs(node, (i + 0.5) * data.bucket)).map((row) => row[i])
+    const sum = running.reduce((one, other) => one + other, 0)
+    return sum ? (Math.max(...running) * running.length) / sum : null
+  })
+// Over a minute, so that what is drawn is not the lines' own chance.
+const smooth = (row) => {
+  const reach = Math.max(1, Math.round(30_000 / data.bucket))
+  return row.map((_, i) => {
+    const near = row.slice(Math.max(0, i - reach), i + reach + 1)
+    return near.reduce((one, other) => one + other, 0) / near.length
+  })
+}
+const balances = { load: balance(brought.map(smooth)), sources: balance(counts) }
+const BALANCE_MOST = 3
+
+function drawBalance(context, x, width, height) {
+  const y = (value) => height - 4 - ((Math.min(value, BALANCE_MOST) - 1) / (BALANCE_MOST - 1)) * (height - 12)
+  for (const [row, name] of [[balances.sources, 'left'], [balances.load, 'down']]) {
+    context.strokeStyle = colour(name)
+    context.lineWidth = 1.5
+    context.beginPath()
+    let drawn = false
+    row.forEach((value, i) => {
+      if (value !== null) context[drawn ? 'lineTo' : 'moveTo'](x(Math.min(end, (i + 0.5) * data.bucket)), y(value))
+      drawn = value !== null
+    })
+    context.stroke()
+  }
+  context.textAlign = 'right'
+  context.fillStyle = colour('quiet')
+  context.fillText(`${BALANCE_MOST} × mean`, GUTTER - 8, 10)
+  context.fillText('mean', GUTTER - 8, height - 6)
+}
+
+function balanceText(at) {
+  const i = Math.floor(at / data.bucket)
+  const times = (value) => (value === null || value === undefined ? 'nothing' : value.toFixed(2) + ' × the mean')
+  return `the busiest node brings ${times(balances.load[i])}, who has most sources has ${times(balances.sources[i])}`
+}
+
+function drawBrought(context, x) {
+  heatRows(context, x, brought, broughtMax)
+  labels(context, data.nodes, rowHeight)
+}
+
+function broughtText(at, y) {
+  const node = Math.floor(y / rowHeight)
+  const i = Math.floor(at / data.bucket)
+  return brought[node] && `${data.nodes[node]} brings ${bytes(brought[node][i] ?? 0)} of ${counts[node][i] ?? 0} sources`
+}
+
+/** Each change of hands: `[at, source, from, to, cause, milliseconds in which nobody read it]`. */
+function changes() {
+  const last = data.sources.map(() => null)
+  const found = []
+  for (const one of data.owners) {
+    const [source, node, from, , cause, , majority] = one
+    const before = last[source]
+    last[source] = one
+    if (!before || before[1] === node) continue
+    const stopped = Math.min(before[5] ?? Infinity, before[3] ?? Infinity)
+    found.push([from, source, before[1], node, majority ? cause : cause + ' without a majority', Math.max(0, from - stopped)])
+  }
+  return found
+}
+
+const MOVES_MAX = 500
+
+function moves() {
+  const all = changes()
+  const by = {}
+  for (const [, , , , cause] of all) by[cause] = (by[cause] ?? 0) + 1
+  const sum = Object.entries(by).map(([cause, count]) => `${count} by ${cause}`).join(', ')
+  byId('moves-note').textContent = all.length ? `${all.length} moves: ${sum}${all.length > MOVES_MAX ? `; the first ${MOVES_MAX}` : ''}` : 'No source moved.'
+  const rows = all.slice(0, MOVES_MAX).map(([at, source, from, to, cause, pause]) => {
+    const row = document.createElement('div')
+    const rest = Number.isFinite(pause) ? `, read by nobody for ${seconds(pause)}` : ''
+    row.textContent = `${seconds(at)}  ${data.sources[source]}: ${data.nodes[from]} → ${data.nodes[to]}, ${cause}${rest}`
+    row.addEventListener('click', () => choose(at))
+    return row
+  })
+  byId('moves').replaceChildren(...rows)
 }
 
 // ── words ──
@@ -437,8 +557,17 @@ legend('traffic-legend', [['--left', 'the middle node'], ['--down', 'the busiest
 chart('agreement', 90 + AXIS, drawAgreement, (at) => agreementText(agreementAt(at)))
 chart('faults', Math.max(1, lanes.length) * LANE + 4 + AXIS, drawFaults, faultText)
 chart('nodes', nodeCount * rowHeight + AXIS, drawNodes, nodeText)
-if (data.sources.length) chart('owners', data.sources.length * OWNER_ROW + AXIS, drawOwners, ownerText)
-else byId('owners-section').hidden = true
+if (data.sources.length) {
+  if (!IN_LANES) byId('owners-title').textContent = 'How many of the sources each node has'
+  else legend('owners-legend', [['--down', 'taken over'], ['--left', 'handed over'], ['--suspect', 'after a restart'], ['--quiet', 'new, or opened anew'], ['--fault', 'without a majority']])
+  legend('balance-legend', [['--down', 'what the busiest node brings to sinks, beside the mean'], ['--left', 'who has most sources, beside the mean']])
+  chart('owners', (IN_LANES ? data.sources.length * OWNER_ROW : nodeCount * rowHeight) + AXIS, drawOwners, ownerText)
+  chart('balance', 90 + AXIS, drawBalance, balanceText)
+  chart('brought', nodeCount * rowHeight + AXIS, drawBrought, broughtText)
+  moves()
+} else {
+  for (const section of document.querySelectorAll('.of-sources')) section.hidden = true
+}
 chart('traffic-lines', 90 + AXIS, drawTrafficLines, (at) => {
   const span = perSpan[Math.floor(at / data.bucket)]
   return span && `${bytes(span.middle)} in the middle, ${bytes(span.most)} at the most`

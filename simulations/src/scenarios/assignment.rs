@@ -157,6 +157,9 @@ impl Draft {
         let count = (self.count() * each).clamp(2, 60);
         self.scenario.sources = (1..=count).map(|number| SourcePlan::numbered(number, Duration::from_millis(400), 120)).collect();
         self.at(secs(8), Deed::Apply { node: 0 });
+        // A minute of such a source is more than the window: who begins anew, or too early, repeats more than it may.
+        self.scenario.plane.delivery.window_bytes = 4 << 10;
+        self.scenario.plane.piece_bytes_max = 1 << 10;
         self.begin = AT_WORK;
     }
 

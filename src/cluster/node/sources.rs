@@ -24,6 +24,7 @@ use super::{Node, Output, calls::ReplyTo, instances::FLUSH};
 use crate::{
     assignment::{Claimed, Decision, Eligible, Situation, decide},
     attempt::{Attempt, Proposal},
+    canary::planted,
     catalog::{Catalog, Source},
     checkpoint::Checkpoint,
     event::{Cause, Why},
@@ -272,6 +273,9 @@ impl Node {
 
     /// Closes what this node owns of runners and sources that are deleted.
     fn stop_what_is_gone(&mut self, now: Now) {
+        if planted("deleted-source-runs") {
+            return;
+        }
         let is_there = |key: &SourceKey, runner: &Name| self.catalog.source(runner, &key.source).is_some_and(|source| source.key == *key);
         let gone: Vec<_> = self.sources.owned.iter().filter(|(key, owned)| !is_there(key, &owned.runner)).map(|(key, _)| key.clone()).collect();
         for key in gone {
@@ -389,7 +393,7 @@ impl Node {
         let incomplete = owned.record.witnesses.iter().any(replaceable) || owned.record.witnesses.len() < wanted.len();
         let needs_renewal = incomplete || !owned.progress.has_majority(now.at);
         let (base, checkpoint, why) = (owned.record.clone(), owned.progress.last().1.clone(), owned.claim.why.clone());
-        if needs_renewal && self.may_retry(now, key) {
+        if needs_renewal && self.may_retry(now, key) && !planted("repair-never") {
             self.attempt(now, key, Purpose::Renew, name, self.id(), base, checkpoint, why);
         }
     }

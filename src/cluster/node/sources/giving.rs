@@ -9,6 +9,7 @@ use super::{
     Activity, Owned, Purpose, Then,
 };
 use crate::{
+    canary::planted,
     checkpoint::Checkpoint,
     event::{Cause, Event, Why},
     instance::{Epoch, InstanceCommand},
@@ -40,7 +41,12 @@ impl Node {
         if let Some(promised) = admitted {
             let memory = self.sources.memory.entry(key.clone()).or_default();
             memory.seen = memory.seen.max(promised);
-            self.close(now, key, Then::Give { to, cause }, HANDOVER_FLUSH);
+            let flush = match () {
+                () if planted("flush-skipped") => Duration::ZERO,
+                () if planted("flush-unbounded") => HANDOVER_FLUSH * 60,
+                () => HANDOVER_FLUSH,
+            };
+            self.close(now, key, Then::Give { to, cause }, flush);
         } else {
             self.sources.retry_at.insert(key.clone(), now.at + OFFER_AGAIN);
         }
@@ -160,7 +166,7 @@ impl Node {
                 }
             }
         } else {
-            self.sources.memory.entry(key.clone()).or_default().returned = true;
+            self.sources.memory.entry(key.clone()).or_default().returned = !planted("gift-forgotten");
         }
         self.let_go(now, key);
     }

@@ -9,6 +9,7 @@ use super::{
     Activity, Then,
 };
 use crate::{
+    canary::planted,
     catalog::pack,
     checkpoint::Checkpoint,
     instance::{Epoch, InstanceCommand},
@@ -84,7 +85,7 @@ impl Node {
                     }
                 }
                 // A promise to this node's own attempt does not fence it, and a witness that lost its disk knows nothing.
-                Some(by) if by > *epoch && by.taker != self.gossip.me().id => {
+                Some(by) if by > *epoch && by.taker != self.gossip.me().id && !planted("two-owners-go-on") => {
                     let memory = self.sources.memory.entry(key.clone()).or_default();
                     memory.seen = memory.seen.max(by);
                     self.close(now, &key.clone(), Then::Yield { by }, Duration::ZERO);

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     attempt::{Attempt, Outcome, Proposal, Without},
+    canary::planted,
     catalog::{Source, pack},
     checkpoint::Checkpoint,
     event::{Cause, Event, Why},
@@ -42,13 +43,13 @@ impl Node {
     pub(super) fn consider_taking(&mut self, now: Now, name: &Name, source: &Source, why: Why, ask: Option<NodeId>) {
         let key = &source.key;
         // DESIGN §3.1: a lonely node takes nothing over. It looks again at its next tick.
-        let cut_off = self.gossip.is_lonely(now.at) && matches!(why, Why::TookOver { .. });
+        let cut_off = self.gossip.is_lonely(now.at) && matches!(why, Why::TookOver { .. }) && !planted("lonely-takes-over");
         if cut_off || !self.may_retry(now, key) {
             return;
         }
         let memory = self.sources.memory.entry(key.clone()).or_default();
         let asked = memory.denied.is_some_and(|at| now.at.since(at) < ATTEMPT_DEADLINE);
-        if let Some(owner) = ask.filter(|_| !asked) {
+        if let Some(owner) = ask.filter(|_| !asked && !planted("takeover-without-asking")) {
             if !memory.asking {
                 memory.asking = true;
                 self.ask(now, owner, Request::Question(key.clone()), Pending::Question(key.clone()));
@@ -94,6 +95,10 @@ impl Node {
         self.sources.ballots.insert(key.clone(), counter);
         self.write(Table::Ballot, pack(key).to_vec(), Some(pack(&counter).to_vec()));
         self.after.push(After::Attempt(key.clone()));
+        let mut base = base;
+        if planted("witnesses-from-view") {
+            base.witnesses = self.witnesses_for(key);
+        }
         let was_owned = base.owner.is_some();
         let proposal = Proposal {
             source: key.clone(),
@@ -132,6 +137,7 @@ impl Node {
         let patience = match (proved, self.view.len().max(base.witnesses.len())) {
             (true, _) => PATIENCE_WHEN_PROVED,
             (false, ..=2) => PATIENCE_OF_TWO,
+            _ if planted("patience-zero") => Duration::ZERO,
             _ => PATIENCE,
         };
         // Who heard nobody at all, as long as that, has waited: it could not even accuse the missing.
@@ -191,6 +197,7 @@ impl Node {
                 memory.returned = false;
                 memory.seen = memory.seen.max(record.epoch);
                 let promised = record.epoch;
+                let checkpoint = if planted("resume-at-own-copy") { memory.checkpoint.clone() } else { checkpoint };
                 self.own(now, key, &attempt, record, checkpoint, without_majority);
                 if let Some(to) = attempt.answer {
                     self.after.push(After::Reply(to, Reply::Offer(OfferReply::Admitted { promised })));
@@ -207,7 +214,7 @@ impl Node {
                 memory.checkpoint.merge(&checkpoint);
                 // Patience is with witnesses that are silent; a refusal, or a duel that was lost, is none of it.
                 memory.stuck_since = if stuck { memory.stuck_since.or(Some(now.at)) } else { None };
-                memory.returned |= attempt.purpose == Purpose::Give;
+                memory.returned |= attempt.purpose == Purpose::Give && !planted("gift-forgotten");
                 memory.denied = None;
                 if memory.base.as_ref().is_none_or(|known| known.epoch < base.epoch) {
                     memory.base = Some(base);
@@ -239,7 +246,7 @@ impl Node {
             owned.claim = Claim { since: owned.claim.since, is_lost: owned.claim.is_lost, ..claim };
             let claim = owned.claim.clone();
             owned.progress.renew(now.at);
-            if !owned.progress.last().1.covers(&checkpoint) {
+            if !owned.progress.last().1.covers(&checkpoint) && !planted("renewed-reads-on") {
                 // Another owned it meanwhile, and went further: go on from there.
                 owned.progress.advance(&checkpoint);
                 self.close(now, key, Then::Reopen, Duration::ZERO);
