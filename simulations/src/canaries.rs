@@ -70,6 +70,8 @@ const BY_TEST: &[&str] = &[
     "tombstone-by-minority",
     "published-before-held",
     "rows-from-relay-only",
+    "stickiness-off",
+    "succession-ignored",
     "rollout-at-once",
     "rollout-after-failure",
     "no-admission",

@@ -303,4 +303,10 @@ mod tests {
         assert_eq!(decide(&Situation { owned, placed_here: false, ..situation(&nobody, key, ranked[0]) }), Decision::Stop);
         assert_eq!(decide(&Situation { owned, ..situation(&nobody, key, ranked[0]) }), Decision::Wait(None));
     }
+
+    #[cfg(feature = "canary")]
+    #[test]
+    fn the_guards_of_this_file_have_tests() {
+        crate::canary::turns_red("succession-ignored", a_dead_owners_source_goes_to_its_successors_in_turn);
+    }
 }

@@ -201,3 +201,6 @@ impl Witnesses {
             && self.heard.get(source).is_some_and(|heard| now.since(*heard) < STICKY && owner_gone.is_none_or(|gone| *heard > gone))
     }
 }
+
+#[cfg(test)]
+mod tests;

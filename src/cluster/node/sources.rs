@@ -14,7 +14,7 @@ mod taking;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use logvine_gossip::{Instant, NodeId, Now, Stamp};
+use logvine_gossip::{Instant, Member, NodeId, Now, Stamp};
 
 use self::{
     rankings::{Caches, Group},
@@ -353,7 +353,7 @@ impl Node {
         let unowned = wanted && self.claims_of(name, source).is_empty();
         let own = self.sources.owned.get(&source.key);
         let is_owned = match own {
-            Some(owned) => owned.progress.has_majority(now.at),
+            Some(owned) => self.has_majority(now, owned),
             None => self.claims_of(name, source).first().is_some_and(|(owner, _)| !self.gone.contains_key(owner)),
         };
         let memory = self.sources.memory.entry(source.key.clone()).or_default();
@@ -361,6 +361,16 @@ impl Node {
             memory.stuck_since = None; // the next time that it is missed, patience begins anew
         }
         memory.unowned_since = if unowned { memory.unowned_since.or(Some(now.at)) } else { None };
+    }
+
+    /// Whether a majority of its witnesses holds what it sends. Where those that are missing for that are proved gone, nobody need wait to see it.
+    fn has_majority(&self, now: Now, owned: &Owned) -> bool {
+        let is_proved = |witness: &Witness| {
+            let away = self.view.get(&witness.node).is_some_and(|info| self.is_away(now, info));
+            self.gone.contains_key(&witness.node) && !away && self.gossip.member(&witness.node).is_some_and(Member::is_gone)
+        };
+        let left = owned.record.witnesses.iter().filter(|witness| !is_proved(witness)).map(|witness| &witness.node);
+        owned.progress.has_majority(now.at) && owned.record.is_majority(left)
     }
 
     /// Looks after a source that stays where it is: opens it if need be, and renews its record when that lost a witness or its majority.
@@ -391,7 +401,7 @@ impl Node {
         // One that no better is to be had for stays: a further epoch with the same witnesses would be the next to be renewed.
         let replaceable = |witness: &Witness| lost(witness) && !wanted.contains(witness);
         let incomplete = owned.record.witnesses.iter().any(replaceable) || owned.record.witnesses.len() < wanted.len();
-        let needs_renewal = incomplete || !owned.progress.has_majority(now.at);
+        let needs_renewal = incomplete || !self.has_majority(now, owned);
         let (base, checkpoint, why) = (owned.record.clone(), owned.progress.last().1.clone(), owned.claim.why.clone());
         if needs_renewal && self.may_retry(now, key) && !planted("repair-never") {
             self.attempt(now, key, Purpose::Renew, name, self.id(), base, checkpoint, why);

@@ -43,13 +43,13 @@ impl Node {
     pub(super) fn consider_taking(&mut self, now: Now, name: &Name, source: &Source, why: Why, ask: Option<NodeId>) {
         let key = &source.key;
         // DESIGN §3.1: a lonely node takes nothing over. It looks again at its next tick.
-        let cut_off = self.gossip.is_lonely(now.at) && matches!(why, Why::TookOver { .. }) && !planted("lonely-takes-over");
+        let cut_off = self.gossip.is_lonely(now.at) && matches!(why, Why::TookOver { .. });
         if cut_off || !self.may_retry(now, key) {
             return;
         }
         let memory = self.sources.memory.entry(key.clone()).or_default();
         let asked = memory.denied.is_some_and(|at| now.at.since(at) < ATTEMPT_DEADLINE);
-        if let Some(owner) = ask.filter(|_| !asked && !planted("takeover-without-asking")) {
+        if let Some(owner) = ask.filter(|_| !asked) {
             if !memory.asking {
                 memory.asking = true;
                 self.ask(now, owner, Request::Question(key.clone()), Pending::Question(key.clone()));
@@ -214,7 +214,7 @@ impl Node {
                 memory.checkpoint.merge(&checkpoint);
                 // Patience is with witnesses that are silent; a refusal, or a duel that was lost, is none of it.
                 memory.stuck_since = if stuck { memory.stuck_since.or(Some(now.at)) } else { None };
-                memory.returned |= attempt.purpose == Purpose::Give && !planted("gift-forgotten");
+                memory.returned |= attempt.purpose == Purpose::Give;
                 memory.denied = None;
                 if memory.base.as_ref().is_none_or(|known| known.epoch < base.epoch) {
                     memory.base = Some(base);
@@ -241,6 +241,10 @@ impl Node {
         let (runner, why, epoch) = (attempt.runner.clone(), attempt.why.clone(), record.epoch);
         let is_lost = without_majority && attempt.was_owned && checkpoint.files.is_empty() && !self.sources.owned.contains_key(key);
         let claim = Claim { key: key.clone(), epoch, witnesses: record.witnesses.clone(), since: now.wall, why: why.clone(), is_lost };
+        let source = key.source.clone();
+        if without_majority {
+            self.tell(Event::WithoutMajority { runner: runner.clone(), source: source.clone(), epoch });
+        }
         if let Some(owned) = self.sources.owned.get_mut(key) {
             owned.record = record;
             owned.claim = Claim { since: owned.claim.since, is_lost: owned.claim.is_lost, ..claim };
@@ -260,10 +264,6 @@ impl Node {
             && let Some(gone) = self.gone.get(from)
         {
             self.counters.takeover_pauses.add(now.at.since(*gone));
-        }
-        let source = key.source.clone();
-        if without_majority {
-            self.tell(Event::WithoutMajority { runner: runner.clone(), source: source.clone(), epoch });
         }
         let activity = if is_lost {
             self.tell(Event::WaitingForCheckpoint { runner: runner.clone(), source: source.clone() });

@@ -223,3 +223,20 @@ fn patience_is_short_where_the_missing_witnesses_are_proved_gone() {
         assert_eq!((proved, cluster.reader("a").is_some()), if refuses { (2, true) } else { (0, false) });
     }
 }
+
+/// An owner whose other witnesses are proved gone need not find out by their silence: patience begins at once (DESIGN §5.3, "Without a majority").
+#[test]
+fn an_owner_whose_witnesses_are_proved_gone_goes_on_in_time_and_says_so() {
+    let mut cluster = Cluster::of(5);
+    cluster.refuses = true;
+    cluster.apply(&["a"]);
+    cluster.run(70);
+    let (owner, epoch) = cluster.reader("a").unwrap();
+    let record = cluster.hosts[&owner].node.owned_sources().next().unwrap().1.record().clone();
+    for witness in record.witnesses.iter().map(|witness| witness.node).filter(|id| *id != owner) {
+        cluster.host(witness).up = false;
+    }
+    cluster.run(16);
+    let told = |event: &Event| matches!(event, Event::WithoutMajority { epoch: now, .. } if *now > epoch);
+    assert!(cluster.hosts[&owner].told.iter().any(told), "two seconds until they are proved gone, and ten of patience");
+}
