@@ -206,7 +206,11 @@ pub(crate) struct WireWord {
 impl WireWord {
     /// About what this takes on the wire, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + 24
+        Self::size_of(&self.key, self.value.as_deref())
+    }
+
+    fn size_of(key: &str, value: Option<&[u8]>) -> usize {
+        key.len() + value.map_or(0, <[u8]>::len) + 24
     }
 }
 

@@ -14,6 +14,9 @@ const AGE_MAX: Duration = Duration::from_secs(10);
 /// How many seconds' budget may be spent at once: an operator's command of some dozen entries goes out whole.
 const BURST_SECONDS: u64 = 4;
 
+/// No topic takes less than this in a datagram: where that does not fit, none of those that are left is looked at.
+const TOPIC_BYTES_MIN: usize = 24;
+
 /// See [`sendings`].
 const SENDINGS_MIN: u32 = 4;
 
@@ -66,6 +69,8 @@ struct Rumour {
 #[derive(Debug)]
 pub(crate) struct Rumours {
     topics: BTreeMap<Topic, Rumour>,
+    /// Something has not been passed on at all. Kept, as it is asked after each packet.
+    fresh: bool,
     learned: u64,
     bytes_per_second: u64,
     /// Millionths of a byte, so that microseconds add up exactly.
@@ -76,7 +81,7 @@ pub(crate) struct Rumours {
 impl Rumours {
     pub(crate) fn new(now: Instant, bytes_per_second: u32) -> Self {
         let bytes_per_second = u64::from(bytes_per_second);
-        Self { topics: BTreeMap::new(), learned: 0, bytes_per_second, budget: bytes_per_second * BURST_SECONDS * 1_000_000, filled: now }
+        Self { topics: BTreeMap::new(), fresh: false, learned: 0, bytes_per_second, budget: bytes_per_second * BURST_SECONDS * 1_000_000, filled: now }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -85,12 +90,13 @@ impl Rumours {
 
     /// True if something has not been passed on at all.
     pub(crate) fn has_fresh(&self) -> bool {
-        self.topics.values().any(|rumour| rumour.fresh)
+        self.fresh
     }
 
     /// Takes up a topic; it begins anew if it was there.
     pub(crate) fn learn(&mut self, now: Instant, topic: Topic, sendings: u32) {
         self.learned += 1;
+        self.fresh = true;
         self.topics.insert(topic, Rumour { learned: self.learned, born: now, sendings_left: sendings, fresh: true });
         if self.topics.len() > TOPICS_MAX {
             let least = self.topics.iter().max_by_key(|(topic, rumour)| (topic.class(), Reverse(rumour.learned))).map(|(topic, _)| topic.clone());
@@ -129,6 +135,9 @@ impl Rumours {
         let mut bytes = 0;
         let mut taken = Vec::new();
         for (_, _, topic) in order {
+            if bytes + TOPIC_BYTES_MIN > bytes_max || (TOPIC_BYTES_MIN * members) as u64 * 1_000_000 > self.budget {
+                break;
+            }
             let Some(size) = size(&topic) else {
                 self.topics.remove(&topic);
                 continue;
@@ -147,6 +156,7 @@ impl Rumours {
         }
         // What did not fit waits for a tick like the rest.
         self.topics.values_mut().for_each(|rumour| rumour.fresh = false);
+        self.fresh = false;
         self.topics.retain(|_, rumour| rumour.sendings_left > 0);
         taken
     }

@@ -237,7 +237,7 @@ pub(crate) struct Elsewhere {
 impl Parts {
     /// Whether it asks who is there, and says nothing.
     pub(crate) fn is_hello(&self) -> bool {
-        *self == Self { hello: true, view: self.view, ..Self::default() }
+        self.hello && *self == Self { hello: true, view: self.view, ..Self::default() }
     }
 
     /// Whether a floor means something beside it.

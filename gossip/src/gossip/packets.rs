@@ -81,7 +81,7 @@ impl Gossip {
     /// known, the one that was there stays the one whose datagrams are taken.
     fn only_asks_from_elsewhere(&self, sender: &Identity, packet: &Packet) -> bool {
         let is_elsewhere = |member: &crate::Member| member.status.is_live() && member.gossip != sender.gossip;
-        self.membership.view().get(&sender.id).is_some_and(is_elsewhere) && packet.parts.iter().all(Parts::is_hello)
+        packet.parts.iter().all(Parts::is_hello) && self.membership.view().get(&sender.id).is_some_and(is_elsewhere)
     }
 
     /// A datagram of a generation that its sender has left behind, or meant for one that this node has left behind: late, or recorded and sent again.
@@ -100,8 +100,7 @@ impl Gossip {
     fn take_datagram_parts(&mut self, now: Now, sender: &Identity, quic: SocketAddr, mut parts: Parts) -> Result<(), DatagramError> {
         self.take_left(now, sender.id, &parts.left);
         self.take_knocks(now, sender, &parts);
-        let known = self.highest_known(&sender.id);
-        if parts.hello || (parts.swim.is_some() && known > sender.generation) {
+        if parts.hello || (parts.swim.is_some() && self.highest_known(&sender.id) > sender.generation) {
             let view_agrees = parts.view.take().map(|theirs| theirs == self.membership.root());
             let welcome = Parts { view_agrees, ..self.welcome(sender) };
             self.send(now, sender.gossip, None, vec![welcome]);

@@ -9,7 +9,7 @@ use crate::{
     membership::Membership,
     push_pull::{DATAGRAM_STATE_BYTES, Replica, entry_size},
     rumour::{PHASE, TAGS, Topic, fan_out},
-    wire::{Gone, Parts, RumourWord},
+    wire::{Gone, Parts},
 };
 
 /// Nodes started together begin within this time of each other.
@@ -193,7 +193,7 @@ fn gone(member: &Member) -> Gone {
 
 /// What a topic takes in a datagram, in bytes; None if there is nothing to say of it any more.
 fn rumour_size(replica: &Replica, membership: &Membership, me: NodeId, topic: &Topic) -> Option<usize> {
-    let word = |word: RumourWord| word.word.size() + 32;
+    let word = |node: &NodeId, key: &str| replica.nodes.word_size(*node, key).map(|size| size + 32);
     match topic {
         Topic::Left(id) => (*id == me || left_member(membership, id).is_some()).then_some(32),
         Topic::Gone(id) => down_member(membership, id).map(|_| 40),
@@ -201,7 +201,7 @@ fn rumour_size(replica: &Replica, membership: &Membership, me: NodeId, topic: &T
             size if size <= RUMOUR_INLINE_BYTES => size,
             _ => key.len() + 24,
         }),
-        Topic::Phase(node) => replica.nodes.word(*node, PHASE).map(word),
-        Topic::Tags(node) => replica.nodes.word(*node, TAGS).map(word),
+        Topic::Phase(node) => word(node, PHASE),
+        Topic::Tags(node) => word(node, TAGS),
     }
 }

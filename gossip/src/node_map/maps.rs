@@ -147,6 +147,12 @@ impl NodeMaps {
         Some(RumourWord { node, generation: map.generation, word })
     }
 
+    /// What that word takes on the wire, in bytes.
+    pub(crate) fn word_size(&self, node: NodeId, key: &str) -> Option<usize> {
+        let word = self.get(&node)?.words.get(key)?;
+        Some(WireWord::size_of(key, word.value.as_deref()))
+    }
+
     /// Says a word of this node. The word's seq, or None if that was its value already.
     pub(crate) fn say(&mut self, key: &str, value: Option<Bytes>) -> Result<Option<WireWord>, StateError> {
         self.with_own(|own, room| {
@@ -274,7 +280,10 @@ impl NodeMaps {
 
     /// Whether this word of this node is another than it said.
     pub(crate) fn is_forged_word(&self, node: NodeId, generation: Generation, word: &WireWord) -> bool {
-        let own = self.get(&self.me).filter(|own| own.generation == generation && node == self.me);
+        if node != self.me {
+            return false;
+        }
+        let own = self.get(&self.me).filter(|own| own.generation == generation);
         let held = own.and_then(|own| own.words.get(&*word.key));
         self.is_forged(node, generation, word.seq) || held.is_some_and(|held| held.seq == word.seq && held.value != word.value)
     }
@@ -348,16 +357,17 @@ impl NodeMaps {
         if node == self.me || generation < newest.max(self.least(&node)) || self.refused.contains(&node) {
             return Ok(None);
         }
+        let is_known = |map: &NodeMap| word.seq <= map.whole_to || map.words.get(&*word.key).is_some_and(|held| held.seq >= word.seq);
+        // Most rumours come to a node several times: what is known is not looked at further.
+        if self.kept(&node).is_some_and(|kept| kept.coming.is_none() && kept.shown.generation == generation && is_known(&kept.shown)) {
+            return Ok(None);
+        }
         self.check(&node, generation, word.seq)?;
         if generation > newest || self.kept(&node).is_some_and(|kept| kept.coming.is_some()) {
             return Ok(Some(Heard { gap: true, ..Heard::default() }));
         }
         self.with_kept(node, |kept, room| {
             let map = &mut kept.shown;
-            let known = word.seq <= map.whole_to || map.words.get(&*word.key).is_some_and(|held| held.seq >= word.seq);
-            if known {
-                return Ok(None);
-            }
             if word.seq > map.whole_to + 1 {
                 marks::reached("a rumoured word came before the words ahead of it");
             }
