@@ -81,7 +81,14 @@ pub(crate) struct Rumours {
 impl Rumours {
     pub(crate) fn new(now: Instant, bytes_per_second: u32) -> Self {
         let bytes_per_second = u64::from(bytes_per_second);
-        Self { topics: BTreeMap::new(), fresh: false, learned: 0, bytes_per_second, budget: bytes_per_second * BURST_SECONDS * 1_000_000, filled: now }
+        Self {
+            topics: BTreeMap::new(),
+            fresh: false,
+            learned: 0,
+            bytes_per_second,
+            budget: bytes_per_second * BURST_SECONDS * 1_000_000,
+            filled: now,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
