@@ -219,7 +219,7 @@ impl Node {
                 let inspected = self.inspect(&source);
                 self.after.push(After::Reply(to, Reply::Inspect(inspected)));
             }
-            Request::Hold { stamp, entries } => self.serve_hold(now, stamp, entries, to),
+            Request::Hold { stamp, entries } => self.serve_hold(now, stamp, &entries, to),
             Request::HoldFor { node, stamp, entries } if node != from => {
                 self.ask(now, node, Request::Hold { stamp, entries }, Pending::Passed(Box::new(to)));
             }

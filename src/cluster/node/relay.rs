@@ -241,14 +241,14 @@ impl Node {
     }
 
     /// A relay asks this node to keep a write. Answered once all of it is on disk.
-    pub(super) fn serve_hold(&mut self, now: Now, stamp: Stamp, entries: Vec<(String, Entry)>, to: ReplyTo) {
+    pub(super) fn serve_hold(&mut self, now: Now, stamp: Stamp, entries: &[(String, Entry)], to: ReplyTo) {
         let refused = |reason: &str| Reply::Refused(reason.to_owned());
         // Its relay withdraws it after that time: a call that was on its way for so long must not bring it back.
         let latest = u64::try_from(ACCEPT_WITHIN.as_millis()).unwrap_or(u64::MAX) + CLOCK_OFF_MS;
         if now.wall.as_millis().saturating_sub(stamp.as_millis()) > latest {
             return self.after.push(After::Reply(to, refused("it is too old")));
         }
-        for (key, entry) in &entries {
+        for (key, entry) in entries {
             // What cannot be taken is missed below.
             let _ = self.gossip.take(now, key, entry.clone());
         }
