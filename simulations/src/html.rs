@@ -15,6 +15,9 @@ const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
+/// Source, node, from, to, how it came, when it was told to read no more, whether with a majority.
+type Held<'a> = (usize, usize, u64, Option<u64>, &'a str, Option<u64>, bool);
+
 /// What the page's script reads. Times are milliseconds.
 #[derive(Serialize)]
 struct Data<'a> {
@@ -32,8 +35,7 @@ struct Data<'a> {
     bucket: u64,
     traffic: &'a [Vec<u32>],
     agreements: Vec<[u64; 5]>,
-    /// Source, node, from, to, how it came, when it was told to read no more, whether with a majority.
-    owners: Vec<(usize, usize, u64, Option<u64>, &'a str, Option<u64>, bool)>,
+    owners: Vec<Held<'a>>,
     brought: &'a [Vec<u32>],
     story: &'a [String],
     scenario: String,
