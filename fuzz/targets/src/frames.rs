@@ -9,10 +9,11 @@ use logvine_cluster::{
     keys::{CarriedKey, KeyOrder},
     message::{Accepted, CheckpointItem, CheckpointReply, Inspected, OfferReply, Ownership, Reply, Request, Vote},
     name::Name,
+    operation::Outcome,
     record::{DiskId, Record, SourceKey, Witness},
 };
 use logvine_gossip::{
-    Generation, Stamp,
+    Entry, Generation, Stamp,
     seal::{ClusterId, ClusterKey},
 };
 
@@ -49,6 +50,12 @@ fn key() -> ClusterKey {
     ClusterKey::new(ClusterId([1; 8]), [2; 32])
 }
 
+/// A write and a deletion.
+fn entries() -> Vec<(String, Entry)> {
+    let entry = |value: Option<&'static [u8]>| Entry { stamp: Stamp(9 << 16), origin: id(1), value: value.map(Into::into) };
+    vec![("desired/web".to_owned(), entry(Some(&[0xc3]))), ("desired/web@00".to_owned(), entry(None))]
+}
+
 /// Each with a word on what it is. A kind has as many as it has shapes.
 pub(crate) fn requests() -> Vec<(&'static str, Request)> {
     let item = |checkpoint| CheckpointItem { source: source(), epoch: epoch(3), checkpoint };
@@ -67,6 +74,16 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("offer", Request::Offer { source: source(), epoch: epoch(4) }),
         ("release", Request::Release { source: source(), record: record(5), checkpoint: checkpoint(), cause: Cause::Draining }),
         ("inspect", Request::Inspect(source())),
+        ("hold", Request::Hold { stamp: Stamp(9 << 16), entries: entries() }),
+        ("hold-for", Request::HoldFor { node: id(2), stamp: Stamp(9 << 16), entries: entries() }),
+        ("report", Request::Report { operation: "00000000000000589824-00000000".to_owned(), outcome: Outcome::Applied }),
+        (
+            "report-failed",
+            Request::Report {
+                operation: "00000000000000589824-00000000".to_owned(),
+                outcome: Outcome::Failed { reason: "no such field".to_owned() },
+            },
+        ),
         ("keys-tell", Request::Keys(KeyOrder::Tell)),
         ("keys-install", Request::Keys(KeyOrder::Install(CarriedKey(key())))),
         ("keys-use", Request::Keys(KeyOrder::Use(key().fingerprint()))),
@@ -100,6 +117,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
         ("offer-admitted", Reply::Offer(OfferReply::Admitted { promised: epoch(2) })),
         ("offer-refused", Reply::Offer(OfferReply::Refused { reason: "its load is 1.2".to_owned() })),
         ("inspect", Reply::Inspect(Some(inspected))),
+        ("held", Reply::Held),
         ("keys", Reply::Keys(Ok(vec![key().fingerprint()]))),
         ("keys-refused", Reply::Keys(Err("the ring is full".to_owned()))),
         ("twin", Reply::Twin { first: Generation(1_700_000_000_000) }),
