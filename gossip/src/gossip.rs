@@ -34,6 +34,7 @@ mod identity;
 mod packets;
 mod rounds;
 mod short;
+mod tables;
 
 use identity::Oneself;
 

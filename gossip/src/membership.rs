@@ -32,11 +32,14 @@ pub(crate) mod guards;
 mod health;
 mod knocks;
 pub(crate) mod refusal;
+mod timers;
 
+use accusations::Prolonged;
 use census::Census;
 use guards::{Buddies, StallGuard};
 use health::{Health, Sign};
 use refusal::{Found, Refusals};
+use timers::Timers;
 
 /// Foca's bytes in one datagram; with our own header and the seal it stays below 1,400.
 const SWIM_BYTES_MAX: usize = 1_200;
@@ -114,8 +117,7 @@ pub(crate) struct Membership {
     /// As configured; foca has it for the cluster's size.
     suspicion: Duration,
     rng: ChaCha8Rng,
-    timers: BTreeSet<(Instant, Timer<Identity>, u64)>,
-    timers_made: u64,
+    timers: Timers,
     buddies: Buddies,
     stall: StallGuard,
     health: Health,
@@ -123,8 +125,7 @@ pub(crate) struct Membership {
     probed_at: Instant,
     /// The last suspicion of this node that it was told of.
     suspected: Option<(Generation, u16)>,
-    /// Accusations that were put off once, as this node is not well.
-    deferred: BTreeSet<(NodeId, u16)>,
+    prolonged: Prolonged,
     refusals: Refusals,
     /// Who is being entered as proved gone.
     proving: Option<Identity>,
@@ -233,14 +234,13 @@ impl Membership {
             probe_period: config.probe_period,
             suspicion: config.suspicion,
             rng,
-            timers: BTreeSet::new(),
-            timers_made: 0,
+            timers: Timers::default(),
             buddies: Buddies::new(config.suspicion),
             stall: StallGuard::new(config.probe_rtt, config.probe_period),
             health: Health::new(config.probe_period),
             probed_at: Instant::ZERO,
             suspected: None,
-            deferred: BTreeSet::new(),
+            prolonged: Prolonged::default(),
             refusals: Refusals::new(config.probe_rtt),
             proving: None,
             view: BTreeMap::new(),
@@ -285,8 +285,12 @@ impl Membership {
     }
 
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let timer = self.timers.first().map(|(due, ..)| *due);
-        [timer, self.buddies.next_due(), self.refusals.next_due()].into_iter().flatten().min()
+        [self.timers.next_due(), self.buddies.next_due(), self.refusals.next_due()].into_iter().flatten().min()
+    }
+
+    /// How many members, timers and suspects are held.
+    pub(crate) fn sizes(&self) -> [usize; 3] {
+        [self.view.len(), self.timers.len(), self.buddies.len()]
     }
 
     /// A datagram came from this member.
@@ -355,6 +359,8 @@ impl Membership {
         let result = self.foca.handle_timer(Timer::RemoveDown(down), Asked::default());
         debug_assert!(result.is_ok(), "foca could not forget a member: {result:?}");
         self.buddies.forget(&down);
+        self.timers.forget(id);
+        self.prolonged.forget(id);
         self.hear_of(id);
         let gone = self.view.remove(id);
         self.census.change(gone.as_ref(), None);
@@ -435,6 +441,11 @@ impl Membership {
         self.carry_out(now, asked, false);
     }
 
+    /// Nobody answered since this node renewed itself: whom it believes live may have died meanwhile, and foca probes nobody until somebody writes to it.
+    pub(crate) fn resume(&mut self, now: Now) {
+        self.apply(now, Vec::new());
+    }
+
     /// Tells some members that this node goes. It is out of the cluster then.
     pub(crate) fn leave(&mut self, now: Now) {
         let mut asked = Asked::default();
@@ -449,7 +460,11 @@ impl Membership {
         let known = self.view.get(&identity.id).map(|known| (known.generation, known.status));
         let is_old = known.is_some_and(|known| known.0 > identity.generation || known == (identity.generation, Status::Left));
         let is_forgotten = self.forgotten(&identity.id).is_some_and(|forgotten| identity.generation <= forgotten);
-        if is_old || is_forgotten || self.view.len() >= MEMBERS_MAX {
+        if is_forgotten || self.view.len() >= MEMBERS_MAX {
+            return false;
+        }
+        self.hear_of(&identity.id);
+        if is_old {
             return false;
         }
         self.enter(now, &identity, Status::Left);
@@ -465,17 +480,12 @@ impl Membership {
 
     /// Fires what is due, in foca's own order.
     pub(crate) fn fire(&mut self, now: Now) {
-        let due = self.timers.first().map(|(due, ..)| *due);
-        if due.is_some_and(|due| self.stall.stalled(due, now.at)) {
+        if self.timers.next_due().is_some_and(|due| self.stall.stalled(due, now.at)) {
             marks::reached("timers that were late were put off, as this node had stood still");
             self.stall.postpone(&mut self.timers, now.at);
             self.health.note(Sign::Late);
         }
-        while let Some((due, timer, number)) = self.timers.pop_first() {
-            if due > now.at {
-                self.timers.insert((due, timer, number));
-                break;
-            }
+        while let Some(timer) = self.timers.pop_due(now.at) {
             self.fire_one(now, timer);
         }
         while let Some((to, incarnation)) = self.buddies.pop_due(now.at) {
@@ -498,7 +508,7 @@ impl Membership {
                 }
                 return;
             }
-            if self.keeps_back(now.at, &timer, member_id.id, *incarnation) {
+            if self.keeps_back(now.at, &timer, member_id, *incarnation) {
                 return;
             }
             asked.touched.insert(member_id.id);
@@ -537,8 +547,7 @@ impl Membership {
                 _ => after,
             };
             let after = guards::jittered(&mut self.rng, &timer, after, !probing);
-            self.timers_made += 1;
-            self.timers.insert((now.at + after, timer, self.timers_made));
+            self.timers.set(now.at + after, timer);
         }
         self.refresh(now, &asked.touched);
         if asked.active {
@@ -570,11 +579,12 @@ impl Membership {
                 State::Down if known == Some((identity.generation, Status::Left)) => Status::Left,
                 State::Down => Status::Down,
             };
-            let older = known.is_some_and(|(generation, _)| generation > identity.generation)
-                || self.forgotten(&identity.id).is_some_and(|forgotten| identity.generation <= forgotten);
-            if !older {
-                self.hear_of(&identity.id);
+            if self.forgotten(&identity.id).is_some_and(|forgotten| identity.generation <= forgotten) {
+                continue;
             }
+            // A word on an older generation than the disk's is a word too: who says it has yet to learn of the newer one, and does so from here.
+            self.hear_of(&identity.id);
+            let older = known.is_some_and(|(generation, _)| generation > identity.generation);
             if older || known == Some((identity.generation, to)) {
                 continue;
             }

@@ -93,6 +93,16 @@ impl NodeMap {
             .filter_map(|(key, word)| word.value.as_ref().map(|value| (&**key, value)))
     }
 
+    /// The seq up to which nothing is missing. With the generation it orders all states of a map.
+    pub fn whole_to(&self) -> u64 {
+        self.whole_to
+    }
+
+    /// Every word that is held, by seq: its key, and its value (None: deleted). Words above `whole_to` came before their turn.
+    pub fn words(&self) -> impl Iterator<Item = (u64, &str, Option<&Bytes>)> {
+        self.by_seq.iter().filter_map(|(seq, key)| Some((*seq, &**key, self.words.get(key)?.value.as_ref())))
+    }
+
     /// Stores a word unless a newer one is held. True if the value that readers see has changed. The map may grow to `bytes_max`.
     fn set(&mut self, key: &str, seq: u64, value: Option<Bytes>, bytes_max: usize) -> Result<bool, StateError> {
         check_key(key)?;

@@ -91,6 +91,11 @@ impl Rumours {
         }
     }
 
+    /// How many topics there are.
+    pub(crate) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }

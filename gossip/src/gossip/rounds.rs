@@ -98,6 +98,9 @@ impl Gossip {
             if self.renewed.is_none() || !planted("no-reannounce") {
                 self.hello(now, to);
             }
+            if self.renewed.is_some_and(|renewed| now.at.since(renewed) >= self.config.suspicion) {
+                self.membership.resume(now);
+            }
         } else {
             self.due.seek = now.at + self.membership.draw_between(WATCH_INTERVAL * 4 / 5, WATCH_INTERVAL * 6 / 5);
             let drawn = if planted("no-watchdog") { 0 } else { SEEK_MEMBERS };

@@ -6,7 +6,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::{Status, UnixMicros};
+use crate::{
+    Status, UnixMicros,
+    wire::{FORMAT, Packet},
+};
 
 mod clocks;
 mod convergence;
@@ -214,6 +217,18 @@ impl World {
                 self.cut.insert((right, left));
             }
         }
+    }
+
+    /// A stranger welcomes a node under a higher generation, so that it renews itself above that, which is given back.
+    pub(super) fn renew(&mut self, index: usize) -> Generation {
+        let known = Generation(self.nodes[index].gossip.me().generation.0 + 5);
+        let parts = vec![Parts { welcome: Some(known), ..Parts::default() }];
+        let (id, gossip, quic) = (id(5), gossip_address(5), quic_address(5));
+        let packet = Packet { format: FORMAT, id, generation: Generation(1), gossip, quic, number: 1, to: None, parts, padding: Bytes::new() };
+        let now = self.now();
+        self.nodes[index].gossip.handle_datagram(now, gossip, &packet.encode()).unwrap();
+        self.drain(index);
+        known
     }
 
     pub(super) fn heal(&mut self) {

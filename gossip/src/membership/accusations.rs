@@ -1,11 +1,29 @@
 //! When an accusation counts: not while this node must doubt itself (`health`).
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use foca::Timer;
 
 use super::{Membership, health::Sign};
-use crate::{Instant, NodeId, Now, marks, swim::Identity};
+use crate::{Generation, Instant, NodeId, Now, marks, swim::Identity};
+
+/// Suspicions whose time began once more, as this node had to doubt itself: by member, its generation and incarnation. It begins again only once: a node with few
+/// live peers among many dead ones hears and misses by turns, and without an end to it the dead would live for ever.
+#[derive(Debug, Default)]
+pub(super) struct Prolonged(BTreeMap<NodeId, (Generation, u16)>);
+
+impl Prolonged {
+    /// True if this suspicion may be prolonged; not twice.
+    fn prolong(&mut self, suspect: &Identity, incarnation: u16) -> bool {
+        let suspicion = (suspect.generation, incarnation);
+        self.0.insert(suspect.id, suspicion) != Some(suspicion)
+    }
+
+    /// A member is declared down, or no more.
+    pub(super) fn forget(&mut self, id: &NodeId) {
+        self.0.remove(id);
+    }
+}
 
 impl Membership {
     /// Whether this node must think that it is cut off itself: it knows others, and for a while not one was heard.
@@ -35,10 +53,13 @@ impl Membership {
     fn give_suspects_time(&mut self, now: Now) {
         let speaks_by = now.at + self.foca_config.suspect_to_down_after;
         let accuses = |due: Instant, timer: &Timer<Identity>| due < speaks_by && matches!(timer, Timer::ChangeSuspectToDown { .. });
-        let moved: Vec<_> = self.timers.iter().filter(|(due, timer, _)| accuses(*due, timer)).cloned().collect();
-        for (due, timer, number) in moved {
-            self.timers.remove(&(due, timer.clone(), number));
-            self.arm_accusation(speaks_by, timer, now.at);
+        for (due, timer) in self.timers.take(accuses) {
+            match &timer {
+                Timer::ChangeSuspectToDown { member_id, incarnation, .. } if self.prolonged.prolong(member_id, *incarnation) => {
+                    self.arm_accusation(speaks_by, timer, now.at);
+                }
+                _ => self.timers.set(due, timer),
+            }
         }
     }
 
@@ -48,8 +69,7 @@ impl Membership {
             self.buddies.forget(member_id);
             self.buddies.suspect(now, *member_id, *incarnation);
         }
-        self.timers_made += 1;
-        self.timers.insert((due, timer, self.timers_made));
+        self.timers.set(due, timer);
     }
 
     /// A probe was answered neither way. The failure may be this node's own, if there are others that could have been heard, and none was.
@@ -61,15 +81,15 @@ impl Membership {
     }
 
     /// Whether this node keeps an accusation back: while it is lonely, and once while it is not well. The timer is set anew then.
-    pub(super) fn keeps_back(&mut self, now: Instant, timer: &Timer<Identity>, id: NodeId, incarnation: u16) -> bool {
+    pub(super) fn keeps_back(&mut self, now: Instant, timer: &Timer<Identity>, suspect: &Identity, incarnation: u16) -> bool {
         let after = if self.is_lonely(now) {
             marks::reached("a lonely node accused nobody");
             self.probe_period
-        } else if self.health.is_sick() && self.deferred.insert((id, incarnation)) {
+        } else if self.health.is_sick() && self.prolonged.prolong(suspect, incarnation) {
             marks::reached("a node that was not well put an accusation off");
             self.foca_config.suspect_to_down_after
         } else {
-            self.deferred.remove(&(id, incarnation));
+            self.prolonged.forget(&suspect.id);
             return false;
         };
         self.arm_accusation(now + after, timer.clone(), now);

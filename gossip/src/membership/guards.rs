@@ -9,6 +9,7 @@ use foca::{Foca, NoCustomBroadcast, State, Timer};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::timers::Timers;
 use crate::{
     Instant, NodeId, canary,
     swim::{Identity, SwimCodec},
@@ -54,6 +55,11 @@ impl Buddies {
     /// The cluster's size has changed: what begins from now on has this long.
     pub(crate) fn set_suspicion(&mut self, suspicion: Duration) {
         self.suspicion = suspicion;
+    }
+
+    /// How many are being told.
+    pub(crate) fn len(&self) -> usize {
+        self.suspects.len()
     }
 
     /// A suspicion's timer was set. A running one is not begun again.
@@ -116,18 +122,17 @@ impl StallGuard {
     /// Moves the timers that accuse so that the first of them fires one probe period from now, the others as long after it as before.
     ///
     /// A probe's two timers move together, or foca would take the probe for broken.
-    pub(crate) fn postpone(&self, timers: &mut BTreeSet<(Instant, Timer<Identity>, u64)>, now: Instant) {
+    pub(crate) fn postpone(&self, timers: &mut Timers, now: Instant) {
         let from = now + self.grace;
         let accuses = |due: Instant, timer: &Timer<Identity>| match timer {
             Timer::SendIndirectProbe { .. } | Timer::ProbeRandomMember(_) => true,
             Timer::ChangeSuspectToDown { .. } => due < from,
             _ => false,
         };
-        let moved: Vec<_> = timers.iter().filter(|(due, timer, _)| accuses(*due, timer)).cloned().collect();
-        let shift = moved.first().map_or(Duration::ZERO, |(first, ..)| from.since(*first));
-        for (due, timer, number) in moved {
-            timers.remove(&(due, timer.clone(), number));
-            timers.insert((due + shift, timer, number));
+        let moved = timers.take(accuses);
+        let shift = moved.first().map_or(Duration::ZERO, |(first, _)| from.since(*first));
+        for (due, timer) in moved {
+            timers.set(due + shift, timer);
         }
     }
 }
@@ -162,9 +167,11 @@ mod tests {
         let member = Identity { id: crate::NodeId([1; 16]), gossip: "127.0.0.1:1".parse().unwrap(), generation: crate::Generation(1) };
         let indirect = Timer::SendIndirectProbe { probed_id: member, token: 0 };
         let after = |millis| now + Duration::from_millis(millis);
-        let mut timers = BTreeSet::from([(after(300), indirect.clone(), 1), (after(550), Timer::ProbeRandomMember(0), 2)]);
+        let mut timers = Timers::default();
+        timers.set(after(300), indirect.clone());
+        timers.set(after(550), Timer::ProbeRandomMember(0));
         guard.postpone(&mut timers, now);
-        let order: Vec<_> = timers.iter().map(|(due, timer, _)| (*due, timer.clone())).collect();
+        let order = timers.take(|_, _| true);
         assert_eq!(order, [(after(500), indirect), (after(750), Timer::ProbeRandomMember(0))]);
     }
 }

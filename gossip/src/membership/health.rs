@@ -56,10 +56,11 @@ impl Health {
         .min(SCORE_MAX);
     }
 
-    /// Somebody was heard. Returns whether that ends a silence that made this node lonely.
+    /// Somebody was heard. Returns whether that ends a silence that made this node lonely; not while all its probes fail, too.
     pub(crate) fn heard(&mut self, now: Instant) -> bool {
         let silent = self.word.replace(now).is_some_and(|word| now.since(word) >= self.lonely_after());
-        silent && !canary::planted("lonely-accuses")
+        let answered = self.unanswered.is_none_or(|since| now.since(since) < self.lonely_after());
+        silent && answered && !canary::planted("lonely-accuses")
     }
 
     /// A probe failed.
