@@ -31,6 +31,8 @@ pub enum Request {
     Store { source: SourceKey, record: Record, checkpoint: Checkpoint },
     /// The owner's heartbeat to a witness: how far its sources are acknowledged, and which are as before.
     Checkpoints(Vec<CheckpointItem>),
+    /// From a witness to who should own these: it does not hear their owners, and nobody claims these records.
+    Orphans(Vec<Orphan>),
     /// Do you own it, at which epoch, with a majority?
     Question(SourceKey),
     /// Will you take this source over from me?
@@ -73,6 +75,14 @@ pub struct CheckpointItem {
     pub checkpoint: Option<Checkpoint>,
 }
 
+/// A decided record that its witness sees nobody claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphan {
+    pub source: SourceKey,
+    pub record: Record,
+    pub checkpoint: Checkpoint,
+}
+
 /// The answer to a [`Request`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Reply {
@@ -87,6 +97,8 @@ pub enum Reply {
     Inspect(Option<Inspected>),
     /// To `Hold` and `HoldFor`: all of it is on disk. To `Report`: noted.
     Held,
+    /// To [`Request::Orphans`].
+    Noted,
     /// The keys that the node has now, the one that seals first; or why they are as before.
     Keys(Result<Vec<Fingerprint>, String>),
     /// The generation under which this process began.

@@ -280,6 +280,7 @@ impl Node {
             self.fail_calls(now);
             self.catch_up(now);
             self.heartbeat(now, true);
+            self.tell_orphans(now);
             self.say_statuses(now);
             self.grow_steady(now);
             self.forget_the_absent(now);

@@ -193,6 +193,11 @@ impl Witnesses {
         Some(Vote::Newer { record: row.record.clone(), checkpoint: row.checkpoint.clone() })
     }
 
+    /// Whether the owner of the record held was heard a moment ago.
+    pub(crate) fn hears_owner(&self, now: Instant, source: &SourceKey) -> bool {
+        self.heard.get(source).is_some_and(|heard| now.since(*heard) < STICKY)
+    }
+
     /// Stickiness: the owner of the record held was heard a moment ago. Never against that owner itself.
     fn is_faithful(&self, now: Instant, source: &SourceKey, ballot: Epoch, owner_gone: Option<Instant>) -> bool {
         let owner = self.rows.get(source).and_then(|row| row.record.owner);

@@ -55,6 +55,8 @@ pub(super) enum Pending {
     /// A heartbeat: by source, the epoch and the number of the checkpoint it carried or stood for.
     Heartbeat(Vec<(SourceKey, Epoch, u64)>),
     Question(SourceKey),
+    /// Said again to the next if nothing comes of it.
+    Orphans,
     Offer(SourceKey),
     Release(SourceKey),
     Inspect(CommandId),
@@ -149,6 +151,7 @@ impl Node {
             (Pending::Vote { source, ballot, request }, reply) => self.note_vote(now, &source, ballot, from, &request, reply),
             (Pending::Heartbeat(sent), Some(Reply::Checkpoints(replies))) => self.note_heartbeat(now, from, &sent, &replies),
             (Pending::Heartbeat(sent), _) => self.heartbeat_ended(from, &sent),
+            (Pending::Orphans, _) => {}
             (Pending::Question(source), Some(Reply::Question(ownership))) => self.note_question(now, &source, ownership),
             (Pending::Question(source), _) => self.note_question(now, &source, None),
             (Pending::Offer(source), Some(Reply::Offer(OfferReply::Admitted { promised }))) => self.note_offer(now, &source, Some(promised)),
@@ -205,6 +208,10 @@ impl Node {
                 self.vote(&source, vote, to);
             }
             Request::Checkpoints(items) => self.serve_checkpoints(now, from, &items, to),
+            Request::Orphans(orphans) => {
+                self.note_orphans(orphans);
+                self.after.push(After::Reply(to, Reply::Noted));
+            }
             Request::Question(source) => {
                 let ownership =
                     self.sources.owned(&source).map(|owned| Ownership { epoch: owned.record.epoch, majority: owned.progress.has_majority(now.at) });

@@ -9,6 +9,7 @@
 mod claims;
 mod giving;
 mod heartbeat;
+mod orphans;
 mod rankings;
 mod taking;
 
@@ -17,6 +18,7 @@ use std::{collections::BTreeMap, time::Duration};
 use logvine_gossip::{Instant, Member, NodeId, Now, Stamp};
 
 use self::{
+    orphans::Waifs,
     rankings::{Caches, Group},
     taking::ATTEMPT_DEADLINE,
 };
@@ -49,6 +51,7 @@ pub(super) struct Sources {
     /// Others' claims: hints.
     claims: BTreeMap<(Name, Name), BTreeMap<NodeId, Claim>>,
     memory: BTreeMap<SourceKey, Memory>,
+    waifs: Waifs,
     /// Highest counter proposed under, on disk before the first PROMISE.
     ballots: BTreeMap<SourceKey, u64>,
     /// All are above this: what this node proposed under before its disk was lost is below it. Zero as long as it never was.
@@ -174,6 +177,7 @@ impl Sources {
             attempts: BTreeMap::new(),
             claims: BTreeMap::new(),
             memory: BTreeMap::new(),
+            waifs: Waifs::new(),
             ballots,
             ballot_least,
             given_up: false,
@@ -350,11 +354,12 @@ impl Node {
 
     /// Takes note of since when a source should have an owner and none is seen.
     fn note_unowned(&mut self, now: Now, name: &Name, source: &Source, wanted: bool) {
-        let unowned = wanted && self.claims_of(name, source).is_empty();
+        let present = self.present_claim(name, source).map(|(owner, _)| owner);
+        let unowned = wanted && present.is_none();
         let own = self.sources.owned.get(&source.key);
         let is_owned = match own {
             Some(owned) => self.has_majority(now, owned),
-            None => self.claims_of(name, source).first().is_some_and(|(owner, _)| !self.gone.contains_key(owner)),
+            None => present.is_some_and(|owner| !self.gone.contains_key(&owner)),
         };
         let memory = self.sources.memory.entry(source.key.clone()).or_default();
         if is_owned {

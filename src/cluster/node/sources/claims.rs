@@ -7,6 +7,7 @@ use logvine_gossip::{NodeId, Now};
 use super::super::{Node, Table};
 use crate::{
     catalog::{Source, pack},
+    instance::Epoch,
     member::{Claim, claim_key, value},
     name::Name,
     ranking::{RankingKey, ranking},
@@ -30,6 +31,13 @@ impl Node {
         let eligible = self.eligible(now, runner, found, entry.spec.selection.as_deref());
         let capacities = eligible.iter().map(|(id, node)| (*id, node.capacity)).collect();
         ranking(&capacities, RankingKey::of(&entry.key), 1).first().copied()
+    }
+
+    /// The highest claim of a source, this node's own included, unless a newer record was seen since: a dead node's old claim says nothing then.
+    pub(super) fn present_claim(&self, runner: &Name, source: &Source) -> Option<(NodeId, &Claim)> {
+        let former = self.sources.memory.get(&source.key).and_then(|memory| memory.former.as_ref());
+        let newest = former.map_or(Epoch::default(), |(_, record, _)| record.epoch);
+        self.claims_of(runner, source).into_iter().next().filter(|(_, claim)| claim.epoch >= newest)
     }
 
     /// A word `claim/<rest>` of a node's map has changed.

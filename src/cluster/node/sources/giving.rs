@@ -133,11 +133,16 @@ impl Node {
 
     /// Owns it no longer.
     pub(super) fn let_go(&mut self, now: Now, key: &SourceKey) {
+        let me = self.id();
         if let Some(owned) = self.sources.owned.remove(key) {
             if self.catalog.has(key) {
                 let memory = self.sources.memory.entry(key.clone()).or_default();
                 memory.checkpoint.merge(owned.progress.last().1);
                 memory.seen = memory.seen.max(owned.record.epoch);
+                // What others claimed before is no claim any more: a node may be long gone, and its word still stand.
+                if memory.former.as_ref().is_none_or(|(_, record, _)| record.epoch < owned.record.epoch) {
+                    memory.former = Some((me, owned.record.clone(), Some(now.at)));
+                }
             }
             // A source made again under its name may have been claimed here meanwhile; the two share a word.
             let namesake = self.catalog.source(&owned.runner, &key.source).and_then(|source| self.sources.owned.get(&source.key));
