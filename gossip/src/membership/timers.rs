@@ -36,7 +36,7 @@ impl Slot {
 }
 
 /// Foca's own order of timers is by what they are for: two accusations are alike to it. So their numbers tell them apart.
-type Due = (Instant, Timer<Identity>, u64);
+pub(crate) type Due = (Instant, Timer<Identity>, u64);
 
 /// See the module. Timers of one time fire in foca's own order, then as they were set.
 #[derive(Debug, Default)]
@@ -88,6 +88,11 @@ impl Timers {
 
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Due> {
+        self.queue.iter()
     }
 
     fn clear(&mut self, slot: Slot) {
