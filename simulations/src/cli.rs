@@ -5,6 +5,7 @@ mod ci;
 mod golden;
 mod list;
 mod measure;
+mod model;
 mod pool;
 mod replay;
 mod run;
@@ -41,6 +42,8 @@ enum Verb {
     Canaries(canaries::Canaries),
     /// Compares the trace hashes of three runs with those that are written down.
     Golden(golden::Golden),
+    /// Looks into every history of taking an epoch, at small bounds. Exit code 1: one breaks what must hold; its steps are printed.
+    Model(model::Model),
     /// What every change must hold: a thousand seeds and a thousand node-hours, some of the runs twice, and the golden hashes.
     Ci(ci::Ci),
     /// Runs a script, for example "nodes a b c; sources 6; crash b at 20; run 60", and says what happens.
@@ -71,6 +74,7 @@ impl Cli {
             Verb::Replay(replay) => replay.carry_out(),
             Verb::Canaries(canaries) => canaries.carry_out(),
             Verb::Golden(golden) => golden.carry_out(),
+            Verb::Model(model) => model.carry_out(),
             Verb::Ci(ci) => ci.carry_out(),
             Verb::Script(script) => script.carry_out(),
         }

@@ -26,6 +26,7 @@ pub mod knock;
 pub mod ledger;
 mod loss;
 pub mod measures;
+pub mod model;
 pub mod network;
 pub mod operator;
 mod orders;

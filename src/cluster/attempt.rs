@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use logvine_gossip::NodeId;
 
 use crate::{
+    canary::planted,
     checkpoint::Checkpoint,
     instance::Epoch,
     message::{Accepted, Request, Vote},
@@ -22,8 +23,8 @@ use crate::{
 };
 
 /// An attempt under way.
-#[derive(Debug)]
-pub(crate) struct Attempt {
+#[derive(Debug, Clone)]
+pub struct Attempt {
     source: SourceKey,
     ballot: Epoch,
     /// Who shall own it.
@@ -35,6 +36,7 @@ pub(crate) struct Attempt {
     witnesses: Vec<Witness>,
     /// Of those, who said that it is up, with this disk.
     up: BTreeSet<NodeId>,
+    gone: BTreeSet<NodeId>,
     /// Where fewer than a majority will do (DESIGN §5.3, "Without a majority"): who was waited for long enough, and is not any more.
     without: Option<Without>,
     /// Of `Without::others`, who has not answered the PROMISE at hand.
@@ -48,17 +50,30 @@ pub(crate) struct Attempt {
     outcome: Option<Outcome>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Stage {
-    Promise { votes: BTreeMap<NodeId, Option<Accepted>>, refused: BTreeSet<NodeId> },
-    Accept { record: Record, votes: BTreeSet<NodeId>, refused: BTreeSet<NodeId> },
-    Store { record: Record, votes: BTreeSet<NodeId>, refused: BTreeSet<NodeId> },
+    Promise {
+        votes: BTreeMap<NodeId, Option<Accepted>>,
+        refused: BTreeSet<NodeId>,
+    },
+    Accept {
+        record: Record,
+        votes: BTreeSet<NodeId>,
+        refused: BTreeSet<NodeId>,
+    },
+    /// `stored`: the positions that go with it.
+    Store {
+        record: Record,
+        stored: Checkpoint,
+        votes: BTreeSet<NodeId>,
+        refused: BTreeSet<NodeId>,
+    },
     Done,
 }
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// This node owns it now: claim it and read on from the checkpoint.
     Activated { record: Record, checkpoint: Checkpoint, without_majority: bool },
     /// Decided for another owner: tell it by RELEASE.
@@ -70,32 +85,34 @@ pub(crate) enum Outcome {
 
 /// What an attempt is made from.
 #[derive(Debug)]
-pub(crate) struct Proposal {
-    pub(crate) source: SourceKey,
+pub struct Proposal {
+    pub source: SourceKey,
     /// On this node's disk already.
-    pub(crate) ballot: Epoch,
-    pub(crate) owner: NodeId,
+    pub ballot: Epoch,
+    pub owner: NodeId,
     /// A decided record.
-    pub(crate) base: Record,
-    pub(crate) checkpoint: Checkpoint,
+    pub base: Record,
+    pub checkpoint: Checkpoint,
     /// The witnesses that the new record shall name: one to three, the owner-to-be's view.
-    pub(crate) witnesses: Vec<Witness>,
-    pub(crate) without: Option<Without>,
+    pub witnesses: Vec<Witness>,
+    /// Who is believed gone.
+    pub gone: BTreeSet<NodeId>,
+    pub without: Option<Without>,
 }
 
 /// An attempt for which fewer than a majority will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Without {
+pub struct Without {
     /// Waited for long enough: not asked.
-    pub(crate) gone: BTreeSet<NodeId>,
+    pub gone: BTreeSet<NodeId>,
     /// Everybody else. They have no vote, but one of them may hold a newer record, or the best copy.
-    pub(crate) others: BTreeSet<NodeId>,
+    pub others: BTreeSet<NodeId>,
 }
 
 impl Attempt {
     /// Begins with PROMISE at the base's witnesses, and asks the new ones whether they are up.
-    pub(crate) fn new(proposal: Proposal) -> Self {
-        let Proposal { source, ballot, owner, base, checkpoint, witnesses, without } = proposal;
+    pub fn new(proposal: Proposal) -> Self {
+        let Proposal { source, ballot, owner, base, checkpoint, witnesses, gone, without } = proposal;
         let mut attempt = Self {
             source,
             ballot,
@@ -104,6 +121,7 @@ impl Attempt {
             checkpoint,
             witnesses,
             up: BTreeSet::new(),
+            gone,
             without,
             unheard: BTreeSet::new(),
             by_majority: false,
@@ -112,6 +130,9 @@ impl Attempt {
             requests: VecDeque::new(),
             outcome: None,
         };
+        if planted("asks-own-view") {
+            attempt.base.witnesses.clone_from(&attempt.witnesses);
+        }
         for witness in &attempt.witnesses {
             attempt.requests.push_back((witness.node, Request::Up));
         }
@@ -121,7 +142,7 @@ impl Attempt {
     }
 
     /// Begins at the STORE of a record that another decided for this node (RELEASE).
-    pub(crate) fn released(source: SourceKey, record: Record, checkpoint: Checkpoint) -> Self {
+    pub fn released(source: SourceKey, record: Record, checkpoint: Checkpoint) -> Self {
         let mut attempt = Self {
             source,
             ballot: record.epoch,
@@ -130,6 +151,7 @@ impl Attempt {
             checkpoint,
             witnesses: record.witnesses.clone(),
             up: BTreeSet::new(),
+            gone: BTreeSet::new(),
             without: None,
             unheard: BTreeSet::new(),
             by_majority: true,
@@ -138,17 +160,17 @@ impl Attempt {
             requests: VecDeque::new(),
             outcome: None,
         };
-        attempt.store(record);
+        attempt.store(record, BTreeSet::new());
         attempt
     }
 
     /// The next call to make. Each is answered by one of the `handle_*`.
-    pub(crate) fn poll_request(&mut self) -> Option<(NodeId, Request)> {
+    pub fn poll_request(&mut self) -> Option<(NodeId, Request)> {
         self.requests.pop_front()
     }
 
     /// How it ended, once it has.
-    pub(crate) fn poll_outcome(&mut self) -> Option<Outcome> {
+    pub fn poll_outcome(&mut self) -> Option<Outcome> {
         self.outcome.take()
     }
 
@@ -157,13 +179,18 @@ impl Attempt {
         self.base.owner
     }
 
+    /// Whether it has ended.
+    pub fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done)
+    }
+
     /// Its ballot.
-    pub(crate) fn ballot(&self) -> Epoch {
+    pub fn ballot(&self) -> Epoch {
         self.ballot
     }
 
     /// A new witness said that it is up, with this disk.
-    pub(crate) fn handle_up(&mut self, witness: Witness) {
+    pub fn handle_up(&mut self, witness: Witness) {
         if self.witnesses.contains(&witness) {
             self.up.insert(witness.node);
             self.step();
@@ -171,8 +198,8 @@ impl Attempt {
     }
 
     /// A witness's vote on the step at hand; a late one on an earlier step does no harm, as its epoch tells.
-    pub(crate) fn handle_vote(&mut self, from: NodeId, request: &Request, vote: Vote) {
-        if !self.is_current(request) {
+    pub fn handle_vote(&mut self, from: NodeId, request: &Request, vote: Vote) {
+        if !self.awaits(request) {
             return;
         }
         match vote {
@@ -217,8 +244,8 @@ impl Attempt {
     }
 
     /// No answer from a witness.
-    pub(crate) fn handle_failed(&mut self, from: NodeId, request: &Request) {
-        if self.is_current(request) {
+    pub fn handle_failed(&mut self, from: NodeId, request: &Request) {
+        if self.awaits(request) {
             if !self.unheard.remove(&from) {
                 self.refuse(from);
             }
@@ -227,10 +254,11 @@ impl Attempt {
     }
 
     /// It took too long.
-    pub(crate) fn handle_deadline(&mut self) {
-        if self.without.is_some() && matches!(self.stage, Stage::Promise { .. }) {
+    pub fn handle_deadline(&mut self) {
+        let promised = matches!(&self.stage, Stage::Promise { votes, .. } if self.without.is_some() || self.base.is_majority(votes.keys()));
+        if promised {
             // Those that could answer have: go on with what they gave, if the new witnesses are up.
-            self.choose();
+            self.choose(true);
             if matches!(self.stage, Stage::Accept { .. }) {
                 return;
             }
@@ -246,6 +274,9 @@ impl Attempt {
             return self.give_up(record.epoch, "a newer record was decided");
         }
         self.base = record;
+        if planted("positions-dropped") {
+            self.checkpoint = Checkpoint::default();
+        }
         self.answered.clear();
         self.promise();
     }
@@ -268,10 +299,13 @@ impl Attempt {
         absent.iter().map(|witness| witness.node).collect()
     }
 
-    fn store(&mut self, record: Record) {
-        let request = Request::Store { source: self.source.clone(), record: record.clone(), checkpoint: self.checkpoint.clone() };
-        self.ask(&record.witnesses.clone(), &request);
-        self.stage = Stage::Store { record, votes: BTreeSet::new(), refused: BTreeSet::new() };
+    /// Asks the new witnesses, but for those that refused already.
+    fn store(&mut self, record: Record, refused: BTreeSet<NodeId>) {
+        let stored = self.checkpoint.clone();
+        let request = Request::Store { source: self.source.clone(), record: record.clone(), checkpoint: stored.clone() };
+        let asked: Vec<_> = record.witnesses.iter().filter(|witness| !refused.contains(&witness.node)).copied().collect();
+        self.ask(&asked, &request);
+        self.stage = Stage::Store { record, stored, votes: BTreeSet::new(), refused };
     }
 
     fn ask(&mut self, witnesses: &[Witness], request: &Request) {
@@ -285,10 +319,10 @@ impl Attempt {
         match &self.stage {
             Stage::Promise { votes, refused } => {
                 if self.base.is_majority(votes.keys()) {
-                    self.choose();
+                    self.choose(false);
                 } else if self.without.is_some() {
                     if votes.len() + refused.len() >= self.base.witnesses.len() && self.unheard.is_empty() {
-                        self.choose();
+                        self.choose(true);
                     }
                 } else if !possible(&self.base, refused) {
                     self.give_up(self.ballot, "too few of the base's witnesses promised");
@@ -304,11 +338,16 @@ impl Attempt {
                     self.give_up(self.ballot, "too few of the base's witnesses accepted");
                 }
             }
-            Stage::Store { record, votes, refused } => {
+            Stage::Store { record, stored, votes, refused } => {
                 // Without a majority the best copy may be with any of the new witnesses: hear them all.
                 let heard = self.by_majority || votes.len() + refused.len() >= record.witnesses.len();
                 if record.is_majority(votes) && heard {
                     let (record, checkpoint) = (record.clone(), self.checkpoint.clone());
+                    if !stored.covers(&checkpoint) && !planted("resumes-above-held") {
+                        // One of them knew more than had been told to this one: a majority must hold it before anybody goes on from there (S4).
+                        let refused = refused.clone();
+                        return self.store(record, refused);
+                    }
                     self.finish(Outcome::Activated { record, checkpoint, without_majority: !self.by_majority });
                 } else if !possible(record, refused) {
                     self.give_up(self.ballot, "too few of the new witnesses stored the record");
@@ -319,12 +358,22 @@ impl Attempt {
     }
 
     /// Step 3: finish what was found, or propose this attempt's own record once a majority of its witnesses is up.
-    fn choose(&mut self) {
-        let Stage::Promise { votes, .. } = &self.stage else { return };
+    ///
+    /// `late`: nobody else is waited for. Else, what names the gone is not finished before all have answered: to decide it is to wait for the gone, and one
+    /// more answer may show that it need not be.
+    fn choose(&mut self, late: bool) {
+        let Stage::Promise { votes, refused } = &self.stage else { return };
+        let all_answered = votes.len() + refused.len() >= self.base.witnesses.len();
         // A proposal without an owner is nobody's: a peer that has one is broken.
         let found = votes.values().flatten().filter(|accepted| accepted.record.owner.is_some()).max_by_key(|accepted| accepted.ballot);
         let record = match found {
-            Some(accepted) if self.may_be_decided(&accepted.record) => accepted.record.clone(),
+            Some(accepted) if planted("follow-undecided") => return self.begin_again(accepted.record.clone()),
+            Some(accepted) if self.may_be_decided(&accepted.record) => {
+                if !late && !all_answered && !possible(&accepted.record, &self.gone) {
+                    return; // the next answer, or the deadline, comes back here
+                }
+                accepted.record.clone()
+            }
             _ => {
                 let own = Record { epoch: self.ballot, owner: Some(self.owner), witnesses: self.witnesses.clone() };
                 if !own.is_majority(&self.up) {
@@ -333,6 +382,14 @@ impl Attempt {
                 own
             }
         };
+        if planted("no-accept") {
+            self.by_majority = true;
+            return self.decided(record);
+        }
+        if planted("store-early") {
+            let early = Request::Store { source: self.source.clone(), record: record.clone(), checkpoint: self.checkpoint.clone() };
+            self.ask(&record.witnesses.clone(), &early);
+        }
         let request = Request::Accept { source: self.source.clone(), ballot: self.ballot, base: self.base.epoch, record: record.clone() };
         let refused = self.ask_base(&request);
         self.stage = Stage::Accept { record, votes: BTreeSet::new(), refused };
@@ -343,7 +400,9 @@ impl Attempt {
     fn may_be_decided(&self, record: &Record) -> bool {
         let Stage::Promise { votes, .. } = &self.stage else { return true };
         let against = |node: &NodeId| votes.get(node).is_some_and(|accepted| accepted.as_ref().is_none_or(|accepted| accepted.record != *record));
-        self.base.witnesses.len() == 2 || self.base.is_majority(self.base.witnesses.iter().map(|witness| &witness.node).filter(|node| !against(node)))
+        self.base.witnesses.len() == 2
+            || planted("always-finish")
+            || self.base.is_majority(self.base.witnesses.iter().map(|witness| &witness.node).filter(|node| !against(node)))
     }
 
     fn decided(&mut self, record: Record) {
@@ -351,7 +410,7 @@ impl Attempt {
             // Another's record, finished for it: the next one is decided by its witnesses.
             self.begin_again(record);
         } else if record.owner == Some(self.ballot.taker) {
-            self.store(record);
+            self.store(record, BTreeSet::new());
         } else {
             let checkpoint = self.checkpoint.clone();
             self.finish(Outcome::Decided { record, checkpoint });
@@ -379,12 +438,14 @@ impl Attempt {
         self.outcome = Some(outcome);
     }
 
-    /// Whether a reply belongs to the step at hand.
-    fn is_current(&self, request: &Request) -> bool {
+    /// Whether the answer to a request belongs to the step at hand.
+    pub fn awaits(&self, request: &Request) -> bool {
         match (&self.stage, request) {
             (Stage::Promise { .. }, Request::Promise { base, ballot, .. }) => *ballot == self.ballot && base.epoch == self.base.epoch,
             (Stage::Accept { .. }, Request::Accept { base, ballot, .. }) => *ballot == self.ballot && *base == self.base.epoch,
-            (Stage::Store { record: ours, .. }, Request::Store { record, .. }) => record.epoch == ours.epoch,
+            (Stage::Store { record: ours, stored, .. }, Request::Store { record, checkpoint, .. }) => {
+                record.epoch == ours.epoch && checkpoint == stored
+            }
             _ => false,
         }
     }

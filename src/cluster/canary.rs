@@ -37,6 +37,20 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("moved-too-soon", "a source moves again, and back, as soon as somebody has too much (A4)"),
     ("reservation-leaked", "what was reserved for a source is never free again (A6)"),
     ("capacity-jumps", "a node says each capacity that it measures, and all rankings with it"),
+    ("no-accept", "a candidate takes a majority of promises for a decision, without ACCEPT at the old witnesses"),
+    ("store-early", "a record is STOREd at the new witnesses beside the ACCEPT, before it is decided"),
+    ("follow-undecided", "a candidate begins again from a record that was accepted by one, as if it were decided"),
+    ("no-redirect", "a witness that holds a newer record still votes on the older one"),
+    ("forget-pointer", "a witness forgets a record when a newer one does not name it"),
+    ("no-fence", "a witness acknowledges an owner above whose epoch it has promised or stored"),
+    ("reuse-counter", "a candidate forgets under which counters it has proposed"),
+    ("asks-own-view", "a candidate asks the witnesses that it would name itself, not those of the record"),
+    ("pair-by-any", "of two witnesses either is a majority, not the owner alone"),
+    ("base-left-behind", "a witness that promises does not take the newer base that it is shown (epoch_model.md, L1)"),
+    ("always-finish", "a proposal that cannot have been decided is finished all the same (epoch_model.md, L2)"),
+    ("faith-against-owner", "a witness keeps faith with an owner against that owner itself"),
+    ("resumes-above-held", "a new owner goes on from a position that only one of its witnesses holds (S4)"),
+    ("positions-dropped", "positions returned by one base's witnesses are dropped when an attempt begins again"),
 ];
 
 /// Runs a test with the bug planted: it must fail, or the guard has no test.

@@ -1,7 +1,7 @@
 //! What a node decides about the cluster, without IO: `handle_*` in, `poll_*` out (ARCHITECTURE).
 
 mod assignment;
-mod attempt;
+pub mod attempt;
 pub mod balance;
 pub mod canary;
 pub mod catalog;

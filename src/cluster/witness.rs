@@ -44,7 +44,7 @@ impl Row {
 }
 
 /// All that this node witnesses.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Witnesses {
     me: Witness,
     rows: BTreeMap<SourceKey, Row>,
@@ -64,7 +64,7 @@ impl Witnesses {
     }
 
     /// This disk is another from now on: a witness of nothing that it witnessed before. What it holds are pointers and positions.
-    pub(crate) fn take_disk(&mut self, disk: DiskId) {
+    pub fn take_disk(&mut self, disk: DiskId) {
         self.me.disk = disk;
         self.heard.clear();
     }
@@ -99,7 +99,7 @@ impl Witnesses {
             return Vote::No { promised };
         }
         let row = self.rows.entry(source.clone()).or_insert_with(|| Row::of(base.clone()));
-        if row.record.epoch < base.epoch {
+        if row.record.epoch < base.epoch && !planted("base-left-behind") {
             row.hold(base);
             self.heard.remove(source);
         }
@@ -115,7 +115,9 @@ impl Witnesses {
         }
         match self.rows.get_mut(source) {
             Some(row)
-                if row.record.epoch == base && (ballot >= row.promised || planted("promise-broken")) && row.record.witnesses.contains(&self.me) =>
+                if (row.record.epoch == base || planted("no-redirect"))
+                    && (ballot >= row.promised || planted("promise-broken"))
+                    && row.record.witnesses.contains(&self.me) =>
             {
                 row.promised = ballot;
                 row.accepted = Some(Accepted { ballot, record });
@@ -154,7 +156,8 @@ impl Witnesses {
             row.checkpoint.merge(checkpoint);
         }
         let is_witness = row.record.witnesses.contains(&self.me);
-        let acknowledged = is_witness && row.record.epoch == item.epoch && row.promised <= item.epoch && row.record.owner == Some(from);
+        let is_owners = row.record.epoch == item.epoch && row.promised <= item.epoch && row.record.owner == Some(from);
+        let acknowledged = is_witness && is_owners || planted("no-fence");
         if acknowledged {
             self.heard.insert(item.source.clone(), now);
         }
@@ -167,6 +170,9 @@ impl Witnesses {
             Some(row) if row.record.epoch < record.epoch => {
                 row.hold(record.clone());
                 self.heard.remove(source);
+                if planted("forget-pointer") && !record.witnesses.contains(&self.me) {
+                    self.rows.remove(source);
+                }
                 true
             }
             _ => false,
@@ -189,7 +195,7 @@ impl Witnesses {
     }
 
     fn newer_than(&self, source: &SourceKey, epoch: Epoch) -> Option<Vote> {
-        let row = self.rows.get(source).filter(|row| row.record.epoch > epoch)?;
+        let row = self.rows.get(source).filter(|row| row.record.epoch > epoch && !planted("no-redirect"))?;
         Some(Vote::Newer { record: row.record.clone(), checkpoint: row.checkpoint.clone() })
     }
 
@@ -201,7 +207,7 @@ impl Witnesses {
     /// Stickiness: the owner of the record held was heard a moment ago. Never against that owner itself.
     fn is_faithful(&self, now: Instant, source: &SourceKey, ballot: Epoch, owner_gone: Option<Instant>) -> bool {
         let owner = self.rows.get(source).and_then(|row| row.record.owner);
-        owner != Some(ballot.taker)
+        (owner != Some(ballot.taker) || planted("faith-against-owner"))
             && !planted("stickiness-off")
             && self.heard.get(source).is_some_and(|heard| now.since(*heard) < STICKY && owner_gone.is_none_or(|gone| *heard > gone))
     }

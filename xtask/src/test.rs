@@ -46,6 +46,9 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     // Built for speed: only the pure packages are, which takes a minute and saves ten.
     let simulations = ["run", "--release", "--package", "logvine-simulations"];
     step("simulations", check("simulations", cargo(&[&simulations[..], &["--", "ci"]].concat()))?);
+    step("model", check("model", cargo(&[&simulations[..], &["--", "model"]].concat()))?);
+    let planted = ["--features", "canary", "--", "model", "--ablations"];
+    step("ablations", check("ablations", cargo(&[&simulations[..], &planted].concat()))?);
     let planted = ["--features", "canary", "--", "canaries", "--seeds", CANARY_SEEDS];
     step("canaries", check("canaries", cargo(&[&simulations[..], &planted].concat()))?);
     if !failed.is_empty() {

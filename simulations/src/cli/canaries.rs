@@ -57,7 +57,8 @@ impl Canaries {
         drop(std::panic::take_hook());
         println!("{} of {count} canaries found", count - missed);
         for canary in canaries::all().filter(|canary| !canary.is_for_simulations() && self.names.is_empty()) {
-            println!("{:<26} by a test of its package", canary.name);
+            let by = if canary.is_for_the_model() { "the model (model --ablations)" } else { "a test of its package" };
+            println!("{:<26} by {by}", canary.name);
         }
         if missed == 0 { Ok(()) } else { Err(Failure::Broken) }
     }

@@ -1,6 +1,12 @@
 //! What exists, each with a sentence.
 
-use logvine_simulations::{canaries, expectations::EXPECTATIONS, invariants, scenarios};
+use logvine_simulations::{
+    canaries,
+    expectations::EXPECTATIONS,
+    invariants,
+    model::{BOUNDS, Bounds},
+    scenarios,
+};
 
 /// Rows of a name and a sentence.
 fn rows(rows: impl Iterator<Item = (String, String)>) -> String {
@@ -22,6 +28,12 @@ pub(super) fn canaries() -> String {
     rows(canaries::all().map(|canary| (canary.name.to_owned(), canary.sentence.to_owned())))
 }
 
+/// The bounds of the model.
+pub(super) fn bounds() -> String {
+    let by_hand = |bounds: &Bounds| if bounds.is_small { "" } else { " (large)" };
+    rows(BOUNDS.iter().map(|bounds| (bounds.name.to_owned(), format!("{}{}", bounds.sentence, by_hand(bounds)))))
+}
+
 /// Everything.
 pub(super) fn text() -> String {
     let safety = invariants::SAFETY.iter().map(|(name, _)| ((*name).to_owned(), String::new()));
@@ -30,11 +42,13 @@ pub(super) fn text() -> String {
     let planted = if logvine_gossip::canary::COMPILED { "" } else { " (this build has none: --features canary)" };
     format!(
         "Scenarios (run --scenario NAME; without one a seed draws its own):\n{}\nInvariants, held in every run:\n{}{}\n\
-         Expectations, which a scenario states for itself (`expects` in a file):\n{}\nCanaries, planted bugs that must be found{planted}:\n{}",
+         Expectations, which a scenario states for itself (`expects` in a file):\n{}\nCanaries, planted bugs that must be found{planted}:\n{}\n\
+         Bounds of the model of taking an epoch (model --bound NAME):\n{}",
         scenarios(),
         rows(safety),
         rows(settled),
         rows(expectations),
         canaries(),
+        bounds(),
     )
 }

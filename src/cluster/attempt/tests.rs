@@ -58,7 +58,8 @@ struct World {
     rng: ChaCha8Rng,
     witnesses: BTreeMap<NodeId, Witnesses>,
     candidates: Vec<Option<Attempt>>,
-    bases: Vec<Record>,
+    /// Decided records, with what is known of positions where they are known: who remembers one remembers these too.
+    bases: Vec<(Record, Checkpoint)>,
     counters: BTreeMap<NodeId, u64>,
     network: Vec<Message>,
     owners: BTreeMap<Epoch, Owner>,
@@ -72,7 +73,7 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             witnesses: (0..NODES).map(|n| (node(n), Witnesses::new(witness(n), BTreeMap::new()))).collect(),
             candidates: Vec::new(),
-            bases: vec![first],
+            bases: vec![(first, Checkpoint::default())],
             counters: BTreeMap::new(),
             network: Vec::new(),
             owners: BTreeMap::new(),
@@ -82,13 +83,13 @@ impl World {
 
     fn candidate(&mut self) {
         let taker = node(self.rng.random_range(0..NODES));
-        let base = self.bases[self.rng.random_range(0..self.bases.len())].clone();
+        let (base, checkpoint) = self.bases[self.rng.random_range(0..self.bases.len())].clone();
         let counter = self.counters.get(&taker).copied().unwrap_or(0).max(base.epoch.counter) + self.rng.random_range(1..3);
         self.counters.insert(taker, counter);
         let start = self.rng.random_range(0..NODES);
         let witnesses = (0..3).map(|n| witness((start + n) % NODES)).collect();
         let (source, ballot) = (source(), Epoch { counter, taker });
-        let proposal = Proposal { source, ballot, owner: taker, base, checkpoint: Checkpoint::default(), witnesses, without: None };
+        let proposal = Proposal { source, ballot, owner: taker, base, checkpoint, witnesses, gone: BTreeSet::new(), without: None };
         self.candidates.push(Some(Attempt::new(proposal)));
         self.pump(self.candidates.len() - 1);
     }
@@ -100,7 +101,7 @@ impl World {
         }
         match attempt.poll_outcome() {
             Some(Outcome::Activated { record, checkpoint, .. }) => self.activate(&record, &checkpoint),
-            Some(Outcome::GivenUp { base, .. }) => self.bases.push(base),
+            Some(Outcome::GivenUp { base, checkpoint, .. }) => self.bases.push((base, checkpoint)),
             _ => {}
         }
     }
@@ -111,7 +112,7 @@ impl World {
         for (epoch, owner) in self.owners.range(..record.epoch) {
             assert!(resume >= owner.held, "{:?} resumes at {resume}, but {epoch:?} had {} held", record.epoch, owner.held);
         }
-        self.bases.push(record.clone());
+        self.bases.push((record.clone(), Checkpoint::default()));
         let owner = Owner { acknowledged: BTreeSet::new(), held: 0, resumed: resume, sent: resume, record: record.clone() };
         assert!(self.owners.insert(record.epoch, owner).is_none(), "epoch {:?} was activated twice", record.epoch);
     }
@@ -221,7 +222,7 @@ fn takeover(gone: Option<BTreeSet<NodeId>>) -> Attempt {
     let ballot = Epoch { counter: 5, taker: node(4) };
     let (checkpoint, witnesses) = (Checkpoint::default(), vec![witness(4)]);
     let without = gone.map(|gone| Without { gone, others: BTreeSet::from([node(5)]) });
-    Attempt::new(Proposal { source: source(), ballot, owner: node(4), base, checkpoint, witnesses, without })
+    Attempt::new(Proposal { source: source(), ballot, owner: node(4), base, checkpoint, witnesses, gone: BTreeSet::new(), without })
 }
 
 /// Answers what the attempt asks of one node, by one word; what it asks of others is lost.
@@ -292,4 +293,68 @@ fn impatience_begins_at_what_anybody_holds() {
         _ => None,
     });
     assert_eq!(begun, Some((newer, 7)));
+}
+
+/// The model's `pair-data`: a new witness knows more than what was told to it. A majority holds that before anybody goes on from there, or a takeover could
+/// send more than the window again (DESIGN §9 S4).
+#[test]
+fn a_new_owner_goes_on_from_what_a_majority_holds() {
+    let record = Record { epoch: Epoch { counter: 5, taker: node(4) }, owner: Some(node(0)), witnesses: vec![witness(0), witness(1), witness(2)] };
+    let mut attempt = Attempt::released(source(), record, at(1));
+    let asked = |attempt: &mut Attempt| std::iter::from_fn(|| attempt.poll_request()).collect::<Vec<_>>();
+    let yes = |offset| Vote::Yes { accepted: None, checkpoint: at(offset) };
+    let first = asked(&mut attempt);
+    attempt.handle_vote(node(1), &first[1].1, yes(3));
+    attempt.handle_vote(node(2), &first[2].1, yes(1));
+    assert_eq!(attempt.poll_outcome(), None, "only one of them holds 3");
+    let again = asked(&mut attempt);
+    assert_eq!(again.len(), 3);
+    attempt.handle_vote(node(0), &first[0].1, yes(1));
+    attempt.handle_vote(node(1), &again[1].1, yes(3));
+    assert_eq!(attempt.poll_outcome(), None, "a late vote on the first STORE is none on this one");
+    attempt.handle_vote(node(2), &again[2].1, yes(3));
+    assert!(matches!(attempt.poll_outcome(), Some(Outcome::Activated { checkpoint, .. }) if offset(&checkpoint) == 3));
+}
+
+/// The model's `dead`: a proposal that names the gone is finished only if it may have been decided when all have answered.
+#[test]
+fn what_names_the_gone_waits_for_every_answer() {
+    let base = Record { epoch: Epoch { counter: 4, taker: node(3) }, owner: Some(node(3)), witnesses: vec![witness(0), witness(1), witness(2)] };
+    let dead = Record { epoch: Epoch { counter: 5, taker: node(6) }, owner: Some(node(6)), witnesses: vec![witness(6), witness(7), witness(2)] };
+    let accepted = Some(Accepted { ballot: dead.epoch, record: dead.clone() });
+    let yes = |accepted| Vote::Yes { accepted, checkpoint: Checkpoint::default() };
+    let begun = || {
+        let (checkpoint, witnesses) = (Checkpoint::default(), vec![witness(4)]);
+        let (ballot, gone) = (Epoch { counter: 6, taker: node(4) }, BTreeSet::from([node(6), node(7)]));
+        let base = base.clone();
+        let mut attempt = Attempt::new(Proposal { source: source(), ballot, owner: node(4), base, checkpoint, witnesses, gone, without: None });
+        attempt.handle_up(witness(4));
+        let asked: Vec<_> = std::iter::from_fn(|| attempt.poll_request()).filter(|(_, request)| !matches!(request, Request::Up)).collect();
+        attempt.handle_vote(node(0), &asked[0].1, yes(accepted.clone()));
+        attempt.handle_vote(node(1), &asked[1].1, yes(None));
+        assert!(attempt.poll_request().is_none(), "node 2 may have accepted it");
+        (attempt, asked)
+    };
+    let proposed = |attempt: &mut Attempt| match attempt.poll_request() {
+        Some((_, Request::Accept { record, .. })) => record.epoch.counter,
+        other => panic!("{other:?}"),
+    };
+    let (mut attempt, asked) = begun();
+    attempt.handle_vote(node(2), &asked[2].1, yes(None));
+    assert_eq!(proposed(&mut attempt), 6, "it was never decided: the choice is free");
+    let (mut attempt, _) = begun();
+    attempt.handle_deadline();
+    assert_eq!(proposed(&mut attempt), 5, "nobody knows: it is finished");
+}
+
+/// Two creations of one source under one name, even at once, are two sources: no vote on one is a vote on the other.
+#[test]
+fn two_creations_of_a_source_share_no_vote() {
+    let mut rows = Witnesses::new(witness(0), BTreeMap::new());
+    let of = |created| SourceKey { created: Stamp(created), ..source() };
+    let first = || Record::first(vec![witness(0), witness(1), witness(2)]);
+    let ballot = |taker| Epoch { counter: 1, taker: node(taker) };
+    let mut promise = |key, ballot| rows.handle_promise(Instant::ZERO, &key, ballot, first(), &Checkpoint::default(), None);
+    assert!(matches!(promise(of(7), ballot(4)), Vote::Yes { .. }));
+    assert!(matches!(promise(of(8), ballot(3)), Vote::Yes { .. }), "the higher promise is on the other one");
 }

@@ -91,7 +91,8 @@ impl Node {
         why: Why,
     ) {
         let seen = self.sources.memory.get(key).map_or(Epoch::default(), |memory| memory.seen).max(base.epoch);
-        let counter = self.sources.ballots.get(key).copied().unwrap_or(0).max(seen.counter).max(self.sources.ballot_least).saturating_add(1);
+        let proposed = self.sources.ballots.get(key).copied().filter(|_| !planted("reuse-counter"));
+        let counter = proposed.unwrap_or(0).max(seen.counter).max(self.sources.ballot_least).saturating_add(1);
         self.sources.ballots.insert(key.clone(), counter);
         self.write(Table::Ballot, pack(key).to_vec(), Some(pack(&counter).to_vec()));
         self.after.push(After::Attempt(key.clone()));
@@ -111,6 +112,7 @@ impl Node {
             base,
             checkpoint,
             witnesses: self.witnesses_for(key),
+            gone: self.gone.keys().copied().collect(),
         };
         let deadline = now.at + ATTEMPT_DEADLINE;
         let runner = runner.clone();
@@ -204,7 +206,9 @@ impl Node {
                 }
             }
             Outcome::Decided { record, checkpoint } => {
+                // Whoever begins there must begin with these positions: its witnesses have none of them before a STORE (the model's `handover`).
                 memory.base = Some(record.clone());
+                memory.checkpoint.merge(&checkpoint);
                 let to = record.owner.expect("decided for an owner");
                 let cause = if let Why::GaveTo { cause, .. } = attempt.why { cause } else { Cause::default() };
                 self.ask(now, to, Request::Release { source: key.clone(), record, checkpoint, cause }, Pending::Release(key.clone()));
