@@ -218,6 +218,11 @@ pub fn words(event: &Event, node: &Node) -> Words {
             let detail = "no copy of its checkpoint is found: it is not read until one is, or an operator rewinds it".to_owned();
             of(Level::Error, "source.waiting_for_checkpoint", runner, Some(source), detail)
         }
+        E::Unsplittable { runner, source, bytes_per_s } => {
+            let detail =
+                format!("at {} KiB/s it overloads its owner, and is too large for any other node: split it, or add a larger node", bytes_per_s >> 10);
+            of(Level::Warn, "source.unsplittable", runner, Some(source), detail)
+        }
         E::Unreadable { place, error } => {
             about(Level::Error, "store.unreadable", Some(&node.id()), format!("{place} is not readable and left out: {error}"))
         }

@@ -7,12 +7,12 @@ mod cluster_key;
 mod handle;
 mod host;
 mod keys;
+mod load;
 mod seeds;
 mod shell;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    num::NonZero,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -139,6 +139,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     let handle = AgentHandle::new(calls, clock, udp.clone(), whom);
     tokio::spawn(seeds::watch(config.clone(), handle.clone(), endpoint.clone(), unheard));
     tokio::spawn(host::watch(handle.clone(), dir.path().to_owned()));
+    tokio::spawn(load::watch(handle.clone()));
     let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone());
     let app = api::App::new(handle.clone(), keys.clone(), events.clone(), &config, access, cluster);
     let server = tokio::spawn(async move {
@@ -192,7 +193,7 @@ fn bind_http(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// What this node can bear, in quarter octaves (DESIGN §5.1): 16 for one core, 4 more for each doubling.
 fn capacity() -> u8 {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(1 << 12) as u64;
+    let cores = load::cores().min(1 << 12);
     // 4·log2(n) = log2(n⁴).
     16 + u8::try_from(cores.pow(4).ilog2()).expect("at most 48")
 }

@@ -22,8 +22,6 @@ const SUCCESSION: Duration = Duration::from_secs(2);
 const FIRST_SUCCESSION: Duration = Duration::from_secs(6);
 /// An owner that restarted is given this long to take up its own sources again.
 const RESUMPTION: Duration = Duration::from_secs(10);
-/// A home that just became active gets its sources only after it has stayed so for a while.
-const HOME_STEADY: Duration = Duration::from_secs(15);
 
 /// What is known of one source.
 #[derive(Debug)]
@@ -35,8 +33,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) eligible: &'a BTreeMap<NodeId, Eligible>,
     /// The best of them, best first: all, or at least four.
     pub(crate) ranked: Vec<NodeId>,
-    /// Whether this node owns it, and since when.
-    pub(crate) owned: Option<(Epoch, Instant)>,
+    /// The epoch under which this node owns it.
+    pub(crate) owned: Option<Epoch>,
     /// The highest claim that any node's map makes, this node's own excepted.
     pub(crate) claim: Option<Claimed>,
     /// Who was last seen to claim it, and when that claim was gone.
@@ -91,7 +89,7 @@ pub(crate) enum Decision {
     Wait(Option<Instant>),
     /// Become a candidate. `ask`: first ask this node directly whether it still owns it.
     Take { why: Why, ask: Option<NodeId> },
-    /// Offer it to the first of these that admits it.
+    /// This node may not keep it: offer it to others, this one first if load does not matter.
     Give { to: NodeId, cause: Cause },
     /// Another owns it under a higher epoch: stop at once.
     Yield { by: Epoch },
@@ -102,13 +100,13 @@ pub(crate) enum Decision {
 /// Decides about one source. Calling it again with the same situation gives the same decision.
 pub(crate) fn decide(situation: &Situation) -> Decision {
     match situation.owned {
-        Some((epoch, since)) => decide_owned(situation, epoch, since),
+        Some(epoch) => decide_owned(situation, epoch),
         None => decide_unowned(situation),
     }
 }
 
-fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision {
-    let Situation { now, me, eligible, claim, .. } = situation;
+fn decide_owned(situation: &Situation, epoch: Epoch) -> Decision {
+    let Situation { me, eligible, claim, .. } = situation;
     if let Some(claim) = claim.filter(|claim| claim.epoch > epoch && !planted("two-owners-go-on")) {
         return Decision::Yield { by: claim.epoch };
     }
@@ -120,17 +118,8 @@ fn decide_owned(situation: &Situation, epoch: Epoch, since: Instant) -> Decision
             None => Decision::Stop,
         };
     }
-    let Some(home) = situation.ranked.first().copied() else { return Decision::Stop };
-    let steady = eligible[&home].since.max(since) + HOME_STEADY;
-    if home == *me || !eligible[&home].present {
-        Decision::Wait(None)
-    } else if *now < steady {
-        Decision::Wait(Some(steady))
-    } else {
-        Decision::Give { to: home, cause: Cause::Home }
-    }
+    Decision::Wait(None)
 }
-
 fn decide_unowned(situation: &Situation) -> Decision {
     let Situation { now, me, eligible, claim, former, mine, last, unowned_since, .. } = situation;
     if !eligible.contains_key(me) {
@@ -272,28 +261,15 @@ mod tests {
         let (eligible, key, ranked) = cluster();
         let epoch = |counter| Epoch { counter, taker: ranked[1] };
         let rival = |counter| Some(Claimed { owner: ranked[1], epoch: epoch(counter), gone: None });
-        let owned = |counter| Situation { owned: Some((epoch(3), secs(0))), claim: rival(counter), ..situation(&eligible, key, ranked[0]) };
+        let owned = |counter| Situation { owned: Some(epoch(3)), claim: rival(counter), ..situation(&eligible, key, ranked[0]) };
         assert_eq!(decide(&owned(4)), Decision::Yield { by: epoch(4) });
         assert_eq!(decide(&owned(2)), Decision::Wait(None));
     }
 
     #[test]
-    fn a_guest_goes_home_once_its_home_is_steady() {
-        let (mut eligible, key, ranked) = cluster();
-        let owned = Some((Epoch { counter: 1, taker: ranked[1] }, secs(0)));
-        eligible.get_mut(&ranked[0]).unwrap().since = secs(90);
-        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Wait(Some(secs(105))));
-        eligible.get_mut(&ranked[0]).unwrap().since = secs(80);
-        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Give { to: ranked[0], cause: Cause::Home });
-        // Away within its grace: it keeps its rank, and is waited for.
-        eligible.get_mut(&ranked[0]).unwrap().present = false;
-        assert_eq!(decide(&Situation { owned, ..situation(&eligible, key, ranked[1]) }), Decision::Wait(None));
-    }
-
-    #[test]
     fn who_may_not_own_it_gives_it_away_or_stops() {
         let (mut eligible, key, ranked) = cluster();
-        let owned = Some((Epoch { counter: 1, taker: ranked[0] }, secs(0)));
+        let owned = Some(Epoch { counter: 1, taker: ranked[0] });
         eligible.remove(&ranked[0]);
         for (draining, cause) in [(false, Cause::Misplaced), (true, Cause::Draining)] {
             let give = Decision::Give { to: ranked[1], cause };

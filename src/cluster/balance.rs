@@ -22,7 +22,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::pool::{Peer, Pool};
 use self::pool::{permille, share};
-use crate::{canary::planted, ranking::RankingKey};
+use crate::{
+    canary::planted,
+    ranking::{Capacity, RankingKey},
+};
 
 /// From one tick to the next.
 pub const TICK: Duration = Duration::from_secs(5);
@@ -72,7 +75,6 @@ const YOUNG_MOST: usize = 320;
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Its owner has too much.
-    #[default]
     Shed,
     /// The same, and it is so large that nobody has room for it.
     Giant,
@@ -83,6 +85,7 @@ pub enum Kind {
     /// Its owner may not keep it; whoever has room should have it.
     Drained,
     /// The same, and nobody had room.
+    #[default]
     Must,
 }
 
@@ -247,7 +250,7 @@ impl<K: Ord + Clone> Balance<K> {
 
     /// Whether this node has so little that nothing is gained by moving.
     fn is_idle(&self, pool: &Pool) -> bool {
-        pool.load(self.me) <= pool.bearable(self.me) / 1_000 * IDLE_PERMILLE && !planted("no-idle-guard")
+        pool.capacity(self.me).is_none_or(|capacity| is_idle(pool.load(self.me), capacity)) && !planted("no-idle-guard")
     }
 
     /// Gives away what is too much, if it is too much for long enough.
@@ -386,6 +389,11 @@ impl<K: Ord + Clone> Balance<K> {
         }
         targets
     }
+}
+
+/// Whether a node of this capacity has so little to do that nothing is gained by moving.
+pub fn is_idle(load: u64, capacity: Capacity) -> bool {
+    load <= load::bearable(capacity) / 1_000 * IDLE_PERMILLE
 }
 
 /// Whether a source may be moved for load: its rate is known, and it was not moved a moment ago.

@@ -104,6 +104,12 @@ impl Checkpoint {
         }
     }
 
+    /// How far it is in all its files together, by the furthest sender: what grows by what is read.
+    pub fn bytes(&self) -> u64 {
+        let furthest = |positions: &BTreeMap<Name, Position>| positions.values().map(|position| position.offset).max().unwrap_or(0);
+        self.files.values().map(furthest).fold(0, u64::saturating_add)
+    }
+
     /// Whether `other` says nothing that this does not.
     pub fn covers(&self, other: &Self) -> bool {
         let mut joined = self.clone();

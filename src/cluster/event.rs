@@ -27,6 +27,8 @@ pub enum Event {
     WithoutMajority { runner: Name, source: Name, epoch: Epoch },
     /// Nobody holds a copy of the checkpoint of a source that was claimed before; it is not read from its start by itself.
     WaitingForCheckpoint { runner: Name, source: Name },
+    /// A source overloads its owner, and is too large for any other node.
+    Unsplittable { runner: Name, source: Name, bytes_per_s: u64 },
     /// Others know a generation of this node that its disk does not: the disk is an old image. It counts as another disk from now on.
     DiskOutdated { known: Generation },
     /// Another process was there first that is this node, by its key: this one ends.
@@ -111,6 +113,8 @@ pub enum Cause {
     Draining,
     /// The other is its home.
     Home,
+    /// The owner has too much.
+    Load,
 }
 
 impl Cause {
@@ -120,6 +124,7 @@ impl Cause {
             Self::Misplaced => "misplaced",
             Self::Draining => "draining",
             Self::Home => "home",
+            Self::Load => "load",
         }
     }
 }

@@ -75,6 +75,9 @@ pub struct Claim {
     /// Nobody holds a copy of its checkpoint: it is not read until an operator rewinds it.
     #[serde(default)]
     pub is_lost: bool,
+    /// It is too large for any node but its owner, which is overloaded by it.
+    #[serde(default)]
+    pub is_unsplittable: bool,
 }
 
 impl Claim {
@@ -99,6 +102,8 @@ pub struct NodeInfo {
     pub capacity: Capacity,
     /// It crashed again and again, and has not run for long enough since.
     pub unsteady: Option<Unsteady>,
+    /// What it has to do, in bytes a second or what is worth as much.
+    pub load: u64,
     /// None until its node map has come.
     pub meta: Option<Meta>,
     /// What it calls itself, or called itself when it was last heard.
@@ -118,6 +123,7 @@ impl NodeInfo {
             tags: catalog.tags(&id, &own),
             capacity: Capacity(value(map, "capacity").unwrap_or(16)),
             unsteady: Unsteady::read(map),
+            load: value(map, "load").unwrap_or(0),
             name: meta.as_ref().map(|meta| meta.name.clone()),
             meta,
         }

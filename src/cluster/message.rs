@@ -7,6 +7,7 @@ use logvine_gossip::{Entry, Generation, NodeId, Stamp, seal::Fingerprint};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    balance::Kind,
     checkpoint::Checkpoint,
     event::Cause,
     instance::Epoch,
@@ -36,7 +37,16 @@ pub enum Request {
     /// Do you own it, at which epoch, with a majority?
     Question(SourceKey),
     /// Will you take this source over from me?
-    Offer { source: SourceKey, epoch: Epoch },
+    Offer {
+        source: SourceKey,
+        epoch: Epoch,
+        /// What it weighs at its owner: bytes a second, or what is worth as much.
+        #[serde(default)]
+        weight: u64,
+        /// How much the receiver lets in. A node that knows nothing of load must be rid of what it offers.
+        #[serde(default)]
+        kind: Kind,
+    },
     /// You own `record` now; go on from `checkpoint`.
     Release {
         source: SourceKey,
@@ -148,11 +158,12 @@ pub struct Ownership {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OfferReply {
     /// Yes; an epoch taken for it must be above what it has promised itself as a witness, or it could not store its own record.
-    Admitted {
-        promised: Epoch,
-    },
+    Admitted { promised: Epoch },
     Refused {
         reason: String,
+        /// What the receiver has, where it has too much.
+        #[serde(default)]
+        load: Option<u64>,
     },
 }
 

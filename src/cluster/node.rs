@@ -8,6 +8,7 @@
 //! `face` has the types that go in and out, `calls` what peers ask and answer, `sources` the movable sources, `instances` what runs here, `operator` commands,
 //! `phases` what it says of itself and how it stops.
 
+mod balancing;
 mod calls;
 mod counters;
 mod disk;
@@ -44,6 +45,7 @@ pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestI
 pub use self::sources::Owned;
 pub(crate) use self::words::HOST;
 use self::{
+    balancing::{Balancing, LOAD},
     calls::{Call, Pending, ReplyTo},
     disk::{Disk, META_FLOOR},
     identity::{META_DISK, MetRow},
@@ -60,7 +62,7 @@ use crate::{
     catalog::{Catalog, pack},
     event::Event,
     instance::InstanceCommand,
-    member::{NodeInfo, Phase},
+    member::{NodeInfo, Phase, value},
     message::{Reply, Request},
     operation::Outcome,
     ranking::Capacity,
@@ -107,6 +109,7 @@ pub struct Node {
     witnesses: Witnesses,
     sources: Sources,
     instances: Instances,
+    balancing: Balancing,
     rollouts: Rollouts,
     counters: Counters,
     relay: Relay,
@@ -202,6 +205,7 @@ impl Node {
             witnesses: Witnesses::new(Witness { node: me.id, disk: disk_id }, disk.witnessed),
             sources: Sources::new(disk.ballots, disk.ballot_least),
             instances: Instances::new(disk.pinned),
+            balancing: Balancing::new(now, me.id, Capacity(config.capacity)),
             rollouts: Rollouts::new(disk.good),
             counters: Counters::default(),
             relay: Relay::default(),
@@ -282,6 +286,7 @@ impl Node {
             self.heartbeat(now, true);
             self.tell_orphans(now);
             self.say_statuses(now);
+            self.balance(now);
             self.grow_steady(now);
             self.forget_the_absent(now);
             self.ask_holders_again(now);
@@ -350,7 +355,7 @@ impl Node {
         let tags: BTreeSet<_> = self.config.tags.clone();
         self.say(now, "tags", &tags);
         self.say(now, "phase", &self.phase.clone());
-        self.say(now, "capacity", &Capacity(self.config.capacity));
+        self.say(now, "capacity", &self.balancing.capacity());
         if let Some(unsteady) = self.lives.unsteady().filter(|_| self.is_unsteady) {
             self.say(now, UNSTEADY, &unsteady);
         }
@@ -424,6 +429,11 @@ impl Node {
                 } else if let Some(operation) = key.strip_prefix("outcome/") {
                     self.note_outcome(node, operation);
                     self.answer_waiting(now);
+                } else if key == LOAD {
+                    // Nothing but the balance looks at it, and that not before its next tick.
+                    if let Some(info) = self.view.get_mut(&node) {
+                        info.load = value(self.gossip.node_map(&node), LOAD).unwrap_or(0);
+                    }
                 } else if matches!(key.as_str(), "meta" | "tags" | "phase" | "capacity" | UNSTEADY) {
                     self.stale.insert(node);
                     self.dirty = true;
@@ -436,6 +446,7 @@ impl Node {
                 self.say_words_again(now);
                 self.claim_again(now);
                 self.instances.say_again();
+                self.balancing.say_again();
                 self.rollouts.say_again();
                 self.say_outcomes_again(now);
                 self.dirty = true;

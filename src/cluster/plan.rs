@@ -4,7 +4,8 @@
 //! snapshot of a node's view ─> changes ─> each source's owner decides, then whoever it goes to, until nobody moves it ─> moves, shares before and after
 //! ```
 //! The snapshot is taken between two inputs of the node; the plan is made apart from it, as it takes a while for many sources.
-//! Not here: a decision of its own. Who takes and who gives is `assignment`'s word, who ranks where `ranking`'s.
+//! Not here: a decision of its own. Who takes and who gives is `assignment`'s word, who ranks where `ranking`'s. What is shed for load later is
+//! left out: only a source's owner knows its rate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,9 @@ use logvine_gossip::{Instant, NodeId, Now, Stamp, Status};
 
 use crate::{
     assignment::{Claimed, Decision, Eligible, Situation, decide, eligible},
+    balance,
     catalog::Desired,
+    event::Cause,
     instance::Epoch,
     member::{NodeInfo, Phase},
     name::Name,
@@ -97,6 +100,8 @@ pub struct Snapshot {
     nodes: BTreeMap<NodeId, NodeInfo>,
     /// Those that are away, within their grace.
     away: BTreeSet<NodeId>,
+    /// Those that have come in thought.
+    joined: BTreeSet<NodeId>,
     runners: BTreeMap<Name, RunnerAt>,
     sources: Vec<SourceAt>,
 }
@@ -147,7 +152,7 @@ impl Snapshot {
                 });
             }
         }
-        Self { nodes, away, runners, sources }
+        Self { nodes, away, joined: BTreeSet::new(), runners, sources }
     }
 
     /// What would move. Changes hold one after another. Errors: a change names what is not there.
@@ -212,12 +217,14 @@ impl Snapshot {
                     tags: tags.clone(),
                     capacity: capacity.unwrap_or_else(|| self.usual_capacity()),
                     unsteady: None,
+                    load: 0,
                     meta: None,
                     name: Some(name.clone()),
                 };
                 for runner in self.runners.values_mut().filter(|runner| !runner.runs) {
                     runner.stopped.insert(joiner.id);
                 }
+                self.joined.insert(joiner.id);
                 self.nodes.insert(joiner.id, joiner);
                 return Ok(id.is_none().then_some(made_up));
             }
@@ -274,7 +281,7 @@ impl Snapshot {
                 key,
                 eligible: &group.eligible,
                 ranked: ranked.clone(),
-                owned: owned.then_some((Epoch::default(), Instant::ZERO)),
+                owned: owned.then_some(Epoch::default()),
                 claim: gone.map(|owner| Claimed { owner, epoch: Epoch::default(), gone: Some(Instant::ZERO) }),
                 former: None,
                 placed_here: self.is_placed(source, info),
@@ -291,7 +298,10 @@ impl Snapshot {
                 Some(id) => match decide_as(id, true, None) {
                     Decision::Give { to, cause } => Some((to, cause.word())),
                     Decision::Stop => None,
-                    _ => return (owner, why),
+                    _ => match ranked.first().copied().filter(|home| self.is_pulled(id, *home)) {
+                        Some(home) => Some((home, Cause::Home.word())),
+                        None => return (owner, why),
+                    },
                 },
                 // The first of the ranking comes first: those behind it wait for it.
                 None => ranked.iter().filter(|id| group.eligible[id].present).find_map(|id| match decide_as(*id, false, source.owner) {
@@ -303,6 +313,12 @@ impl Snapshot {
             (owner, why) = (Some(to), word);
         }
         (owner, why)
+    }
+
+    /// Whether a source goes home to a node that has just come: an owner that is idle moves nothing (DESIGN §5.2).
+    fn is_pulled(&self, owner: NodeId, home: NodeId) -> bool {
+        let owner = &self.nodes[&owner];
+        owner.id != home && self.joined.contains(&home) && !balance::is_idle(owner.load, owner.capacity)
     }
 
     /// Whether the source's runner is to run on a node, whatever its phase.

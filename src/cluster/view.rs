@@ -51,11 +51,13 @@ pub fn why_words(node: &Node, why: &Why) -> String {
         Why::TookOver { from } => format!("took over from {}", name_of(node, from)),
         Why::HandedOver { from, cause } => match cause {
             Cause::Home => format!("home: given back by {}", name_of(node, from)),
+            Cause::Load => format!("shed by {}, which had too much", name_of(node, from)),
             Cause::Draining => format!("handed over by {}, which drains", name_of(node, from)),
             Cause::Misplaced => format!("handed over by {}, which may not collect it any more", name_of(node, from)),
         },
         Why::GaveTo { to, cause } => match cause {
             Cause::Home => format!("given back to its home {}", name_of(node, to)),
+            Cause::Load => format!("shed to {}: this node has too much", name_of(node, to)),
             Cause::Draining => format!("handed over to {}: this node drains", name_of(node, to)),
             Cause::Misplaced => format!("handed over to {}: this node may not collect it any more", name_of(node, to)),
         },

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use logvine_cluster::{
+    balance::Kind,
     checkpoint::{Checkpoint, FileKey, FileName, Position},
     event::Cause,
     instance::Epoch,
@@ -72,7 +73,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("checkpoints", Request::Checkpoints(vec![item(Some(checkpoint())), item(None)])),
         ("orphans", Request::Orphans(vec![Orphan { source: source(), record: record(4), checkpoint: checkpoint() }])),
         ("question", Request::Question(source())),
-        ("offer", Request::Offer { source: source(), epoch: epoch(4) }),
+        ("offer", Request::Offer { source: source(), epoch: epoch(4), weight: 1 << 20, kind: Kind::Shed }),
         ("release", Request::Release { source: source(), record: record(5), checkpoint: checkpoint(), cause: Cause::Draining }),
         ("inspect", Request::Inspect(source())),
         ("hold", Request::Hold { stamp: Stamp(9 << 16), entries: entries() }),
@@ -117,7 +118,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
         ("question", Reply::Question(Some(Ownership { epoch: epoch(3), majority: true }))),
         ("question-none", Reply::Question(None)),
         ("offer-admitted", Reply::Offer(OfferReply::Admitted { promised: epoch(2) })),
-        ("offer-refused", Reply::Offer(OfferReply::Refused { reason: "its load is 1.2".to_owned() })),
+        ("offer-refused", Reply::Offer(OfferReply::Refused { reason: "no room".to_owned(), load: Some(1 << 20) })),
         ("inspect", Reply::Inspect(Some(inspected))),
         ("held", Reply::Held),
         ("keys", Reply::Keys(Ok(vec![key().fingerprint()]))),

@@ -73,9 +73,9 @@ impl Pool {
         }
     }
 
-    /// The mean utilisation in thousandths: what all have of what all bear.
-    pub fn mean_permille(&self) -> u64 {
-        (self.load * 1_000).checked_div(self.bearable).map_or(0, |mean| u64::try_from(mean).unwrap_or(u64::MAX))
+    /// Whether all together have so little that load does not matter.
+    pub fn is_idle(&self) -> bool {
+        self.load * 1_000 <= self.bearable * u128::from(super::IDLE_PERMILLE)
     }
 
     pub(super) fn ids(&self) -> BTreeSet<NodeId> {
@@ -97,6 +97,10 @@ impl Pool {
 
     pub(super) fn bearable(&self, id: NodeId) -> u64 {
         self.peers.get(&id).map_or(0, |peer| bearable(peer.capacity))
+    }
+
+    pub(super) fn capacity(&self, id: NodeId) -> Option<Capacity> {
+        self.peers.get(&id).map(|peer| peer.capacity)
     }
 
     pub(super) fn since(&self, id: NodeId) -> Option<Instant> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ranking::{Capacity, ranking};
+use crate::ranking::ranking;
 
 const MIB: u64 = 1 << 20;
 

@@ -8,6 +8,7 @@ use logvine_gossip::{Instant, NodeId, Now, Peer, canary};
 
 use super::{After, CallFailed, CallId, CommandId, Node, Output, RequestId, Table};
 use crate::{
+    balance::{Kind, Refused},
     catalog::pack,
     command::Answer,
     instance::Epoch,
@@ -154,8 +155,9 @@ impl Node {
             (Pending::Orphans, _) => {}
             (Pending::Question(source), Some(Reply::Question(ownership))) => self.note_question(now, &source, ownership),
             (Pending::Question(source), _) => self.note_question(now, &source, None),
-            (Pending::Offer(source), Some(Reply::Offer(OfferReply::Admitted { promised }))) => self.note_offer(now, &source, Some(promised)),
-            (Pending::Offer(source), _) => self.note_offer(now, &source, None),
+            (Pending::Offer(source), Some(Reply::Offer(OfferReply::Admitted { promised }))) => self.note_admitted(now, &source, promised),
+            (Pending::Offer(source), Some(Reply::Offer(OfferReply::Refused { load, .. }))) => self.note_refused(now, &source, load),
+            (Pending::Offer(source), _) => self.note_refused(now, &source, None),
             (Pending::Release(source), Some(Reply::Offer(OfferReply::Admitted { .. }))) => self.note_release(now, &source, true),
             (Pending::Release(source), _) => self.note_release(now, &source, false),
             (Pending::Hold { operation, part, node, direct }, reply) => {
@@ -217,8 +219,8 @@ impl Node {
                     self.sources.owned(&source).map(|owned| Ownership { epoch: owned.record.epoch, majority: owned.progress.has_majority(now.at) });
                 self.after.push(After::Reply(to, Reply::Question(ownership)));
             }
-            Request::Offer { source, .. } => {
-                let reply = self.serve_offer(now, &source);
+            Request::Offer { source, weight, kind, .. } => {
+                let reply = self.serve_offer(now, from, &source, weight, kind);
                 self.after.push(After::Reply(to, Reply::Offer(reply)));
             }
             Request::Release { source, record, checkpoint, cause } => self.serve_release(now, from, &source, record, checkpoint, cause, to),
@@ -262,18 +264,18 @@ impl Node {
         }
     }
 
-    fn serve_offer(&mut self, now: Now, source: &SourceKey) -> OfferReply {
-        let refused = |reason: &str| OfferReply::Refused { reason: reason.to_owned() };
+    fn serve_offer(&mut self, now: Now, from: NodeId, source: &SourceKey, weight: u64, kind: Kind) -> OfferReply {
+        let refused = |reason: &str, load| OfferReply::Refused { reason: reason.to_owned(), load };
         if self.phase != Phase::Active {
-            return refused("not active");
+            return refused("not active", None);
         }
-        match self.catalog.runner_of(source.uid) {
-            Some((name, _)) if self.is_held_back(name) => refused("its runner's new revision is held, and there is no earlier one here"),
-            Some((name, _)) if self.may_own(now, &name.clone(), source) => {
-                OfferReply::Admitted { promised: self.witnesses.row(source).map_or(Epoch::default(), |row| row.promised) }
-            }
-            Some(_) => refused("not in the source's selection"),
-            None => refused("no such runner here yet"),
+        let Some(name) = self.catalog.runner_of(source.uid).map(|(name, _)| name.clone()) else { return refused("no such runner here yet", None) };
+        if !self.may_own(now, &name, source) {
+            return refused("not in the source's selection", None);
+        }
+        match self.has_room(now, from, &name, source, weight, kind) {
+            Ok(()) => OfferReply::Admitted { promised: self.witnesses.row(source).map_or(Epoch::default(), |row| row.promised) },
+            Err(Refused { load }) => refused("no room", Some(load)),
         }
     }
 

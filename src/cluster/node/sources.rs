@@ -17,6 +17,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use logvine_gossip::{Instant, Member, NodeId, Now, Stamp};
 
+pub(super) use self::giving::Offer;
 use self::{
     orphans::Waifs,
     rankings::{Caches, Group},
@@ -26,6 +27,7 @@ use super::{Node, Output, calls::ReplyTo, instances::FLUSH};
 use crate::{
     assignment::{Claimed, Decision, Eligible, Situation, decide},
     attempt::{Attempt, Proposal},
+    balance::Arrival,
     canary::planted,
     catalog::{Catalog, Source},
     checkpoint::Checkpoint,
@@ -73,6 +75,7 @@ pub struct Owned {
     pub(super) record: Record,
     pub(super) progress: Progress,
     since: Instant,
+    moved: Option<Arrival>,
     claim: Claim,
     /// The epoch under which the data plane reads it; none while it does not.
     open: Option<Epoch>,
@@ -90,7 +93,7 @@ enum Activity {
     /// Reading, or about to.
     Reading,
     /// Asked another whether it will take it.
-    Offering { to: NodeId, cause: Cause },
+    Offering(Offer),
     /// The data plane stops reading and flushes.
     Closing(Then),
     /// Another's record is being decided, or has been: `Release` under way.
@@ -198,6 +201,27 @@ impl Sources {
         self.owned.get(source)
     }
 
+    /// What this node owns, by key.
+    pub(super) fn owned_keys(&self) -> impl Iterator<Item = (&SourceKey, &Owned)> {
+        self.owned.iter()
+    }
+
+    fn handovers(&self) -> usize {
+        self.owned.values().filter(|owned| owned.is_on_its_way()).count()
+    }
+
+    /// Whether one more may be handed over.
+    pub(super) fn has_handover_free(&self) -> bool {
+        self.handovers() < HANDOVERS_MAX
+    }
+
+    /// Marks a source in its claim, if it is owned: too large to be balanced, or no longer. Returns its runner, and the claim to be said.
+    pub(super) fn mark_unsplittable(&mut self, source: &SourceKey, is_unsplittable: bool) -> Option<(Name, Claim)> {
+        let owned = self.owned.get_mut(source)?;
+        owned.claim.is_unsplittable = is_unsplittable;
+        Some((owned.runner.clone(), owned.claim.clone()))
+    }
+
     /// The sources of which something is remembered.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> impl Iterator<Item = &SourceKey> {
@@ -251,7 +275,7 @@ impl Node {
         }
         self.stop_what_is_gone(now);
         let assigns = self.begin_to_assign(now);
-        let mut handovers = self.sources.owned.values().filter(|owned| owned.is_on_its_way()).count();
+        let mut handovers = self.sources.handovers();
         let runners: Vec<_> = self.catalog.runners().map(|(name, runner)| (name.clone(), runner.clone())).collect();
         for (name, runner) in runners {
             let placed_here = self.is_placed_here(&name, &runner) && !self.is_held_back(&name);
@@ -299,6 +323,7 @@ impl Node {
         }
         let assigns = place.assigns;
         self.note_unowned(now, name, source, !place.eligible.is_empty() && assigns);
+        let (eligible, ranked) = (place.eligible, place.ranked.clone());
         let decision = decide(&self.situation(now, name, source, place));
         match decision {
             Decision::Wait(until) => {
@@ -310,7 +335,8 @@ impl Node {
             Decision::Give { to, cause } => {
                 if *handovers < HANDOVERS_MAX && self.may_retry(now, key) {
                     *handovers += 1;
-                    self.offer(now, key, to, cause);
+                    let offer = self.relief(now, key, eligible, ranked, to, cause);
+                    self.offer(now, key, offer);
                 }
             }
             Decision::Yield { by } => self.close(now, key, Then::Yield { by }, Duration::ZERO),
@@ -337,7 +363,7 @@ impl Node {
             key: RankingKey::of(key),
             eligible: place.eligible,
             ranked: place.ranked,
-            owned: self.sources.owned.get(key).map(|owned| (owned.record.epoch, owned.since)),
+            owned: self.sources.owned.get(key).map(|owned| owned.record.epoch),
             claim,
             former: former.filter(|(owner, _)| *owner != me),
             placed_here: place.placed_here,
@@ -452,8 +478,29 @@ impl Owned {
         &self.runner
     }
 
+    /// Since when this node has it.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// How it came, if for its load.
+    pub(super) fn moved(&self) -> Option<Arrival> {
+        self.moved
+    }
+
+    /// Whether nothing is done with it but reading.
+    pub(super) fn is_reading(&self) -> bool {
+        self.activity == Activity::Reading
+    }
+
+    fn end_offer(&mut self) -> Option<Offer> {
+        let Activity::Offering(offer) = self.activity.clone() else { return None };
+        self.activity = Activity::Reading;
+        Some(offer)
+    }
+
     fn is_on_its_way(&self) -> bool {
-        matches!(self.activity, Activity::Offering { .. } | Activity::Closing(Then::Give { .. }) | Activity::Giving { .. })
+        matches!(self.activity, Activity::Offering(_) | Activity::Closing(Then::Give { .. }) | Activity::Giving { .. })
     }
 
     /// Its activated record.

@@ -2,6 +2,7 @@
 //! the simulations.
 
 mod absence;
+mod balance;
 mod days;
 mod forgetting;
 mod operations;

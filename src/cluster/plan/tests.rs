@@ -19,6 +19,8 @@ fn settled() -> Snapshot {
         tags: BTreeSet::new(),
         capacity: Capacity(16),
         unsteady: None,
+        // Busy: an idle cluster moves nothing for one that comes.
+        load: 8 << 20,
         meta: None,
         name: Some(name(&format!("n{n}"))),
     };
@@ -33,6 +35,7 @@ fn settled() -> Snapshot {
     let mut snapshot = Snapshot {
         nodes: (1..=3).map(|n| (node(n), info(n))).collect(),
         away: BTreeSet::new(),
+        joined: BTreeSet::new(),
         runners: BTreeMap::from([(name("logs"), runner)]),
         sources: (0..30).map(source).collect(),
     };

@@ -70,6 +70,10 @@ impl<'a> Sight<'a> {
             let error = Some("no copy of its checkpoint is found: rewind it to have it read again".to_owned());
             return Seen { state: SourceState::WaitingForCheckpoint, owner, error };
         }
+        if owner.is_some() && claims[0].1.is_unsplittable {
+            let error = Some("too large for any node but its owner, which it overloads: split it, or add a larger node".to_owned());
+            return Seen { state: SourceState::Collected, owner, error };
+        }
         let status = owner.and_then(|owner| self.statuses.get(&owner));
         let failed = |status: &InstanceStatus| status.error.clone().filter(|_| status.state == InstanceState::Failed);
         let error = status.and_then(|status| status.source_errors.get(&source.spec.id).cloned().or_else(|| failed(status)));

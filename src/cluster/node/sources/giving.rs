@@ -9,6 +9,7 @@ use super::{
     Activity, Owned, Purpose, Then,
 };
 use crate::{
+    balance::Kind,
     canary::planted,
     checkpoint::Checkpoint,
     event::{Cause, Event, Why},
@@ -26,29 +27,71 @@ const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// A refused offer is repeated after this long.
 const OFFER_AGAIN: Duration = Duration::from_secs(10);
 
+/// Whom to offer a source, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::node) struct Offer {
+    targets: Vec<NodeId>,
+    /// Which of them is asked now.
+    at: usize,
+    cause: Cause,
+    kind: Kind,
+    weight: u64,
+}
+
+impl Offer {
+    pub(in crate::node) fn new(targets: Vec<NodeId>, cause: Cause, kind: Kind, weight: u64) -> Self {
+        Self { targets, at: 0, cause, kind, weight }
+    }
+
+    fn to(&self) -> Option<NodeId> {
+        self.targets.get(self.at).copied()
+    }
+
+    /// After a refusal. Who may not keep a source asks all again, and then it must be taken.
+    fn next(self) -> Option<Self> {
+        match self.kind {
+            _ if self.at + 1 < self.targets.len() => Some(Self { at: self.at + 1, ..self }),
+            Kind::Drained => Some(Self { at: 0, kind: Kind::Must, ..self }),
+            _ => None,
+        }
+    }
+}
+
 impl Node {
-    pub(super) fn offer(&mut self, now: Now, key: &SourceKey, to: NodeId, cause: Cause) {
-        let Some(owned) = self.sources.owned.get_mut(key) else { return };
-        owned.activity = Activity::Offering { to, cause };
-        let request = Request::Offer { source: key.clone(), epoch: owned.record.epoch };
+    pub(in crate::node) fn offer(&mut self, now: Now, key: &SourceKey, offer: Offer) {
+        let Some(owned) = self.sources.owned.get_mut(key).filter(|owned| owned.activity == Activity::Reading) else { return };
+        let Some(to) = offer.to() else { return };
+        let request = Request::Offer { source: key.clone(), epoch: owned.record.epoch, weight: offer.weight, kind: offer.kind };
+        owned.activity = Activity::Offering(offer);
         self.ask(now, to, request, Pending::Offer(key.clone()));
     }
 
-    pub(in crate::node) fn note_offer(&mut self, now: Now, key: &SourceKey, admitted: Option<Epoch>) {
-        let Some(owned) = self.sources.owned.get_mut(key) else { return };
-        let Activity::Offering { to, cause } = owned.activity.clone() else { return };
-        owned.activity = Activity::Reading;
-        if let Some(promised) = admitted {
-            let memory = self.sources.memory.entry(key.clone()).or_default();
-            memory.seen = memory.seen.max(promised);
-            let flush = match () {
-                () if planted("flush-skipped") => Duration::ZERO,
-                () if planted("flush-unbounded") => HANDOVER_FLUSH * 60,
-                () => HANDOVER_FLUSH,
-            };
-            self.close(now, key, Then::Give { to, cause }, flush);
-        } else {
-            self.sources.retry_at.insert(key.clone(), now.at + OFFER_AGAIN);
+    pub(in crate::node) fn note_admitted(&mut self, now: Now, key: &SourceKey, promised: Epoch) {
+        let Some(offer) = self.sources.owned.get_mut(key).and_then(Owned::end_offer) else { return };
+        let Some(to) = offer.to() else { return };
+        let memory = self.sources.memory.entry(key.clone()).or_default();
+        memory.seen = memory.seen.max(promised);
+        let flush = match () {
+            () if planted("flush-skipped") => Duration::ZERO,
+            () if planted("flush-unbounded") => HANDOVER_FLUSH * 60,
+            () => HANDOVER_FLUSH,
+        };
+        self.close(now, key, Then::Give { to, cause: offer.cause }, flush);
+        self.dirty = true;
+    }
+
+    /// An offer was refused, or not answered: the next in turn is asked. `load`: what the receiver has.
+    pub(in crate::node) fn note_refused(&mut self, now: Now, key: &SourceKey, load: Option<u64>) {
+        let Some(offer) = self.sources.owned.get_mut(key).and_then(Owned::end_offer) else { return };
+        if let (Some(load), Some(info)) = (load, offer.to().and_then(|to| self.view.get_mut(&to))) {
+            // Until it says so itself.
+            info.load = load;
+        }
+        match offer.next() {
+            Some(next) => self.offer(now, key, next),
+            None => {
+                self.sources.retry_at.insert(key.clone(), now.at + OFFER_AGAIN);
+            }
         }
         self.dirty = true;
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Sources of a runner that the same nodes may own: those with this selection of their own, or with none.
-pub(super) type Group = (Name, Option<String>);
+pub(in crate::node) type Group = (Name, Option<String>);
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Caches {
     }
 
     /// The best nodes for a source of a group: all of them, or at least four.
-    pub(super) fn best(&mut self, group: &Group, source: &SourceKey) -> Vec<NodeId> {
+    pub(in crate::node) fn best(&mut self, group: &Group, source: &SourceKey) -> Vec<NodeId> {
         self.groups.get_mut(group).map(|rankings| rankings.best(source, RankingKey::of).collect()).unwrap_or_default()
     }
 
@@ -72,7 +72,7 @@ impl Node {
     }
 
     /// The nodes that may own the sources of a runner that have this selection of their own, as this node sees them.
-    pub(super) fn eligible(&self, now: Now, name: &Name, runner: &Runner, selection: Option<&str>) -> BTreeMap<NodeId, Eligible> {
+    pub(in crate::node) fn eligible(&self, now: Now, name: &Name, runner: &Runner, selection: Option<&str>) -> BTreeMap<NodeId, Eligible> {
         let selection = selection.and_then(|text| text.parse::<Selection>().ok());
         let placed = self.placed(name, runner).filter(|info| selection.as_ref().is_none_or(|selection| selection.matches(*info)));
         eligible(placed, |info| self.is_away(now, info), |id| self.active.get(id).copied().unwrap_or(now.at))

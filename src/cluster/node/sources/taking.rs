@@ -228,7 +228,7 @@ impl Node {
                 self.sources.retry_at.insert(key.clone(), now.at + pause);
                 self.look_at(Some(now.at + pause));
                 if let Some(to) = attempt.answer {
-                    self.after.push(After::Reply(to, Reply::Offer(OfferReply::Refused { reason: why.to_owned() })));
+                    self.after.push(After::Reply(to, Reply::Offer(OfferReply::Refused { reason: why.to_owned(), load: None })));
                 }
                 if attempt.purpose == Purpose::Give {
                     // It is closed already: this node takes a further epoch for itself, or for another.
@@ -244,14 +244,23 @@ impl Node {
         self.write_row(key);
         let (runner, why, epoch) = (attempt.runner.clone(), attempt.why.clone(), record.epoch);
         let is_lost = without_majority && attempt.was_owned && checkpoint.files.is_empty() && !self.sources.owned.contains_key(key);
-        let claim = Claim { key: key.clone(), epoch, witnesses: record.witnesses.clone(), since: now.wall, why: why.clone(), is_lost };
+        let claim = Claim {
+            key: key.clone(),
+            epoch,
+            witnesses: record.witnesses.clone(),
+            since: now.wall,
+            why: why.clone(),
+            is_lost,
+            is_unsplittable: false,
+        };
         let source = key.source.clone();
         if without_majority {
             self.tell(Event::WithoutMajority { runner: runner.clone(), source: source.clone(), epoch });
         }
         if let Some(owned) = self.sources.owned.get_mut(key) {
             owned.record = record;
-            owned.claim = Claim { since: owned.claim.since, is_lost: owned.claim.is_lost, ..claim };
+            let Claim { since, is_lost, is_unsplittable, .. } = owned.claim;
+            owned.claim = Claim { since, is_lost, is_unsplittable, ..claim };
             let claim = owned.claim.clone();
             owned.progress.renew(now.at);
             if !owned.progress.last().1.covers(&checkpoint) && !planted("renewed-reads-on") {
@@ -275,13 +284,16 @@ impl Node {
         } else {
             Activity::Reading
         };
-        self.tell(Event::Taken { runner: runner.clone(), source, epoch, why });
+        self.tell(Event::Taken { runner: runner.clone(), source, epoch, why: why.clone() });
+        let given = if let Why::HandedOver { from, cause } = why { Some((from, cause)) } else { None };
+        let moved = self.balancing.note_owned(now, key, checkpoint.bytes(), given);
         let progress = Progress::new(now.at, checkpoint);
         let owned = Owned {
             runner,
             record,
             progress,
             since: now.at,
+            moved,
             claim,
             open: None,
             revision: Stamp::ZERO,
@@ -290,6 +302,12 @@ impl Node {
             close_due: now.at,
         };
         self.sources.owned.insert(key.clone(), owned);
+        if matches!(why, Why::New | Why::TookOver { .. })
+            && !without_majority
+            && let Some(offer) = self.better_place(now, &attempt.runner, key)
+        {
+            self.offer(now, key, offer);
+        }
     }
 
     /// A RELEASE: this node owns the record now; its witnesses must store it first.
@@ -304,7 +322,7 @@ impl Node {
         cause: Cause,
         to: ReplyTo,
     ) {
-        let refused = |reason: &str| Reply::Offer(OfferReply::Refused { reason: reason.to_owned() });
+        let refused = |reason: &str| Reply::Offer(OfferReply::Refused { reason: reason.to_owned(), load: None });
         let known = self.sources.owned.get(key).map(|owned| owned.record.epoch);
         let runner = self.catalog.runner_of(key.uid).map(|(name, _)| name.clone());
         let reply = match (known, runner) {

@@ -1,0 +1,242 @@
+//! This node's load, and its part in the balance: looks every five seconds, offers what is too much, lets in what it has room for (DESIGN §5.2).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use logvine_gossip::{Instant, NodeId, Now};
+
+use super::{Node, sources::Offer};
+use crate::{
+    assignment::Eligible,
+    balance::{
+        self, Arrival, Balance, Held, Kind, Move, Peer, Pool, Refused,
+        load::{Cost, HostLoad, SlowCapacity, bearable},
+        rate::Rate,
+    },
+    event::{Cause, Event},
+    member::{Phase, claim_key},
+    name::Name,
+    quantise,
+    ranking::{Capacity, RankingKey},
+    record::SourceKey,
+};
+
+/// The word for a node's load in its map: bytes a second, or what is worth as much.
+pub(super) const LOAD: &str = "load";
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Balancing {
+    balance: Balance<SourceKey>,
+    /// Of what this node owns, and of what it witnesses: it may have to decide on those, too.
+    rates: BTreeMap<SourceKey, Rate>,
+    cost: Cost,
+    capacity: SlowCapacity,
+    next_tick: Instant,
+    said: u64,
+    unsplittable: BTreeSet<SourceKey>,
+}
+
+impl Balancing {
+    pub(super) fn new(now: Now, me: NodeId, capacity: Capacity) -> Self {
+        // Nodes that start together do not all act at once.
+        let offset = balance::TICK * u32::from(me.0[15]) / 256;
+        Self {
+            balance: Balance::new(me),
+            rates: BTreeMap::new(),
+            cost: Cost::default(),
+            capacity: SlowCapacity::new(now.at, capacity),
+            next_tick: now.at + balance::TICK + offset,
+            said: 0,
+            unsplittable: BTreeSet::new(),
+        }
+    }
+
+    /// The node map begins anew.
+    pub(super) fn say_again(&mut self) {
+        self.said = 0;
+    }
+
+    pub(super) fn capacity(&self) -> Capacity {
+        self.capacity.said()
+    }
+
+    fn weight(&self, source: &SourceKey) -> u64 {
+        self.cost.of(self.rates.get(source).map_or(0, Rate::bytes_per_s))
+    }
+
+    /// A source is this node's now: what was reserved for it is its rate, until more is known. Returns how it came, if for its load.
+    pub(super) fn note_owned(&mut self, now: Now, source: &SourceKey, bytes: u64, given: Option<(NodeId, Cause)>) -> Option<Arrival> {
+        let reserved = self.balance.settle(source);
+        if let Some(weight) = reserved.filter(|weight| *weight > 0) {
+            self.rates.insert(source.clone(), Rate::known(now.at, bytes, weight));
+        }
+        let (from, _) = given.filter(|(_, cause)| matches!(cause, Cause::Load | Cause::Home))?;
+        Some(Arrival { from, at: now.at, weight: reserved.unwrap_or(0) })
+    }
+}
+
+impl Node {
+    /// What the host measures of this process: how busy it is, and how much it could bear, in bytes a second. Every few seconds.
+    pub fn handle_host_load(&mut self, now: Now, host: HostLoad, bears: u64) {
+        let bytes = self.bytes_per_s();
+        let Balancing { cost, capacity, .. } = &mut self.balancing;
+        cost.observe(host, capacity.said(), bytes);
+        if let Some(capacity) = capacity.observe(now.at, bears) {
+            self.say(now, "capacity", &capacity);
+            self.dirty = true;
+        }
+        self.settle(now);
+    }
+
+    /// This node's load, reservations included: bytes a second, or what is worth as much.
+    pub fn load(&self, now: Now) -> u64 {
+        let Balancing { balance, cost, capacity, .. } = &self.balancing;
+        cost.load(capacity.said(), self.bytes_per_s()).saturating_add(balance.reserved(now.at))
+    }
+
+    /// What goes through this node: the movable sources by their rates, and what its runners tell beyond that.
+    fn bytes_per_s(&self) -> u64 {
+        let movable: u64 = self.owned_sources().map(|(key, _)| self.balancing.rates.get(key).map_or(0, Rate::bytes_per_s)).sum();
+        let all: f64 = self.instances().map(|(_, status)| status.bytes_per_s).sum();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is of this node alone: nobody need agree
+        movable.max(all.max(0.0) as u64)
+    }
+
+    /// Once a second: tells the load if it is worth a word, and every five seconds looks whether something is to be given away.
+    pub(super) fn balance(&mut self, now: Now) {
+        let due = now.at >= self.balancing.next_tick;
+        if due {
+            self.balancing.next_tick = now.at + balance::TICK;
+            self.measure_rates(now);
+        }
+        let load = quantise::load(self.load(now), self.balancing.said, bearable(self.balancing.capacity()));
+        if load != self.balancing.said {
+            self.balancing.said = load;
+            self.say(now, LOAD, &load);
+        }
+        if due && self.phase == Phase::Active && self.stopping.is_none() {
+            self.give_away(now);
+        }
+    }
+
+    fn measure_rates(&mut self, now: Now) {
+        let owned = self.sources.owned_keys().map(|(key, owned)| (key, owned.checkpoint().bytes()));
+        let witnessed = self.witnesses.rows().filter(|(key, _)| self.sources.owned(key).is_none()).map(|(key, row)| (key, row.checkpoint.bytes()));
+        let before = std::mem::take(&mut self.balancing.rates);
+        let rates = owned.chain(witnessed).map(|(key, bytes)| {
+            let mut rate = before.get(key).copied().unwrap_or_else(|| Rate::new(now.at, bytes));
+            rate.observe(now.at, bytes);
+            (key.clone(), rate)
+        });
+        self.balancing.rates = rates.collect();
+    }
+
+    fn give_away(&mut self, now: Now) {
+        let pools = self.pools(now);
+        let moves = self.balancing.balance.tick(now.at, pools);
+        for Move { key, weight, kind, targets } in moves {
+            if self.sources.has_handover_free() {
+                let cause = if kind == Kind::Home { Cause::Home } else { Cause::Load };
+                self.offer(now, &key, Offer::new(targets, cause, kind, weight));
+            }
+        }
+        self.tell_unsplittable(now);
+    }
+
+    /// Sources of runners whose nodes are the same are balanced together.
+    fn pools(&mut self, now: Now) -> Vec<(Pool, Vec<Held<SourceKey>>)> {
+        let mut pools: BTreeMap<Vec<NodeId>, (Pool, Vec<Held<SourceKey>>)> = BTreeMap::new();
+        let mut eligible: BTreeMap<(Name, Option<String>), BTreeMap<NodeId, Eligible>> = BTreeMap::new();
+        let owned: Vec<_> = self.sources.owned_keys().map(|(key, owned)| (key.clone(), owned.runner().clone())).collect();
+        for (key, name) in owned {
+            let (Some(source), Some(runner)) = (self.catalog.source(&name, &key.source), self.catalog.runner(&name)) else { continue };
+            let group = (name.clone(), source.spec.selection.clone());
+            let eligible = eligible.entry(group.clone()).or_insert_with(|| self.eligible(now, &name, runner, group.1.as_deref()));
+            let ids: Vec<NodeId> = eligible.iter().filter(|(_, node)| node.present).map(|(id, _)| *id).collect();
+            if !ids.contains(&self.gossip.me().id) {
+                continue; // it may not keep it: no matter of load
+            }
+            let pool = self.pool(now, eligible);
+            let best = self.sources.caches.best(&group, &key);
+            let held = self.held(&key, best);
+            pools.entry(ids).or_insert_with(|| (pool, Vec::new())).1.push(held);
+        }
+        pools.into_values().collect()
+    }
+
+    fn held(&self, key: &SourceKey, best: Vec<NodeId>) -> Held<SourceKey> {
+        let owned = self.sources.owned(key);
+        Held {
+            key: key.clone(),
+            ranking: RankingKey::of(key),
+            best,
+            weight: self.balancing.weight(key),
+            known: self.balancing.rates.get(key).is_some_and(Rate::is_known),
+            since: owned.map_or(Instant::ZERO, super::Owned::since),
+            moved: owned.and_then(super::Owned::moved),
+            leaving: owned.is_some_and(|owned| !owned.is_reading()),
+        }
+    }
+
+    /// The present ones of these nodes with what they say that they have; this node with what it has.
+    pub(super) fn pool(&self, now: Now, eligible: &BTreeMap<NodeId, Eligible>) -> Pool {
+        let present = eligible.iter().filter(|(_, node)| node.present);
+        let peer = |(id, node): (&NodeId, &Eligible)| {
+            let load = if *id == self.id() { self.load(now) } else { self.view.get(id).map_or(0, |info| info.load) };
+            (*id, Peer { capacity: node.capacity, load, since: node.since })
+        };
+        Pool::new(present.map(peer).collect())
+    }
+
+    /// To whom a source should go that this node may not keep.
+    /// `first`: the first of its ranking that is there.
+    pub(super) fn relief(
+        &self,
+        now: Now,
+        key: &SourceKey,
+        eligible: &BTreeMap<NodeId, Eligible>,
+        best: Vec<NodeId>,
+        first: NodeId,
+        cause: Cause,
+    ) -> Offer {
+        let pool = self.pool(now, eligible);
+        let held = self.held(key, best);
+        let targets = if pool.is_idle() { vec![first] } else { self.balancing.balance.relieve(now.at, &pool, &held) };
+        Offer::new(targets, cause, Kind::Drained, held.weight)
+    }
+
+    /// To whom a source should go that this node has just taken, as nobody had it: nobody, if this node has room.
+    pub(super) fn better_place(&mut self, now: Now, runner: &Name, key: &SourceKey) -> Option<Offer> {
+        let (source, found) = (self.catalog.source(runner, &key.source)?, self.catalog.runner(runner)?);
+        let group = (runner.clone(), source.spec.selection.clone());
+        let mut pool = self.pool(now, &self.eligible(now, runner, found, group.1.as_deref()));
+        let best = self.sources.caches.best(&group, key);
+        let held = self.held(key, best);
+        // It is owned already: what it weighs is in the load.
+        pool.set_load(self.id(), self.load(now).saturating_sub(held.weight));
+        let targets = self.balancing.balance.place(now.at, &pool, &held);
+        (!targets.is_empty()).then(|| Offer::new(targets, Cause::Load, Kind::Placed, held.weight))
+    }
+
+    /// An offer: whether this node has room for it.
+    pub(super) fn has_room(&mut self, now: Now, from: NodeId, runner: &Name, key: &SourceKey, weight: u64, kind: Kind) -> Result<(), Refused> {
+        let (Some(source), Some(found)) = (self.catalog.source(runner, &key.source), self.catalog.runner(runner)) else { return Ok(()) };
+        let pool = self.pool(now, &self.eligible(now, runner, found, source.spec.selection.as_deref()));
+        self.balancing.balance.admit(now.at, &pool, key, weight, kind, from)
+    }
+
+    /// People are told once of each source that is too large to be balanced, and see it in its claim as long as it is.
+    fn tell_unsplittable(&mut self, now: Now) {
+        let present = self.balancing.balance.unsplittable().clone();
+        let before = std::mem::replace(&mut self.balancing.unsplittable, present.clone());
+        for key in present.symmetric_difference(&before) {
+            let is_now = present.contains(key);
+            let Some((runner, claim)) = self.sources.mark_unsplittable(key, is_now) else { continue };
+            self.say(now, &claim_key(&runner, &key.source), &claim);
+            if is_now {
+                let bytes_per_s = self.balancing.weight(key);
+                self.tell(Event::Unsplittable { runner, source: key.source.clone(), bytes_per_s });
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Load among a few whole nodes: who has too much gives it away, an idle cluster rests (DESIGN §5.2).
+
+use super::*;
+use crate::event::{Cause, Why};
+
+const MIB: u64 = 1 << 20;
+const SOURCES: usize = 30;
+
+/// Three nodes that bear 16 MiB/s each, and thirty sources.
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::of(3);
+    let names: Vec<String> = (0..SOURCES).map(|n| format!("s{n}")).collect();
+    cluster.apply(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    cluster.run(30);
+    cluster
+}
+
+/// Lets every source run at so many bytes a second. `at` is how far each has come.
+fn flow(cluster: &mut Cluster, at: &mut u64, seconds: u64, per_second: u64) {
+    for _ in 0..seconds {
+        *at += per_second;
+        for n in 0..SOURCES {
+            if cluster.reader(&format!("s{n}")).is_some() {
+                cluster.acknowledge(&format!("s{n}"), *at);
+            }
+        }
+        cluster.run(1);
+    }
+}
+
+/// How many sources each node reads.
+fn counts(cluster: &Cluster) -> Vec<usize> {
+    (1..=3).map(|n| (0..SOURCES).filter(|source| cluster.reader(&format!("s{source}")).is_some_and(|(reader, _)| reader == id(n))).count()).collect()
+}
+
+/// How often a source changed hands for its load or its home.
+fn moves(cluster: &Cluster) -> usize {
+    let is_move = |event: &&Event| matches!(event, Event::Taken { why: Why::HandedOver { cause: Cause::Load | Cause::Home, .. }, .. });
+    cluster.hosts.values().flat_map(|host| &host.told).filter(is_move).count()
+}
+
+#[test]
+fn who_has_too_much_sheds_until_it_is_even_and_then_all_rests() {
+    let mut cluster = cluster();
+    let (mut at, before) = (0, counts(&cluster));
+    assert!(before.iter().any(|count| *count > 11), "nothing to even out: {before:?}");
+    // Three quarters of what they bear.
+    flow(&mut cluster, &mut at, 120, 36 * MIB / SOURCES as u64);
+    let (even, moved) = (counts(&cluster), moves(&cluster));
+    assert!(even.iter().all(|count| (9..=11).contains(count)), "{before:?} became {even:?}");
+    assert!(moved <= 2 * before.iter().map(|count| count.saturating_sub(10)).sum::<usize>(), "{moved} moves from {before:?}");
+    flow(&mut cluster, &mut at, 700, 36 * MIB / SOURCES as u64);
+    assert_eq!(moves(&cluster), moved, "constant rates");
+    assert_eq!(cluster.held("s0").bytes(), at, "and nothing was lost on the way");
+}
+
+#[test]
+fn an_idle_cluster_moves_nothing_not_even_for_one_that_returns() {
+    let mut cluster = cluster();
+    cluster.refuses = true;
+    let mut at = 0;
+    flow(&mut cluster, &mut at, 40, MIB / 100);
+    cluster.host(id(2)).up = false;
+    flow(&mut cluster, &mut at, 30, MIB / 100);
+    cluster.restart(id(2));
+    flow(&mut cluster, &mut at, 120, MIB / 100);
+    assert_eq!(moves(&cluster), 0);
+    assert_eq!(counts(&cluster).iter().sum::<usize>(), SOURCES);
+}
+
+/// One that returns to a busy cluster gets what it is the home of.
+#[test]
+fn a_busy_cluster_fills_a_node_that_returns() {
+    let mut cluster = cluster();
+    cluster.refuses = true;
+    let mut at = 0;
+    flow(&mut cluster, &mut at, 40, 30 * MIB / SOURCES as u64);
+    cluster.host(id(2)).up = false;
+    flow(&mut cluster, &mut at, 40, 30 * MIB / SOURCES as u64);
+    assert_eq!(counts(&cluster)[1], 0);
+    cluster.restart(id(2));
+    flow(&mut cluster, &mut at, 120, 30 * MIB / SOURCES as u64);
+    let even = counts(&cluster);
+    assert!((8..=12).contains(&even[1]), "{even:?}");
+}
+
+/// DESIGN §5.2: loads are told when they are worth a word, and each node has what the others have.
+#[test]
+fn a_load_is_told() {
+    let mut cluster = cluster();
+    let mut at = 0;
+    flow(&mut cluster, &mut at, 60, 24 * MIB / SOURCES as u64);
+    let now = cluster.now;
+    for n in 1..=3 {
+        let load = cluster.node(id(n)).load(now);
+        for other in 1..=3 {
+            let said = cluster.hosts[&id(other)].node.view()[&id(n)].load;
+            assert!(said.abs_diff(load) <= load / 40 + MIB / 16, "node {n} has {load}, node {other} believes {said}");
+        }
+    }
+}
+
+#[cfg(feature = "canary")]
+#[test]
+fn canaries_are_seen() {
+    crate::canary::turns_red("no-idle-guard", an_idle_cluster_moves_nothing_not_even_for_one_that_returns);
+}
