@@ -9,12 +9,12 @@ use logvine_cluster::{
     node::{Table, Write},
     operation::RowState,
 };
-use logvine_gossip::Instant;
+use logvine_gossip::UnixMicros;
 
 use crate::world::World;
 
 const OPERATION: &[u8] = b"operation/";
-/// Operations are kept for seven days; a run of longer than that asks for none of its first day.
+/// Operations are kept for seven days, by each node's own wall clock; a run that shows more than that asks for none of its first day.
 const KEPT: Duration = Duration::from_secs(6 * 24 * 3_600);
 /// A node map has room for the outcomes of 64.
 const OUTCOMES: usize = 60;
@@ -26,7 +26,8 @@ pub(crate) struct Orders {
     held: BTreeMap<String, BTreeSet<usize>>,
     /// On whose disks each still is, for all that befell these.
     kept: BTreeMap<String, BTreeSet<usize>>,
-    accepted: BTreeMap<String, Instant>,
+    /// Each with the latest that any machine's wall clock showed then.
+    accepted: BTreeMap<String, UnixMicros>,
     /// Those that were withdrawn while nobody had them.
     withdrawn: BTreeSet<String>,
 }
@@ -70,8 +71,8 @@ impl World {
             let detail = format!("{} says that {operation} is accepted: it is on {held} disks, and {live} nodes live to it", self.hosts[at].name);
             self.violate("S9 what is accepted is on three disks", detail);
         }
-        let now = self.now;
-        self.orders.accepted.entry(operation.to_owned()).or_insert(now);
+        let wall = self.latest_wall();
+        self.orders.accepted.entry(operation.to_owned()).or_insert(wall);
     }
 
     pub(crate) fn note_withdrawn(&mut self, operation: &str) {
@@ -115,6 +116,11 @@ impl World {
     }
 
     fn recently_accepted(&self) -> impl Iterator<Item = &String> {
-        self.orders.accepted.iter().filter(|(_, at)| self.now.since(**at) < KEPT).map(|(id, _)| id)
+        let now = self.latest_wall().0;
+        self.orders.accepted.iter().filter(move |(_, at)| u128::from(now.saturating_sub(at.0)) < KEPT.as_micros()).map(|(id, _)| id)
+    }
+
+    fn latest_wall(&self) -> UnixMicros {
+        self.hosts.iter().map(|host| host.now(self.now).wall).max().unwrap_or(UnixMicros(0))
     }
 }

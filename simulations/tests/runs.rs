@@ -121,11 +121,13 @@ fn a_split_leaves_one_owner() {
             25.402 c   declares a down
             25.403 b   declares a down
             40.000     mends
-            40.002 a   trusts c again
-            40.004 a   renews itself
-            40.004 a   trusts b again
-            40.005 b   sees a return
-            40.005 c   sees a return"#]],
+            40.171 a   renews itself
+            40.172 b   sees a return
+            40.172 c   sees a return
+            40.207 a   trusts c again
+            40.208 c   suspects b
+            40.389 a   trusts b again
+            40.389 c   trusts b again"#]],
     );
 }
 

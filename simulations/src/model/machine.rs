@@ -37,6 +37,7 @@ pub(super) enum Speaker {
 
 /// What is on its way, for ever: it may arrive at any later time, any number of times, or never.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "each is kept once, in a pool; states name it by its number")]
 pub(super) enum Message {
     Ask {
         from: Speaker,

@@ -83,7 +83,7 @@ impl Model<'_> {
 }
 
 fn resumed(history: &History, taker: NodeId, outcome: Outcome) -> Result<(), String> {
-    let Outcome::Activated { checkpoint, .. } = outcome else { return Err(stuck(taker, outcome)) };
+    let Outcome::Activated { checkpoint, .. } = outcome else { return Err(stuck(taker, &outcome)) };
     let held = history.owners.values().map(|owner| owner.held).max().unwrap_or(0);
     let sent = history.owners.values().map(|owner| owner.sent).max().unwrap_or(0);
     let resume = offset(&checkpoint);
@@ -93,7 +93,7 @@ fn resumed(history: &History, taker: NodeId, outcome: Outcome) -> Result<(), Str
     Ok(())
 }
 
-fn stuck(taker: NodeId, outcome: Outcome) -> String {
+fn stuck(taker: NodeId, outcome: &Outcome) -> String {
     let why = if let Outcome::GivenUp { why, .. } = outcome { why } else { "it was decided for another" };
     format!("{} is stuck from then on: {why} (L2)", letter(taker))
 }
