@@ -1,7 +1,7 @@
 //! Who had a source in hand, one after the other: from when to when, how it came and went, and who brought each line to the sink first.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     ops::Range,
 };
 
@@ -82,6 +82,8 @@ pub struct Tenure {
     held: BTreeMap<Name, u64>,
     /// By sender, bytes that an earlier hand had brought before, and a later one.
     repeated: BTreeMap<Name, [u64; 2]>,
+    /// By sender, where the lines begin that it has repeated of another's: brought once more, they are its own retries.
+    again: BTreeMap<Name, BTreeSet<u64>>,
 }
 
 /// Lines of one arrival that another hand had brought before.
@@ -132,11 +134,12 @@ impl Custody {
         self.tenure(hand).and_then(held).unwrap_or(0)
     }
 
-    /// What of an arrival another hand has brought before.
+    /// What of an arrival another hand has brought before, and this one has not.
     pub fn repeats(&self, hand: &Hand, sender: &Name, lines: &[Range<u64>]) -> Repeats {
         let mut repeats = Repeats::default();
         let Some((known, number)) = self.first.get(sender).zip(self.numbers.get(hand)) else { return repeats };
-        for line in lines {
+        let again = self.tenures[*number].again.get(sender);
+        for line in lines.iter().filter(|line| again.is_none_or(|again| !again.contains(&line.start))) {
             if let Some(first) = known.get(&line.start).filter(|first| *first != number) {
                 repeats.bytes[usize::from(first > number)] += line.end - line.start;
                 repeats.of = repeats.of.max(Some(*first));
@@ -155,7 +158,7 @@ impl Custody {
         self.numbers.insert(hand, self.tenures.len());
         let (repeated, mut held) = (BTreeMap::new(), BTreeMap::new());
         hold(&mut held, resume);
-        self.tenures.push(Tenure { hand, cause, majority, began, closing: None, ended: None, brought: None, held, repeated });
+        self.tenures.push(Tenure { hand, cause, majority, began, closing: None, ended: None, brought: None, held, repeated, again: BTreeMap::new() });
     }
 
     pub(crate) fn hold(&mut self, node: usize, checkpoint: &Checkpoint) {
@@ -184,6 +187,8 @@ impl Custody {
         let Some(number) = self.numbers.get(hand).copied() else { return };
         let repeats = self.repeats(hand, sender, lines);
         let known = self.first.entry(sender.clone()).or_default();
+        let tenure = &mut self.tenures[number];
+        let again = tenure.again.entry(sender.clone()).or_default();
         let mut own = 0;
         let mut others = 0;
         for line in lines {
@@ -192,10 +197,10 @@ impl Custody {
                     new.insert(number);
                 }
                 Entry::Occupied(first) if *first.get() == number => own += 1,
-                Entry::Occupied(_) => others += 1,
+                Entry::Occupied(_) if again.insert(line.start) => others += 1,
+                Entry::Occupied(_) => own += 1,
             }
         }
-        let tenure = &mut self.tenures[number];
         tenure.brought.get_or_insert(at);
         let repeated = tenure.repeated.entry(sender.clone()).or_default();
         for (so_far, more) in repeated.iter_mut().zip(repeats.bytes) {

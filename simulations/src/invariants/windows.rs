@@ -91,6 +91,13 @@ mod tests {
         assert!(repeats_stay_within_the_window(&ledger, &brought(0, 0, 200)).is_ok(), "its own retries are no repeats of another's");
     }
 
+    #[test]
+    fn who_sends_again_what_it_has_repeated_repeats_nothing_more() {
+        let ledger = ledger([began(0, Cause::New), brought(0, 0, 200), began(1, Cause::TookOver), brought(1, 0, 110)]);
+        assert!(repeats_stay_within_the_window(&ledger, &brought(1, 0, 110)).is_ok(), "a sink that had it, and did not say so, gets it again");
+        assert!(repeats_stay_within_the_window(&ledger, &brought(1, 100, 120)).is_err());
+    }
+
     /// What was given in order is not repeated; what was cut short may be, and what somebody before the giver had left.
     #[test]
     fn a_repeat_after_a_handover_in_order_is_seen() {
