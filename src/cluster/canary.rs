@@ -14,7 +14,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("rollout-after-failure", "a revision that failed on one node is tried by the next (DESIGN §4)"),
     ("accepted-on-one-disk", "a write counts as accepted once its relay has it on disk (S9)"),
     ("published-before-held", "a node that is cut off keeps a write in its catalog that it then says is withdrawn (DESIGN §6)"),
-    ("rows-from-relay-only", "a target counts as done once the relay has told it (S8)"),
+    ("rows-from-relay-only", "a target counts as done once the relay has told it, and as open at all other nodes (S8)"),
     ("window-unbounded", "an owner sends on, however little of it its witnesses hold (S4)"),
     (
         "resume-at-own-copy",

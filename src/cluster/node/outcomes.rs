@@ -192,13 +192,16 @@ impl Node {
     }
 
     fn row_state(&self, operation: &Operation, node: NodeId, later: &[&Arc<Operation>]) -> RowState {
+        if planted("rows-from-relay-only") {
+            let pending = RowState::Pending { reason: "not told".to_owned() };
+            return if self.is_told(&operation.id, &node) { RowState::Applied } else { pending };
+        }
         match self.said_outcome(&operation.id, &node) {
             Some(Outcome::Applied) => return RowState::Applied,
             Some(Outcome::Failed { reason }) => return RowState::Failed { reason },
             None => {}
         }
-        let overruled = later.iter().any(|later| self.said_outcome(&later.id, &node) == Some(Outcome::Applied));
-        if overruled || (planted("rows-from-relay-only") && self.is_told(&operation.id, &node)) {
+        if later.iter().any(|later| self.said_outcome(&later.id, &node) == Some(Outcome::Applied)) {
             return RowState::Applied;
         }
         let status = |runner: &Name| value::<InstanceStatus>(self.gossip.node_map(&node), &format!("runner/{runner}"));

@@ -101,6 +101,31 @@ fn an_operation_outlives_its_relay() {
     }
 }
 
+/// S8: that a target was told is not that it is done. Its own word counts, for whoever asks, and also when the relay is no more.
+#[test]
+fn a_target_is_done_once_it_says_so_and_not_once_it_is_told() {
+    let mut cluster = running(5);
+    cluster.host(id(3)).plane_hangs = true; // it takes the command, and what it is to stop runs on
+    let command = cluster.command(id(1), stop());
+    assert_eq!(answer(&cluster, 1, command), None);
+    let (operation, stage) = cluster.hosts[&id(1)].node.operations().swap_remove(0);
+    let operation = operation.id.clone();
+    assert!(stage == Stage::Accepted && holds(&cluster, 3, &operation), "it is told");
+    assert_eq!(rows(&cluster, 1, &operation), "11-11");
+    cluster.run(2);
+    for n in 2..=5 {
+        assert_eq!(rows(&cluster, n, &operation), "11-11", "{n} derives the same");
+    }
+    cluster.host(id(1)).up = false;
+    let now = cluster.now;
+    cluster.host(id(3)).plane_hangs = false;
+    cluster.node(id(3)).handle_instance(now, InstanceEvent::Stopped { runner: name("logs") });
+    cluster.run(5);
+    for n in 2..=5 {
+        assert_eq!(rows(&cluster, n, &operation), "11111", "{n} needs no relay for it");
+    }
+}
+
 #[test]
 fn it_is_accepted_when_two_others_have_it_on_disk() {
     let mut cluster = running(4);
@@ -299,5 +324,6 @@ fn a_node_map_keeps_the_last_outcomes_and_what_was_heard_stays_known() {
 #[test]
 #[cfg(feature = "canary")]
 fn canaries_are_seen() {
-    crate::canary::turns_red("rows-from-relay-only", a_target_that_cannot_run_it_says_why);
+    crate::canary::turns_red("rows-from-relay-only", an_operation_outlives_its_relay);
+    crate::canary::turns_red("rows-from-relay-only", a_target_is_done_once_it_says_so_and_not_once_it_is_told);
 }
