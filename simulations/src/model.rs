@@ -21,6 +21,7 @@ mod machine;
 mod pool;
 mod recovery;
 mod state;
+mod steps;
 mod words;
 
 pub use bounds::{ABLATIONS, Ablation, BOUNDS, Bounds, Candidacy, find};
