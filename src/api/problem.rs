@@ -173,6 +173,13 @@ impl From<CommandError> for ApiError {
             CommandError::TooMany { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:logvine:too-many", "Too much at once", detail, "Send it in parts.")
             }
+            CommandError::TooManyDesired { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "urn:logvine:too-many",
+                "Too much at once",
+                detail,
+                "If all nodes are meant, say `all`: that is one word for each runner. Else name fewer runners at a time.",
+            ),
             CommandError::NobodySelected { .. } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "urn:logvine:nobody",
@@ -233,5 +240,13 @@ mod tests {
         assert_eq!((problem.status, problem.kind), (503, "urn:logvine:clock-off"));
         assert!(problem.detail.contains("95 s ahead of the median of its peers"), "{}", problem.detail);
         assert!(problem.action.contains("Set its clock"), "{}", problem.action);
+    }
+
+    #[test]
+    fn a_bulk_over_too_many_nodes_is_told_its_size_and_how_to_do_it_instead() {
+        let ApiError(problem) = ApiError::from(CommandError::TooManyDesired { runners: 1_000, nodes: 101, most: 100_000 });
+        assert_eq!((problem.status, problem.kind), (422, "urn:logvine:too-many"));
+        assert!(problem.detail.contains("1000 runners on each of 101 nodes is more than 100000"), "{}", problem.detail);
+        assert!(problem.action.contains("say `all`"), "{}", problem.action);
     }
 }

@@ -106,6 +106,8 @@ pub enum CommandError {
     Alive { node: String, status: &'static str },
     #[error("it changes {count} things at once, and {most} is the most")]
     TooMany { count: usize, most: usize },
+    #[error("each of {runners} runners on each of {nodes} nodes is more than {most} desired states, which is the most at once")]
+    TooManyDesired { runners: usize, nodes: usize, most: usize },
     #[error("{0}")]
     State(String),
     #[error("this node is stopping: ask another")]

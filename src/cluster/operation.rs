@@ -31,6 +31,8 @@ pub const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 pub const KEPT_MAX: usize = 10_000;
 /// Entries of one command: their hashes must fit into the operation's own value.
 pub const ENTRIES_MAX: usize = 12_000;
+/// Desired states of single nodes that one command sets. They have no hashes; this is a fifth of all that a catalog takes.
+pub const DESIRED_MAX: usize = 100_000;
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

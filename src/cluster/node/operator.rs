@@ -13,7 +13,7 @@ use crate::{
     member::value,
     message::Request,
     name::Name,
-    operation::{ENTRIES_MAX, Verb},
+    operation::{DESIRED_MAX, ENTRIES_MAX, Verb},
     record::SourceKey,
     selection::Selection,
     setting::Setting,
@@ -161,9 +161,10 @@ impl Node {
             Command::Inspect { .. } => unreachable!("a question writes nothing"),
         }?;
         let count = draft.entries.len() + draft.kept.len() + draft.new_sources.len();
-        let is_of_nodes = draft.verb.is_desire(); // their keys are not listed one by one
-        if count > ENTRIES_MAX && !is_of_nodes {
-            return Err(CommandError::TooMany { count, most: ENTRIES_MAX });
+        // The keys of desired states are not listed one by one.
+        let most = if draft.verb.is_desire() { DESIRED_MAX } else { ENTRIES_MAX };
+        if count > most {
+            return Err(CommandError::TooMany { count, most });
         }
         Ok(draft)
     }
@@ -232,6 +233,10 @@ impl Node {
             Some(selection) => self.selected(selection)?.into_iter().collect(),
             None => runners.iter().flat_map(|runner| self.placed_anyhow(runner)).collect(),
         };
+        // Before a single one is made: there may be millions.
+        if nodes.is_some() && runners.len().saturating_mul(targets.len()) > DESIRED_MAX {
+            return Err(CommandError::TooManyDesired { runners: runners.len(), nodes: targets.len(), most: DESIRED_MAX });
+        }
         let mut draft = Draft { nodes: nodes.map(ToString::to_string), ..Draft::new(stamp, verb, targets.into_iter().collect()) };
         for name in &runners {
             let uid = self.catalog.runner(name).ok_or_else(|| no_runner(name))?.uid;

@@ -291,6 +291,26 @@ fn nodes_reconcile_by_themselves() {
     assert_eq!(runs(&cluster), [0, 0, 1], "the stop was for the one before");
 }
 
+/// One entry for each runner on each node, unless all nodes are meant: then the runner's own will do.
+#[test]
+fn a_bulk_stop_sets_no_more_desired_states_than_a_catalog_can_take() {
+    let mut cluster = running(3);
+    let before = cluster.hosts[&id(1)].node.gossip().catalog().digest();
+    let stop = |runners: usize, nodes: Option<&str>| Command::Desire {
+        runners: vec![name("logs"); runners],
+        nodes: nodes.map(|text| text.parse().unwrap()),
+        desired: Desired::Stopped,
+    };
+    let now = cluster.now;
+    let refused = cluster.node(id(1)).handle_command(now, CommandId(99), stop(33_334, Some("name!=n9"))).unwrap_err();
+    assert_eq!(refused, CommandError::TooManyDesired { runners: 33_334, nodes: 3, most: 100_000 });
+    assert_eq!(cluster.hosts[&id(1)].node.gossip().catalog().digest(), before);
+    let preview = |runners, nodes| cluster.hosts[&id(1)].node.preview(stop(runners, nodes));
+    assert_eq!(preview(33_334, Some("name!=n9")).unwrap_err(), refused, "a dry run says it too");
+    assert_eq!(preview(33_333, Some("name!=n9")).map(|targets| targets.len()), Ok(3));
+    assert_eq!(preview(33_334, None).map(|targets| targets.len()), Ok(3));
+}
+
 #[test]
 fn a_target_that_cannot_run_it_says_why() {
     let mut cluster = Cluster::of(3);
