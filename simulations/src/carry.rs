@@ -136,7 +136,7 @@ impl World {
             Told::Taken { source, epoch, why, .. } => {
                 if let Why::TookOver { from } = why {
                     self.takeovers += 1;
-                    if let Err(detail) = self.who_said_it_would_be_back_keeps_its_sources(at, from) {
+                    if let Err(detail) = self.who_said_it_would_be_back_keeps_its_sources(at, source, *epoch, from) {
                         self.violate("A5 who said that it would be back keeps its sources", format!("{source}: {detail}"));
                     }
                 }

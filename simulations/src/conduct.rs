@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use logvine_cluster::member::Phase;
+use logvine_cluster::{instance::Epoch, name::Name};
 use logvine_gossip::NodeId;
 
 use crate::{host::RESTART_GRACE, world::World};
@@ -11,15 +11,19 @@ use crate::{host::RESTART_GRACE, world::World};
 const UNDER_WAY: Duration = Duration::from_secs(7);
 
 impl World {
-    /// A5: who said that it would be back is not taken over from, as long as its grace goes on and the taker knows of it.
-    pub(crate) fn who_said_it_would_be_back_keeps_its_sources(&self, taker: usize, from: &NodeId) -> Result<(), String> {
-        let Some(host) = self.hosts.iter().find(|host| host.id == *from) else { return Ok(()) };
-        let Some(since) = host.away_since.map(|since| self.now.since(since)) else { return Ok(()) };
-        let info = self.hosts[taker].process.as_ref().and_then(|process| process.node.view().get(from));
-        let knows = info.is_some_and(|info| matches!(info.phase, Phase::Away { .. }));
-        if !knows || since < UNDER_WAY || since >= RESTART_GRACE {
+    /// A5: who said that it would be back is not taken over from, as long as its grace goes on. Both are counted by the taker, from when it first heard
+    /// the word: who was cut off when it was said cannot know of it, and what it had begun before comes to its end. It must have been the last owner, too:
+    /// an attempt names whose claim it began with, though others may have had the source since.
+    pub(crate) fn who_said_it_would_be_back_keeps_its_sources(&self, taker: usize, source: &Name, epoch: Epoch, from: &NodeId) -> Result<(), String> {
+        let Some(place) = self.hosts.iter().position(|host| host.id == *from && host.away_since.is_some()) else { return Ok(()) };
+        let host = &self.hosts[place];
+        let before = self.ledger(source).and_then(|ledger| ledger.opened.range(..epoch).next_back());
+        if before.is_none_or(|(_, owner)| *owner != place) {
             return Ok(());
         }
-        Err(format!("{} takes over from {}, which stopped {since:?} ago and said that it would be back", self.hosts[taker].name, host.name))
+        let now = self.hosts[taker].now(self.now).at;
+        let heard = self.hosts[taker].process.as_ref().and_then(|process| process.node.heard_away(from));
+        let Some(known) = heard.map(|heard| now.since(heard)).filter(|known| (UNDER_WAY..RESTART_GRACE).contains(known)) else { return Ok(()) };
+        Err(format!("{} takes over from {}, of which it has known for {known:?} that it would be back", self.hosts[taker].name, host.name))
     }
 }

@@ -125,6 +125,12 @@ fn decide_unowned(situation: &Situation) -> Decision {
     if !eligible.contains_key(me) {
         return Decision::Wait(None);
     }
+    // It is known, but does not claim it: it has restarted, say, and been stopped again before it had taken it back.
+    let owner = former.map(|(owner, _)| owner).or(*last).filter(|owner| owner != me);
+    let is_awaited = owner.and_then(|owner| eligible.get(&owner)).is_some_and(|owner| !owner.present);
+    if claim.is_none() && mine.is_none() && is_awaited {
+        return Decision::Wait(None);
+    }
     let (since, turn, why, ask) = match (claim, former, mine) {
         (Some(claim), ..) => match claim.gone {
             None => return Decision::Wait(None),
@@ -264,6 +270,25 @@ mod tests {
         let owned = |counter| Situation { owned: Some(epoch(3)), claim: rival(counter), ..situation(&eligible, key, ranked[0]) };
         assert_eq!(decide(&owned(4)), Decision::Yield { by: epoch(4) });
         assert_eq!(decide(&owned(2)), Decision::Wait(None));
+    }
+
+    /// Found by drawn worlds (seeds 142 and 841): its owner was stopped while it did not claim the source; it was taken over within its grace.
+    #[test]
+    fn who_will_be_back_keeps_what_it_does_not_claim_at_the_moment() {
+        let (mut eligible, key, ranked) = cluster();
+        let (me, owner) = (ranked[0], ranked[1]);
+        eligible.get_mut(&owner).unwrap().present = false;
+        let by_claim = Situation { former: Some((owner, secs(10))), ..situation(&eligible, key, me) };
+        let by_record = Situation { last: Some(owner), ..situation(&eligible, key, me) };
+        assert_eq!(decide(&by_claim), Decision::Wait(None));
+        assert_eq!(decide(&by_record), Decision::Wait(None));
+        let mine = Situation { mine: Some(Why::Resumed), ..by_record };
+        assert_eq!(decide(&mine), Decision::Take { why: Why::Resumed, ask: None }, "this node's own disk says that it was its own");
+        eligible.remove(&owner); // its grace is over
+        let by_claim = Situation { former: Some((owner, secs(10))), ..situation(&eligible, key, me) };
+        let by_record = Situation { last: Some(owner), ..situation(&eligible, key, me) };
+        assert_eq!(decide(&by_claim), Decision::Take { why: Why::TookOver { from: owner }, ask: Some(owner) });
+        assert_eq!(decide(&by_record), Decision::Take { why: Why::TookOver { from: owner }, ask: None });
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl Node {
         self.away_for(now, info).is_some()
     }
 
+    /// When this node first heard, by its own clock, that a node will be back; none where that is not what it last heard of it.
+    pub fn heard_away(&self, id: &NodeId) -> Option<Instant> {
+        self.away.get(id).map(|(_, heard)| *heard)
+    }
+
     /// How much time a node has that said that it would be back.
     pub(crate) fn away_for(&self, now: Now, info: &NodeInfo) -> Option<Duration> {
         let (_, heard) = self.away.get(&info.id).filter(|_| !planted("grace-ignored"))?;
