@@ -27,7 +27,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("seal-with-new-key-at-once", "a node seals with a key as soon as it hears of it, before the others accept it (`seal::rotation`)"),
     ("half-snapshot-shown", "a new generation's node map takes the old one's place before it is whole (PITFALLS §6)"),
     ("seq-before-generation", "node maps are ordered by seq before generation, so that a restarted node is not heard (PITFALLS §6)"),
-    ("knock-once", "one refusal is believed: a firewall that reloads its rules evicts healthy nodes"),
+    ("knock-once", "one refusal, or those of one moment, are believed: a firewall that reloads its rules evicts healthy nodes"),
     ("trust-one-refusal", "no helpers are asked: a firewall's REJECT on one path evicts a healthy node (PITFALLS §6)"),
     ("deny-answers", "a helper that got an answer counts as refused: REJECT on several paths evicts a healthy node"),
     ("lonely-accuses", "a node that hears nobody accuses everybody (DESIGN §3.1)"),

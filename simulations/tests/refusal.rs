@@ -70,9 +70,12 @@ fn a_killed_process_is_known_to_all_in_about_a_second() {
         "nodes a b c d; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            21.123 a   sees that b is gone
-            21.123 d   sees that b is gone
-            21.124 c   sees that b is gone"#]],
+            21.160 a   suspects b
+            21.161 c   suspects b
+            21.186 d   suspects b
+            21.421 a   sees that b is gone
+            21.422 c   sees that b is gone
+            21.422 d   sees that b is gone"#]],
     );
 }
 
@@ -116,10 +119,12 @@ fn a_filter_on_some_paths_does_not_hide_a_death() {
             20.000 b   crashes
             20.746 c   suspects b
             20.747 d   suspects b
-            20.837 e   sees that b is gone
-            20.838 c   sees that b is gone
-            20.838 d   sees that b is gone
-            20.838 a   sees that b is gone
+            20.854 a   suspects b
+            20.854 e   suspects b
+            21.386 e   sees that b is gone
+            21.387 d   sees that b is gone
+            21.387 c   sees that b is gone
+            21.387 a   sees that b is gone
             40.000     mends"#]],
     );
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Effect, Membership, identity,
-    refusal::{Found, HELPERS, Step},
+    refusal::{CANDIDATES, Found, Step},
 };
 use crate::{Generation, NodeId, Now, Status, swim::Identity};
 
@@ -10,7 +10,7 @@ impl Membership {
     /// What came of [`Effect::Knock`].
     pub(crate) fn handle_knock(&mut self, now: Now, id: &NodeId, refused: bool) {
         let others: Vec<Identity> = self.live().filter(|member| member.id != *id).map(identity).collect();
-        let helpers = self.draw(others, HELPERS);
+        let helpers = self.draw(others, CANDIDATES);
         let alone = self.view.values().all(|member| member.id == *id || member.is_gone());
         if refused {
             self.word_came(now);
@@ -31,7 +31,7 @@ impl Membership {
     /// What a helper found.
     pub(crate) fn handle_knock_report(&mut self, now: Now, helper: &NodeId, id: &NodeId, generation: Generation, found: Found) {
         if let Some(member) = self.identity_of(id).filter(|member| member.generation == generation) {
-            self.refusals.handle_report(helper, &member, found);
+            self.refusals.handle_report(now.at, helper, &member, found);
             self.take_steps(now);
         }
     }

@@ -1,9 +1,12 @@
 //! Refusal is evidence (DESIGN §3.1): a silent process may be slow or cut off; one whose host says "nobody listens there" is gone.
 //!
 //! ```text
-//! question ──rtt──► overdue ─knock─► refused ─100 ms─► refused ─► three others knock ─┬─ refused by one, an answer to none ─► proved gone
+//! question ──rtt──► overdue ─knock─► refused ─100 ms─► refused ─► three others knock ─┬─ refused by one, an answer to none: again ─► proved gone
 //!     └─ heard: clear    └─ silence: the suspicion runs its time (SWIM)               └─ an answer, or no word: the same
 //! ```
+//! The others are asked at least twice, the last time 400 ms after the first refusal: all knocks of one round fit into the moment in which a
+//! firewall reloads its rules. Each round asks the next ones. One in which somebody was silent is weak, as a lost packet is enough for it: then a third follows.
+//!
 //! A knock is an empty datagram from a connected socket of its own, which a live node drops without a word; beside it goes a sealed question from the
 //! gossip socket. So a stranger learns nothing, nothing is amplified, and only the host's ICMP or the member itself can answer.
 //! Invariants: one path's refusals prove nothing while there are others to ask; whoever was heard since is not gone; all tables are bounded.
@@ -21,8 +24,14 @@ use crate::{Instant, NodeId, canary, swim::Identity};
 /// How many refusals make a node's word, and the time between them: a firewall that reloads its rules refuses for a moment.
 const REFUSALS: u8 = 2;
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many others are asked: SWIM's k.
-pub(crate) const HELPERS: usize = 3;
+/// How long a firewall may take for its rules: refusals that lie closer together than this prove nothing.
+const RELOAD: Duration = Duration::from_millis(400);
+/// How many others are asked at once: SWIM's k.
+const HELPERS: usize = 3;
+/// Most times that others are asked.
+const ROUNDS: usize = 3;
+/// How many others an inquiry may want.
+pub(crate) const CANDIDATES: usize = HELPERS * ROUNDS;
 /// Most knocks under way, own and for others. A node probes two members a second, and a knock is over in half of one.
 const KNOCKS_MAX: usize = 64;
 /// Most nodes that wait for one knock's outcome: of those that probe a member within one knock's time.
@@ -67,6 +76,8 @@ struct Knock {
     own: bool,
     requesters: Vec<Identity>,
     refusals: u8,
+    /// When the host refused first.
+    since: Option<Instant>,
     /// When to knock again, if that is what comes next.
     again: Option<Instant>,
     /// A host that has not said by then what came of it has lost it.
@@ -77,9 +88,41 @@ struct Knock {
 #[derive(Debug)]
 struct Inquiry {
     member: Identity,
+    /// When the host refused this node first.
+    since: Instant,
+    /// Whom to ask, in turn.
+    helpers: Vec<Identity>,
+    rounds: usize,
+    asked: Instant,
     waiting: BTreeSet<NodeId>,
     refused: bool,
+    /// A helper of this round reported that it heard nothing.
+    silent: bool,
     due: Instant,
+    /// When to ask again, if that is what comes next.
+    again: Option<Instant>,
+}
+
+impl Inquiry {
+    /// Asks the next helpers.
+    fn ask(&mut self, now: Instant, rtt: Duration, steps: &mut VecDeque<Step>) {
+        let first = self.rounds * HELPERS;
+        let turn = self.helpers.iter().cycle().skip(first % self.helpers.len().max(1)).take(HELPERS.min(self.helpers.len()));
+        self.waiting = turn.clone().map(|helper| helper.id).collect();
+        steps.extend(turn.map(|helper| Step::Ask { helper: *helper, member: self.member }));
+        (self.refused, self.silent, self.again) = (false, false, None);
+        self.rounds += 1;
+        self.asked = now;
+        // Two knocks, and the way there and back.
+        self.due = now + PAUSE + rtt * 2;
+    }
+
+    /// Whether this round's refusals are no firewall's moment, and not the rest of what a lost packet left.
+    fn proves(&self) -> bool {
+        let lasted = self.asked >= self.since + RELOAD;
+        let whole = self.waiting.is_empty() && !self.silent;
+        canary::planted("knock-once") || (lasted && (whole || self.rounds >= ROUNDS))
+    }
 }
 
 /// See the module.
@@ -105,7 +148,7 @@ impl Refusals {
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let questions = self.questions.values().map(|(_, due)| *due);
         let knocks = self.knocks.values().map(|knock| knock.again.unwrap_or(knock.due));
-        let inquiries = self.inquiries.values().map(|inquiry| inquiry.due);
+        let inquiries = self.inquiries.values().map(|inquiry| inquiry.again.unwrap_or(inquiry.due));
         questions.chain(knocks).chain(inquiries).min()
     }
 
@@ -127,9 +170,8 @@ impl Refusals {
 
     /// Another node asks this one to knock too. The caller has made sure that `member` is a live one of the view.
     pub(crate) fn handle_request(&mut self, now: Instant, from: Identity, member: Identity) {
-        if self.inquiries.contains_key(&member.id) {
-            self.steps.push_back(Step::Report { to: from, member, found: Found::Refusal });
-        } else if let Some(knock) = self.knock(now, member)
+        // What this node found for itself is older than the question.
+        if let Some(knock) = self.knock(now, member)
             && knock.requesters.len() < REQUESTERS_MAX
             && !knock.requesters.iter().any(|known| known.id == from.id)
         {
@@ -137,7 +179,8 @@ impl Refusals {
         }
     }
 
-    /// What came of a [`Step::Knock`]. `helpers`: whom to ask; `alone`: there is nobody else that could be asked, now or later.
+    /// What came of a [`Step::Knock`]. `helpers`: whom to ask, in turn, at most [`CANDIDATES`];
+    /// `alone`: there is nobody else that could be asked, now or later.
     pub(crate) fn handle_knock(&mut self, now: Instant, id: &NodeId, refused: bool, helpers: &[Identity], alone: bool) {
         if self.knocks.get(id).is_none_or(|knock| knock.again.is_some()) {
             return;
@@ -147,6 +190,7 @@ impl Refusals {
             return self.report(knock, Found::Silence);
         }
         knock.refusals += 1;
+        let since = *knock.since.get_or_insert(now);
         if knock.refusals < REFUSALS && !canary::planted("knock-once") {
             knock.again = Some(now + PAUSE);
             self.knocks.insert(*id, knock);
@@ -160,15 +204,16 @@ impl Refusals {
         if (helpers.is_empty() && alone) || canary::planted("trust-one-refusal") {
             self.steps.push_back(Step::Gone(member));
         } else if !helpers.is_empty() {
-            self.steps.extend(helpers.iter().map(|helper| Step::Ask { helper: *helper, member }));
-            let waiting = helpers.iter().map(|helper| helper.id).collect();
-            // Two knocks, and the way there and back.
-            self.inquiries.insert(*id, Inquiry { member, waiting, refused: false, due: now + PAUSE + self.rtt * 2 });
+            let (helpers, waiting) = (helpers.to_vec(), BTreeSet::new());
+            let mut inquiry =
+                Inquiry { member, since, helpers, rounds: 0, asked: now, waiting, refused: false, silent: false, due: now, again: None };
+            inquiry.ask(now, self.rtt, &mut self.steps);
+            self.inquiries.insert(*id, inquiry);
         }
     }
 
     /// What a helper found.
-    pub(crate) fn handle_report(&mut self, helper: &NodeId, member: &Identity, found: Found) {
+    pub(crate) fn handle_report(&mut self, now: Instant, helper: &NodeId, member: &Identity, found: Found) {
         let Some(inquiry) = self.inquiries.get_mut(&member.id).filter(|inquiry| inquiry.member == *member) else { return };
         if !inquiry.waiting.remove(helper) {
             return;
@@ -177,9 +222,12 @@ impl Refusals {
             Found::Answer if !canary::planted("deny-answers") => self.heard(&member.id),
             Found::Refusal | Found::Answer => {
                 inquiry.refused = true;
-                self.conclude_if_complete(&member.id);
+                self.conclude_if_complete(now, &member.id);
             }
-            Found::Silence => self.conclude_if_complete(&member.id),
+            Found::Silence => {
+                inquiry.silent = true;
+                self.conclude_if_complete(now, &member.id);
+            }
         }
     }
 
@@ -206,9 +254,13 @@ impl Refusals {
                 self.report(knock, Found::Silence);
             }
         }
-        let ids: Vec<_> = self.inquiries.iter().filter(|(_, inquiry)| inquiry.due <= now).map(|(id, _)| *id).collect();
+        let due = |inquiry: &Inquiry| inquiry.again.unwrap_or(inquiry.due) <= now;
+        let ids: Vec<_> = self.inquiries.iter().filter(|(_, inquiry)| due(inquiry)).map(|(id, _)| *id).collect();
         for id in ids {
-            self.conclude(&id);
+            match self.inquiries.get_mut(&id) {
+                Some(inquiry) if inquiry.again.is_some() => inquiry.ask(now, self.rtt, &mut self.steps),
+                _ => self.conclude(now, &id),
+            }
         }
     }
 
@@ -222,7 +274,7 @@ impl Refusals {
                 return None;
             }
             self.steps.push_back(Step::Knock(member));
-            let knock = Knock { member, own: false, requesters: Vec::new(), refusals: 0, again: None, due: now + self.rtt * 2 };
+            let knock = Knock { member, own: false, requesters: Vec::new(), refusals: 0, since: None, again: None, due: now + self.rtt * 2 };
             self.knocks.insert(member.id, knock);
         }
         self.knocks.get_mut(&member.id)
@@ -233,15 +285,21 @@ impl Refusals {
         self.steps.extend(knock.requesters.into_iter().map(|to| Step::Report { to, member, found }));
     }
 
-    fn conclude_if_complete(&mut self, id: &NodeId) {
+    fn conclude_if_complete(&mut self, now: Instant, id: &NodeId) {
         if self.inquiries.get(id).is_some_and(|inquiry| inquiry.waiting.is_empty()) {
-            self.conclude(id);
+            self.conclude(now, id);
         }
     }
 
-    fn conclude(&mut self, id: &NodeId) {
-        if let Some(inquiry) = self.inquiries.remove(id).filter(|inquiry| inquiry.refused) {
+    /// A round is over: nobody's refusal ends the inquiry, and what does not prove enough yet is asked again.
+    fn conclude(&mut self, now: Instant, id: &NodeId) {
+        let Some(mut inquiry) = self.inquiries.remove(id).filter(|inquiry| inquiry.refused) else { return };
+        if inquiry.proves() {
             self.steps.push_back(Step::Gone(inquiry.member));
+        } else {
+            inquiry.waiting.clear();
+            inquiry.again = Some(now.max(inquiry.since + RELOAD));
+            self.inquiries.insert(*id, inquiry);
         }
     }
 }
@@ -284,8 +342,20 @@ mod tests {
         refusals
     }
 
+    fn report_at(refusals: &mut Refusals, millis: u64, helper: u8, found: Found) {
+        refusals.handle_report(at(millis), &identity(helper).id, &identity(MEMBER), found);
+    }
+
     fn report(refusals: &mut Refusals, helper: u8, found: Found) {
-        refusals.handle_report(&identity(helper).id, &identity(MEMBER), found);
+        report_at(refusals, 450, helper, found);
+    }
+
+    /// The helpers are asked again, not before this time.
+    fn asked_again(refusals: &mut Refusals, millis: u64) {
+        assert_eq!(refusals.next_due(), Some(at(millis)));
+        refusals.fire(at(millis));
+        let asks = HELPING.map(|helper| Step::Ask { helper: identity(helper), member: identity(MEMBER) });
+        assert_eq!(steps(refusals), asks);
     }
 
     #[test]
@@ -297,14 +367,63 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_two_hosts_words_refuse_is_gone_once_all_helpers_have_spoken() {
+    fn a_member_that_all_refuse_twice_is_gone_once_they_have_spoken() {
         let mut refusals = asked();
-        report(&mut refusals, 1, Found::Refusal);
-        report(&mut refusals, 2, Found::Silence);
-        assert_eq!(steps(&mut refusals), [], "the third may have an answer");
-        report(&mut refusals, 3, Found::Refusal);
+        for helper in HELPING {
+            assert_eq!(steps(&mut refusals), []);
+            report(&mut refusals, helper, Found::Refusal);
+        }
+        assert_eq!(steps(&mut refusals), [], "a firewall that reloads its rules refuses all of them too");
+        asked_again(&mut refusals, 250 + 400);
+        for helper in HELPING {
+            assert_eq!(steps(&mut refusals), [], "the next may have an answer");
+            report_at(&mut refusals, 751, helper, Found::Refusal);
+        }
         assert_eq!(steps(&mut refusals), [Step::Gone(identity(MEMBER))]);
         assert_eq!(refusals.next_due(), None);
+    }
+
+    /// One lost packet makes a helper silent that would have an answer: it, or others, are asked a third time.
+    #[test]
+    fn where_a_helper_is_silent_the_others_word_counts_the_third_time() {
+        let mut refusals = asked();
+        for (time, next) in [(600, 650), (900, 900), (1_150, 0)] {
+            report_at(&mut refusals, time, 1, Found::Refusal);
+            report_at(&mut refusals, time, 2, Found::Silence);
+            assert_eq!(steps(&mut refusals), []);
+            report_at(&mut refusals, time, 3, Found::Refusal);
+            if next > 0 {
+                asked_again(&mut refusals, next);
+            }
+        }
+        assert_eq!(steps(&mut refusals), [Step::Gone(identity(MEMBER))]);
+    }
+
+    #[test]
+    fn each_round_asks_the_next_ones() {
+        let mut refusals = Refusals::new(RTT);
+        refusals.question(at(0), identity(MEMBER));
+        let helpers = [1, 2, 3, 4, 5].map(identity);
+        for knocked in [250, 350] {
+            refusals.fire(at(knocked));
+            refusals.handle_knock(at(knocked), &identity(MEMBER).id, true, &helpers, false);
+        }
+        let mut asked = Vec::new();
+        for time in [450, 750, 1_100] {
+            refusals.fire(at(time));
+            for step in steps(&mut refusals) {
+                if let Step::Ask { helper, .. } = step {
+                    asked.push(helper);
+                    refusals.handle_report(
+                        at(time),
+                        &helper.id,
+                        &identity(MEMBER),
+                        if helper == helpers[0] { Found::Silence } else { Found::Refusal },
+                    );
+                }
+            }
+        }
+        assert_eq!(asked, [1, 2, 3, 4, 5, 1, 2, 3, 4].map(identity));
     }
 
     /// A firewall's REJECT on one path, or on most of them, is no death (PITFALLS §6).
@@ -322,9 +441,13 @@ mod tests {
     fn a_helper_that_does_not_speak_is_waited_for_and_then_done_without() {
         let mut refusals = asked();
         report(&mut refusals, 1, Found::Refusal);
-        let due = refusals.next_due().unwrap();
-        assert_eq!(due, at(350 + 100 + 500));
-        refusals.fire(due);
+        assert_eq!(refusals.next_due(), Some(at(350 + 600)));
+        for asked in [950, 1_550] {
+            refusals.fire(at(asked));
+            asked_again(&mut refusals, asked);
+            report_at(&mut refusals, asked + 100, 1, Found::Refusal);
+        }
+        refusals.fire(at(1_550 + 600));
         assert_eq!(steps(&mut refusals), [Step::Gone(identity(MEMBER))]);
     }
 
@@ -413,7 +536,7 @@ mod tests {
         refusals.handle_knock(at(400), &identity(MEMBER).id, true, &[], true);
         assert_eq!(steps(&mut refusals), []);
         let renewed = Identity { generation: Generation(2), ..identity(MEMBER) };
-        refusals.handle_report(&identity(2).id, &renewed, Found::Refusal);
+        refusals.handle_report(at(450), &identity(2).id, &renewed, Found::Refusal);
         assert_eq!(steps(&mut refusals), []);
     }
 
