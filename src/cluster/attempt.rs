@@ -268,6 +268,14 @@ impl Attempt {
         }
     }
 
+    /// The candidate thinks better of it. Nothing happens once anybody was asked to accept: what may have been decided is seen through.
+    pub fn withdraw(&mut self, why: &'static str) {
+        if matches!(self.stage, Stage::Promise { .. }) {
+            let (seen, base, checkpoint) = (self.ballot, self.base.clone(), self.checkpoint.clone());
+            self.finish(Outcome::GivenUp { seen, base, checkpoint, stuck: false, why });
+        }
+    }
+
     /// Step 1 and 2 once more, from a newer decided record. Positions are kept.
     fn begin_again(&mut self, record: Record) {
         if record.epoch >= self.ballot {

@@ -266,6 +266,28 @@ fn patience_is_with_the_silent() {
     assert!(matches!(refused.poll_outcome(), Some(Outcome::GivenUp { stuck: false, .. })));
 }
 
+/// A candidate may leave a source to its owner while nothing can have been decided: before anybody is asked to accept (simulation seed 942).
+#[test]
+fn what_may_have_been_decided_is_not_taken_back() {
+    let mut asking = takeover(None);
+    asking.withdraw("its owner will be back");
+    assert!(matches!(asking.poll_outcome(), Some(Outcome::GivenUp { stuck: false, why: "its owner will be back", .. })));
+    assert!(asking.poll_request().is_none());
+    let mut promised = takeover(None);
+    let mut accepting = 0;
+    while let Some((to, request)) = promised.poll_request() {
+        match request {
+            Request::Up => promised.handle_up(witness(to.0[0])),
+            Request::Promise { .. } => promised.handle_vote(to, &request, Vote::Yes { checkpoint: Checkpoint::default(), accepted: None }),
+            _ => accepting += 1,
+        }
+        if accepting > 0 {
+            promised.withdraw("its owner will be back");
+        }
+    }
+    assert!(accepting > 1 && promised.poll_outcome().is_none(), "it goes on");
+}
+
 /// A node that lost its disk may hold a record as a pointer; it never voted as that record's witness, and does not begin to.
 #[test]
 fn a_pointer_is_no_vote() {

@@ -67,8 +67,13 @@ fn may_witness(info: &NodeInfo, phase: Phase) -> bool {
 impl Node {
     /// Whether this node may own a source now.
     pub(in crate::node) fn may_own(&self, now: Now, runner: &Name, source: &SourceKey) -> bool {
-        let (Some(entry), Some(found)) = (self.catalog.source(runner, &source.source), self.catalog.runner(runner)) else { return false };
-        entry.key == *source && self.eligible(now, runner, found, entry.spec.selection.as_deref()).contains_key(&self.id())
+        self.eligible_for(now, runner, source).is_some_and(|nodes| nodes.contains_key(&self.id()))
+    }
+
+    /// The nodes that may own a source, if there is one.
+    pub(in crate::node) fn eligible_for(&self, now: Now, runner: &Name, source: &SourceKey) -> Option<BTreeMap<NodeId, Eligible>> {
+        let entry = self.catalog.source(runner, &source.source).filter(|entry| entry.key == *source)?;
+        Some(self.eligible(now, runner, self.catalog.runner(runner)?, entry.spec.selection.as_deref()))
     }
 
     /// The nodes that may own the sources of a runner that have this selection of their own, as this node sees them.

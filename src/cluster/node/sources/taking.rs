@@ -167,7 +167,22 @@ impl Node {
             Some(Reply::Up(disk)) => attempt.handle_up(Witness { node: from, disk }),
             _ => attempt.handle_failed(from, request),
         }
+        self.leave_to_its_owner(now, key);
         self.pump(now, key);
+    }
+
+    /// A candidate that has just heard from the witnesses whose the source is leaves it to that node, if that is away and will be back (DESIGN §5.5).
+    fn leave_to_its_owner(&mut self, now: Now, key: &SourceKey) {
+        let Some(found) = self.sources.attempts.get(key).filter(|found| found.purpose == Purpose::Take) else { return };
+        let owner = found.attempt.as_ref().and_then(Attempt::predecessor).filter(|owner| *owner != self.id());
+        let is_awaited =
+            |owner: &NodeId| self.eligible_for(now, &found.runner, key).is_some_and(|nodes| nodes.get(owner).is_some_and(|node| !node.present));
+        if owner.is_none_or(|owner| !is_awaited(&owner)) {
+            return;
+        }
+        if let Some(attempt) = self.sources.attempts.get_mut(key).and_then(|found| found.attempt.as_mut()) {
+            attempt.withdraw("its owner will be back");
+        }
     }
 
     /// Makes the calls that an attempt wants, and takes its outcome.
