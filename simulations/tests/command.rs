@@ -68,7 +68,7 @@ fn a_failure_is_shrunk_to_a_file_that_still_fails() {
     let written = scratch("pair.toml");
     let text = "format = 1\nnodes = [{ name = \"a\" }, { name = \"b\" }, { name = \"c\" }]\nnetwork = { loss = 20, refusals = false }\nending = { at = 30 }\n\
                 expects = [{ views-agree = { at = 12 } }]\ndeeds = [\n  { at = 0, start = { node = 0 } },\n  { at = 1, start = { node = 1 } },\n  \
-                { at = 1, start = { node = 2 } },\n  { at = 11, crash = { node = 1 } },\n  { at = 20, start = { node = 1 } },\n]\n";
+                { at = 1, start = { node = 2 } },\n  { at = 11.8, crash = { node = 1 } },\n  { at = 20, start = { node = 1 } },\n]\n";
     std::fs::write(&written, text).expect("the folder is there");
     let (_, error, code) = said(&["replay", &written.to_string_lossy()]);
     assert_eq!(code, Some(1), "{error}");

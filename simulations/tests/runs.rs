@@ -41,15 +41,17 @@ fn the_sources_of_a_crashed_node_are_taken_over_and_stay() {
         "nodes a b c; sources 4; crash b at 20; start b at 40; run 60",
         expect![[r#"
             20.000 b   crashes
-            20.818 c   sees that b is gone
-            20.819 a   sees that b is gone
-            20.832 c   takes s03 (2-c): b is gone
+            20.899 c   suspects b
+            20.900 a   suspects b
+            21.116 c   sees that b is gone
+            21.117 a   sees that b is gone
+            21.130 c   takes s03 (2-c): b is gone
             40.000 b   starts (2)
-            40.026 b   sees c return
-            40.027 c   sees b return
-            40.028 b   sees a return
-            40.029 a   sees b return
-            40.249 b   is active"#]],
+            40.043 a   sees b return
+            40.043 c   sees b return
+            40.044 b   sees a return
+            40.044 b   sees c return
+            40.048 b   is active"#]],
     );
 }
 
