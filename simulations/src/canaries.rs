@@ -80,6 +80,7 @@ const BY_TEST: &[&str] = &[
     "moved-too-soon",
     "reservation-leaked",
     "capacity-jumps",
+    "renewed-reads-on",
 ];
 
 /// Clauses of taking an epoch that only a rare race, in a few steps, needs: the model finds them in seconds (`model --ablations`), seeds hardly ever.

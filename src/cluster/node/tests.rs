@@ -324,9 +324,15 @@ impl Cluster {
 
     /// The senders of whoever reads a source have acknowledged it up to here.
     fn acknowledge(&mut self, source: &str, offset: u64) {
-        let (reader, epoch) = self.reader(source).expect("somebody reads it");
+        let (reader, _) = self.reader(source).expect("somebody reads it");
+        self.acknowledge_at(reader, source, offset);
+    }
+
+    /// The same where two read it.
+    fn acknowledge_at(&mut self, reader: NodeId, source: &str, offset: u64) {
         let (now, key) = (self.now, (name("logs"), name(source)));
         let host = self.host(reader);
+        let epoch = host.reading[&key].0;
         host.reading.insert(key, (epoch, at(offset)));
         let event = InstanceEvent::Checkpoint { runner: name("logs"), source: name(source), epoch: Some(epoch), checkpoint: at(offset), place: None };
         host.node.handle_instance(now, event);

@@ -240,3 +240,36 @@ fn an_owner_whose_witnesses_are_proved_gone_goes_on_in_time_and_says_so() {
     let told = |event: &Event| matches!(event, Event::WithoutMajority { epoch: now, .. } if *now > epoch);
     assert!(cluster.hosts[&owner].told.iter().any(told), "two seconds until they are proved gone, and ten of patience");
 }
+
+/// DESIGN §5.4: positions only grow. Who was overtaken tells the witnesses what it had acknowledged by then; the new owner hears of it when it takes the
+/// source once more, and repeats nothing of that.
+#[test]
+fn who_takes_its_source_once_more_reads_on_from_where_the_witnesses_are() {
+    let mut cluster = Cluster::of(4);
+    cluster.apply(&["a"]);
+    cluster.run(10);
+    cluster.acknowledge("a", 100);
+    let (first, _) = cluster.reader("a").unwrap();
+    let others: Vec<_> = (1..=4).map(id).filter(|id| *id != first).collect();
+    cluster.cut.extend(others.iter().flat_map(|other| [(first, *other), (*other, first)]));
+    cluster.run(30);
+    cluster.acknowledge_at(first, "a", 300);
+    cluster.cut.clear();
+    cluster.run(5);
+    let (owner, epoch) = cluster.reader("a").expect("the first has given way");
+    assert_ne!(owner, first);
+    let key = cluster.key("a");
+    let record = cluster.node(owner).owned_sources().find(|(other, _)| **other == key).unwrap().1.record().clone();
+    let witness = record.witnesses.iter().map(|witness| witness.node).find(|id| *id != owner).unwrap();
+    cluster.host(witness).up = false;
+    cluster.run(60);
+    let (still, later) = cluster.reader("a").unwrap();
+    assert!(still == owner && later > epoch, "it has replaced the witness: {epoch:?}, {later:?}");
+    assert_eq!(cluster.host(owner).reading[&(name("logs"), name("a"))].1, at(300));
+}
+
+#[cfg(feature = "canary")]
+#[test]
+fn canaries_are_seen() {
+    crate::canary::turns_red("renewed-reads-on", who_takes_its_source_once_more_reads_on_from_where_the_witnesses_are);
+}
