@@ -131,7 +131,8 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     );
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (unheard, whom) = watch::channel(Unheard::default());
-    let events = EventLog::new(me.id);
+    let (events, last_event) = EventLog::open(me.id, &dir.path().join("events"));
+    events.tell(clock.now().wall, crate::events::started(me.id, last_event.as_deref()));
     if let Some(aside) = restored.set_aside {
         events.tell(clock.now().wall, crate::events::store_set_aside(&aside));
     }

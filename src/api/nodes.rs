@@ -130,7 +130,7 @@ pub(super) fn meant(node: &Node, selection: Option<&logvine_cluster::selection::
     selection.map(|selection| node.view().values().filter(|info| selection.matches(*info)).map(|info| info.id.to_string()).collect())
 }
 
-async fn find(app: &App, text: String) -> ApiResult<NodeId> {
+pub(super) async fn find(app: &App, text: String) -> ApiResult<NodeId> {
     app.agent().look(move |node, _| resolve(node, &text)).await?
 }
 

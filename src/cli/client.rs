@@ -10,6 +10,7 @@ use super::{ClientArgs, Exit, Failure};
 /// Rows asked for at once: the API's most.
 const PAGE_ROWS: usize = 1000;
 
+#[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
@@ -34,6 +35,17 @@ impl Client {
         }
         let http = builder.build().map_err(|error| Failure::error(format!("cannot make an HTTP client: {}", causes(&error))))?;
         Ok(Self { http, base, token: args.token.clone() })
+    }
+
+    /// The same client of another node's API at `ADDRESS:PORT`; none where that is no address.
+    pub(super) fn at(&self, address: &str) -> Option<Self> {
+        let base = Url::parse(&format!("{}://{address}", self.base.scheme())).ok()?;
+        Some(Self { base, ..self.clone() })
+    }
+
+    /// The API that it asks.
+    pub(super) fn base(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
     }
 
     /// A request of `path` (segments, unescaped) below `/v1`.

@@ -1,6 +1,7 @@
 //! The verbs of the binary (DESIGN §8.3). All but `agent`, `demo`, `keygen`, `config show`, `validate` and `completions` are clients of the API.
 
 mod client;
+mod events;
 mod failure;
 mod local;
 mod operations;
@@ -120,7 +121,7 @@ enum Verb {
     #[command(name = "self")]
     This,
     /// What happened
-    Events(EventsArgs),
+    Events(events::EventsArgs),
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
 }
@@ -410,16 +411,6 @@ enum SettingVerb {
 enum ClusterVerb {
     /// The cluster at a glance
     Status,
-}
-
-#[derive(Debug, Args)]
-struct EventsArgs {
-    /// Go on as they happen
-    #[arg(long)]
-    follow: bool,
-    /// Only of this kind
-    #[arg(long)]
-    kind: Option<String>,
 }
 
 /// Runs the program of this process.

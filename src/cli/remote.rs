@@ -2,14 +2,14 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use futures::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, EventsArgs, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb, NodesArgs,
-    OnNodesArgs, OutputFormat, PlanArgs, RunnerVerb, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
+    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb, NodesArgs, OnNodesArgs,
+    OutputFormat, PlanArgs, RunnerVerb, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
     client::Client,
+    events,
     local::{read_document, read_text},
     output::{self, Column},
 };
@@ -70,7 +70,6 @@ const SHARES: &[Column] = &[
     ("CAPACITY", "/capacity_before"),
     ("THEN", "/capacity_after"),
 ];
-const EVENTS: &[Column] = &[("TIME", "/time"), ("KIND", "/kind"), ("DETAIL", "/detail")];
 
 /// How often a drain is looked at that is waited for.
 const DRAIN_LOOK: std::time::Duration = std::time::Duration::from_millis(500);
@@ -92,7 +91,7 @@ pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> 
         Verb::Setting(verb) => remote.setting(verb).await,
         Verb::Cluster(ClusterVerb::Status) => remote.status().await,
         Verb::This => remote.one(&["self"], "/id").await,
-        Verb::Events(events) => remote.events(&events).await,
+        Verb::Events(args) => events::run(&remote, &args).await,
         Verb::Agent(_) | Verb::Demo(_) | Verb::Keygen { .. } | Verb::Config(_) | Verb::Validate { .. } | Verb::Completions { .. } => {
             unreachable!("the caller carries out the verbs that need no agent")
         }
@@ -113,7 +112,7 @@ impl Remote {
         Ok(Exit::Ok)
     }
 
-    fn print_rows(&self, columns: &[Column], name: &str, rows: &[Value]) -> Result<(), Failure> {
+    pub(super) fn print_rows(&self, columns: &[Column], name: &str, rows: &[Value]) -> Result<(), Failure> {
         match self.output {
             OutputFormat::Table => output::print(&output::table(columns, rows)),
             OutputFormat::Json => output::print(&format!("{:#}\n", json!({ "items": rows, "next_cursor": null }))),
@@ -358,39 +357,6 @@ impl Remote {
             }
         }
         Ok(Exit::Ok)
-    }
-
-    async fn events(&self, args: &EventsArgs) -> Result<Exit, Failure> {
-        let query: Vec<(&str, &str)> = args.kind.as_deref().map(|kind| ("kind", kind)).into_iter().collect();
-        if !args.follow {
-            let rows = self.client.list(&["events"], &query, None).await?;
-            self.print_rows(EVENTS, "/id", &rows)?;
-            return Ok(Exit::Ok);
-        }
-        let request = self.client.request(Method::GET, &["events"], &query).header(reqwest::header::ACCEPT, "text/event-stream");
-        // A stream has no end; the limit on the whole answer is not for it.
-        let response = self.client.open(request.timeout(std::time::Duration::from_secs(u64::from(u32::MAX)))).await?;
-        let mut chunks = response.bytes_stream();
-        let mut pending = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            pending.extend_from_slice(&chunk.map_err(|error| Failure::error(format!("the stream broke off: {error}")))?);
-            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = pending.drain(..=end).collect();
-                if let Some(event) = line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice::<Value>(data).ok()) {
-                    self.print_event(&event)?;
-                }
-            }
-        }
-        Err(Failure::error("the agent ended the stream"))
-    }
-
-    fn print_event(&self, event: &Value) -> Result<(), Failure> {
-        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
-        match self.output {
-            OutputFormat::Table => output::print(&format!("{}  {:<22} {}\n", text("/time"), text("/kind"), text("/detail"))),
-            OutputFormat::Json => output::print(&format!("{event}\n")),
-            OutputFormat::Name => output::print(&format!("{}\n", text("/id"))),
-        }
     }
 }
 

@@ -49,6 +49,14 @@ pub enum Event {
     Steadiness { unsteady: Option<Unsteady> },
     /// Fewer nodes came than an operator expects; this node takes sources all the same, as its patience is over.
     Incomplete { active: u64, expected: u64 },
+    /// An operator commanded something, through this node or another.
+    Commanded { operation: String },
+    /// A target of an operation says that it cannot carry it out.
+    Refused { operation: String, target: NodeId, reason: String },
+    /// All targets of an operation have said what became of it.
+    Concluded { operation: String, applied: usize, failed: usize },
+    /// Another node collects sources that it did not before. `source`: which one, if it is one.
+    Claimed { owner: NodeId, runner: Name, source: Option<Name>, count: usize, why: Why },
     /// An operator's write through this node is accepted.
     Accepted { operation: String },
     /// An operator's write was withdrawn: in ten minutes no other node took it, and nobody ever will.
@@ -58,7 +66,7 @@ pub enum Event {
 }
 
 /// Why a source came or went.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// It never had an owner.
@@ -103,7 +111,7 @@ impl Why {
 }
 
 /// Why an owner hands a source over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The owner may not have it any more: the selection or an operator's word on its runner has changed.

@@ -64,7 +64,7 @@ use crate::{
     instance::InstanceCommand,
     member::{NodeInfo, Phase, value},
     message::{Reply, Request},
-    operation::Outcome,
+    operation::{OPERATION, Outcome},
     ranking::Capacity,
     record::{DiskId, SourceKey, Witness},
     steadiness::{Lives, UNSTEADY},
@@ -285,6 +285,7 @@ impl Node {
             self.catch_up(now);
             self.heartbeat(now, true);
             self.tell_orphans(now);
+            self.tell_claimed();
             self.say_statuses(now);
             self.balance(now);
             self.grow_steady(now);
@@ -475,6 +476,7 @@ impl Node {
         let entry = self.gossip.catalog().get(key);
         let (stamp, origin) = entry.map_or((Stamp::ZERO, self.id()), |entry| (entry.stamp, entry.origin));
         let before = self.catalog.source_at(key).map(|source| source.key.clone());
+        let commanded = key.strip_prefix(OPERATION).filter(|id| self.catalog.operation(id).is_none());
         self.catalog.refresh(key, entry);
         // Made again before its deletion was seen, it is another source. One that this version cannot read is still there.
         let is_gone = |source: &SourceKey| entry.is_none() || self.catalog.source_at(key).is_some_and(|now| now.key != *source);
@@ -483,6 +485,9 @@ impl Node {
         }
         self.note_forgotten(now, key);
         self.note_operation(key);
+        if let Some(id) = commanded {
+            self.tell_commanded(now, id);
+        }
         // A node's tags and drain are part of how it is seen.
         if let Some(node) = key.strip_prefix("tag/").and_then(|rest| rest.split('/').next()?.parse().ok()) {
             self.stale.insert(node);

@@ -14,6 +14,7 @@ use super::{After, Node, calls::Pending};
 use crate::{
     canary::planted,
     catalog::{Catalog, desired_key, drain_key, runner_key},
+    event::Event,
     instance::{InstanceState, InstanceStatus},
     member::{Phase, value},
     message::Request,
@@ -26,6 +27,8 @@ use crate::{
 const SAID_MAX: usize = 64;
 /// So long a relay may have somebody waiting for an answer: later gossip is soon enough.
 const REPORT_WITHIN: Duration = Duration::from_secs(10);
+/// An operation that is older when this node hears of it is no news.
+const TOLD_WITHIN: Duration = Duration::from_secs(3_600);
 /// Old operations that are deleted at once.
 const FORGET_MAX: usize = 100;
 
@@ -38,15 +41,14 @@ pub(super) struct Outcomes {
     said: VecDeque<(String, Outcome)>,
     /// What targets have said, also what their maps have no room for any more.
     known: BTreeMap<String, BTreeMap<NodeId, Outcome>>,
+    /// Operations that were commanded in this life, and of which not all targets have said what became of them.
+    watched: BTreeSet<String>,
 }
 
 impl Outcomes {
-    pub(super) fn note(&mut self, operation: &str, node: NodeId, outcome: Outcome) {
-        self.known.entry(operation.to_owned()).or_default().insert(node, outcome);
-    }
-
     fn forget_unknown(&mut self, catalog: &Catalog) {
         self.known.retain(|id, _| catalog.operation(id).is_some());
+        self.watched.retain(|id| catalog.operation(id).is_some());
     }
 }
 
@@ -65,10 +67,44 @@ impl Node {
         }
     }
 
+    /// An operation is in the catalog that was not. Old ones come to who was long away or is new: they are history, and `operations` lists them.
+    pub(super) fn tell_commanded(&mut self, now: Now, id: &str) {
+        let Some(operation) = self.catalog.operation(id) else { return };
+        if now.wall.as_millis().saturating_sub(operation.stamp.as_millis()) <= TOLD_WITHIN.as_secs() * 1_000 {
+            self.outcomes.watched.insert(id.to_owned());
+            self.tell(Event::Commanded { operation: id.to_owned() });
+            self.tell_concluded(id);
+        }
+    }
+
     /// A node says what became of an operation there.
     pub(super) fn note_outcome(&mut self, node: NodeId, id: &str) {
         if let Some(outcome) = value(self.gossip.node_map(&node), &outcome_key(id)) {
-            self.outcomes.note(id, node, outcome);
+            self.note_target(id, node, outcome);
+        }
+    }
+
+    /// What became of an operation on one of its targets, by that one's word.
+    pub(super) fn note_target(&mut self, id: &str, node: NodeId, outcome: Outcome) {
+        let before = self.outcomes.known.entry(id.to_owned()).or_default().insert(node, outcome.clone());
+        if before.as_ref() != Some(&outcome) && self.outcomes.watched.contains(id) {
+            if let Outcome::Failed { reason } = outcome {
+                self.tell(Event::Refused { operation: id.to_owned(), target: node, reason });
+            }
+            self.tell_concluded(id);
+        }
+    }
+
+    /// Tells of an operation of which all is known, once.
+    fn tell_concluded(&mut self, id: &str) {
+        let Some(operation) = self.catalog.operation(id) else { return };
+        let known = self.outcomes.known.get(id);
+        let outcomes: Option<Vec<&Outcome>> = operation.targets().iter().map(|target| known.and_then(|known| known.get(target))).collect();
+        let Some(outcomes) = outcomes else { return };
+        let applied = outcomes.iter().filter(|outcome| ***outcome == Outcome::Applied).count();
+        let failed = outcomes.len() - applied;
+        if self.outcomes.watched.remove(id) {
+            self.tell(Event::Concluded { operation: id.to_owned(), applied, failed });
         }
     }
 
@@ -89,7 +125,7 @@ impl Node {
     /// What the outcome rests on is on disk.
     pub(super) fn say_outcome(&mut self, now: Now, id: String, outcome: Outcome) {
         self.say(now, &outcome_key(&id), &outcome);
-        self.outcomes.note(&id, self.id(), outcome.clone());
+        self.note_target(&id, self.id(), outcome.clone());
         if let Some(operation) = self.catalog.operation(&id).cloned() {
             let is_waited_for = now.wall.as_millis().saturating_sub(operation.stamp.as_millis()) < REPORT_WITHIN.as_secs() * 1_000;
             let lives = self.view.get(&operation.origin).is_some_and(|info| info.is_live());

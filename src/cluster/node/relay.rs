@@ -264,7 +264,7 @@ impl Node {
     /// A target tells its relay what became of an operation, sooner than gossip does.
     pub(super) fn serve_report(&mut self, now: Now, from: NodeId, operation: &str, outcome: Outcome, to: ReplyTo) {
         if self.operation(operation).is_some_and(|(operation, _)| operation.targets().contains(&from)) {
-            self.outcomes.note(operation, from, outcome);
+            self.note_target(operation, from, outcome);
         }
         self.after.push(After::Reply(to, Reply::Held));
         self.answer_waiting(now);

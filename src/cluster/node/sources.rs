@@ -66,6 +66,8 @@ pub(super) struct Sources {
     pub(super) caches: Caches,
     /// When the next decision may be due without any input.
     next_look: Option<Instant>,
+    /// What others have claimed since it was told last: how many sources, and one of them.
+    claimed: BTreeMap<(NodeId, Name, Why), (usize, Name)>,
 }
 
 /// A source that this node owns.
@@ -188,6 +190,7 @@ impl Sources {
             retry_at: BTreeMap::new(),
             caches: Caches::default(),
             next_look: None,
+            claimed: BTreeMap::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use logvine_gossip::{NodeId, Now};
 use super::super::{Node, Table};
 use crate::{
     catalog::{Source, pack},
+    event::Event,
     instance::Epoch,
     member::{Claim, claim_key, value},
     name::Name,
@@ -48,12 +49,16 @@ impl Node {
         let Some((runner, source)) = rest.split_once('/') else { return };
         let (Ok(runner), Ok(source)) = (runner.parse::<Name>(), source.parse::<Name>()) else { return };
         let said: Option<Claim> = value(self.gossip.node_map(&node), &claim_key(&runner, &source));
-        let claims = self.sources.claims.entry((runner, source)).or_default();
+        let claims = self.sources.claims.entry((runner.clone(), source.clone())).or_default();
         let before = match &said {
             Some(claim) => claims.insert(node, claim.clone()),
             None => claims.remove(&node),
         };
         if let Some(claim) = said {
+            // What was claimed before this node's start is no news: a joiner hears of a hundred thousand at once. Nor is a further epoch of the same owner.
+            if before.is_none() && claim.since >= self.started.wall {
+                self.sources.claimed.entry((node, runner, claim.why.clone())).or_insert((0, source)).0 += 1;
+            }
             let row_changed = self.witnesses.note(&claim.key, &claim.record(node));
             if row_changed {
                 self.write_row(&claim.key);
@@ -69,6 +74,13 @@ impl Node {
             && *owner == node
         {
             *gone = Some(now.at);
+        }
+    }
+
+    /// Tells what others have claimed lately, many sources in one event: each node tells all that happens, also where a thousand sources move.
+    pub(in crate::node) fn tell_claimed(&mut self) {
+        for ((owner, runner, why), (count, source)) in std::mem::take(&mut self.sources.claimed) {
+            self.tell(Event::Claimed { owner, runner, source: (count == 1).then_some(source), count, why });
         }
     }
 
