@@ -10,6 +10,7 @@ mod phases;
 mod plans;
 mod rollouts;
 mod sources;
+mod telling;
 mod words;
 
 use std::collections::BTreeMap;
