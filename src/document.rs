@@ -9,6 +9,8 @@ use logvine_cluster::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::near::{did_you_mean, nearest};
+
 /// How a tree is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -124,9 +126,8 @@ fn explain(message: &str) -> String {
     } else {
         return message.to_owned();
     };
-    let near = known.iter().map(|name| (strsim::jaro_winkler(given, name), *name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    let meant = near.filter(|(score, _)| *score > 0.8).map(|(_, name)| format!("; did you mean `{name}`?")).unwrap_or_default();
-    format!("{what}: the known ones are {}{meant}", known.join(", "))
+    let meant = nearest(given, known.iter().copied());
+    format!("{what}: the known ones are {}{}", known.join(", "), did_you_mean(meant.get(..1).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod config;
 pub mod demo;
 pub mod document;
 pub mod events;
+pub mod near;
 pub mod policy;
 pub mod runner;
 pub mod store;

@@ -165,11 +165,17 @@ pub(crate) fn test_handle(config: &crate::config::Config) -> (AgentHandle, logvi
     tokio::spawn(async move {
         let mut commands = std::collections::BTreeMap::new();
         let mut next = 0;
-        while let Some(call) = waiting.recv().await {
+        loop {
+            let call = match tokio::time::timeout(Duration::from_millis(50), waiting.recv()).await {
+                Ok(None) => break,
+                Ok(call) => call,
+                Err(_) => None,
+            };
             node.handle_timeout(clock.now());
             match call {
-                Call::Look(look) => look(&mut node, clock.now()),
-                Call::Command(command, reply) => {
+                None => {}
+                Some(Call::Look(look)) => look(&mut node, clock.now()),
+                Some(Call::Command(command, reply)) => {
                     next += 1;
                     let (command, said) = *command;
                     match node.handle_order(clock.now(), CommandId(next), command, said) {
@@ -177,7 +183,7 @@ pub(crate) fn test_handle(config: &crate::config::Config) -> (AgentHandle, logvi
                         Err(error) => drop(reply.send(Err(error))),
                     }
                 }
-                Call::Stop => node.handle_stop(clock.now()),
+                Some(Call::Stop) => node.handle_stop(clock.now()),
             }
             while let Some(output) = node.poll_output() {
                 match output {

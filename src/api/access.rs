@@ -143,6 +143,9 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     response
 }
 
+/// What anybody may read.
+pub(super) const OPEN: [&str; 4] = ["/", "/livez", "/readyz", "/openapi.json"];
+
 const ANSWER_HEADERS: [(header::HeaderName, &str); 4] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -172,7 +175,7 @@ fn check(app: &App, request: &Request) -> Result<Role, ApiError> {
         }
     }
     // A load balancer has no token, and neither these answers nor the console's files hold anything of the cluster.
-    if reads && matches!(request.uri().path(), "/" | "/livez" | "/readyz" | "/openapi.json") {
+    if reads && OPEN.contains(&request.uri().path()) {
         return Ok(Role::View);
     }
     let role = access.role(headers)?;

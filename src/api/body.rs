@@ -1,9 +1,11 @@
 //! Bodies: one tree in JSON, YAML or TOML.
 
+use std::time::Duration;
+
 use axum::{
     body::to_bytes,
     extract::{FromRequest, Request},
-    http::header::CONTENT_TYPE,
+    http::header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use serde::de::DeserializeOwned;
 
@@ -12,6 +14,9 @@ use crate::document::{self, Format};
 
 /// A bulk of some ten thousand sources.
 const BODY_BYTES_MAX: usize = 8 << 20;
+
+/// For a whole body: a megabit a second is enough.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A body's text and how it is written.
 pub(super) struct Document {
@@ -28,10 +33,22 @@ impl<S: Send + Sync> FromRequest<S> for Document {
             Some(text) => Format::of_content_type(text).ok_or_else(|| ApiError::media_type(text))?,
             None => Format::Json,
         };
-        let bytes = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| ApiError::too_large(BODY_BYTES_MAX))?;
+        // What is announced as too large is refused before a byte of it is read.
+        let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+            return Err(ApiError::too_large(BODY_BYTES_MAX));
+        }
+        let whole = tokio::time::timeout(BODY_PATIENCE, to_bytes(request.into_body(), BODY_BYTES_MAX)).await;
+        let bytes = whole.map_err(|_| ApiError::too_slow(BODY_PATIENCE))?.map_err(|error| broken(&error))?;
         let text = String::from_utf8(bytes.into()).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
         Ok(Self { text, format })
     }
+}
+
+/// Why a body did not come whole. Who hung up hears nothing of it; who sends without an announced length may.
+fn broken(error: &axum::Error) -> ApiError {
+    let too_large = std::error::Error::source(error).is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+    if too_large { ApiError::too_large(BODY_BYTES_MAX) } else { ApiError::bad_request("the body broke off") }
 }
 
 impl Document {

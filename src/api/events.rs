@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiError, ApiResult, App,
-    listing::{ListQuery, Listing, Params},
+    listing::{Listing, PageQuery, Params},
     nodes::find,
 };
 use crate::events::{EventLog, EventRow};
@@ -91,7 +91,7 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<EventQuer
         let stream = follow(app.events().clone(), since.unwrap_or(Stamp::ZERO), filter);
         return Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response());
     }
-    let page = ListQuery { limit: query.limit, cursor: query.cursor, ..ListQuery::default() };
+    let page = PageQuery { limit: query.limit, cursor: query.cursor };
     let after = page.after()?.map(|id| app.events().point(&id).ok_or_else(|| ApiError::bad_request("cursor: begin again without it"))).transpose()?;
     let rows = gather(app.events(), after.or(since).unwrap_or(Stamp::ZERO), &filter, page.most()?).await;
     Ok(Json(page.cut(rows, |row: &Arc<EventRow>| row.id.clone())).into_response())

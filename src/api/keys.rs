@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     ApiError, ApiResult, App,
     body::Document,
-    listing::{ListQuery, Listing, Params, Path},
+    listing::{Listing, PageQuery, Params, Path},
     problem::Problem,
 };
 use crate::agent::{Refused, Relayed};
@@ -64,9 +64,9 @@ pub(super) struct KeyOutcome {
 }
 
 /// The keys that nodes have, as this node knows it
-#[utoipa::path(get, path = "/v1/keys", operation_id = "key_list", tag = "keys", params(ListQuery),
+#[utoipa::path(get, path = "/v1/keys", operation_id = "key_list", tag = "keys", params(PageQuery),
     responses((status = 200, body = Listing<KeyRow>)))]
-pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<KeyRow>>> {
+pub(super) async fn list(State(app): State<App>, Params(query): Params<PageQuery>) -> ApiResult<Json<Listing<KeyRow>>> {
     let rings = app.agent().look(|node, _| keys::rings(node)).await?;
     let mut rows: BTreeMap<Fingerprint, KeyRow> = BTreeMap::new();
     for key in rings.iter().flat_map(|ring| ring.keys.iter().flatten()) {

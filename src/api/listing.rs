@@ -25,6 +25,18 @@ pub(super) struct Listing<T> {
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
+pub(super) struct PageQuery {
+    /// Rows on a page: 1 to 1,000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Which page of a list, and of which nodes.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     /// Rows on a page: 1 to 1,000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -33,17 +45,26 @@ pub(super) struct ListQuery {
     pub cursor: Option<String>,
     /// Only what concerns these nodes: `web`, `name=web-1`, `status=down`, `tag in (a, b)`.
     pub selector: Option<String>,
-    /// Only of this runner (sources, instances).
-    pub runner: Option<String>,
 }
 
 impl ListQuery {
-    /// The selection, if there is one.
-    pub(super) fn selection(&self) -> ApiResult<Option<Selection>> {
-        let parsed = self.selector.as_deref().map(str::parse::<Selection>).transpose();
-        parsed.map_err(|error| ApiError::bad_request(format!("selector: {error}")))
+    /// The page that is asked for.
+    pub(super) fn page(&self) -> PageQuery {
+        PageQuery { limit: self.limit, cursor: self.cursor.clone() }
     }
 
+    /// The selection, if there is one.
+    pub(super) fn selection(&self) -> ApiResult<Option<Selection>> {
+        selection(self.selector.as_deref())
+    }
+}
+
+/// What a `selector=` means.
+pub(super) fn selection(text: Option<&str>) -> ApiResult<Option<Selection>> {
+    text.map(str::parse::<Selection>).transpose().map_err(|error| ApiError::bad_request(format!("selector: {error}")))
+}
+
+impl PageQuery {
     /// The page of `rows` (all, in any order) that is asked for; `key` orders them and is unique.
     pub(super) fn page<T>(&self, mut rows: Vec<T>, key: impl Fn(&T) -> String) -> ApiResult<Listing<T>> {
         let (after, most) = (self.after()?, self.most()?);
@@ -111,7 +132,7 @@ mod tests {
     use super::*;
 
     fn page(limit: usize, cursor: Option<String>) -> ApiResult<Listing<u32>> {
-        ListQuery { limit: Some(limit), cursor, ..ListQuery::default() }.page((0..5).rev().collect(), |row| format!("{row:02}"))
+        PageQuery { limit: Some(limit), cursor }.page((0..5).rev().collect(), |row| format!("{row:02}"))
     }
 
     #[test]

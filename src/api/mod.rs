@@ -2,8 +2,14 @@
 
 mod access;
 mod body;
+mod components;
+mod connections;
+#[cfg(test)]
+mod description;
 mod events;
+mod instances;
 mod keys;
+mod known;
 mod listing;
 mod nodes;
 mod operations;
@@ -34,6 +40,7 @@ use tracing::Level;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::connections::Limited;
 pub use self::{
     access::{Access, Role, token_hash},
     problem::{ApiError, ApiResult, Problem},
@@ -106,7 +113,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(operations::verb))
         .routes(routes!(operations::list, operations::bulk))
         .routes(routes!(operations::one))
-        .routes(routes!(runners::instances))
+        .routes(routes!(instances::list))
+        .routes(routes!(instances::one))
+        .routes(routes!(components::list))
         .routes(routes!(sources::list))
         .routes(routes!(sources::one))
         .routes(routes!(sources::patch))
@@ -159,9 +168,18 @@ impl Tls {
 /// Serves the API until it is dropped. Errors: the listener failed.
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> anyhow::Result<()> {
     let service = router(app).into_make_service();
+    let limited = Limited::new();
     match tls {
-        Some(Tls(config)) => axum_server::from_tcp_rustls(listener, config)?.serve(service).await?,
-        None => axum_server::from_tcp(listener)?.serve(service).await?,
+        Some(Tls(config)) => {
+            let mut server = axum_server::from_tcp_rustls(listener, config)?.map(|acceptor| acceptor.acceptor(limited));
+            Limited::bound_heads(&mut server);
+            server.serve(service).await?;
+        }
+        None => {
+            let mut server = axum_server::from_tcp(listener)?.acceptor(limited);
+            Limited::bound_heads(&mut server);
+            server.serve(service).await?;
+        }
     }
     Ok(())
 }

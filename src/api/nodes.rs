@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::{
     ApiError, ApiResult, App, Role,
     body::Document,
+    known::not_found,
     listing::{ListQuery, Listing, Params, Path},
     problem::Problem,
     written::{WriteQuery, Writing, Written, write},
@@ -62,7 +63,7 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery
         let meant = meant(node, selection.as_ref());
         view::nodes(node, now).into_iter().filter(|row| meant.as_ref().is_none_or(|meant| meant.contains(&row.id))).collect()
     });
-    Ok(Json(query.page(rows.await?, |row: &NodeRow| row.id.clone())?))
+    Ok(Json(query.page().page(rows.await?, |row: &NodeRow| row.id.clone())?))
 }
 
 /// One node, by its id, a unique beginning of it (6 digits or more), or its name
@@ -71,15 +72,19 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery
 pub(super) async fn one(State(app): State<App>, Path(text): Path<String>) -> ApiResult<Json<NodeRow>> {
     let looked = app.agent().look(move |node, now| {
         let id = resolve(node, &text)?;
-        view::node(node, now, &id).ok_or_else(|| ApiError::not_found("node", &text, "GET /v1/nodes"))
+        view::node(node, now, &id).ok_or_else(|| not_found(node, "node", &text))
     });
     looked.await?.map(Json)
 }
+
+/// A node's tags travel in its map, and are shown in a line.
+const TAGS_MAX: usize = 256;
 
 /// The tags that a node shall have.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tags {
+    #[schema(value_type = Vec<Name>)]
     tags: BTreeSet<Name>,
 }
 
@@ -88,6 +93,9 @@ pub(super) struct Tags {
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn set_tags(State(app): State<App>, Path(text): Path<String>, Writing(query): Writing, document: Document) -> ApiResult<Written> {
     let tags = document.read::<Tags>()?.tags;
+    if tags.len() > TAGS_MAX {
+        return Err(ApiError::too_many("/tags", tags.len(), TAGS_MAX));
+    }
     let node = find(&app, text).await?;
     write(&app, &query, Command::SetTags { node, tags }).await
 }
@@ -122,7 +130,7 @@ pub(super) async fn forget(State(app): State<App>, Path(text): Path<String>, Wri
 pub(super) async fn tags(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<TagRow>>> {
     let selection = query.selection()?;
     let rows = app.agent().look(move |node, _| view::tags(node, selection.as_ref())).await?;
-    Ok(Json(query.page(rows, |row: &TagRow| row.tag.clone())?))
+    Ok(Json(query.page().page(rows, |row: &TagRow| row.tag.clone())?))
 }
 
 /// The ids of a selection's nodes; None: all.
@@ -139,7 +147,7 @@ pub(super) fn resolve(node: &Node, text: &str) -> ApiResult<NodeId> {
     let names = node.view().values().map(|info| (info.id, info.name.as_ref().map(Name::as_str)));
     match meaning(text, names) {
         Meaning::One(id) => Ok(id),
-        Meaning::None => Err(ApiError::not_found("node", text, "GET /v1/nodes")),
+        Meaning::None => Err(not_found(node, "node", text)),
         Meaning::Many(ids) => Err(ApiError::ambiguous(text, &ids.iter().map(NodeId::to_string).collect::<Vec<_>>())),
     }
 }

@@ -10,33 +10,56 @@ use logvine_cluster::{
     view::{self, OperationRow, OperationView},
 };
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiError, ApiResult, App,
     body::Document,
-    listing::{ListQuery, Listing, Params, Path},
+    listing::{Listing, PageQuery, Params, Path, selection},
     problem::Problem,
     runners::name,
     written::{WriteQuery, Writing, Written, selected, write},
 };
 
+/// Which operations.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OperationQuery {
+    /// Rows on a page: 1 to 1,000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only those that concern these nodes: `web`, `name=web-1`, `status=down`, `tag in (a, b)`.
+    selector: Option<String>,
+    /// Only those on this runner.
+    runner: Option<String>,
+    /// Only those with this verb: `apply`, `stop`, …
+    verb: Option<String>,
+    /// Only those in this state: `proposed`, `published`, `accepted`, `withdrawn`.
+    state: Option<String>,
+}
+
 /// All operations of the last seven days, the newest first
-#[utoipa::path(get, path = "/v1/operations", operation_id = "operation_list", tag = "operations", params(ListQuery),
+#[utoipa::path(get, path = "/v1/operations", operation_id = "operation_list", tag = "operations", params(OperationQuery),
     responses((status = 200, body = Listing<OperationRow>)))]
-pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<OperationRow>>> {
-    let (before, most, selection, runner) = (query.after()?, query.most()?, query.selection()?, query.runner.clone());
+pub(super) async fn list(State(app): State<App>, Params(query): Params<OperationQuery>) -> ApiResult<Json<Listing<OperationRow>>> {
+    let OperationQuery { limit, cursor, selector, runner, verb, state } = query;
+    let (selection, page) = (selection(selector.as_deref())?, PageQuery { limit, cursor });
+    let (before, most) = (page.after()?, page.most()?);
     let rows = app.agent().look(move |node, _| {
         let meant = super::nodes::meant(node, selection.as_ref());
         let concerns = |row: &OperationRow| {
             let of_runner = runner.as_ref().is_none_or(|runner| row.runners.contains(runner));
             let of_node =
                 |meant: &std::collections::BTreeSet<String>| view::targets_of(node, &row.id).iter().any(|target| meant.contains(&target.node));
-            of_runner && meant.as_ref().is_none_or(of_node)
+            let is = |wanted: &Option<String>, given: &String| wanted.as_ref().is_none_or(|wanted| wanted == given);
+            of_runner && is(&verb, &row.verb) && is(&state, &row.state) && meant.as_ref().is_none_or(of_node)
         };
         view::operations(node, before.as_deref()).filter(concerns).take(most).collect()
     });
-    Ok(Json(query.cut(rows.await?, |row: &OperationRow| row.id.clone())))
+    Ok(Json(page.cut(rows.await?, |row: &OperationRow| row.id.clone())))
 }
 
 /// One operation, with what became of it on each of its targets; any node tells it
@@ -48,14 +71,21 @@ pub(super) async fn one(State(app): State<App>, Path(operation): Path<String>) -
     found.map(Json).ok_or_else(|| ApiError::not_found("operation", &operation, "GET /v1/operations"))
 }
 
+/// Runners in one command. Their names travel with it to all nodes.
+const RUNNERS_MAX: usize = 10_000;
+
 /// What to do with several runners at once.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Bulk {
     runners: Vec<Name>,
     verb: RunnerVerb,
-    #[serde(flatten)]
-    on: OnNodes,
+    /// `all`, `web`, `name=web-1`, `tag in (a, b)`
+    nodes: String,
+    /// Refuse if the selection means another number of nodes.
+    expected_count: Option<usize>,
+    /// Why, for the log.
+    reason: Option<String>,
 }
 
 /// What to do with a runner on its nodes.
@@ -72,6 +102,7 @@ pub(super) enum RunnerVerb {
 
 /// On which nodes.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct OnNodes {
     /// `all`, `web`, `name=web-1`, `tag in (a, b)`
     nodes: String,
@@ -86,12 +117,15 @@ pub(super) struct OnNodes {
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem),
         (status = 422, body = Problem)))]
 pub(super) async fn bulk(State(app): State<App>, Writing(query): Writing, document: Document) -> ApiResult<Written> {
-    let Bulk { runners, verb, on } = document.read()?;
+    let Bulk { runners, verb, nodes, expected_count, reason } = document.read()?;
     if runners.is_empty() {
         let detail = "no runner is named: an empty list is not all of them".to_owned();
         return Err(ApiError::invalid("No runner is meant.", vec![SpecFault { pointer: "/runners".to_owned(), detail }]));
     }
-    command(&app, query, runners, verb, on).await
+    if runners.len() > RUNNERS_MAX {
+        return Err(ApiError::too_many("/runners", runners.len(), RUNNERS_MAX));
+    }
+    command(&app, query, runners, verb, OnNodes { nodes, expected_count, reason }).await
 }
 
 /// Starts, stops, removes or lets follow a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
@@ -127,7 +161,7 @@ async fn command(app: &App, mut query: WriteQuery, runners: Vec<Name>, verb: Run
             return Err(fault("/expected_count", format!("the selection means {found} {nodes} now, not {expected}")));
         }
     }
-    query.reason = query.reason.or(on.reason);
+    query.give_reason(on.reason)?;
     let nodes = (on.nodes.trim() != "all").then(|| selection.clone());
     let command = match verb {
         RunnerVerb::Start => Command::Desire { runners, nodes, desired: Desired::Running },

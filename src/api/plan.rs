@@ -18,6 +18,9 @@ use utoipa::ToSchema;
 
 use super::{ApiError, ApiResult, App, body::Document, nodes::resolve, problem::Problem};
 
+/// More is another cluster, not a plan.
+const CHANGES_MAX: usize = 1_000;
+
 /// What may come to pass, one after another; nothing: what is to move anyway.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +49,7 @@ pub(super) enum Asked {
 pub(super) struct Joiner {
     name: Name,
     #[serde(default)]
+    #[schema(value_type = Vec<Name>)]
     tags: BTreeSet<Name>,
     /// In quarter octaves; without it, what is usual here.
     capacity: Option<u8>,
@@ -78,6 +82,9 @@ pub(super) struct Addition {
     responses((status = 200, body = PlanView), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn plan(State(app): State<App>, document: Document) -> ApiResult<Json<PlanView>> {
     let Question { changes } = document.read()?;
+    if changes.len() > CHANGES_MAX {
+        return Err(ApiError::too_many("/changes", changes.len(), CHANGES_MAX));
+    }
     let looked = app.agent().look(move |node, now| {
         let changes = changes.into_iter().enumerate().map(|(at, asked)| change(node, at, asked)).collect::<ApiResult<Vec<_>>>()?;
         Ok::<_, ApiError>((Snapshot::of(node, now), changes))

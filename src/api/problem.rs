@@ -1,15 +1,21 @@
 //! Errors as problem documents (RFC 9457), in one `IntoResponse`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use logvine_cluster::{command::CommandError, spec::SpecFault};
+use logvine_gossip::Stamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::agent::Unavailable;
+use crate::{
+    agent::Unavailable,
+    near::{did_you_mean, nearest},
+};
 
 /// A problem document (RFC 9457). `type` is stable; the words are not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -24,6 +30,9 @@ pub struct Problem {
     /// What is wrong where.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
+    /// Where a name is not known: the known ones that are near, the nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nearest: Vec<String>,
     /// What to do.
     pub action: String,
 }
@@ -51,7 +60,15 @@ pub type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>, action: impl Into<String>) -> Self {
-        Self(Box::new(Problem { kind, title, status: status.as_u16(), detail: detail.into(), errors: Vec::new(), action: action.into() }))
+        Self(Box::new(Problem {
+            kind,
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            nearest: Vec::new(),
+            action: action.into(),
+        }))
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -84,6 +101,23 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "urn:logvine:not-found", "Not found", detail, format!("`{list}` lists what there is."))
     }
 
+    /// Says what to do in other words.
+    pub(super) fn hint(mut self, action: String) -> Self {
+        self.0.action = action;
+        self
+    }
+
+    /// Adds the names that were probably meant.
+    pub(super) fn near<'a>(mut self, given: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let found = nearest(given, known);
+        if !found.is_empty() {
+            let detail = self.0.detail.trim_end_matches('.');
+            self.0.detail = format!("{detail}{}", did_you_mean(&found));
+            self.0.nearest = found.into_iter().map(str::to_owned).collect();
+        }
+        self
+    }
+
     pub(super) fn no_route(path: &str) -> Self {
         let detail = format!("There is nothing at {path}.");
         Self::new(StatusCode::NOT_FOUND, "urn:logvine:no-route", "No such address", detail, "See /openapi.json for what there is.")
@@ -110,6 +144,49 @@ impl ApiError {
     pub(super) fn too_large(bytes_max: usize) -> Self {
         let detail = format!("The body is over {bytes_max} bytes.");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:logvine:too-large", "The body is too large", detail, "Send it in parts.")
+    }
+
+    /// A list in the body is longer than is looked at.
+    pub(super) fn too_many(pointer: &str, count: usize, most: usize) -> Self {
+        let detail = format!("{pointer} has {count} entries, and {most} is the most.");
+        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:logvine:too-many", "Too much at once", detail, "Send it in parts.");
+        error.0.errors = vec![Fault { pointer: pointer.to_owned(), detail: format!("{count} entries, of which {most} may be sent at once") }];
+        error
+    }
+
+    pub(super) fn too_slow(patience: Duration) -> Self {
+        let detail = format!("The body was not there within {} s.", patience.as_secs());
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "urn:logvine:too-slow",
+            "The request is too slow",
+            detail,
+            "Send it again, in parts if the way is slow.",
+        )
+    }
+
+    pub(super) fn unconditional(header: &str) -> Self {
+        let detail = format!("{header} is not looked at here: only a runner has a revision that a change can depend on.");
+        Self::new(StatusCode::BAD_REQUEST, "urn:logvine:unconditional", "The change cannot be conditional", detail, "Send it without that header.")
+    }
+
+    /// Somebody else changed the runner since it was read; `differences` are the places where both say something else.
+    pub(super) fn revision(wanted: Stamp, present: Stamp, differences: Vec<Fault>) -> Self {
+        let (detail, action) = if wanted == Stamp::ZERO {
+            let detail = format!("There is such a runner already, at revision {present}.");
+            (detail, format!("Choose another name, or replace it with If-Match: \"{present}\"."))
+        } else if present == Stamp::ZERO {
+            (
+                format!("The change is for revision {wanted}, and there is no such runner now."),
+                "Send it without If-Match to create it again.".to_owned(),
+            )
+        } else {
+            let detail = format!("The change is for revision {wanted}, and the runner is at revision {present} now.");
+            (detail, format!("Read it again and repeat the change with If-Match: \"{present}\"."))
+        };
+        let mut error = Self::new(StatusCode::PRECONDITION_FAILED, "urn:logvine:revision", "It was changed meanwhile", detail, action);
+        error.0.errors = differences;
+        error
     }
 
     pub(super) fn media_type(given: &str) -> Self {
@@ -163,13 +240,7 @@ impl From<CommandError> for ApiError {
         match error {
             CommandError::NotFound { kind, name } => Self::not_found(kind, &name, &format!("GET /v1/{kind}s")),
             CommandError::Invalid { faults } => Self::invalid(detail, faults),
-            CommandError::Conflict { revision } => Self::new(
-                StatusCode::PRECONDITION_FAILED,
-                "urn:logvine:revision",
-                "It was changed meanwhile",
-                detail,
-                format!("Read it again and repeat the change with If-Match: \"{revision}\"."),
-            ),
+            CommandError::Conflict { wanted, revision } => Self::revision(wanted, revision, Vec::new()),
             CommandError::TooMany { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:logvine:too-many", "Too much at once", detail, "Send it in parts.")
             }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::{
     ApiError, ApiResult, App,
     body::Document,
-    listing::{ListQuery, Listing, Params, Path},
+    listing::{Listing, PageQuery, Params, Path},
     problem::Problem,
     written::{WriteQuery, Writing, Written, write},
 };
@@ -41,9 +41,9 @@ pub(super) struct NewValue {
 }
 
 /// All settings of the cluster, by name
-#[utoipa::path(get, path = "/v1/settings", operation_id = "setting_list", tag = "settings", params(ListQuery),
+#[utoipa::path(get, path = "/v1/settings", operation_id = "setting_list", tag = "settings", params(PageQuery),
     responses((status = 200, body = Listing<SettingRow>)))]
-pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<SettingRow>>> {
+pub(super) async fn list(State(app): State<App>, Params(query): Params<PageQuery>) -> ApiResult<Json<Listing<SettingRow>>> {
     let rows = app.agent().look(|node, _| {
         let row = |setting: &'static Setting| {
             let set = node.catalog().setting(setting);
@@ -74,5 +74,6 @@ pub(super) async fn unset(State(app): State<App>, Path(name): Path<String>, Writ
 }
 
 fn find(name: &str) -> ApiResult<&'static Setting> {
-    Setting::find(name).ok_or_else(|| ApiError::not_found("setting", name, "GET /v1/settings"))
+    Setting::find(name)
+        .ok_or_else(|| ApiError::not_found("setting", name, "GET /v1/settings").near(name, SETTINGS.iter().map(|setting| setting.name)))
 }

@@ -4,35 +4,58 @@ use axum::{Json, extract::State};
 use logvine_cluster::{
     command::{Answer, Command, CommandError, Said},
     name::Name,
+    operation::ENTRIES_MAX,
     spec::SourceSpec,
-    view::{self, Finding, SourceRow, SourceView},
+    view::{self, Finding, SourceRow, SourceState, SourceView},
 };
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiError, ApiResult, App,
     body::Document,
-    listing::{ListQuery, Listing, Params, Path},
+    known::{explain, no_source},
+    listing::{Listing, PageQuery, Params, Path, selection},
     nodes::meant,
     problem::Problem,
     runners::name,
-    written::{WriteQuery, Writing, Written, write},
+    written::{WriteQuery, Writing, Written, obey},
 };
 
+/// Which sources.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceQuery {
+    /// Rows on a page: 1 to 1,000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only those that these nodes own: `web`, `name=web-1`, `status=down`, `tag in (a, b)`.
+    selector: Option<String>,
+    /// Only those of this runner.
+    runner: Option<String>,
+    /// Only those in this state.
+    state: Option<SourceState>,
+}
+
 /// All movable sources with their owners, by runner and id
-#[utoipa::path(get, path = "/v1/sources", operation_id = "source_list", tag = "sources", params(ListQuery),
+#[utoipa::path(get, path = "/v1/sources", operation_id = "source_list", tag = "sources", params(SourceQuery),
     responses((status = 200, body = Listing<SourceRow>)))]
-pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery>) -> ApiResult<Json<Listing<SourceRow>>> {
-    let selection = query.selection()?;
-    let only = query.runner.as_deref().map(name).transpose()?;
-    let (after, most) = (query.after()?, query.most()?);
+pub(super) async fn list(State(app): State<App>, Params(query): Params<SourceQuery>) -> ApiResult<Json<Listing<SourceRow>>> {
+    let SourceQuery { limit, cursor, selector, runner, state } = query;
+    let selection = selection(selector.as_deref())?;
+    let only = runner.as_deref().map(name).transpose()?;
+    let page = PageQuery { limit, cursor };
+    let (after, most) = (page.after()?, page.most()?);
     let rows = app.agent().look(move |node, now| {
         let meant = meant(node, selection.as_ref());
         let owned_there = |row: &SourceRow| meant.as_ref().is_none_or(|meant| row.owner.as_ref().is_some_and(|owner| meant.contains(owner)));
-        view::sources(node, now, only.as_ref(), after.as_deref()).filter(owned_there).take(most).collect()
+        let in_state = |row: &SourceRow| state.is_none_or(|state| state == row.state);
+        view::sources(node, now, only.as_ref(), after.as_deref()).filter(|row| owned_there(row) && in_state(row)).take(most).collect()
     });
-    Ok(Json(query.cut(rows.await?, |row: &SourceRow| view::source_order(&row.runner, &row.id))))
+    Ok(Json(page.cut(rows.await?, |row: &SourceRow| view::source_order(&row.runner, &row.id))))
 }
 
 /// One source, with the position that its owner knows
@@ -45,10 +68,13 @@ pub(super) async fn one(State(app): State<App>, Path((runner, source)): Path<(St
         Ok(Answer::Written { .. }) => unreachable!("a question is not answered as a write"),
         // The view still has it, though this node takes no commands any more.
         Err(CommandError::Stopping) => None,
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(explain(&app, error).await),
     };
-    let found = app.agent().look(move |node, now| view::source(node, now, &runner_name, &source_name, inspected.as_ref())).await?;
-    found.map(Json).ok_or_else(|| ApiError::not_found("source", &format!("{runner}/{source}"), "GET /v1/sources"))
+    let looked = app.agent().look(move |node, now| {
+        let found = view::source(node, now, &runner_name, &source_name, inspected.as_ref());
+        found.ok_or_else(|| no_source(node, runner_name.as_str(), source_name.as_str()))
+    });
+    looked.await?.map(Json)
 }
 
 /// Sources to add or replace, and to remove.
@@ -68,13 +94,26 @@ pub(super) struct Patch {
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn patch(State(app): State<App>, Path(runner): Path<String>, Writing(mut query): Writing, document: Document) -> ApiResult<Written> {
     let Patch { put, remove, reason } = document.read()?;
-    query.reason = query.reason.or(reason);
-    write(&app, &query, Command::PatchSources { runner: name(&runner)?, put, remove }).await
+    for (pointer, count) in [("/put", put.len()), ("/remove", remove.len())] {
+        if count > ENTRIES_MAX {
+            return Err(ApiError::too_many(pointer, count, ENTRIES_MAX));
+        }
+    }
+    query.give_reason(reason)?;
+    match obey(&app, &query, Command::PatchSources { runner: name(&runner)?, put, remove }).await? {
+        Ok(written) => Ok(written),
+        // The command names the source alone.
+        Err(CommandError::NotFound { kind: "source", name }) => {
+            Err(explain(&app, CommandError::NotFound { kind: "source", name: format!("{runner}/{name}") }).await)
+        }
+        Err(error) => Err(explain(&app, error).await),
+    }
 }
 
 /// Sources with no owner or two, and those that wait, as this node sees it
-#[utoipa::path(get, path = "/v1/assignments/check", operation_id = "assignment_check", tag = "sources",
+#[utoipa::path(get, path = "/v1/assignments/check", operation_id = "assignment_check", tag = "sources", params(PageQuery),
     responses((status = 200, body = Listing<Finding>)))]
-pub(super) async fn check(State(app): State<App>) -> ApiResult<Json<Listing<Finding>>> {
-    Ok(Json(Listing { items: app.agent().look(view::check).await?, next_cursor: None }))
+pub(super) async fn check(State(app): State<App>, Params(query): Params<PageQuery>) -> ApiResult<Json<Listing<Finding>>> {
+    let findings = app.agent().look(view::check).await?;
+    Ok(Json(query.page(findings, |finding: &Finding| view::source_order(&finding.runner, &finding.source))?))
 }

@@ -1,3 +1,6 @@
+mod fixtures;
+mod refusals;
+
 use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode, header},
@@ -100,14 +103,14 @@ fn assert_problem(answer: &Answer, status: u16, kind: &str) {
 /// Run with UPDATE_EXPECT=1 after a change of the API.
 #[test]
 fn the_committed_description_is_the_codes() {
-    let mut text = routes().into_openapi().to_pretty_json().unwrap();
+    let mut text = description::finished(routes().into_openapi()).to_pretty_json().unwrap();
     text.push('\n');
     expect_file!["openapi.json"].assert_eq(&text);
 }
 
 #[test]
 fn each_operation_has_a_verb() {
-    let description = serde_json::to_value(routes().into_openapi()).unwrap();
+    let description = serde_json::to_value(description::finished(routes().into_openapi())).unwrap();
     let operations = description["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
     let verbs =
         operations.filter(|operation| operation["tags"][0] != "process").map(|operation| operation["operationId"].as_str().unwrap().to_owned());
@@ -323,7 +326,9 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/assignments/check", Some(Role::View)),
     ("GET", "/v1/cluster", Some(Role::View)),
     ("GET", "/v1/events", Some(Role::View)),
+    ("GET", "/v1/components", Some(Role::View)),
     ("GET", "/v1/instances", Some(Role::View)),
+    ("GET", "/v1/instances/{node}/{runner}", Some(Role::View)),
     ("GET", "/v1/nodes", Some(Role::View)),
     ("GET", "/v1/nodes/{node}", Some(Role::View)),
     ("GET", "/v1/runners", Some(Role::View)),
@@ -355,7 +360,7 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
 
 #[test]
 fn each_operation_says_who_may_call_it() {
-    let description = serde_json::to_value(routes().into_openapi()).unwrap();
+    let description = serde_json::to_value(description::finished(routes().into_openapi())).unwrap();
     let paths = description["paths"].as_object().unwrap().iter();
     let served = paths.flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone())));
     let listed = WHO.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()));

@@ -7,19 +7,23 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use logvine_cluster::{
-    command::{Answer, Command, Said},
+    command::{Answer, Command, CommandError, Said},
     node::Node,
     selection::Selection,
+    spec::SpecFault,
     view::{self, TargetRow},
 };
 use logvine_gossip::{NodeId, Stamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, ApiResult, App, Role, listing::Params};
+use super::{ApiError, ApiResult, App, Role, known::explain, listing::Params};
 
 /// Longer than a UUID, shorter than a nuisance in every node's catalog.
-const KEY_BYTES_MAX: usize = 128;
+pub(super) const KEY_BYTES_MAX: usize = 128;
+
+/// A reason is a sentence, and in every node's catalog for a week.
+pub(super) const REASON_BYTES_MAX: usize = 1_024;
 
 /// What all writes take.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -37,21 +41,50 @@ pub(super) struct WriteQuery {
     idempotency_key: Option<String>,
 }
 
-/// What all writes take, from the query and the headers.
+impl WriteQuery {
+    /// The reason of a body, where the query has none. Errors: it is longer than a sentence.
+    pub(super) fn give_reason(&mut self, reason: Option<String>) -> ApiResult<()> {
+        if let Some(reason) = reason.as_ref().filter(|reason| reason.len() > REASON_BYTES_MAX) {
+            let detail = format!("is {} bytes long, and {REASON_BYTES_MAX} are the most", reason.len());
+            return Err(ApiError::invalid("The reason is too long.", vec![SpecFault { pointer: "/reason".to_owned(), detail }]));
+        }
+        self.reason = self.reason.take().or(reason);
+        Ok(())
+    }
+}
+
+/// What all writes take, from the query and the headers. They depend on no revision.
 pub(super) struct Writing(pub(super) WriteQuery);
 
 impl<S: Send + Sync> FromRequestParts<S> for Writing {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        if let Some(header) = [header::IF_MATCH, header::IF_NONE_MATCH].into_iter().find(|header| parts.headers.contains_key(header)) {
+            return Err(ApiError::unconditional(header.as_str()));
+        }
+        Conditional::from_request_parts(parts, state).await.map(|Conditional(query, _)| Self(query))
+    }
+}
+
+/// The same, and the revision that the change is for.
+pub(super) struct Conditional(pub(super) WriteQuery, pub(super) Option<Stamp>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Conditional {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
         let Params(query) = Params::<WriteQuery>::from_request_parts(parts, state).await?;
         let key = parts.headers.get("idempotency-key").map(|key| key.to_str().unwrap_or_default().to_owned());
-        let right = |key: &String| (1..=KEY_BYTES_MAX).contains(&key.len());
+        let right = |key: &String| (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
         if key.as_ref().is_some_and(|key| !right(key)) {
-            return Err(ApiError::bad_request(format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} characters of ASCII")));
+            return Err(ApiError::bad_request(format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} visible characters of ASCII")));
+        }
+        if query.reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
+            return Err(ApiError::bad_request(format!("reason: at most {REASON_BYTES_MAX} bytes")));
         }
         let actor = parts.extensions.get::<Role>().map(ToString::to_string).unwrap_or_default();
-        Ok(Self(WriteQuery { actor, idempotency_key: key, ..query }))
+        Ok(Self(WriteQuery { actor, idempotency_key: key, ..query }, if_match(&parts.headers)?))
     }
 }
 
@@ -84,21 +117,30 @@ impl IntoResponse for Written {
 
 /// Carries `command` out, or only looks.
 pub(super) async fn write(app: &App, query: &WriteQuery, command: Command) -> ApiResult<Written> {
+    match obey(app, query, command).await? {
+        Ok(written) => Ok(written),
+        Err(error) => Err(explain(app, error).await),
+    }
+}
+
+/// The same, for those who have something to say to the refusal.
+pub(super) async fn obey(app: &App, query: &WriteQuery, command: Command) -> ApiResult<Result<Written, CommandError>> {
     if query.dry_run {
         let looked = app.agent().look(move |node, _| node.preview(command).map(|targets| view::would_be(node, &targets))).await?;
-        return Ok(Written { operation: None, accepted: false, revision: None, dry_run: true, targets: looked? });
+        return Ok(looked.map(|targets| Written { operation: None, accepted: false, revision: None, dry_run: true, targets }));
     }
     let said = Said { actor: query.actor.clone(), reason: query.reason.clone(), idempotency_key: query.idempotency_key.clone() };
     let (actor, reason) = (said.actor.clone(), said.reason.clone());
-    match app.agent().command(command, said).await?? {
-        Answer::Written { operation, revision, accepted } => {
+    match app.agent().command(command, said).await? {
+        Err(error) => Ok(Err(error)),
+        Ok(Answer::Written { operation, revision, accepted }) => {
             tracing::info!(operation, actor, reason, accepted, "an operator's command");
             let id = operation.clone();
             let targets = app.agent().look(move |node, _| view::targets_of(node, &id)).await?;
             let revision = (revision > Stamp::ZERO).then(|| revision.to_string());
-            Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets })
+            Ok(Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets }))
         }
-        Answer::Inspected(_) => unreachable!("a write is not answered as a question"),
+        Ok(Answer::Inspected(_)) => unreachable!("a write is not answered as a question"),
     }
 }
 
@@ -109,9 +151,14 @@ pub(super) fn selected(node: &Node, selection: &str) -> Vec<NodeId> {
 }
 
 /// The revision that `If-Match` asks for; `If-None-Match: *` asks that there is none.
-pub(super) fn if_match(headers: &HeaderMap) -> ApiResult<Option<Stamp>> {
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == "*") {
-        return Ok(Some(Stamp::ZERO));
+fn if_match(headers: &HeaderMap) -> ApiResult<Option<Stamp>> {
+    if let Some(value) = headers.get(header::IF_NONE_MATCH) {
+        let all = value == "*";
+        return if all {
+            Ok(Some(Stamp::ZERO))
+        } else {
+            Err(ApiError::bad_request("If-None-Match: only `*` is understood: there is no such runner yet"))
+        };
     }
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or("?").trim().trim_matches('"');

@@ -1,31 +1,38 @@
 //! The API's client: what it answers, or why there is no answer, in words.
 
-use std::{error::Error as _, fmt::Write};
+use std::{cell::Cell, error::Error as _, fmt::Write, time::Duration};
 
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 
 use super::{ClientArgs, Exit, Failure};
 
+/// For a connection to be there, where other addresses may be tried.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Rows asked for at once: the API's most.
 const PAGE_ROWS: usize = 1000;
 
+/// Asks the first of its addresses that answers, and goes on with that one.
 #[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
-    base: Url,
+    bases: Vec<Url>,
+    /// Which of them answered last.
+    current: Cell<usize>,
     token: Option<String>,
 }
 
 impl Client {
     pub(super) fn new(args: &ClientArgs) -> Result<Self, Failure> {
-        let text = if args.api.contains("://") { args.api.clone() } else { format!("http://{}", args.api) };
-        let base = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let base =
-            base.ok_or_else(|| Failure::usage(format!("--api: `{}` is not an address of an API: write one like http://127.0.0.1:7948", args.api)))?;
+        let bases = args.api.iter().map(|text| base(text)).collect::<Result<Vec<_>, _>>()?;
         // Whoever installed a provider before installed the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder().timeout(args.timeout).no_proxy();
+        if bases.len() > 1 {
+            // The next address is tried when a host is silent; one alone has the whole time.
+            builder = builder.connect_timeout(CONNECT_PATIENCE.min(args.timeout));
+        }
         if let Some(path) = &args.api_ca {
             let pem = std::fs::read(path).map_err(|error| Failure::usage(format!("--api-ca: cannot read {}: {error}", path.display())))?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty());
@@ -34,23 +41,27 @@ impl Client {
             builder = builder.tls_certs_merge(certificates);
         }
         let http = builder.build().map_err(|error| Failure::error(format!("cannot make an HTTP client: {}", causes(&error))))?;
-        Ok(Self { http, base, token: args.token.clone() })
+        Ok(Self { http, bases, current: Cell::new(0), token: args.token.clone() })
+    }
+
+    fn url(&self) -> &Url {
+        &self.bases[self.current.get()]
     }
 
     /// The same client of another node's API at `ADDRESS:PORT`; none where that is no address.
     pub(super) fn at(&self, address: &str) -> Option<Self> {
-        let base = Url::parse(&format!("{}://{address}", self.base.scheme())).ok()?;
-        Some(Self { base, ..self.clone() })
+        let base = Url::parse(&format!("{}://{address}", self.url().scheme())).ok()?;
+        Some(Self { bases: vec![base], current: Cell::new(0), ..self.clone() })
     }
 
-    /// The API that it asks.
+    /// The API that it asks, or asked last.
     pub(super) fn base(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        self.url().as_str().trim_end_matches('/')
     }
 
     /// A request of `path` (segments, unescaped) below `/v1`.
     pub(super) fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
-        let mut url = self.base.clone();
+        let mut url = self.url().clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("v1").extend(path);
         }
@@ -76,13 +87,38 @@ impl Client {
 
     /// Sends it; the body is still to be read.
     pub(super) async fn open(&self, request: RequestBuilder) -> Result<reqwest::Response, Failure> {
-        let response = request.send().await.map_err(|error| self.no_answer(&error))?;
+        let response = self.reach(request).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
         let body = response.text().await.unwrap_or_default();
         Err(problem(status, &body).unwrap_or_else(|| self.strange(status, "its body is no problem document")))
+    }
+
+    /// Sends it to the address of last time, and to the others in turn as long as nobody is there. A request that may have arrived is not repeated.
+    async fn reach(&self, request: RequestBuilder) -> Result<reqwest::Response, Failure> {
+        let request = request.build().map_err(|error| self.no_answer(&error))?;
+        let below = request.url().as_str()[self.base().len()..].to_owned();
+        let mut failures = Vec::new();
+        for _ in 0..self.bases.len() {
+            let url = Url::parse(&format!("{}{below}", self.base()));
+            let (Some(mut attempt), Ok(url)) = (request.try_clone(), url) else { break };
+            *attempt.url_mut() = url;
+            match self.http.execute(attempt).await {
+                Ok(response) => return Ok(response),
+                Err(error) if error.is_connect() => failures.push(self.no_answer(&error)),
+                Err(error) => return Err(self.no_answer(&error)),
+            }
+            self.current.set((self.current.get() + 1) % self.bases.len());
+        }
+        Err(match <[Failure; 1]>::try_from(failures) {
+            Ok([only]) => only,
+            Err(all) => {
+                let lines: Vec<String> = all.iter().map(|failure| format!("\n  {failure}")).collect();
+                Failure::error(format!("none of the {} addresses of --api answers:{}", self.bases.len(), lines.concat()))
+            }
+        })
     }
 
     pub(super) async fn get(&self, path: &[&str]) -> Result<Value, Failure> {
@@ -111,7 +147,7 @@ impl Client {
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> Failure {
-        let base = self.base.as_str().trim_end_matches('/');
+        let base = self.base();
         let cause = causes(error);
         // rustls's words: its error is wrapped too deep to be asked for its kind.
         let untrusted = cause.strip_prefix("invalid peer certificate: ");
@@ -127,8 +163,20 @@ impl Client {
     }
 
     fn strange(&self, status: StatusCode, why: &str) -> Failure {
-        Failure::error(format!("{} answers {status}, but not as a logvine API does ({why}): check --api", self.base))
+        Failure::error(format!("{} answers {status}, but not as a logvine API does ({why}): check --api", self.base()))
     }
+}
+
+/// The address of an API as people write it.
+fn base(text: &str) -> Result<Url, Failure> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let mut base = Url::parse(&whole).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    // Who names a host alone means the port that agents have. A URL does not tell the default port of its scheme from none.
+    let has_port = text.contains("://") || text.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+    if let Some(url) = base.as_mut().filter(|_| !has_port) {
+        let _ = url.set_port(Some(crate::config::HTTP_PORT));
+    }
+    base.ok_or_else(|| Failure::usage(format!("--api: `{text}` is not an address of an API: write one like http://127.0.0.1:7948")))
 }
 
 /// The innermost cause says what happened; the outer ones only that a request failed.
@@ -163,4 +211,32 @@ fn problem(status: StatusCode, body: &str) -> Option<Failure> {
         _ => Exit::Error,
     };
     Some(Failure { exit, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_be_written_short() {
+        let url = |text: &str| base(text).map(|url| url.to_string()).map_err(|failure| failure.exit);
+        assert_eq!(url("web-1"), Ok("http://web-1:7948/".to_owned()));
+        assert_eq!(url("10.0.0.1:80"), Ok("http://10.0.0.1/".to_owned()));
+        assert_eq!(url("https://logs.example"), Ok("https://logs.example/".to_owned()));
+        assert_eq!(url("http://[::1]:7948/below"), Ok("http://[::1]:7948/below".to_owned()));
+        for wrong in ["", "ftp://a", "http://"] {
+            assert_eq!(url(wrong), Err(Exit::Usage), "{wrong}");
+        }
+    }
+
+    /// RFC 9457: what is wrong, where, and what to do; the exit code by the status.
+    #[test]
+    fn a_problem_document_is_told_in_words() {
+        let body = r#"{"title":"T","detail":"D","errors":[{"pointer":"/a","detail":"x\ny"},{"pointer":"","detail":"z"}],"action":"do"}"#;
+        let failure = problem(StatusCode::PRECONDITION_FAILED, body).unwrap();
+        assert_eq!((failure.exit, failure.message.as_str()), (Exit::Conflict, "T: D\n  /a: x\n    y\n  z\n  do"));
+        assert_eq!(problem(StatusCode::NOT_FOUND, body).unwrap().exit, Exit::NotFound);
+        assert_eq!(problem(StatusCode::BAD_GATEWAY, body).unwrap().exit, Exit::Error);
+        assert!(problem(StatusCode::BAD_GATEWAY, "<html>").is_none());
+    }
 }

@@ -17,7 +17,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// An event is some hundred bytes. A line that is longer is none of ours.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct EventsArgs {
     /// Go on as they happen; if the node dies, at another one
     #[arg(long)]

@@ -2,6 +2,17 @@
 
 use std::{fmt, process::ExitCode};
 
+/// For `--help`; a test holds it equal to [`Exit`].
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0    it is done, or nodes that are away will do it when they return
+  1    an error
+  2    some nodes could not do it
+  3    a conflict: it was changed meanwhile, a name means several nodes, or another process is this node already
+  4    there is no such thing
+  64   the command line or the configuration is wrong
+  130  interrupted";
+
 /// The exit codes (DESIGN §8.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -16,6 +27,13 @@ pub enum Exit {
     Usage = 64,
     /// Ended by a signal: what a shell says of a program that Ctrl-C ended.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// The first of several that is not well.
+    pub(super) fn or(self, next: Self) -> Self {
+        if self == Self::Ok { next } else { self }
+    }
 }
 
 impl From<Exit> for ExitCode {

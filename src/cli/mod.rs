@@ -7,11 +7,14 @@ mod local;
 mod operations;
 mod output;
 mod remote;
+mod runners;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
+use self::failure::EXIT_CODES;
 pub use self::failure::{Exit, Failure};
 pub(crate) use self::local::new_cluster_key;
 use self::operations::OperationVerb;
@@ -19,7 +22,7 @@ use crate::config::AgentArgs;
 
 /// Collects logs on many machines, without a master.
 #[derive(Debug, Parser)]
-#[command(name = "logvine", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "logvine", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true, after_long_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -30,9 +33,17 @@ pub struct Cli {
 /// How the API is asked and its answers are shown.
 #[derive(Debug, Clone, Args)]
 struct ClientArgs {
-    /// The API of any node of the cluster
-    #[arg(long, global = true, env = "LOGVINE_API", default_value = "http://127.0.0.1:7948", value_name = "URL", help_heading = "API")]
-    api: String,
+    /// The API of any node of the cluster; of several, comma-separated, the first one that answers
+    #[arg(
+        long,
+        global = true,
+        env = "LOGVINE_API",
+        default_value = "http://127.0.0.1:7948",
+        value_delimiter = ',',
+        value_name = "URL",
+        help_heading = "API"
+    )]
+    api: Vec<String>,
     /// A certificate (PEM) that signed the API's, where the system does not trust it already
     #[arg(long, global = true, value_name = "FILE", help_heading = "API")]
     api_ca: Option<PathBuf>,
@@ -45,6 +56,10 @@ struct ClientArgs {
     /// How long to wait for an answer, in seconds
     #[arg(long, global = true, value_parser = seconds, default_value = "30", value_name = "SECONDS", help_heading = "API")]
     timeout: Duration,
+    /// Show it again and again, every so many seconds (2 if no number is given)
+    #[arg(short, long, global = true, value_parser = seconds, num_args = 0..=1, default_missing_value = "2", require_equals = true,
+        value_name = "SECONDS", help_heading = "API")]
+    watch: Option<Duration>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -62,7 +77,7 @@ enum OutputFormat {
     Name,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Verb {
     /// Run a node
     Agent(AgentArgs),
@@ -103,6 +118,9 @@ enum Verb {
     /// Runners at work on nodes
     #[command(subcommand)]
     Instance(InstanceVerb),
+    /// What a runner can be made of
+    #[command(subcommand)]
+    Component(ComponentVerb),
     /// Who collects what
     #[command(subcommand)]
     Assignment(AssignmentVerb),
@@ -126,7 +144,7 @@ enum Verb {
     Completions { shell: clap_complete::Shell },
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum ConfigVerb {
     /// Print the effective configuration, each value with where it is from
     Show(AgentArgs),
@@ -136,14 +154,14 @@ enum ConfigVerb {
 #[derive(Debug, Clone, Default, Args)]
 struct ListArgs {
     /// Only those of these nodes: `web`, `name=web-1`, `status=down`, `tag in (a, b)`
-    #[arg(long, value_name = "SELECTION")]
+    #[arg(long, visible_alias = "nodes", value_name = "SELECTION")]
     selector: Option<String>,
     /// At most so many; all without it
     #[arg(long, value_name = "NUMBER")]
     limit: Option<usize>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum NodeVerb {
     /// All nodes
     List(ListArgs),
@@ -190,7 +208,7 @@ enum NodeVerb {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
 struct TagsArgs {
     /// Add this tag
@@ -214,13 +232,13 @@ struct ChangeArgs {
     reason: Option<String>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum TagVerb {
     /// All tags, with their nodes
     List(ListArgs),
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum RunnerVerb {
     /// All runners
     List(ListArgs),
@@ -228,8 +246,21 @@ enum RunnerVerb {
     Show { runner: String },
     /// Create or replace a runner
     Apply {
-        /// TOML, YAML or JSON, by its ending; `-` for standard input
-        file: PathBuf,
+        /// TOML, YAML or JSON, by its ending; `-` for standard input; of a directory all such files in it
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Also delete all runners that these files do not name
+        #[arg(long)]
+        prune: bool,
+        /// Do not ask before that
+        #[arg(short, long, requires = "prune")]
+        yes: bool,
+        /// Only if its revision is still this one (`runner show` tells it)
+        #[arg(long, value_name = "REVISION", conflicts_with = "prune")]
+        if_match: Option<String>,
+        /// Only if there is no such runner yet
+        #[arg(long, conflicts_with_all = ["if_match", "prune"])]
+        if_absent: bool,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -239,6 +270,9 @@ enum RunnerVerb {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        /// Only if its revision is still this one (`runner show` tells it)
+        #[arg(long, value_name = "REVISION")]
+        if_match: Option<String>,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -252,7 +286,7 @@ enum RunnerVerb {
     Follow(OnNodesArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct OnNodesArgs {
     #[arg(required = true)]
     runners: Vec<String>,
@@ -262,23 +296,26 @@ struct OnNodesArgs {
     change: ChangeArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct NodesArgs {
-    /// On these nodes
-    #[arg(long, value_name = "SELECTION", default_value = "all")]
-    selector: String,
+    /// On these nodes, those that match now: `web`, `name=web-1`, `tag in (a, b)`; `all` is the runner as a whole
+    #[arg(long, visible_alias = "selector", value_name = "SELECTION", default_value = "all")]
+    nodes: String,
     /// Refuse if these are not so many nodes
     #[arg(long, value_name = "NUMBER")]
     expect: Option<usize>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum SourceVerb {
     /// All movable sources with their owners
     List {
         /// Only of this runner
         #[arg(long)]
         runner: Option<String>,
+        /// Only those in this state: collected, failing, waiting, waiting_for_checkpoint, unowned, no_node
+        #[arg(long)]
+        state: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -308,20 +345,49 @@ enum SourceVerb {
     },
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum InstanceVerb {
     /// All instances
-    List(ListArgs),
+    List {
+        /// Only of this runner
+        #[arg(long)]
+        runner: Option<String>,
+        /// Only those in this state: starting, running, paused, failed, stopped, "waiting for node"
+        #[arg(long)]
+        state: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// One instance
+    Show {
+        /// Its node's id, a unique beginning of it (6 digits or more), or its name
+        node: String,
+        runner: String,
+    },
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
+enum ComponentVerb {
+    /// All readers, parse stages, transforms and senders; with `-o json` also their schemas
+    List(PageArgs),
+}
+
+/// How much of a list.
+#[derive(Debug, Clone, Default, Args)]
+struct PageArgs {
+    /// At most so many; all without it
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
 enum AssignmentVerb {
     /// Sources with no owner or two, and those that wait, with why; exit code 1 if something is wrong
     Check,
 }
 
 /// Changes hold in this order, each flag's in the order given. Without any: what is to move anyway.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct PlanArgs {
     /// This node is gone without a word
     #[arg(long, value_name = "NODE")]
@@ -352,10 +418,10 @@ fn named_or_numbered(text: &str) -> Result<(String, Option<u32>), String> {
     if text.contains('=') { numbered(text).map(|(name, number)| (name, Some(number))) } else { Ok((text.to_owned(), None)) }
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum KeyVerb {
     /// The keys by their fingerprints, with how many nodes have them
-    List(ListArgs),
+    List(PageArgs),
     /// 1. Have all nodes accept a new key
     Install {
         /// The file with the key; `-` for standard input
@@ -387,10 +453,10 @@ struct ForceArgs {
     force: bool,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum SettingVerb {
     /// All settings, with what they may be
-    List(ListArgs),
+    List(PageArgs),
     /// Set one on all nodes
     Set {
         setting: String,
@@ -407,7 +473,7 @@ enum SettingVerb {
     },
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum ClusterVerb {
     /// The cluster at a glance
     Status,

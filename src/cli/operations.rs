@@ -5,7 +5,11 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{Exit, Failure, ListArgs, OutputFormat, output, output::Column, remote::Remote};
+use super::{
+    Exit, Failure, ListArgs, OutputFormat, output,
+    output::Column,
+    remote::{Remote, given},
+};
 
 const OPERATIONS: &[Column] = &[
     ("ID", "/id"),
@@ -24,10 +28,22 @@ const TARGETS: &[Column] = &[("NODE", "/node_name"), ("ID", "/node"), ("STATE", 
 /// How often an operation that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(300);
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(super) enum OperationVerb {
     /// All operations of the last seven days, the newest first
-    List(ListArgs),
+    List {
+        /// Only on this runner
+        #[arg(long)]
+        runner: Option<String>,
+        /// Only with this verb: apply, stop, …
+        #[arg(long)]
+        verb: Option<String>,
+        /// Only in this state: proposed, published, accepted, withdrawn
+        #[arg(long)]
+        state: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// One operation, with what became of it on each of its nodes
     Show { operation: String },
     /// Wait until it has been carried out on all of its nodes, or could not be; those that are away are waited for too
@@ -37,7 +53,10 @@ pub(super) enum OperationVerb {
 impl Remote {
     pub(super) async fn operation(&self, verb: OperationVerb) -> Result<Exit, Failure> {
         match verb {
-            OperationVerb::List(list) => self.list(&["operations"], &list, &[], OPERATIONS, "/id").await,
+            OperationVerb::List { runner, verb, state, list } => {
+                let query = given(&[("runner", &runner), ("verb", &verb), ("state", &state)]);
+                self.list(&["operations"], &list, &query, OPERATIONS, "/id").await
+            }
             OperationVerb::Show { operation } => {
                 let found = self.client.get(&["operations", &operation]).await?;
                 self.print_operation(&found)?;

@@ -1,13 +1,33 @@
 //! Answers for people and for scripts.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{Mutex, PoisonError},
+};
 
 use serde_json::Value;
 
 use super::Failure;
 
+/// What is printed while it is held back.
+static HELD: Mutex<Option<String>> = Mutex::new(None);
+
+/// Holds back what is printed from now on.
+pub(super) fn hold() {
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(String::new());
+}
+
+/// What was held back; printing goes to standard output again.
+pub(super) fn release() -> String {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+}
+
 /// Writes to standard output, at once. Errors: it is not to be written to; or its reader has gone (`| head`), and then there is nothing more to say.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
+    if let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        held.push_str(text);
+        return Ok(());
+    }
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::reader_gone(),
@@ -26,7 +46,7 @@ pub(super) type Column = (&'static str, &'static str);
 /// Rows in aligned columns, a head above; the last column may be as long as it likes.
 pub(super) fn table(columns: &[Column], rows: &[Value]) -> String {
     let head = columns.iter().map(|(head, _)| (*head).to_owned()).collect::<Vec<_>>();
-    let cells = rows.iter().map(|row| columns.iter().map(|(_, pointer)| cell(row.pointer(pointer))).collect::<Vec<_>>());
+    let cells = rows.iter().map(|row| columns.iter().map(|(head, pointer)| short(head, pointer, row.pointer(pointer))).collect::<Vec<_>>());
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(cells).collect();
     let widths: Vec<usize> = (0..columns.len()).map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0)).collect();
     let mut text = String::new();
@@ -36,6 +56,31 @@ pub(super) fn table(columns: &[Column], rows: &[Value]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A cell of a table, where what is compared matters more than each digit: bytes in their units, times to the second, ids by their first eight digits
+/// (which commands take for the whole).
+fn short(head: &str, pointer: &str, value: Option<&Value>) -> String {
+    match value {
+        Some(Value::Number(number)) if pointer.ends_with("bytes") || pointer.ends_with("bytes_per_s") => bytes(number.as_f64().unwrap_or_default()),
+        Some(Value::String(text)) if head == "ID" && text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) => text[..8].to_owned(),
+        Some(Value::String(text)) if ["TIME", "SINCE"].contains(&head) => {
+            text.split_once('.').map_or_else(|| text.clone(), |(at, _)| format!("{at}Z"))
+        }
+        value => cell(value),
+    }
+}
+
+fn bytes(number: f64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut scaled = number;
+    let mut unit = 0;
+    while scaled >= 1024.0 && unit + 1 < units.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0 && scaled < 100.0);
+    format!("{scaled:.digits$} {}", units[unit])
 }
 
 /// The leaves of a document, one a line.
@@ -60,7 +105,8 @@ fn gather(name: String, value: &Value, lines: &mut Vec<(String, String)>) {
 fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => text.replace('\n', " "),
+        // What others wrote must not move the cursor or ring the bell of whoever reads it.
+        Some(Value::String(text)) => text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect(),
         Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
         Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(","),
         Some(Value::Object(fields)) => fields.iter().map(|(key, value)| format!("{key}={}", cell(Some(value)))).collect::<Vec<_>>().join(","),
@@ -97,6 +143,23 @@ mod tests {
             w      -     7
         "]]
         .assert_eq(&table(&[("NAME", "/name"), ("TAGS", "/tags"), ("AT", "/at")], &rows));
+    }
+
+    #[test]
+    fn what_is_compared_is_short() {
+        let cell = |head, pointer, value: Value| short(head, pointer, Some(&value));
+        assert_eq!(cell("LAG", "/lag_bytes", json!(1_536)), "1.5 KiB");
+        assert_eq!(cell("LAG", "/lag_bytes", json!(0)), "0 B");
+        assert_eq!(cell("SENT", "/bytes_per_s", json!(250.0 * 1024.0 * 1024.0)), "250 MiB");
+        assert_eq!(cell("SINCE", "/since", json!("2026-11-22T08:59:35.184Z")), "2026-11-22T08:59:35Z");
+        assert_eq!(cell("ID", "/id", json!("c80752eb5dcf2e97d05fad785c93569f")), "c80752eb");
+        assert_eq!(cell("ID", "/id", json!("00117659300201693184-c80752eb")), "00117659300201693184-c80752eb", "an operation has no short form");
+    }
+
+    /// A reason, a tag of a body, a reader's error: all of them are others' words.
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(cell(Some(&json!("a\u{1b}[2Jb\u{7}\n"))), "a [2Jb  ");
     }
 
     #[test]

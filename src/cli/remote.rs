@@ -6,12 +6,13 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb, NodesArgs, OnNodesArgs,
-    OutputFormat, PlanArgs, RunnerVerb, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
+    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, ComponentVerb, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb,
+    OutputFormat, PageArgs, PlanArgs, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
     client::Client,
     events,
-    local::{read_document, read_text},
+    local::read_text,
     output::{self, Column},
+    watch,
 };
 use crate::document::Format;
 
@@ -27,16 +28,6 @@ const NODES: &[Column] = &[
     ("SINCE", "/since"),
 ];
 const TAGS: &[Column] = &[("TAG", "/tag"), ("NODES", "/nodes"), ("WORST", "/worst_status")];
-const RUNNERS: &[Column] = &[
-    ("NAME", "/name"),
-    ("READER", "/reader"),
-    ("PLACEMENT", "/placement"),
-    ("DESIRED", "/desired"),
-    ("INSTANCES", "/instances"),
-    ("SOURCES", "/sources"),
-    ("REVISION", "/revision"),
-    ("ERROR", "/error"),
-];
 const SOURCES: &[Column] =
     &[("RUNNER", "/runner"), ("SOURCE", "/id"), ("STATE", "/state"), ("OWNER", "/owner_name"), ("SINCE", "/since"), ("WHY", "/why"), ("URL", "/url")];
 const INSTANCES: &[Column] = &[
@@ -44,11 +35,13 @@ const INSTANCES: &[Column] = &[
     ("NODE", "/node_name"),
     ("STATE", "/state"),
     ("RECORDS/S", "/records_per_s"),
-    ("LAG BYTES", "/lag_bytes"),
+    ("BYTES/S", "/bytes_per_s"),
+    ("LAG", "/lag_bytes"),
     ("RECORDS", "/records"),
     ("ERRORS", "/errors"),
     ("ERROR", "/error"),
 ];
+const COMPONENTS: &[Column] = &[("KIND", "/kind"), ("NAME", "/name"), ("WHAT IT IS", "/description")];
 const KEYS: &[Column] = &[("KEY", "/fingerprint"), ("SEALING", "/sealing"), ("NODES", "/nodes"), ("MISSING", "/missing")];
 const KEY_OUTCOMES: &[Column] = &[("NODE", "/node_name"), ("ID", "/node"), ("OUTCOME", "/outcome"), ("ERROR", "/error")];
 const SETTINGS: &[Column] = &[
@@ -76,25 +69,10 @@ const DRAIN_LOOK: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Asks, and prints what is answered.
 pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> {
-    let client = Client::new(args)?;
-    let remote = Remote { client, output: args.output };
-    match verb {
-        Verb::Node(verb) => remote.node(verb).await,
-        Verb::Tag(TagVerb::List(list)) => remote.list(&["tags"], &list, &[], TAGS, "/tag").await,
-        Verb::Runner(verb) => remote.runner(verb).await,
-        Verb::Operation(verb) => remote.operation(verb).await,
-        Verb::Source(verb) => remote.source(verb).await,
-        Verb::Instance(InstanceVerb::List(list)) => remote.list(&["instances"], &list, &[], INSTANCES, "/runner").await,
-        Verb::Assignment(AssignmentVerb::Check) => remote.check().await,
-        Verb::Plan(args) => remote.plan(&args).await,
-        Verb::Key(verb) => remote.key(verb).await,
-        Verb::Setting(verb) => remote.setting(verb).await,
-        Verb::Cluster(ClusterVerb::Status) => remote.status().await,
-        Verb::This => remote.one(&["self"], "/id").await,
-        Verb::Events(args) => events::run(&remote, &args).await,
-        Verb::Agent(_) | Verb::Demo(_) | Verb::Keygen { .. } | Verb::Config(_) | Verb::Validate { .. } | Verb::Completions { .. } => {
-            unreachable!("the caller carries out the verbs that need no agent")
-        }
+    let remote = Remote { client: Client::new(args)?, output: args.output };
+    match args.watch {
+        Some(every) => watch::run(&remote, verb, every).await,
+        None => remote.once(verb).await,
     }
 }
 
@@ -104,6 +82,35 @@ pub(super) struct Remote {
 }
 
 impl Remote {
+    pub(super) async fn once(&self, verb: Verb) -> Result<Exit, Failure> {
+        match verb {
+            Verb::Node(verb) => self.node(verb).await,
+            Verb::Tag(TagVerb::List(list)) => self.list(&["tags"], &list, &[], TAGS, "/tag").await,
+            Verb::Runner(verb) => self.runner(verb).await,
+            Verb::Operation(verb) => self.operation(verb).await,
+            Verb::Source(verb) => self.source(verb).await,
+            Verb::Instance(verb) => self.instance(verb).await,
+            Verb::Component(ComponentVerb::List(page)) => self.pages(&["components"], &page, COMPONENTS, "/name").await,
+            Verb::Assignment(AssignmentVerb::Check) => self.check().await,
+            Verb::Plan(args) => self.plan(&args).await,
+            Verb::Key(verb) => self.key(verb).await,
+            Verb::Setting(verb) => self.setting(verb).await,
+            Verb::Cluster(ClusterVerb::Status) => self.status().await,
+            Verb::This => self.one(&["self"], "/id").await,
+            Verb::Events(args) => events::run(self, &args).await,
+            Verb::Agent(_) | Verb::Demo(_) | Verb::Keygen { .. } | Verb::Config(_) | Verb::Validate { .. } | Verb::Completions { .. } => {
+                unreachable!("the caller carries out the verbs that need no agent")
+            }
+        }
+    }
+
+    /// A list that is not of nodes.
+    async fn pages(&self, path: &[&str], page: &PageArgs, columns: &[Column], name: &str) -> Result<Exit, Failure> {
+        let rows = self.client.list(path, &[], page.limit).await?;
+        self.print_rows(columns, name, &rows)?;
+        Ok(Exit::Ok)
+    }
+
     pub(super) async fn list(&self, path: &[&str], list: &ListArgs, query: &[(&str, &str)], columns: &[Column], name: &str) -> Result<Exit, Failure> {
         let mut query = query.to_vec();
         query.extend(list.selector.as_deref().map(|selector| ("selector", selector)));
@@ -114,13 +121,17 @@ impl Remote {
 
     pub(super) fn print_rows(&self, columns: &[Column], name: &str, rows: &[Value]) -> Result<(), Failure> {
         match self.output {
+            OutputFormat::Table if rows.is_empty() => {
+                output::warn("none");
+                Ok(())
+            }
             OutputFormat::Table => output::print(&output::table(columns, rows)),
             OutputFormat::Json => output::print(&format!("{:#}\n", json!({ "items": rows, "next_cursor": null }))),
             OutputFormat::Name => output::print(&output::names(name, rows)),
         }
     }
 
-    async fn one(&self, path: &[&str], name: &str) -> Result<Exit, Failure> {
+    pub(super) async fn one(&self, path: &[&str], name: &str) -> Result<Exit, Failure> {
         let document = self.client.get(path).await?;
         self.print_one(&document, name)?;
         Ok(Exit::Ok)
@@ -136,9 +147,24 @@ impl Remote {
 
     /// Sends a write and says what became of it.
     async fn write(&self, method: Method, path: &[&str], change: ChangeArgs, body: Option<(&str, String)>) -> Result<Exit, Failure> {
+        self.write_if(None, method, path, &change, body).await
+    }
+
+    /// The same under a condition: a header with its value.
+    pub(super) async fn write_if(
+        &self,
+        condition: Option<(&str, String)>,
+        method: Method,
+        path: &[&str],
+        change: &ChangeArgs,
+        body: Option<(&str, String)>,
+    ) -> Result<Exit, Failure> {
         let mut query = change.reason.as_deref().map(|reason| vec![("reason", reason)]).unwrap_or_default();
         query.extend(change.dry_run.then_some(("dry_run", "true")));
         let mut request = self.client.request(method, path, &query);
+        if let Some((header, value)) = condition {
+            request = request.header(header, value);
+        }
         if let Some((content_type, body)) = body {
             request = request.header(reqwest::header::CONTENT_TYPE, content_type).body(body);
         }
@@ -146,7 +172,7 @@ impl Remote {
         self.print_written(&answer, change.dry_run)
     }
 
-    async fn write_json(&self, method: Method, path: &[&str], change: ChangeArgs, body: &Value) -> Result<Exit, Failure> {
+    pub(super) async fn write_json(&self, method: Method, path: &[&str], change: ChangeArgs, body: &Value) -> Result<Exit, Failure> {
         self.write(method, path, change, Some((Format::Json.content_type(), body.to_string()))).await
     }
 
@@ -210,42 +236,9 @@ impl Remote {
         Ok(tags)
     }
 
-    async fn runner(&self, verb: RunnerVerb) -> Result<Exit, Failure> {
-        match verb {
-            RunnerVerb::List(list) => self.list(&["runners"], &list, &[], RUNNERS, "/name").await,
-            RunnerVerb::Show { runner } => self.one(&["runners", &runner], "/name").await,
-            RunnerVerb::Apply { file, change } => {
-                let (text, format) = read_document(&file)?;
-                // The API checks the rest and tells each fault's place; only the name is needed here, for the path.
-                let tree = crate::document::tree(&text, format).map_err(|fault| Failure::error(format!("{} {}", file.display(), fault.detail)))?;
-                let name = tree.get("name").and_then(Value::as_str);
-                let name = name.ok_or_else(|| Failure::error(format!("{}: the runner has no `name`", file.display())))?;
-                self.write(Method::PUT, &["runners", name], change, Some((format.content_type(), text))).await
-            }
-            RunnerVerb::Delete { runner, yes, change } => {
-                confirm(yes || change.dry_run, &format!("delete runner {runner} and what is remembered of its sources"))?;
-                self.write(Method::DELETE, &["runners", &runner], change, None).await
-            }
-            RunnerVerb::Start(on) => self.on_nodes("start", on).await,
-            RunnerVerb::Stop(on) => self.on_nodes("stop", on).await,
-            RunnerVerb::Remove(on) => self.on_nodes("remove", on).await,
-            RunnerVerb::Follow(on) => self.on_nodes("follow", on).await,
-        }
-    }
-
-    async fn on_nodes(&self, verb: &str, on: OnNodesArgs) -> Result<Exit, Failure> {
-        let OnNodesArgs { runners, nodes: NodesArgs { selector, expect }, change } = on;
-        let mut body = json!({ "nodes": selector, "expected_count": expect });
-        if let [runner] = runners.as_slice() {
-            return self.write_json(Method::POST, &["runners", runner, verb], change, &body).await;
-        }
-        (body["runners"], body["verb"]) = (json!(runners), json!(verb));
-        self.write_json(Method::POST, &["operations"], change, &body).await
-    }
-
     async fn setting(&self, verb: SettingVerb) -> Result<Exit, Failure> {
         match verb {
-            SettingVerb::List(list) => self.list(&["settings"], &list, &[], SETTINGS, "/name").await,
+            SettingVerb::List(page) => self.pages(&["settings"], &page, SETTINGS, "/name").await,
             SettingVerb::Set { setting, value, change } => {
                 self.write_json(Method::PUT, &["settings", &setting], change, &json!({ "value": value })).await
             }
@@ -266,7 +259,7 @@ impl Remote {
     async fn key(&self, verb: KeyVerb) -> Result<Exit, Failure> {
         let force = |args: ForceArgs| if args.force { &[("force", "true")][..] } else { &[] };
         match verb {
-            KeyVerb::List(list) => self.list(&["keys"], &list, &[], KEYS, "/fingerprint").await,
+            KeyVerb::List(page) => self.pages(&["keys"], &page, KEYS, "/fingerprint").await,
             KeyVerb::Install { file } => {
                 let key = read_text(&file)?;
                 let body = json!({ "key": key.trim() }).to_string();
@@ -296,8 +289,8 @@ impl Remote {
 
     async fn source(&self, verb: SourceVerb) -> Result<Exit, Failure> {
         match verb {
-            SourceVerb::List { runner, list } => {
-                let query: Vec<(&str, &str)> = runner.as_deref().map(|runner| ("runner", runner)).into_iter().collect();
+            SourceVerb::List { runner, state, list } => {
+                let query = given(&[("runner", &runner), ("state", &state)]);
                 self.list(&["sources"], &list, &query, SOURCES, "/id").await
             }
             SourceVerb::Show { runner, source } => self.one(&["sources", &runner, &source], "/id").await,
@@ -315,9 +308,18 @@ impl Remote {
         }
     }
 
+    async fn instance(&self, verb: InstanceVerb) -> Result<Exit, Failure> {
+        match verb {
+            InstanceVerb::List { runner, state, list } => {
+                let query = given(&[("runner", &runner), ("state", &state)]);
+                self.list(&["instances"], &list, &query, INSTANCES, "/runner").await
+            }
+            InstanceVerb::Show { node, runner } => self.one(&["instances", &node, &runner], "/runner").await,
+        }
+    }
+
     async fn check(&self) -> Result<Exit, Failure> {
-        let answer = self.client.get(&["assignments", "check"]).await?;
-        let findings = answer.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
+        let findings = self.client.list(&["assignments", "check"], &[], None).await?;
         if findings.is_empty() && self.output == OutputFormat::Table {
             output::print("every source has exactly one owner\n")?;
         } else {
@@ -360,8 +362,13 @@ impl Remote {
     }
 }
 
+/// The query of those filters that were given.
+pub(super) fn given<'a>(filters: &[(&'static str, &'a Option<String>)]) -> Vec<(&'static str, &'a str)> {
+    filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect()
+}
+
 /// Asks a person before what cannot be undone; a script must say `--yes`.
-fn confirm(said: bool, what: &str) -> Result<(), Failure> {
+pub(super) fn confirm(said: bool, what: &str) -> Result<(), Failure> {
     if said {
         return Ok(());
     }

@@ -96,8 +96,8 @@ pub enum CommandError {
     NotFound { kind: &'static str, name: String },
     #[error("it has {} fault(s)", faults.len())]
     Invalid { faults: Vec<SpecFault> },
-    #[error("the revision is {revision} now: read it again and repeat the change")]
-    Conflict { revision: Stamp },
+    #[error("the revision is {revision} now, not {wanted}: read it again and repeat the change")]
+    Conflict { wanted: Stamp, revision: Stamp },
     #[error("`{selection}` matches no node")]
     NobodySelected { selection: String },
     #[error("this node's clock is {0}: what it writes could win over later words, or lose against earlier ones")]

@@ -31,6 +31,13 @@ enum Key {
     Phase,
 }
 
+/// By what a word of a selection means nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SelectedBy {
+    Tag,
+    Name,
+}
+
 /// Why a text selects nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
@@ -56,6 +63,17 @@ impl Selection {
     /// Whether `node` is meant.
     pub fn matches(&self, node: &impl Selectable) -> bool {
         self.terms.iter().all(|term| term.values.iter().any(|value| term.key.equals(node, value)) == term.wanted)
+    }
+
+    /// The tags and names that nodes must have, in the order in which they are said: where nobody is meant, one of them may be a slip.
+    pub fn words(&self) -> impl Iterator<Item = (SelectedBy, &str)> {
+        let of_term = |term: &'_ Term| match term.key {
+            Key::Tag => Some(SelectedBy::Tag),
+            Key::Name => Some(SelectedBy::Name),
+            Key::Id | Key::Status | Key::Phase => None,
+        };
+        let wanted = self.terms.iter().filter(|term| term.wanted).filter_map(move |term| Some((of_term(term)?, &term.values)));
+        wanted.flat_map(|(by, values)| values.iter().map(move |value| (by, value.as_str())))
     }
 }
 
@@ -193,6 +211,12 @@ mod tests {
     fn keys_compare_by_value_by_list_and_by_not() {
         assert!(selects("name=web-1") && selects("name!=web-2") && selects("name in (web-2, web-1),eu") && selects("status=alive,phase=active"));
         assert!(!selects("name!=web-1") && !selects("tag!=eu") && !selects("name in (web-2)"));
+    }
+
+    #[test]
+    fn its_words_are_the_tags_and_names_that_are_wanted() {
+        let selection: Selection = "web, name in (a, b), tag!=eu, status=alive".parse().unwrap();
+        assert_eq!(selection.words().collect::<Vec<_>>(), [(SelectedBy::Tag, "web"), (SelectedBy::Name, "a"), (SelectedBy::Name, "b")]);
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 mod absence;
 mod bad_input;
+mod contract;
 mod cut;
 mod demo;
 mod detection;
+mod door;
 mod formation;
 mod harness;
 mod identity;

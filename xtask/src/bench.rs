@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what people ask first, measured and printed as a table. Nothing is asserted: other machines give other numbers.
 
 mod agents;
+mod api;
 mod gossip;
 
 /// What to measure.
@@ -8,6 +9,8 @@ mod gossip;
 pub(crate) enum Options {
     /// Real agents on this machine.
     Agents(agents::Options),
+    /// A node's API.
+    Api(api::Options),
     /// Gossip, or assignment, in the simulator, in virtual time.
     Measures(gossip::Options),
 }
@@ -18,6 +21,7 @@ const OF_ASSIGNMENT: &[&str] = &["assignment", "handovers", "takeovers", "partit
 impl Options {
     pub(crate) fn parse(args: &[&str]) -> anyhow::Result<Self> {
         match args {
+            ["api", rest @ ..] => api::Options::parse(rest).map(Self::Api),
             ["gossip", rest @ ..] => Ok(Self::Measures(gossip::Options::parse(rest))),
             ["assignment", rest @ ..] => {
                 let chosen = rest.iter().any(|arg| !arg.starts_with('-'));
@@ -33,6 +37,7 @@ impl Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     match options {
         Options::Agents(options) => agents::run(options),
+        Options::Api(options) => api::run(options),
         Options::Measures(options) => gossip::run(options),
     }
 }

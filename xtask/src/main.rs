@@ -2,6 +2,7 @@
 
 mod bench;
 mod packages;
+mod python;
 mod test;
 mod tests_summary;
 
@@ -11,6 +12,8 @@ const USAGE: &str = "\
 cargo xtask test [--skip-missing]   format, lints, fences, unit, whole-program and doc tests, simulations; ends with one summary line
 cargo xtask bench [agents] [--nodes 5,32] [--profile release]
                                     time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent
+cargo xtask bench api [--sources 10000] [--rate 1000] [--seconds 30] [--profile release]
+                                    how long a node's API takes for the first page of its sources, under a steady load
 cargo xtask bench gossip [MEASURE…] [--quick|--whole]
                                     gossip and the simulator against their goals, in virtual time
 cargo xtask bench assignment [MEASURE…] [--quick|--whole]

@@ -36,12 +36,12 @@ fn find(program: &str) -> Option<PathBuf> {
     dirs.map(|dir| dir.join(program)).find(|path| Path::is_file(path))
 }
 
-fn is_root() -> anyhow::Result<bool> {
+pub(crate) fn is_root() -> anyhow::Result<bool> {
     let output = Command::new("id").arg("-u").output().context("run `id -u`")?;
     Ok(output.stdout.trim_ascii() == b"0")
 }
 
-fn apt(args: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn apt(args: &[&str]) -> anyhow::Result<()> {
     let status = Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status().context("run apt-get")?;
     if !status.success() {
         bail!("`apt-get {}` failed ({status})", args.join(" "));

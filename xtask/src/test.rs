@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::{packages, tests_summary::Summary};
+use crate::{packages, python, tests_summary::Summary};
 
 /// Seeds that are tried for each canary before it counts as missed. By hand there are more (`logvine-simulations canaries`).
 const CANARY_SEEDS: &str = "200";
@@ -22,7 +22,15 @@ const IMPURE: [&str; 6] = ["tokio", "mio", "quinn", "socket2", "reqwest", "redb"
 
 /// Runs everything. False if something failed.
 pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
-    let without = packages::provide(skip_missing)?;
+    let mut without = packages::provide(skip_missing)?;
+    let schemathesis = match python::schemathesis() {
+        Err(error) if skip_missing => {
+            println!("xtask: without schemathesis: {error:#}");
+            without.push(python::NEEDED_BY);
+            None
+        }
+        program => Some(program?),
+    };
     let mut sum = Summary::default();
     let mut failed = Vec::new();
     let mut step = |name: &str, summary: Summary| {
@@ -37,7 +45,9 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     step("deny", deny()?);
     let mut tests = vec!["test", "--workspace", "--no-fail-fast", "--"];
     tests.extend(without.iter().flat_map(|name| ["--skip", name]));
-    step("tests", libtest("tests", cargo(&tests))?);
+    let mut tests = cargo(&tests);
+    tests.envs(schemathesis.map(|program| ("SCHEMATHESIS", program)));
+    step("tests", libtest("tests", tests)?);
     step("fuzz targets", check("fuzz targets", cargo(&["run", "--package", "logvine-fuzz-targets", "--", "run", "--mutations", MUTATIONS]))?);
     // Tests that plant a bug and must turn red; `canar` is in all their names.
     let planted = ["test", "--package", "logvine-gossip", "--package", "logvine-cluster", "--features", "canary", "--lib", "canar"];

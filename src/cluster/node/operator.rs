@@ -390,7 +390,10 @@ impl Node {
 
 fn check_revision(if_match: Option<Stamp>, present: Option<Stamp>) -> Result<(), CommandError> {
     let revision = present.unwrap_or(Stamp::ZERO);
-    if if_match.is_none_or(|wanted| wanted == revision) { Ok(()) } else { Err(CommandError::Conflict { revision }) }
+    match if_match {
+        Some(wanted) if wanted != revision => Err(CommandError::Conflict { wanted, revision }),
+        _ => Ok(()),
+    }
 }
 
 fn no_runner(name: &Name) -> CommandError {

@@ -23,10 +23,13 @@ use crate::{
 ///
 /// Rows are made as they are taken: there may be a hundred thousand.
 pub fn sources<'a>(node: &'a Node, now: Now, only: Option<&'a Name>, after: Option<&'a str>) -> impl Iterator<Item = SourceRow> + 'a {
-    let runners = node.catalog().runners().filter(move |(name, _)| only.is_none_or(|only| only == *name));
+    let after = after.map(|after| after.split_once('\0').unwrap_or((after, "")));
+    // Whole runners before that point are not looked at.
+    let ahead = move |name: &Name| after.is_none_or(|(runner, _)| name.as_str() >= runner);
+    let runners = node.catalog().runners().filter(move |(name, _)| only.is_none_or(|only| only == *name) && ahead(name));
     runners.flat_map(move |(name, _)| {
         let sight = Sight::of(node, now, name);
-        let wanted = move |source: &&Source| after.is_none_or(|after| source_order(name.as_str(), source.spec.id.as_str()).as_str() > after);
+        let wanted = move |source: &&Source| after.is_none_or(|after| (name.as_str(), source.spec.id.as_str()) > after);
         node.catalog().sources(name).filter(wanted).map(move |source| source_row(&sight, source))
     })
 }

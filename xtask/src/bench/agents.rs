@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn build(profile: &str) -> anyhow::Result<PathBuf> {
+pub(super) fn build(profile: &str) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(&cargo).args(["build", "--package", "logvine", "--profile", profile]).status().context("run cargo")?;
     if !status.success() {
@@ -104,7 +104,7 @@ fn killed(program: &Path, nodes: u8) -> anyhow::Result<Value> {
 }
 
 /// Agents that end with this value.
-struct Agents {
+pub(super) struct Agents {
     children: Vec<Child>,
     dir: PathBuf,
 }
@@ -140,7 +140,7 @@ fn idle(program: &Path, nodes: u8) -> anyhow::Result<Idle> {
     })
 }
 
-fn start(program: &Path, nodes: u8) -> anyhow::Result<Agents> {
+pub(super) fn start(program: &Path, nodes: u8) -> anyhow::Result<Agents> {
     let dir = std::env::temp_dir().join(format!("logvine-bench-{}", std::process::id()));
     std::fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
     let mut agents = Agents { children: Vec::new(), dir: dir.clone() };
@@ -170,12 +170,12 @@ fn start(program: &Path, nodes: u8) -> anyhow::Result<Agents> {
 }
 
 /// Away from where demos and users' agents are.
-fn address(at: u8) -> SocketAddr {
+pub(super) fn address(at: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 70, at], HTTP_PORT))
 }
 
 /// The body of an answer.
-fn get(agent: SocketAddr, path: &str) -> Option<String> {
+pub(super) fn get(agent: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&agent, Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {agent}\r\nConnection: close\r\n\r\n").ok()?;
@@ -185,7 +185,7 @@ fn get(agent: SocketAddr, path: &str) -> Option<String> {
 }
 
 /// How many nodes an agent sees alive.
-fn alive(agent: SocketAddr) -> Option<u64> {
+pub(super) fn alive(agent: SocketAddr) -> Option<u64> {
     let page: Value = serde_json::from_str(&get(agent, "/v1/nodes?limit=1000")?).ok()?;
     let alive = page["items"].as_array()?.iter().filter(|node| node["status"] == "alive").count();
     u64::try_from(alive).ok()

@@ -235,7 +235,7 @@ fn an_edit_of_a_revision_that_is_no_more_is_refused_also_while_the_later_one_is_
     cluster.command(id(1), changed(".a = 1"));
     let now = cluster.now;
     let refused = cluster.node(id(1)).handle_command(now, CommandId(99), changed(".a = 2")).unwrap_err();
-    assert!(matches!(refused, CommandError::Conflict { revision: present } if present > revision), "{refused}");
+    assert!(matches!(refused, CommandError::Conflict { revision: present, .. } if present > revision), "{refused}");
 }
 
 #[test]

@@ -1,0 +1,67 @@
+//! Instances: runners at work on nodes.
+
+use axum::{Json, extract::State};
+use logvine_cluster::view::{self, InstanceRow};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    ApiError, ApiResult, App,
+    known::not_found,
+    listing::{Listing, PageQuery, Params, Path, selection},
+    nodes::{meant, resolve},
+    problem::Problem,
+    runners::name,
+};
+
+/// Which instances.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InstanceQuery {
+    /// Rows on a page: 1 to 1,000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only those on these nodes: `web`, `name=web-1`, `status=down`, `tag in (a, b)`.
+    selector: Option<String>,
+    /// Only those of this runner.
+    runner: Option<String>,
+    /// Only those in this state: `starting`, `running`, `paused`, `failed`, `stopped`, `waiting for node`.
+    state: Option<String>,
+}
+
+/// All instances, by runner and node
+#[utoipa::path(get, path = "/v1/instances", operation_id = "instance_list", tag = "runners", params(InstanceQuery),
+    responses((status = 200, body = Listing<InstanceRow>)))]
+pub(super) async fn list(State(app): State<App>, Params(query): Params<InstanceQuery>) -> ApiResult<Json<Listing<InstanceRow>>> {
+    let InstanceQuery { limit, cursor, selector, runner, state } = query;
+    let selection = selection(selector.as_deref())?;
+    let runner = runner.as_deref().map(name).transpose()?;
+    let rows = app.agent().look(move |node, _| {
+        let meant = meant(node, selection.as_ref());
+        let there = |row: &InstanceRow| meant.as_ref().is_none_or(|meant| meant.contains(&row.node));
+        let of_runner = |row: &InstanceRow| runner.as_ref().is_none_or(|runner| runner.as_str() == row.runner);
+        let in_state = |row: &InstanceRow| state.as_ref().is_none_or(|state| *state == row.state);
+        view::instances(node).into_iter().filter(|row| there(row) && of_runner(row) && in_state(row)).collect()
+    });
+    Ok(Json(PageQuery { limit, cursor }.page(rows.await?, |row: &InstanceRow| format!("{}\0{}", row.runner, row.node))?))
+}
+
+/// One instance, by its node (id, a unique beginning of it, or name) and runner
+#[utoipa::path(get, path = "/v1/instances/{node}/{runner}", operation_id = "instance_show", tag = "runners",
+    responses((status = 200, body = InstanceRow), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn one(State(app): State<App>, Path((at, runner)): Path<(String, String)>) -> ApiResult<Json<InstanceRow>> {
+    let runner = name(&runner)?;
+    let looked = app.agent().look(move |node, _| {
+        let id = resolve(node, &at)?;
+        if node.catalog().runner(&runner).is_none() {
+            return Err(not_found(node, "runner", runner.as_str()));
+        }
+        let (id, text) = (id.to_string(), format!("{at}/{runner}"));
+        let found = view::instances(node).into_iter().find(|row| row.node == id && row.runner == runner.as_str());
+        found.ok_or_else(|| ApiError::not_found("instance", &text, "GET /v1/instances"))
+    });
+    looked.await?.map(Json)
+}
