@@ -12,7 +12,7 @@ use axum::{
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{ApiError, App};
+use super::{ApiError, App, console};
 use crate::config::Config;
 
 /// What a caller may do; each role may do what those before it may.
@@ -135,7 +135,8 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     };
     let headers = response.headers_mut();
     for (name, value) in ANSWER_HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        // The console's page has a policy of its own, with its nonce.
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if path.starts_with("/v1") {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -175,7 +176,8 @@ fn check(app: &App, request: &Request) -> Result<Role, ApiError> {
         }
     }
     // A load balancer has no token, and neither these answers nor the console's files hold anything of the cluster.
-    if reads && OPEN.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if reads && (OPEN.contains(&path) || path.starts_with("/assets/") || console::is_page(request)) {
         return Ok(Role::View);
     }
     let role = access.role(headers)?;

@@ -4,6 +4,7 @@ mod access;
 mod body;
 mod components;
 mod connections;
+mod console;
 #[cfg(test)]
 mod description;
 mod events;
@@ -29,6 +30,7 @@ use axum::{
     extract::Request,
     http::{HeaderName, Method, Uri},
     middleware,
+    routing::get,
 };
 use axum_server::tls_rustls::RustlsConfig;
 use logvine_gossip::seal::ClusterId;
@@ -131,7 +133,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(process::readyz))
         .routes(routes!(process::metrics))
         .routes(routes!(process::openapi))
-        .routes(routes!(process::index))
+        .routes(routes!(console::index))
 }
 
 fn router(app: App) -> Router {
@@ -142,7 +144,8 @@ fn router(app: App) -> Router {
     };
     let (router, _) = routes().split_for_parts();
     router
-        .fallback(|uri: Uri| async move { ApiError::no_route(uri.path()) })
+        .route("/assets/{file}", get(console::asset))
+        .fallback(|request: Request| async move { if console::is_page(&request) { console::page() } else { Err(ApiError::no_route(request.uri().path())) } })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move { ApiError::no_method(method.as_str(), uri.path()) })
         .layer(middleware::from_fn_with_state(app.clone(), access::guard))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new().level(Level::DEBUG)))

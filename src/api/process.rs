@@ -1,11 +1,11 @@
-//! This process: whether it lives and is ready, what it counts, what it serves.
+//! This process: whether it lives and is ready, what it counts.
 
 use std::{collections::BTreeMap, fmt::Write};
 
 use axum::{
     extract::State,
     http::{StatusCode, header},
-    response::{Html, IntoResponse},
+    response::IntoResponse,
 };
 use logvine_cluster::{
     delivery::DeliveryConfig,
@@ -59,12 +59,6 @@ pub(super) async fn metrics(State(app): State<App>) -> ApiResult<impl IntoRespon
 #[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "process", responses((status = 200, content_type = "application/json")))]
 pub(super) async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
-}
-
-/// The console
-#[utoipa::path(get, path = "/", operation_id = "console", tag = "process", responses((status = 200, content_type = "text/html")))]
-pub(super) async fn index() -> Html<&'static str> {
-    Html(logvine_ui::INDEX)
 }
 
 /// Metrics in Prometheus's text format 0.0.4.

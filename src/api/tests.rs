@@ -404,6 +404,29 @@ async fn every_answer_has_a_strict_policy_for_browsers() {
     }
 }
 
+/// A browser that opens `/machines` asks for HTML, without a token; whoever asks for JSON is told that there is nothing.
+#[tokio::test]
+async fn the_consoles_own_addresses_give_its_page_with_a_fresh_nonce() {
+    let api = Api::with_tokens(&[("view", "v")]);
+    let html = [("accept", "text/html,*/*;q=0.8")];
+    let policy = |answer: &Answer| answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    let (first, second) = (api.get("/").await, api.send("GET", "/machines/web-1", &html, "").await);
+    for answer in [&first, &second] {
+        let policy = policy(answer);
+        let nonce = policy.split("script-src 'self' 'nonce-").nth(1).unwrap().split('\'').next().unwrap();
+        let page = answer.body.as_str().unwrap();
+        assert!(page.contains("<title>logvine</title>"));
+        assert!(!page.contains("<script") || page.contains(&format!("nonce=\"{nonce}\"")), "{page}");
+        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+    }
+    assert_ne!(policy(&first), policy(&second));
+    for path in ["/v1/nodes", "/v1", "/metrics", "/machines"] {
+        let accept = if path == "/machines" { "application/json" } else { "text/html" };
+        assert_problem(&api.send("GET", path, &[("accept", accept)], "").await, 401, "urn:logvine:no-token");
+    }
+    assert_problem(&api.get("/assets/none.js").await, 404, "urn:logvine:no-route");
+}
+
 #[tokio::test]
 async fn metrics_tell_what_the_view_has() {
     let api = Api::new();

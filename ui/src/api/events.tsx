@@ -1,0 +1,130 @@
+import { useQueryClient } from '@tanstack/react-query'
+import { useEffect, useSyncExternalStore } from 'react'
+import { authorization, type EventRow } from './client'
+import { StreamParser } from './stream'
+
+/** Events kept for the pages. */
+const KEPT = 500
+const BACK_MS = 3_600_000
+const RETRY_MS = 2000
+/** Silence after which a connection counts as cut: the node says something every 15 s. */
+const SILENCE_MS = 40_000
+/** Many events at once (a node dies with its sources) are one look. */
+const GATHER_MS = 700
+
+export interface Stream {
+  /** The latest last. */
+  events: EventRow[]
+  /** `lost`: since when nothing was heard, in milliseconds of the browser's clock. */
+  state: 'connecting' | 'open' | { lostSince: number; refused: number | undefined }
+}
+
+let stream: Stream = { events: [], state: 'connecting' }
+const listeners = new Set<() => void>()
+const set = (next: Partial<Stream>) => {
+  stream = { ...stream, ...next }
+  for (const listener of listeners) listener()
+}
+const subscribe = (listener: () => void) => {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
+/** The tab's one event stream: what it brought, and whether it stands. */
+export const useStream = () => useSyncExternalStore(subscribe, () => stream)
+
+/** Which lists an event makes old. The first word of its kind says what it is about. */
+export function stale(kind: string): string[] {
+  switch (kind.split('.')[0]) {
+    case 'member':
+    case 'node':
+      return ['nodes', 'cluster', 'tags', 'instances', 'operations']
+    case 'source':
+    case 'assignment':
+      return ['sources', 'cluster', 'nodes']
+    case 'runner':
+    case 'instance':
+      return ['runners', 'instances', 'cluster']
+    case 'command':
+    case 'operation':
+      return ['operations', 'runners', 'nodes', 'tags', 'sources']
+    default:
+      return []
+  }
+}
+
+/** Keeps the tab's event stream for as long as it is mounted: once, at the root. */
+export function useEventStream() {
+  const client = useQueryClient()
+  useEffect(() => {
+    const stop = new AbortController()
+    const old = new Set<string>()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const look = (keys: string[]) => {
+      for (const key of keys) old.add(key)
+      timer ??= setTimeout(() => {
+        timer = undefined
+        for (const key of old) void client.invalidateQueries({ queryKey: [key] })
+        old.clear()
+      }, GATHER_MS)
+    }
+    void follow(stop.signal, (row) => {
+      set({ events: [...stream.events, row].slice(-KEPT) })
+      look(stale(row.kind))
+    }, () => void client.invalidateQueries())
+    return () => {
+      stop.abort()
+      clearTimeout(timer)
+    }
+  }, [client])
+}
+
+/** Stamps are milliseconds shifted by 16 bits (a hybrid logical clock). */
+const since = (ms: number) => String(BigInt(ms) << 16n)
+
+async function follow(signal: AbortSignal, tell: (row: EventRow) => void, reset: () => void) {
+  let last = since(Date.now() - BACK_MS)
+  let lostSince: number | undefined
+  while (!signal.aborted) {
+    const refused = await once(signal, last, (message) => {
+      if (message.id) last = message.id
+      if (message.event === 'reset') return reset()
+      tell(JSON.parse(message.data) as EventRow)
+    }, () => {
+      if (lostSince !== undefined) reset()
+      lostSince = undefined
+      set({ state: 'open' })
+    })
+    if (signal.aborted) return
+    lostSince ??= Date.now()
+    set({ state: { lostSince, refused } })
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+  }
+}
+
+/** One connection, until it ends. Gives the HTTP status of a node that refuses. */
+async function once(signal: AbortSignal, last: string, tell: (message: { id: string; event: string; data: string }) => void, opened: () => void) {
+  const silence = new AbortController()
+  let timer = setTimeout(() => silence.abort(), SILENCE_MS)
+  try {
+    const answer = await fetch('/v1/events', {
+      headers: { accept: 'text/event-stream', 'last-event-id': last, ...authorization() },
+      signal: AbortSignal.any([signal, silence.signal]),
+    })
+    if (!answer.ok || !answer.body) return answer.status
+    opened()
+    const parser = new StreamParser()
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader()
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return undefined
+      clearTimeout(timer)
+      timer = setTimeout(() => silence.abort(), SILENCE_MS)
+      parser.push(value).forEach(tell)
+    }
+  } catch {
+    return undefined
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,166 @@
+import { Alert, Button, type ButtonProps, Group, Loader, Modal, Stack, Text, TextInput, Tooltip } from '@mantine/core'
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
+import { useState } from 'react'
+import type { TargetRow, Written } from '../api/client'
+import { operation, self } from '../api/queries'
+import { Go } from './Go'
+import { List } from './List'
+import { Trouble } from './Remote'
+import { Status } from './Status'
+import { useWords } from './words'
+
+/** What is said with a deed. `expected` makes it fail where it would concern more or fewer nodes than were shown. */
+export interface Said {
+  dry_run: boolean
+  reason?: string
+  expected?: number
+}
+
+export interface Deed {
+  title: string
+  /** What comes of it, and what is lost. */
+  loses: string
+  danger?: boolean
+  run: (said: Said) => Promise<Written>
+}
+
+/** A button that tells why it does nothing, where it may not. It keeps the focus, so that the keyboard finds the reason too. */
+export function Barred({ barred, onClick, children, ...rest }: ButtonProps & { barred?: string; onClick?: () => void }) {
+  return (
+    <Tooltip label={barred} disabled={!barred} events={{ hover: true, focus: true, touch: true }} multiline maw={280}>
+      <Button
+        size="compact-sm"
+        variant="default"
+        {...rest}
+        aria-disabled={barred ? true : undefined}
+        data-disabled={barred ? true : undefined}
+        aria-description={barred}
+        onClick={(event) => (barred ? event.preventDefault() : onClick?.())}
+      >
+        {children}
+      </Button>
+    </Tooltip>
+  )
+}
+
+/** Why the caller may change nothing; undefined where it may. */
+export function useRoleBar(): string | undefined {
+  const { t } = useWords()
+  const role = useQuery(self).data?.role
+  return role === 'view' ? t('role_barred', { role }) : undefined
+}
+
+/** Targets with what became of the deed on each. */
+export function Targets({ rows }: { rows: TargetRow[] }) {
+  const { t } = useWords()
+  return (
+    <List
+      label={t('targets')}
+      short
+      rows={rows}
+      rowKey={(row) => row.node}
+      empty={t('no_targets')}
+      columns={[
+        { key: 'node', title: t('node'), cell: (row) => row.node_name },
+        { key: 'state', title: t('outcome'), width: '9em', cell: (row) => <Status word={row.state} /> },
+        { key: 'reason', title: t('why'), width: '2fr', cell: (row) => row.reason ?? '' },
+      ]}
+    />
+  )
+}
+
+/** Asks before a deed: whom it concerns, by a dry run; what is lost; then what became of it, target by target. */
+export function Act({ deed, onClose }: { deed: Deed | undefined; onClose: () => void }) {
+  return (
+    <Modal opened={deed !== undefined} onClose={onClose} title={deed?.title} size="lg" closeButtonProps={{ 'aria-label': 'x' }}>
+      {deed && <Asking deed={deed} onClose={onClose} />}
+    </Modal>
+  )
+}
+
+function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
+  const { t } = useWords()
+  const client = useQueryClient()
+  const [reason, setReason] = useState('')
+  const [typed, setTyped] = useState('')
+  const [wrong, setWrong] = useState(false)
+  const looked = useQuery({ queryKey: ['dry run', deed.title], queryFn: () => deed.run({ dry_run: true }), gcTime: 0, retry: false })
+  const done = useMutation({
+    mutationFn: (expected: number) => deed.run({ dry_run: false, reason: reason || undefined, expected }),
+    onSettled: () => client.invalidateQueries(),
+  })
+  if (done.data) return <Outcome written={done.data} onClose={onClose} />
+  if (looked.error) return <Trouble error={looked.error} retry={() => looked.refetch()} />
+  if (!looked.data)
+    return (
+      <Group role="status">
+        <Loader size="sm" /> <Text size="sm">{t('looking')}</Text>
+      </Group>
+    )
+  const targets = looked.data.targets
+  const isBulk = targets.length > 1
+  const go = () => {
+    if (isBulk && typed.trim() !== String(targets.length)) return setWrong(true)
+    done.mutate(targets.length)
+  }
+  return (
+    <form onSubmit={(event) => (event.preventDefault(), go())}>
+      <Stack gap="sm">
+        <Alert color={deed.danger ? 'red' : 'gray'} variant="outline">
+          <Text size="sm">{deed.loses}</Text>
+        </Alert>
+        <Text fw={600}>{t('resolved', { n: targets.length })}</Text>
+        <Targets rows={targets} />
+        <TextInput label={t('reason')} description={t('reason_help')} value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={500} />
+        {isBulk && (
+          <TextInput
+            label={t('type_count', { n: targets.length })}
+            inputMode="numeric"
+            value={typed}
+            error={wrong && t('type_count_wrong', { n: targets.length })}
+            onChange={(event) => (setTyped(event.currentTarget.value), setWrong(false))}
+          />
+        )}
+        {done.error && <Trouble error={done.error} />}
+        <Group justify="flex-end">
+          <Button variant="default" onClick={onClose}>
+            {t('cancel')}
+          </Button>
+          <Button type="submit" color={deed.danger ? 'red.9' : undefined} loading={done.isPending}>
+            {deed.title}
+          </Button>
+        </Group>
+      </Stack>
+    </form>
+  )
+}
+
+/** What became of a write; it follows the operation until all its targets have answered. */
+export function Outcome({ written, onClose }: { written: Written; onClose: () => void }) {
+  const { t } = useWords()
+  const isOpen = written.targets.some((row) => row.state === 'pending') || !written.accepted
+  const followed = useQuery({ ...operation(written.operation ?? ''), enabled: Boolean(written.operation) && isOpen })
+  const rows = followed.data?.targets ?? written.targets
+  const accepted = written.accepted || followed.data?.state === 'accepted'
+  return (
+    <Stack gap="sm" role="status">
+      {!accepted && (
+        <Alert color="orange" variant="outline">
+          <Text size="sm">{t('accepted_not')}</Text>
+        </Alert>
+      )}
+      <Targets rows={rows} />
+      {rows.some((row) => row.state === 'pending') && <Text size="sm">{t('pending_help')}</Text>}
+      <Group justify="space-between">
+        {written.operation ? (
+          <Go to="/operations/$operation" params={{ operation: written.operation }} onClick={onClose}>
+            {t('to_operation')}
+          </Go>
+        ) : (
+          <span />
+        )}
+        <Button onClick={onClose}>{t('close')}</Button>
+      </Group>
+    </Stack>
+  )
+}

@@ -1,0 +1,106 @@
+import type { NodeRow, RunnerSpec } from '../api/client'
+import { useWords } from './words'
+import { Go } from './Go'
+import { Mark, tone } from './Status'
+import { TEXT, type Key } from '../text'
+
+const ORDER = ['down', 'suspect', 'alive', 'left']
+
+/** Every node a cell, the worst first: what is wrong is seen before anything is read. */
+export function NodesPicture({ nodes }: { nodes: NodeRow[] }) {
+  const { t } = useWords()
+  const sorted = [...nodes].sort((a, b) => ORDER.indexOf(a.status) - ORDER.indexOf(b.status) || a.name.localeCompare(b.name))
+  // With many nodes a cell is a mark alone; its name is told to whoever points at it, or listens.
+  const isDense = nodes.length > 60
+  return (
+    <div className="nodes">
+      {sorted.map((node) => {
+        const word = node.status in TEXT ? t(node.status as Key) : node.status
+        const told = `${node.name}: ${word}${node.phase === 'active' ? '' : `, ${node.phase}`}`
+        return (
+          <Go key={node.id} to="/machines/$node" params={{ node: node.id }} data-tone={tone(node.status === 'alive' ? node.phase : node.status)} aria-label={told} title={told}>
+            <span className="status">
+              <Mark tone={tone(node.status === 'alive' ? node.phase : node.status)} />
+              {!isDense && node.name}
+            </span>
+          </Go>
+        )
+      })}
+    </div>
+  )
+}
+
+export interface Bar {
+  key: string
+  label: string
+  value: number
+  before?: number
+  text: string
+}
+
+/** A bar for each; with `before`, that one above it. */
+export function Bars({ bars, label }: { bars: Bar[]; label: string }) {
+  const most = Math.max(1, ...bars.flatMap((bar) => [bar.value, bar.before ?? 0]))
+  return (
+    <div className="bars" role="list" aria-label={label}>
+      {bars.map((bar) => (
+        <div key={bar.key} role="listitem" style={{ display: 'contents' }}>
+          <span>{bar.label}</span>
+          <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+            {bar.before !== undefined && <rect x="0" y="0" height="4.4" width={(bar.before / most) * 100} fill="var(--bar-before)" />}
+            <rect x="0" y={bar.before === undefined ? 1 : 5.4} height={bar.before === undefined ? 8 : 4.4} width={(bar.value / most) * 100} fill="var(--bar)" />
+          </svg>
+          <span>{bar.text}</span>
+        </div>
+      ))}
+    </div>
+  )
+}
+
+/** reader → parse → transform → senders, with what passes. */
+export function Pipeline({ spec, rate }: { spec: RunnerSpec; rate: string }) {
+  const { t } = useWords()
+  const stages: { title: string; word: string }[] = [
+    { title: t('reader'), word: spec.reader.type },
+    { title: t('parse'), word: spec.parse && spec.parse.type !== 'raw' ? spec.parse.type : t('raw') },
+    { title: t('transform'), word: spec.transform?.vrl ? 'VRL' : t('no_transform') },
+  ]
+  const senders = spec.senders
+  const height = Math.max(110, senders.length * 62 + 20)
+  const middle = height / 2
+  const told = [...stages.map((stage) => `${stage.title}: ${stage.word}`), ...senders.map((sender) => `${t('senders')}: ${sender.name} (${sender.type})`)].join(' → ')
+  return (
+    <svg className="pipeline" viewBox={`0 0 860 ${height}`} role="img" aria-label={`${told}; ${rate}`}>
+      {stages.map((stage, at) => (
+        <g key={stage.title}>
+          <rect x={10 + at * 215} y={middle - 26} width="150" height="52" rx="5" />
+          <text x={85 + at * 215} y={middle - 3}>
+            {stage.word}
+          </text>
+          <text className="small" x={85 + at * 215} y={middle + 15}>
+            {stage.title}
+          </text>
+          {at < 2 && <path d={`M${160 + at * 215} ${middle}h60m-6 -4l6 4l-6 4`} />}
+        </g>
+      ))}
+      <text className="small" x="192" y={middle - 10}>
+        {rate}
+      </text>
+      {senders.map((sender, at) => {
+        const y = (height / (senders.length + 1)) * (at + 1)
+        return (
+          <g key={sender.name}>
+            <path d={`M590 ${middle}C625 ${middle} 620 ${y} 655 ${y}m-6 -4l6 4l-6 4`} />
+            <rect x="655" y={y - 26} width="190" height="52" rx="5" />
+            <text x="750" y={y - 3}>
+              {sender.name}
+            </text>
+            <text className="small" x="750" y={y + 15}>
+              {sender.type}
+            </text>
+          </g>
+        )
+      })}
+    </svg>
+  )
+}

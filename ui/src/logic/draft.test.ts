@@ -1,0 +1,39 @@
+import { expect, test } from 'vitest'
+import type { RunnerSpec } from '../api/client'
+import { draftOf, emptyDraft, specOf } from './draft'
+
+const fleet: RunnerSpec = {
+  name: 'fleet',
+  placement: { spread: 'collectors' },
+  reader: { type: 'http' },
+  sources: [{ id: 'web-1', url: 'http://10.0.0.1/log' }],
+  parse: { type: 'nginx' },
+  transform: { vrl: '.env = "prod"' },
+  senders: [{ type: 'file', name: 'out', path: '/tmp/{node}.ndjson' }],
+}
+
+test('what the fields say of a spec is that spec again', () => {
+  const draft = draftOf(fleet)
+  expect(draft).not.toBeNull()
+  expect(specOf(draft!)).toEqual({ spec: { ...fleet, reader: { type: 'http', start_at: 'beginning' } }, faults: [] })
+})
+
+test("the defaults that a node fills in are not taken for somebody's words", () => {
+  const filled: RunnerSpec = { ...fleet, reader: { type: 'http', start_at: 'beginning', poll_ms: 500, line_bytes_max: 1048576, headers: {} } }
+  expect(draftOf(filled)).not.toBeNull()
+})
+
+test('a spec that the fields cannot say is left to the raw form', () => {
+  expect(draftOf({ ...fleet, reader: { type: 'http', poll_ms: 250 } })).toBeNull()
+  expect(draftOf({ ...fleet, sources: [{ id: 'web-1', url: 'http://a/', selection: 'zone-a' }] })).toBeNull()
+})
+
+test('an empty form says which fields are needed, by the same pointers as the API', () => {
+  expect(specOf(emptyDraft()).faults.map((fault) => fault.at)).toEqual(['/name', '/reader/paths', '/senders/0/path', '/placement'])
+})
+
+test('a line that is no source is told by its number', () => {
+  const { spec, faults } = specOf({ ...emptyDraft('web'), name: 'a', reader: 'http', sources: 'ok http://a/\n\nBad http://b/\nlonely' })
+  expect(spec.sources).toEqual([{ id: 'ok', url: 'http://a/' }])
+  expect(faults.filter((fault) => fault.at === '/sources').map((fault) => fault.values.n)).toEqual([3, 4])
+})

@@ -1,0 +1,228 @@
+import { Button, Group, Modal, Stack, Text, TextInput, Title } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { getRouteApi } from '@tanstack/react-router'
+import { useState } from 'react'
+import { api, ask, type NodeRow } from '../api/client'
+import { useStream } from '../api/events'
+import { instances, nodes } from '../api/queries'
+import { Act, Barred, type Deed, useRoleBar } from '../components/Act'
+import { Go } from '../components/Go'
+import { type Column, List } from '../components/List'
+import { Remote } from '../components/Remote'
+import { Status } from '../components/Status'
+import { Ago, Moment } from '../components/When'
+import { useWords } from '../components/words'
+import { factor } from '../logic/format'
+import { notAName, words } from '../logic/tags'
+import { Events, Figure, Panel } from './Overview'
+import { InstanceList } from './Runners'
+
+const listRoute = getRouteApi('/machines')
+const nodeRoute = getRouteApi('/machines/$node')
+
+/** A filter of a list that lives in the URL. */
+export function FilterInput({ label, value, onChange, description }: { label: string; value: string; onChange: (value: string | undefined) => void; description?: string }) {
+  return <TextInput size="xs" label={label} description={description} value={value} onChange={(event) => onChange(event.currentTarget.value || undefined)} type="search" />
+}
+
+export function Machines() {
+  const { t } = useWords()
+  const search = listRoute.useSearch()
+  const navigate = listRoute.useNavigate()
+  const of = useQuery(nodes)
+  const columns: Column<NodeRow>[] = [
+    {
+      key: 'name', title: t('name'), width: 'minmax(0, 1.3fr)',
+      cell: (node) => (
+        <>
+          <Go to="/machines/$node" params={{ node: node.id }}>
+            {node.name}
+          </Go>
+          {node.me && ` (${t('here')})`}
+        </>
+      ),
+    },
+    { key: 'status', title: t('status'), width: '7em', cell: (node) => <Status word={node.status} /> },
+    { key: 'phase', title: t('phase'), width: '7em', cell: (node) => <Status word={node.phase} /> },
+    { key: 'tags', title: t('tags'), cell: (node) => node.tags.join(', ') || '–' },
+    { key: 'load', title: t('load'), width: '11em', cell: (node) => load(node) },
+    { key: 'capacity', title: t('capacity'), width: '5em', cell: (node) => `×${relative(node, of.data ?? [])}` },
+    { key: 'sources', title: t('sources'), width: '5em', cell: (node) => node.sources },
+    { key: 'runners', title: t('runners'), width: '5em', cell: (node) => node.runners },
+    { key: 'heard', title: t('last_heard'), width: '6em', cell: (node) => (node.me ? '–' : <Ago at={node.last_heard} />) },
+    { key: 'version', title: t('version'), width: '5em', cell: (node) => node.version ?? '–' },
+  ]
+  const matches = (node: NodeRow) =>
+    (!search.name || node.name.includes(search.name)) && (!search.tag || node.tags.includes(search.tag)) && (!search.status || node.status === search.status)
+  return (
+    <Stack>
+      <Title order={1} size="h3">
+        {t('machines')}
+      </Title>
+      <Group align="end">
+        <FilterInput label={t('filter_name')} value={search.name ?? ''} onChange={(name) => navigate({ search: { ...search, name }, replace: true })} />
+        <FilterInput label={t('tags')} value={search.tag ?? ''} onChange={(tag) => navigate({ search: { ...search, tag }, replace: true })} />
+        <FilterInput label={t('status')} value={search.status ?? ''} onChange={(status) => navigate({ search: { ...search, status }, replace: true })} />
+      </Group>
+      <Remote of={of}>
+        {(rows) => (
+          <List label={t('machines')} columns={columns} rows={rows.filter(matches)} rowKey={(node) => node.id} empty={rows.length === 0 ? t('no_nodes') : t('nothing_matches')} />
+        )}
+      </Remote>
+    </Stack>
+  )
+}
+
+const load = ({ host }: NodeRow) => (host ? `${host.cpu_pct} / ${host.memory_pct} / ${host.disk_pct} %` : '–')
+
+/** A node's capacity against the middle one's. */
+function relative(node: NodeRow, rows: NodeRow[]): string {
+  const sorted = rows.map((row) => row.capacity).sort((a, b) => a - b)
+  return factor(node.capacity, sorted[Math.floor(sorted.length / 2)] ?? node.capacity).toFixed(1)
+}
+
+export function Machine() {
+  const { t } = useWords()
+  const { node: id } = nodeRoute.useParams()
+  const one = useQuery({
+    queryKey: ['nodes', id],
+    queryFn: () => ask(api.GET('/v1/nodes/{node}', { params: { path: { node: id } } })),
+    refetchInterval: 5000,
+  })
+  return <Remote of={one}>{(node) => <MachinePage node={node} title={t('machines')} />}</Remote>
+}
+
+function MachinePage({ node, title }: { node: NodeRow; title: string }) {
+  const { t } = useWords()
+  const bar = useRoleBar()
+  const [deed, setDeed] = useState<Deed>()
+  const [tagging, setTagging] = useState(false)
+  const work = useQuery(instances({ selector: `id=${node.id}` }))
+  const events = useStream().events.filter((event) => event.node === node.id).slice(-12).reverse()
+  const write = (verb: 'drain' | 'undrain') => (said: { dry_run: boolean; reason?: string }) =>
+    ask(api.POST(`/v1/nodes/{node}/${verb}`, { params: { path: { node: node.id }, query: { dry_run: said.dry_run, reason: said.reason } } }))
+  const drains = node.drain != null
+  const isGone = node.status === 'down' || node.status === 'left'
+  return (
+    <Stack>
+      <Go to="/machines" size="sm">
+        ← {title}
+      </Go>
+      <Group justify="space-between">
+        <Title order={1} size="h3">
+          {node.name}
+        </Title>
+        <Group gap="xs">
+          <Barred barred={bar} onClick={() => setTagging(true)}>
+            {t('edit_tags')}
+          </Barred>
+          <Barred
+            barred={bar ?? (drains ? t('already_draining') : node.status === 'alive' ? undefined : t('drain_barred'))}
+            onClick={() => setDeed({ title: `${t('drain')} ${node.name}`, loses: t('drain_loses'), run: write('drain') })}
+          >
+            {t('drain')}
+          </Barred>
+          <Barred
+            barred={bar ?? (drains ? undefined : t('not_draining'))}
+            onClick={() => setDeed({ title: `${t('undrain')} ${node.name}`, loses: t('undrain_loses'), run: write('undrain') })}
+          >
+            {t('undrain')}
+          </Barred>
+          <Barred
+            barred={bar ?? (isGone ? undefined : t('forget_barred'))}
+            onClick={() =>
+              setDeed({
+                title: `${t('forget')} ${node.name}`, loses: t('forget_loses'), danger: true,
+                run: ({ dry_run, reason }) => ask(api.DELETE('/v1/nodes/{node}', { params: { path: { node: node.id }, query: { dry_run, reason } } })),
+              })
+            }
+          >
+            {t('forget')}
+          </Barred>
+        </Group>
+      </Group>
+      <Panel title={t('status')}>
+        <Group gap="xl">
+          <Figure title={t('status')} text={<Status word={node.status} />} />
+          <Figure title={t('phase')} text={<Status word={node.phase} />} />
+          <Figure title={t('since')} text={<Moment at={node.since} />} />
+          <Figure title={t('last_heard')} text={node.me ? t('here') : <Ago at={node.last_heard} />} />
+          <Figure title={t('tags')} text={node.tags.join(', ') || '–'} />
+          <Figure title={t('load')} text={load(node)} />
+          <Figure title={t('sources')} text={node.sources} />
+          <Figure title={t('started')} text={<Moment at={node.started} />} />
+          <Figure title={t('version')} text={node.version ?? '–'} />
+          <Figure title={t('addresses')} text={`${node.gossip} · ${node.quic} · ${node.http ?? '–'}`} />
+          <Figure title="NodeId" text={node.id} />
+          <Figure title={t('generation')} text={node.generation} />
+        </Group>
+        {node.drain && (
+          <Text size="sm" mt="sm">
+            {node.drain.done ? t('drain_done') : t('drain_left', { sources: node.drain.sources, witness: node.drain.witness_of })}
+          </Text>
+        )}
+        {node.unsteady && (
+          <Text size="sm" mt="sm">
+            {node.unsteady}
+          </Text>
+        )}
+      </Panel>
+      <Panel title={t('instances')}>
+        <Remote of={work}>{(rows) => <InstanceList rows={rows} short />}</Remote>
+      </Panel>
+      <Panel title={t('live_events')}>
+        <Events rows={events} empty={t('no_events')} />
+      </Panel>
+      <Act deed={deed} onClose={() => setDeed(undefined)} />
+      {tagging && (
+        <EditTags
+          node={node}
+          onClose={() => setTagging(false)}
+          onAsk={(tags) => {
+            setTagging(false)
+            setDeed({
+              title: `${t('edit_tags')}: ${node.name}`,
+              loses: `${node.tags.join(', ') || '–'} → ${tags.join(', ') || '–'}`,
+              run: ({ dry_run, reason }) =>
+                ask(api.PUT('/v1/nodes/{node}/tags', { params: { path: { node: node.id }, query: { dry_run, reason } }, body: { tags } })),
+            })
+          }}
+        />
+      )}
+    </Stack>
+  )
+}
+
+function EditTags({ node, onAsk, onClose }: { node: NodeRow; onAsk: (tags: string[]) => void; onClose: () => void }) {
+  const { t } = useWords()
+  const [text, setText] = useState(node.tags.join(' '))
+  const [wrong, setWrong] = useState<string>()
+  const go = () => {
+    const tags = words(text)
+    const bad = notAName(tags)
+    if (bad !== undefined) return setWrong(t('tags_bad', { tag: bad }))
+    onAsk(tags)
+  }
+  return (
+    <Modal opened onClose={onClose} title={`${t('edit_tags')}: ${node.name}`} closeButtonProps={{ 'aria-label': t('close') }}>
+      <form onSubmit={(event) => (event.preventDefault(), go())}>
+        <Stack>
+          <TextInput
+            data-autofocus
+            label={t('tags')}
+            description={t('tags_help')}
+            value={text}
+            error={wrong}
+            onChange={(event) => (setText(event.currentTarget.value), setWrong(undefined))}
+          />
+          <Group justify="flex-end">
+            <Button variant="default" onClick={onClose}>
+              {t('cancel')}
+            </Button>
+            <Button type="submit">{t('next')}</Button>
+          </Group>
+        </Stack>
+      </form>
+    </Modal>
+  )
+}

@@ -1,0 +1,179 @@
+import { Grid, Group, Paper, Stack, Text, Title } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { type ReactNode, useEffect, useState } from 'react'
+import type { EventRow, InstanceRow } from '../api/client'
+import { useStream } from '../api/events'
+import { cluster, instances, nodes } from '../api/queries'
+import { Chart } from '../components/Chart'
+import { Go, GoButton } from '../components/Go'
+import { NodesPicture } from '../components/pictures'
+import { Remote } from '../components/Remote'
+import { Status } from '../components/Status'
+import { Moment } from '../components/When'
+import { useWords } from '../components/words'
+import { bytes, count, unevenness } from '../logic/format'
+
+export function Panel({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <Paper withBorder p="md" component="section" h="100%">
+      <Title order={2} size="h5" mb="sm">
+        {title}
+      </Title>
+      {children}
+    </Paper>
+  )
+}
+
+/** Throughput as this tab has seen it: the last ten minutes of looks. */
+const POINTS = 120
+
+function useThroughput(rows: InstanceRow[] | undefined, at: number): [number[], number[]] {
+  const [points, setPoints] = useState<[number[], number[]]>([[], []])
+  useEffect(() => {
+    if (!rows) return
+    const sum = rows.reduce((sum, row) => sum + row.bytes_per_s, 0)
+    setPoints(([times, values]) => [[...times, at / 1000].slice(-POINTS), [...values, sum].slice(-POINTS)])
+  }, [rows, at])
+  return points
+}
+
+const rate = (value: number) => `${bytes(value)}/s`
+
+export function Overview() {
+  const { t, language } = useWords()
+  const glance = useQuery(cluster)
+  const machines = useQuery(nodes)
+  const work = useQuery(instances())
+  const points = useThroughput(work.data, work.dataUpdatedAt)
+  const { events } = useStream()
+  const moves = events.filter((event) => event.kind.startsWith('source.')).slice(-12).reverse()
+  return (
+    <Stack>
+      <Title order={1} size="h3">
+        {t('overview')}
+      </Title>
+      <Grid>
+        <Grid.Col span={{ base: 12, md: 7 }}>
+          <Panel title={t('machines')}>
+            <Remote of={machines}>
+              {(rows) => (
+                <Stack gap="sm">
+                  <NodesPicture nodes={rows} />
+                  <Group gap="md">
+                    {['alive', 'suspect', 'down', 'left'].map((status) => (
+                      <Group gap={6} key={status}>
+                        <Status word={status} />
+                        <Text size="sm" fw={600}>
+                          {rows.filter((node) => node.status === status).length}
+                        </Text>
+                      </Group>
+                    ))}
+                  </Group>
+                </Stack>
+              )}
+            </Remote>
+          </Panel>
+        </Grid.Col>
+        <Grid.Col span={{ base: 12, md: 5 }}>
+          <Panel title={t('sources')}>
+            <Remote of={glance}>
+              {(now) => (
+                <Stack gap="xs">
+                  {now.runners === 0 && (
+                    <>
+                      <Text size="sm">{t('first_runner')}</Text>
+                      <GoButton to="/create" w="max-content">
+                        {t('create')}
+                      </GoButton>
+                    </>
+                  )}
+                  <Counts title={t('sources')} counts={now.sources_by_state} total={now.sources} to="/sources" />
+                  <Counts title={t('instances')} counts={now.instances_by_state} total={Object.values(now.instances_by_state).reduce((a, b) => a + b, 0)} to="/runners" />
+                  <Text size="sm">
+                    {t('balance')}: <b>{unevenness((machines.data ?? []).filter((node) => node.status === 'alive' && node.phase === 'active').map((node) => node.sources))?.toFixed(2) ?? '–'}</b>
+                  </Text>
+                </Stack>
+              )}
+            </Remote>
+          </Panel>
+        </Grid.Col>
+        <Grid.Col span={12}>
+          <Panel title={t('rates')}>
+            <Remote of={work} lines={3}>
+              {(rows) => (
+                <Stack gap="xs">
+                  <Group gap="lg">
+                    <Figure title={t('records_rate')} text={count(sum(rows, 'records_per_s'), language)} />
+                    <Figure title={t('bytes_rate')} text={rate(sum(rows, 'bytes_per_s'))} />
+                    <Figure title={t('lag')} text={bytes(sum(rows, 'lag_bytes'))} />
+                    <Figure title={t('errors')} text={count(sum(rows, 'errors'), language)} />
+                    <Figure title={t('dead_letters')} text={count(sum(rows, 'dead_lettered'), language)} />
+                  </Group>
+                  {points[0].length > 1 ? <Chart points={points} label={t('bytes_rate')} format={rate} /> : <Text size="sm">{t('rates_wait')}</Text>}
+                  <Text size="xs" c="dimmed">
+                    {t('rates_here')}
+                  </Text>
+                </Stack>
+              )}
+            </Remote>
+          </Panel>
+        </Grid.Col>
+        <Grid.Col span={{ base: 12, md: 6 }}>
+          <Panel title={t('moved_lately')}>
+            <Events rows={moves} empty={t('nothing_moved')} />
+          </Panel>
+        </Grid.Col>
+        <Grid.Col span={{ base: 12, md: 6 }}>
+          <Panel title={t('live_events')}>
+            <Events rows={events.slice(-12).reverse()} empty={t('no_events')} />
+          </Panel>
+        </Grid.Col>
+      </Grid>
+    </Stack>
+  )
+}
+
+const sum = (rows: InstanceRow[], key: 'records_per_s' | 'bytes_per_s' | 'lag_bytes' | 'errors' | 'dead_lettered') =>
+  rows.reduce((sum, row) => sum + row[key], 0)
+
+export function Figure({ title, text }: { title: string; text: ReactNode }) {
+  return (
+    <div>
+      <Text size="xs" c="dimmed">
+        {title}
+      </Text>
+      <Text fw={600}>{text}</Text>
+    </div>
+  )
+}
+
+function Counts({ title, counts, total, to }: { title: string; counts: Record<string, number>; total: number; to: '/sources' | '/runners' }) {
+  return (
+    <Group gap="sm">
+      <Go to={to} size="sm">
+        {title}: {total}
+      </Go>
+      {Object.entries(counts).map(([word, n]) => (
+        <Group gap={6} key={word}>
+          <Status word={word} />
+          <Text size="sm" fw={600}>
+            {n}
+          </Text>
+        </Group>
+      ))}
+    </Group>
+  )
+}
+
+export function Events({ rows, empty }: { rows: EventRow[]; empty: string }) {
+  if (rows.length === 0) return <Text size="sm">{empty}</Text>
+  return (
+    <ul className="events">
+      {rows.map((row) => (
+        <li key={row.id}>
+          <Moment at={row.time} /> <b>{row.kind}</b> {row.detail}
+        </li>
+      ))}
+    </ul>
+  )
+}
