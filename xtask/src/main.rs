@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask test` is what CI runs, `cargo xtask bench` prints the measures.
 
 mod bench;
+mod console;
 mod packages;
 mod python;
 mod test;
@@ -9,7 +10,7 @@ mod tests_summary;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-cargo xtask test [--skip-missing]   format, lints, fences, unit, whole-program and doc tests, simulations; ends with one summary line
+cargo xtask test [--skip-missing]   format, lints, fences, unit, whole-program and doc tests, the console, simulations; ends with one summary line
 cargo xtask bench [agents] [--nodes 5,32] [--profile release]
                                     time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent
 cargo xtask bench api [--sources 10000] [--rate 1000] [--seconds 30] [--profile release]

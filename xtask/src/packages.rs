@@ -7,8 +7,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
+use crate::console;
+
 /// Package, the program in it, and the tests (by a part of their name) that need it.
-pub(crate) const NEEDED: [(&str, &str, &str); 1] = [("nginx", "nginx", "nginx::nginx_")];
+pub(crate) const NEEDED: [(&str, &str, &str); 2] = [("nginx", "nginx", "nginx::nginx_"), ("chromium", "chromium", console::JOURNEYS)];
 
 /// Installs what is missing when this is root. Otherwise names it and fails; with `skip_missing` gives the tests to leave out instead.
 pub(crate) fn provide(skip_missing: bool) -> anyhow::Result<Vec<&'static str>> {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::{packages, python, tests_summary::Summary};
+use crate::{console, packages, python, tests_summary::Summary};
 
 /// Seeds that are tried for each canary before it counts as missed. By hand there are more (`logvine-simulations canaries`).
 const CANARY_SEEDS: &str = "200";
@@ -48,6 +48,19 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     let mut tests = cargo(&tests);
     tests.envs(schemathesis.map(|program| ("SCHEMATHESIS", program)));
     step("tests", libtest("tests", tests)?);
+    if console::has_node() {
+        for (name, script) in console::CHECKS {
+            step(name, check(name, console::npm(script))?);
+        }
+    } else {
+        println!("\n== console: skipped, as it was left out of the build: Node is not installed");
+        step("console", Summary::one_skipped());
+    }
+    if console::has_node() && !without.contains(&console::JOURNEYS) {
+        step(console::JOURNEYS, check(console::JOURNEYS, console::journeys()?)?);
+    } else {
+        step(console::JOURNEYS, Summary::one_skipped());
+    }
     step("fuzz targets", check("fuzz targets", cargo(&["run", "--package", "logvine-fuzz-targets", "--", "run", "--mutations", MUTATIONS]))?);
     // Tests that plant a bug and must turn red; `canar` is in all their names.
     let planted = ["test", "--package", "logvine-gossip", "--package", "logvine-cluster", "--features", "canary", "--lib", "canar"];

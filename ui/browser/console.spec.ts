@@ -1,0 +1,192 @@
+import { mkdirSync } from 'node:fs'
+import AxeBuilder from '@axe-core/playwright'
+import { expect, type Page, test } from '@playwright/test'
+import { Cluster } from './cluster'
+
+const cluster = new Cluster()
+const SOURCES = 12
+const errors: string[] = []
+
+test.beforeAll(async () => {
+  test.setTimeout(180_000)
+  await cluster.start()
+  for (let at = 0; at < SOURCES; at++) cluster.log(`web-${at}`, `first line of ${at}\n`)
+  const sources = Array.from({ length: SOURCES }, (_, at) => ({ id: `web-${at}`, url: `${cluster.webUrl}/web-${at}` }))
+  await cluster.put(1, '/v1/runners/fleet', {
+    name: 'fleet', placement: { spread: 'web' }, reader: { type: 'http', poll_ms: 200 }, sources, senders: [{ name: 'out', type: 'file', path: cluster.path('{node}.ndjson') }],
+  })
+  await cluster.until('all sources are collected', async () => (await cluster.get(1, '/v1/cluster')).sources_by_state.collected === SOURCES)
+})
+
+test.afterAll(() => cluster.stop())
+
+test.beforeEach(({ page }) => {
+  errors.length = 0
+  page.on('console', (message) => {
+    if (/Content.Security|Refused to/.test(message.text())) errors.push(message.text())
+  })
+  page.on('pageerror', (error) => errors.push(String(error)))
+})
+
+// What a browser refuses under the page's policy, and what breaks in it, is a fault whatever the page looks like.
+test.afterEach(() => expect(errors).toEqual([]))
+
+const alive = (node: number, n: number) => async () => (await cluster.get(node, '/v1/cluster')).nodes_by_status.alive === n
+const row = (page: Page, name: string | RegExp) => page.getByRole('row').filter({ has: page.getByRole('cell', { name }) })
+
+/** Confirms a deed that concerns `n` nodes. */
+async function confirm(page: Page, n: number) {
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByText(`${n} targets`)).toBeVisible()
+  if (n > 1) await dialog.getByLabel(`Type ${n} to confirm`).fill(String(n))
+  await dialog.locator('button[type=submit]').click()
+}
+
+const PAGES = [
+  ['overview', '/', 'Live events'],
+  ['machines', '/machines', 'a5'],
+  ['machine', '/machines/a1', 'Addresses'],
+  ['tags', '/tags', 'spare'],
+  ['runners', '/runners', 'fleet'],
+  ['instances', '/runners?show=instances', 'a1'],
+  ['runner', '/runners/fleet', 'web-3'],
+  ['create', '/create', 'What to read'],
+  ['edit', '/runners/fleet/edit', 'Save'],
+  ['sources', '/sources', 'web-3'],
+  ['map', '/sources?show=map', 'a1'],
+  ['plan', '/sources?show=plan', 'What happens'],
+  ['source', '/sources/fleet/web-3', 'Witnesses'],
+  ['operations', '/operations', 'fleet'],
+] as const
+
+for (const scheme of ['light', 'dark'] as const)
+  for (const width of [1280, 400])
+    for (const [name, path, there] of PAGES)
+      test(`${name} is whole and accessible, ${scheme} at ${width} px`, async ({ page }) => {
+        await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' })
+        await page.setViewportSize({ width, height: 900 })
+        await page.goto(cluster.url(1) + path)
+        await expect(page.locator('main').getByText(there).first()).toBeVisible()
+        await expect(page.getByText('live', { exact: true })).toBeVisible()
+        mkdirSync('screenshots', { recursive: true })
+        await page.screenshot({ path: `screenshots/${name}-${scheme}-${width}.png`, fullPage: true })
+        const found = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']).analyze()
+        expect(found.violations.map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.html).join(' | ')}`)).toEqual([])
+        // Nothing sticks out: a page never scrolls sideways.
+        expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)).toBeLessThanOrEqual(0)
+      })
+
+test('the console speaks Chinese too', async ({ page }) => {
+  await page.goto(`${cluster.url(1)}/machines`)
+  await page.getByLabel('Language').selectOption('zh')
+  await expect(page.getByRole('heading', { name: '机器' })).toBeVisible()
+  await page.screenshot({ path: 'screenshots/machines-chinese.png' })
+  await page.reload()
+  await expect(page.getByRole('heading', { name: '机器' })).toBeVisible()
+})
+
+test('the keyboard reaches the content, and a node, without a mouse', async ({ page }) => {
+  await page.goto(`${cluster.url(1)}/machines`)
+  await expect(row(page, 'a5')).toBeVisible()
+  await page.keyboard.press('Tab')
+  await expect(page.getByRole('link', { name: 'Skip to the content' })).toBeFocused()
+  await page.getByRole('link', { name: 'a5' }).focus()
+  await page.keyboard.press('Enter')
+  await expect(page.getByRole('heading', { name: 'a5' })).toBeVisible()
+})
+
+test('a node is seen to die and to come back', async ({ page }) => {
+  await page.goto(`${cluster.url(1)}/machines`)
+  await expect(row(page, 'a5').getByText('alive')).toBeVisible()
+  await cluster.kill(5)
+  await expect(row(page, 'a5').getByText('down')).toBeVisible()
+  cluster.startNode(5)
+  await expect(row(page, 'a5').getByText('alive')).toBeVisible()
+  await cluster.until('five live', alive(1, 5))
+})
+
+test('a tag is moved from one node to another, and what is no tag is refused with the reason', async ({ page }) => {
+  const setTags = async (node: string, text: string) => {
+    await page.goto(`${cluster.url(2)}/machines/${node}`)
+    await page.getByRole('button', { name: 'Edit tags' }).click()
+    await page.getByLabel('Tags').fill(text)
+    await page.getByRole('dialog').getByRole('button', { name: 'Next' }).click()
+  }
+  await setTags('a4', 'all-of-us Moved')
+  await expect(page.getByText('`Moved` cannot be a tag')).toBeVisible()
+  await expect(page.getByLabel('Tags')).toHaveValue('all-of-us Moved')
+  for (const [node, text] of [['a4', 'all-of-us moved'], ['a4', 'all-of-us'], ['a5', 'all-of-us moved']] as const) {
+    await setTags(node, text)
+    await confirm(page, 1)
+    await expect(page.getByRole('dialog').getByText('applied')).toBeVisible()
+  }
+  await page.goto(`${cluster.url(2)}/tags`)
+  await expect(row(page, 'moved').getByText('a5')).toBeVisible()
+  await expect(row(page, 'moved').getByText('a4')).toHaveCount(0)
+})
+
+test('a runner is created with the guide, and its records arrive', async ({ page }) => {
+  cluster.log('guided', 'a line for the guide\n')
+  await page.goto(`${cluster.url(3)}/create`)
+  await page.getByRole('button', { name: 'Check and save' }).click()
+  await expect(page.getByText('Needed: name.')).toBeVisible()
+  await page.getByRole('button', { name: 'What to read' }).click()
+  await page.getByLabel('Name', { exact: true }).fill('guided')
+  await page.getByLabel('Reader').selectOption('http')
+  await page.getByLabel('Sources, one a line').fill(`one ${cluster.webUrl}/guided`)
+  await page.getByRole('button', { name: 'Next' }).click()
+  await page.getByLabel('VRL program').fill('.seen = true')
+  await page.getByRole('button', { name: 'Next' }).click()
+  await page.getByLabel('File on the node that sends').fill(cluster.path('guided.ndjson'))
+  // What is typed outlives a reload.
+  await page.reload()
+  await page.getByRole('button', { name: 'Where it runs' }).click()
+  await page.getByLabel('How').selectOption('spread')
+  await page.getByLabel('Selection of nodes').fill('web')
+  await page.getByRole('button', { name: 'Next' }).click()
+  await expect(page.getByRole('heading', { name: 'Nodes that will run it (3)' })).toBeVisible()
+  await page.getByRole('button', { name: 'Save' }).click()
+  await expect(page.getByRole('heading', { name: 'Saved.' })).toBeVisible()
+  await cluster.until('the line is written', async () => cluster.read('guided.ndjson').includes('a line for the guide'))
+  await page.getByRole('button', { name: 'Close' }).click()
+  await expect(page.getByRole('heading', { name: 'guided' })).toBeVisible()
+})
+
+test('a runner is stopped by tag with one node down: pending there, then applied', async ({ page }) => {
+  await cluster.kill(3)
+  await cluster.until('a3 is down', alive(1, 4))
+  await page.goto(`${cluster.url(1)}/tags`)
+  await row(page, 'web').getByRole('button', { name: 'Act on runners' }).click()
+  await page.getByLabel('fleet').check()
+  await page.getByLabel('What', { exact: true }).selectOption('stop')
+  await page.getByRole('dialog').getByRole('button', { name: 'Next' }).click()
+  await confirm(page, 3)
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByText('pending', { exact: true })).toHaveCount(1)
+  await expect(dialog.getByText('applied', { exact: true })).toHaveCount(2)
+  cluster.startNode(3)
+  await expect(dialog.getByText('applied', { exact: true })).toHaveCount(3)
+  await dialog.getByRole('button', { name: 'Close' }).last().click()
+  await cluster.until('five live', alive(1, 5))
+})
+
+test('the node that serves the page is killed: the page says so and goes on at the same place on another', async ({ page }) => {
+  await page.goto(`${cluster.url(5)}/runners/fleet`)
+  await expect(page.getByText('live', { exact: true })).toBeVisible()
+  await expect(page.getByRole('heading', { name: 'fleet' })).toBeVisible()
+  await cluster.kill(5)
+  await expect(page.getByRole('alert').filter({ hasText: 'a5 does not answer' })).toBeVisible()
+  await page.waitForURL(/127\.89\.7\.[1-4]:7948\/runners\/fleet/)
+  await expect(page.getByText('a5 stopped answering.')).toBeVisible()
+  await expect(page.getByRole('heading', { name: 'fleet' })).toBeVisible()
+})
+
+test('a plan shows what would move if a node died, before and after', async ({ page }) => {
+  await page.goto(`${cluster.url(1)}/sources?show=plan`)
+  await page.getByRole('button', { name: 'Show' }).click()
+  await expect(page.getByText('Choose a node.')).toBeVisible()
+  await page.getByLabel('Node', { exact: true }).selectOption({ label: 'a2' })
+  await page.getByRole('button', { name: 'Show' }).click()
+  await expect(page.getByText(/^\d+ sources move$/)).toBeVisible()
+  await expect(page.getByRole('list', { name: 'before / after' })).toContainText('→ 0')
+})
