@@ -109,12 +109,12 @@ test('a tag is moved from one node to another, and what is no tag is refused wit
   const setTags = async (node: string, text: string) => {
     await page.goto(`${cluster.url(2)}/machines/${node}`)
     await page.getByRole('button', { name: 'Edit tags' }).click()
-    await page.getByLabel('Tags').fill(text)
+    await page.getByRole('textbox', { name: 'Tags' }).fill(text)
     await page.getByRole('dialog').getByRole('button', { name: 'Next' }).click()
   }
   await setTags('a4', 'all-of-us Moved')
   await expect(page.getByText('`Moved` cannot be a tag')).toBeVisible()
-  await expect(page.getByLabel('Tags')).toHaveValue('all-of-us Moved')
+  await expect(page.getByRole('textbox', { name: 'Tags' })).toHaveValue('all-of-us Moved')
   for (const [node, text] of [['a4', 'all-of-us moved'], ['a4', 'all-of-us'], ['a5', 'all-of-us moved']] as const) {
     await setTags(node, text)
     await confirm(page, 1)

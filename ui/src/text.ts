@@ -104,7 +104,7 @@ export const TEXT = {
   rates: ['Throughput', '吞吐'],
   rates_here: ['As this page has seen it; drag to zoom, double click to see all.', '自打开本页起的观测；拖动缩放，双击还原。'],
   rates_wait: ['The first points come in a few seconds.', '几秒后出现首批数据点。'],
-  balance: ['Sources on the fullest node over the mean', '最满节点的数据源数 ÷ 平均值'],
+  balance: ['Sources of the fullest node over the mean, by capacity', '最满节点的数据源数 ÷ 平均值（按容量）'],
   moved_lately: ['What moved lately', '最近的迁移'],
   nothing_moved: ['No source changed its owner within the hour.', '一小时内没有数据源更换归属。'],
   live_events: ['Live events', '实时事件'],

@@ -79,11 +79,8 @@ export function useEventStream() {
   }, [client])
 }
 
-/** Stamps are milliseconds shifted by 16 bits (a hybrid logical clock). */
-const since = (ms: number) => String(BigInt(ms) << 16n)
-
 async function follow(signal: AbortSignal, tell: (row: EventRow) => void, reset: () => void) {
-  let last = since(Date.now() - BACK_MS)
+  let last: string | undefined
   let lostSince: number | undefined
   while (!signal.aborted) {
     const refused = await once(signal, last, (message) => {
@@ -103,12 +100,14 @@ async function follow(signal: AbortSignal, tell: (row: EventRow) => void, reset:
 }
 
 /** One connection, until it ends. Gives the HTTP status of a node that refuses. */
-async function once(signal: AbortSignal, last: string, tell: (message: { id: string; event: string; data: string }) => void, opened: () => void) {
+async function once(signal: AbortSignal, last: string | undefined, tell: (message: { id: string; event: string; data: string }) => void, opened: () => void) {
   const silence = new AbortController()
   let timer = setTimeout(() => silence.abort(), SILENCE_MS)
   try {
-    const answer = await fetch('/v1/events', {
-      headers: { accept: 'text/event-stream', 'last-event-id': last, ...authorization() },
+    // At first the last hour; then on from where the stream was cut.
+    const since = new Date(Date.now() - BACK_MS).toISOString()
+    const answer = await fetch(last === undefined ? `/v1/events?since=${since}` : '/v1/events', {
+      headers: { accept: 'text/event-stream', ...(last === undefined ? {} : { 'last-event-id': last }), ...authorization() },
       signal: AbortSignal.any([signal, silence.signal]),
     })
     if (!answer.ok || !answer.body) return answer.status

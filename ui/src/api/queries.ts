@@ -57,6 +57,12 @@ export const findings = queryOptions({
   queryFn: async () => (await ask(api.GET('/v1/assignments/check'))).items,
   refetchInterval: EVERY_MS,
 })
+/** How evenly the sources lie on the nodes, by what each can bear: what a plan of nothing tells. It costs a node a second where there are many sources. */
+export const evenness = queryOptions({
+  queryKey: ['evenness'],
+  queryFn: async () => (await ask(api.POST('/v1/plan', { body: { changes: [] } }))).unevenness_before ?? null,
+  refetchInterval: 6 * EVERY_MS,
+})
 export const operations = infiniteQueryOptions({
   queryKey: ['operations'],
   queryFn: ({ pageParam }) => ask(api.GET('/v1/operations', query({}, pageParam, 200))),

@@ -5,6 +5,6 @@ import type { AnchorHTMLAttributes, Ref } from 'react'
 type Html = Omit<AnchorHTMLAttributes<HTMLAnchorElement>, keyof AnchorProps | 'style' | 'color'> & { ref?: Ref<HTMLAnchorElement> }
 
 /** A link to a page of the console. */
-export const Go = createLink((props: AnchorProps & Html) => <Anchor {...props} />)
+export const Go = createLink((props: AnchorProps & Html) => <Anchor inherit {...props} />)
 export const GoButton = createLink((props: ButtonProps & Html) => <Button component="a" {...props} />)
 export const GoNav = createLink((props: NavLinkProps & Html) => <NavLink component="a" {...props} />)

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { bytes, count, factor, moment, span, unevenness } from './format'
+import { bytes, count, factor, moment, span } from './format'
 
 test('bytes are told in the unit that fits', () => {
   expect([0, 1023, 1024, 1536, 20_480, 5 * 1024 ** 3].map(bytes)).toEqual(['0 B', '1023 B', '1.0 KiB', '1.5 KiB', '20 KiB', '5.0 GiB'])
@@ -21,8 +21,4 @@ test('another day is told with its date', () => {
 
 test('four steps of capacity are twice as much', () => {
   expect([factor(8, 8), factor(12, 8), factor(4, 8)]).toEqual([1, 2, 0.5])
-})
-
-test('even shares are 1, none are nothing', () => {
-  expect([unevenness([2, 2]), unevenness([3, 1]), unevenness([0, 0]), unevenness([])]).toEqual([1, 1.5, null, null])
 })

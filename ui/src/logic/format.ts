@@ -35,9 +35,3 @@ export function moment(rfc3339: string, now = new Date(), locale = 'en-GB'): str
 
 /** A node's capacity is told in quarter octaves: 4 more is twice as much. Against `usual`, as a factor. */
 export const factor = (capacity: number, usual: number) => 2 ** ((capacity - usual) / 4)
-
-/** The greatest over the mean; 1 is even. Null where there is nothing to compare. */
-export function unevenness(shares: number[]): number | null {
-  const sum = shares.reduce((sum, share) => sum + share, 0)
-  return sum === 0 ? null : Math.max(...shares) / (sum / shares.length)
-}

@@ -66,7 +66,7 @@ export function Machines() {
       </Group>
       <Remote of={of}>
         {(rows) => (
-          <List label={t('machines')} columns={columns} rows={rows.filter(matches)} rowKey={(node) => node.id} empty={rows.length === 0 ? t('no_nodes') : t('nothing_matches')} />
+          <List label={t('machines')} columns={columns} rows={rows.filter(matches).sort((a, b) => a.name.localeCompare(b.name))} rowKey={(node) => node.id} empty={rows.length === 0 ? t('no_nodes') : t('nothing_matches')} />
         )}
       </Remote>
     </Stack>

@@ -3,7 +3,7 @@ import { useQuery } from '@tanstack/react-query'
 import { type ReactNode, useEffect, useState } from 'react'
 import type { EventRow, InstanceRow } from '../api/client'
 import { useStream } from '../api/events'
-import { cluster, instances, nodes } from '../api/queries'
+import { cluster, evenness, instances, nodes } from '../api/queries'
 import { Chart } from '../components/Chart'
 import { Go, GoButton } from '../components/Go'
 import { NodesPicture } from '../components/pictures'
@@ -11,7 +11,7 @@ import { Remote } from '../components/Remote'
 import { Status } from '../components/Status'
 import { Moment } from '../components/When'
 import { useWords } from '../components/words'
-import { bytes, count, unevenness } from '../logic/format'
+import { bytes, count } from '../logic/format'
 
 export function Panel({ title, children }: { title: string; children: ReactNode }) {
   return (
@@ -44,6 +44,7 @@ export function Overview() {
   const glance = useQuery(cluster)
   const machines = useQuery(nodes)
   const work = useQuery(instances())
+  const even = useQuery(evenness)
   const points = useThroughput(work.data, work.dataUpdatedAt)
   const { events } = useStream()
   const moves = events.filter((event) => event.kind.startsWith('source.')).slice(-12).reverse()
@@ -90,7 +91,7 @@ export function Overview() {
                   <Counts title={t('sources')} counts={now.sources_by_state} total={now.sources} to="/sources" />
                   <Counts title={t('instances')} counts={now.instances_by_state} total={Object.values(now.instances_by_state).reduce((a, b) => a + b, 0)} to="/runners" />
                   <Text size="sm">
-                    {t('balance')}: <b>{unevenness((machines.data ?? []).filter((node) => node.status === 'alive' && node.phase === 'active').map((node) => node.sources))?.toFixed(2) ?? '–'}</b>
+                    {t('balance')}: <b>{even.data?.toFixed(2) ?? '–'}</b>
                   </Text>
                 </Stack>
               )}

@@ -32,10 +32,10 @@ export function Tags() {
             columns={[
               { key: 'tag', title: t('name'), cell: (row) => <Go to="/machines" search={{ tag: row.tag }}>{row.tag}</Go> },
               { key: 'status', title: t('worst_status'), width: '9em', cell: (row) => <Status word={row.worst_status} /> },
-              { key: 'nodes', title: t('machines'), width: 'minmax(0, 2fr)', cell: (row) => row.nodes.map((id) => names.get(id) ?? id).join(', ') },
+              { key: 'nodes', title: t('machines'), width: 'minmax(0, 2fr)', cell: (row) => row.nodes.map((id) => names.get(id) ?? id).sort().join(', ') },
               { key: 'runners', title: t('runners_of_tag'), width: 'minmax(0, 1.5fr)', cell: (row) => <RunnersOf tag={row.tag} /> },
               {
-                key: 'actions', title: t('actions'), width: '16em',
+                key: 'actions', title: t('actions'), width: '18em',
                 cell: (row) => (
                   <Group gap="xs">
                     {bar ? (
