@@ -145,7 +145,7 @@ test('a runner is created with the guide, and its records arrive', async ({ page
   await page.getByLabel('Selection of nodes').fill('web')
   await page.getByRole('button', { name: 'Next' }).click()
   await expect(page.getByRole('heading', { name: 'Nodes that will run it (3)' })).toBeVisible()
-  await page.getByRole('button', { name: 'Save' }).click()
+  await page.getByRole('button', { name: 'Save', exact: true }).click()
   await expect(page.getByRole('heading', { name: 'Saved.' })).toBeVisible()
   await cluster.until('the line is written', async () => cluster.read('guided.ndjson').includes('a line for the guide'))
   await page.getByRole('button', { name: 'Close' }).click()

@@ -3,6 +3,7 @@ import './console.css'
 import { MantineProvider } from '@mantine/core'
 import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
 import { RouterProvider } from '@tanstack/react-router'
+import { setNonce } from 'get-nonce'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { Failure } from './api/client'
@@ -22,6 +23,8 @@ const client = new QueryClient({
 
 /** The nonce that this answer's policy allows; Mantine's style elements carry it. */
 const nonce = document.querySelector<HTMLMetaElement>('meta[property=csp-nonce]')?.nonce ?? ''
+// A dialog keeps the page behind it from scrolling by a style element of its own (react-style-singleton).
+setNonce(nonce)
 
 const root = document.getElementById('root')
 if (root)
