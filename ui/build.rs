@@ -12,8 +12,7 @@ use std::{
 };
 
 /// What the console is made of. Never the folder itself: `node_modules` is in it, which changes with each build.
-const INPUTS: [&str; 8] =
-    ["build.rs", "index.html", "missing.html", "package.json", "package-lock.json", ".npmrc", "vite.config.ts", "src"];
+const INPUTS: [&str; 8] = ["build.rs", "index.html", "missing.html", "package.json", "package-lock.json", ".npmrc", "vite.config.ts", "src"];
 /// The oldest Node that Vite runs on.
 const NODE_LEAST: (u32, u32) = (20, 19);
 

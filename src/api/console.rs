@@ -25,7 +25,8 @@ pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Resul
     let tag = format!("\"{path}\"");
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
     let takes_gzip = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains("gzip"));
-    let shared = [(header::CONTENT_TYPE, file.media_type), (header::CACHE_CONTROL, FOR_EVER), (header::VARY, "accept-encoding"), (header::ETAG, &tag)];
+    let shared =
+        [(header::CONTENT_TYPE, file.media_type), (header::CACHE_CONTROL, FOR_EVER), (header::VARY, "accept-encoding"), (header::ETAG, &tag)];
     if known {
         return Ok((StatusCode::NOT_MODIFIED, shared).into_response());
     }

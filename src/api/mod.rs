@@ -145,7 +145,9 @@ fn router(app: App) -> Router {
     let (router, _) = routes().split_for_parts();
     router
         .route("/assets/{file}", get(console::asset))
-        .fallback(|request: Request| async move { if console::is_page(&request) { console::page() } else { Err(ApiError::no_route(request.uri().path())) } })
+        .fallback(|request: Request| async move {
+            if console::is_page(&request) { console::page() } else { Err(ApiError::no_route(request.uri().path())) }
+        })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move { ApiError::no_method(method.as_str(), uri.path()) })
         .layer(middleware::from_fn_with_state(app.clone(), access::guard))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new().level(Level::DEBUG)))

@@ -38,7 +38,7 @@ export const instances = (filter: { selector?: string; runner?: string } = {}) =
     queryFn: () => all((cursor) => ask(api.GET('/v1/instances', query(filter, cursor)))),
     refetchInterval: EVERY_MS,
   })
-export const sources = (filter: { selector?: string; runner?: string }) =>
+export const sources = (filter: { selector?: string; runner?: string; state?: string }) =>
   infiniteQueryOptions({
     queryKey: ['sources', filter],
     queryFn: ({ pageParam }) => ask(api.GET('/v1/sources', query(filter, pageParam))),

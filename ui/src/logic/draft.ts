@@ -100,7 +100,7 @@ function sourcesOf(text: string, faults: DraftFault[]) {
 /** The fields that say this spec; null where it has something that they cannot say, so that the guide never drops what it does not know. */
 export function draftOf(spec: RunnerSpec): Draft | null {
   const draft = emptyDraft()
-  draft.name = spec.name
+  draft.name = spec.name ?? ''
   draft.placement = 'every' in spec.placement ? 'every' : 'spread'
   draft.selection = 'every' in spec.placement ? spec.placement.every : spec.placement.spread
   draft.reader = spec.reader.type

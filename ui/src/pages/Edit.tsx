@@ -151,7 +151,7 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
         ← {t('runners')}
       </Go>
       <Title order={1} size="h3">
-        {spec ? t('edit_title', { name: spec.name }) : t('create')}
+        {spec ? t('edit_title', { name }) : t('create')}
       </Title>
       <Tabs
         value={guided ? 'guide' : 'raw'}

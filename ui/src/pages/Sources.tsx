@@ -50,7 +50,7 @@ export function Sources() {
                 data={[{ value: '', label: t('any') }, 'collected', 'failing', 'waiting', 'waiting_for_checkpoint', 'unowned', 'no_node']}
               />
             </Group>
-            <SourceList filter={{ runner: search.runner, selector: search.nodes }} name={search.name} state={search.state} />
+            <SourceList filter={{ runner: search.runner, selector: search.nodes, state: search.state }} name={search.name} />
           </Stack>
         </Tabs.Panel>
         <Tabs.Panel value="map">
@@ -71,7 +71,7 @@ export function Sources() {
   )
 }
 
-export function SourceList({ filter, name, state, short }: { filter: { runner?: string; selector?: string }; name?: string; state?: string; short?: boolean }) {
+export function SourceList({ filter, name, short }: { filter: { runner?: string; selector?: string; state?: string }; name?: string; short?: boolean }) {
   const { t } = useWords()
   const of = useInfiniteQuery(sources(filter))
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = of
@@ -82,7 +82,7 @@ export function SourceList({ filter, name, state, short }: { filter: { runner?: 
     <Remote of={of}>
       {(data) => {
         const all = data.pages.flatMap((page) => page.items)
-        const rows = all.filter((row) => (!name || row.id.includes(name) || row.url.includes(name)) && (!state || row.state === state))
+        const rows = all.filter((row) => !name || row.id.includes(name) || row.url.includes(name))
         return (
           <Stack gap="xs">
             <List<SourceRow>
@@ -90,7 +90,7 @@ export function SourceList({ filter, name, state, short }: { filter: { runner?: 
               short={short}
               rows={rows}
               rowKey={(row) => `${row.runner}/${row.id}`}
-              empty={all.length === 0 ? t('no_sources') : t('nothing_matches')}
+              empty={all.length === 0 && !filter.state && !filter.selector ? t('no_sources') : t('nothing_matches')}
               onEnd={more}
               columns={[
                 { key: 'id', title: t('source'), cell: (row) => <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.id }}>{row.id}</Go> },

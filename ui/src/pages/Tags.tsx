@@ -84,16 +84,15 @@ function RunnersOf({ tag }: { tag: string }) {
   ))
 }
 
-const VERBS: Record<RunnerVerb, 'start_loses' | 'stop_loses' | 'remove_loses' | 'follow_loses'> = {
-  start: 'start_loses', stop: 'stop_loses', remove: 'remove_loses', follow: 'follow_loses',
-}
+const VERBS = { start: 'start_loses', stop: 'stop_loses', remove: 'remove_loses', follow: 'follow_loses' } as const satisfies Partial<Record<RunnerVerb, string>>
+type Verb = keyof typeof VERBS
 
 /** Which runners of a tag, and what to do with them. */
 function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => void; onClose: () => void }) {
   const { t } = useWords()
   const of = useQuery(runners(tag))
   const [chosen, setChosen] = useState<string[]>([])
-  const [verb, setVerb] = useState<RunnerVerb>('start')
+  const [verb, setVerb] = useState<Verb>('start')
   const go = () =>
     onAsk({
       title: `${t(verb)}: ${chosen.join(', ')} @ ${tag}`,
@@ -121,8 +120,8 @@ function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => v
               <NativeSelect
                 label={t('verb')}
                 value={verb}
-                onChange={(event) => setVerb(event.currentTarget.value as RunnerVerb)}
-                data={(Object.keys(VERBS) as RunnerVerb[]).map((value) => ({ value, label: t(value) }))}
+                onChange={(event) => setVerb(event.currentTarget.value as Verb)}
+                data={(Object.keys(VERBS) as Verb[]).map((value) => ({ value, label: t(value) }))}
               />
               <Group justify="flex-end">
                 <Button disabled={chosen.length === 0} onClick={go}>
