@@ -243,6 +243,7 @@ export const TEXT = {
   plan_how_many: ['How many', '数量'],
   plan_ask: ['Show', '推演'],
   plan_moves: ['{n} sources move', '{n} 个数据源迁移'],
+  plan_still: ['Everything stays where it is.', '一切保持原位。'],
   plan_before: ['before', '之前'],
   plan_after: ['after', '之后'],
   plan_unevenness: ['max/mean {before} → {after}', '最大/平均 {before} → {after}'],

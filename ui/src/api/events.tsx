@@ -45,6 +45,7 @@ export function stale(kind: string): string[] {
     case 'runner':
     case 'instance':
       return ['runners', 'instances', 'cluster']
+    case 'catalog':
     case 'command':
     case 'operation':
       return ['operations', 'runners', 'nodes', 'tags', 'sources']

@@ -1,3 +1,4 @@
+import { useComputedColorScheme } from '@mantine/core'
 import { useEffect, useRef } from 'react'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
@@ -5,12 +6,14 @@ import 'uplot/dist/uPlot.min.css'
 /** One line over time; drag to zoom. `points`: seconds since 1970, and values. */
 export function Chart({ points, label, format }: { points: [number[], number[]]; label: string; format: (value: number) => string }) {
   const box = useRef<HTMLDivElement>(null)
+  // The canvas takes its colours once: another scheme is another chart.
+  const scheme = useComputedColorScheme()
   const plot = useRef<uPlot>(undefined)
   useEffect(() => {
     const host = box.current
     if (!host) return
     const colour = getComputedStyle(host)
-    const ink = { stroke: colour.getPropertyValue('--mantine-color-dimmed'), grid: { stroke: colour.getPropertyValue('--line') } }
+    const ink = { stroke: colour.getPropertyValue('--mantine-color-dimmed'), grid: { stroke: colour.getPropertyValue('--line'), width: 1 } }
     const line = colour.getPropertyValue('--bar')
     plot.current = new uPlot(
       {
@@ -30,7 +33,7 @@ export function Chart({ points, label, format }: { points: [number[], number[]];
       resized.disconnect()
       plot.current?.destroy()
     }
-  }, [label, format])
+  }, [label, format, scheme])
   useEffect(() => plot.current?.setData(points), [points])
   const last = points[1].at(-1)
   return <div ref={box} role="img" aria-label={`${label}: ${last === undefined ? '–' : format(last)}`} />

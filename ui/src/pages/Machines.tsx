@@ -34,12 +34,12 @@ export function Machines() {
     {
       key: 'name', title: t('name'), width: 'minmax(0, 1.3fr)',
       cell: (node) => (
-        <>
+        <Group gap="xs">
           <Go to="/machines/$node" params={{ node: node.id }}>
             {node.name}
           </Go>
-          {node.me && ` (${t('here')})`}
-        </>
+          {node.me && <Text size="xs">{t('here')}</Text>}
+        </Group>
       ),
     },
     { key: 'status', title: t('status'), width: '7em', cell: (node) => <Status word={node.status} /> },

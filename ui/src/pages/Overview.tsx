@@ -37,6 +37,9 @@ function useThroughput(rows: InstanceRow[] | undefined, at: number): [number[], 
   return points
 }
 
+/** What a write changes key by key is in its operation already. */
+const isNews = (event: EventRow) => !event.kind.startsWith('catalog.')
+
 const rate = (value: number) => `${bytes(value)}/s`
 
 export function Overview() {
@@ -126,7 +129,7 @@ export function Overview() {
         </Grid.Col>
         <Grid.Col span={{ base: 12, md: 6 }}>
           <Panel title={t('live_events')}>
-            <Events rows={events.slice(-12).reverse()} empty={t('no_events')} />
+            <Events rows={events.filter(isNews).slice(-12).reverse()} empty={t('no_events')} />
           </Panel>
         </Grid.Col>
       </Grid>

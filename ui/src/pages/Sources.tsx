@@ -235,7 +235,7 @@ function Planned({ plan }: { plan: PlanView }) {
         short
         rows={plan.moves}
         rowKey={(move) => `${move.runner}/${move.source}`}
-        empty={t('plan_moves', { n: 0 })}
+        empty={t('plan_still')}
         columns={[
           { key: 'source', title: t('source'), cell: (move) => `${move.runner}/${move.source}` },
           { key: 'from', title: t('from'), cell: (move) => move.from_name ?? move.from ?? '–' },
