@@ -42,9 +42,10 @@ impl Limited {
         Self { free: Arc::new(Semaphore::new(CONNECTIONS_MAX)), idle_max: IDLE_MAX }
     }
 
-    /// Bounds the time for a head, which a trickle of bytes would draw out for ever.
-    pub(super) fn bound_heads<A>(server: &mut axum_server::Server<SocketAddr, A>) {
-        server.http_builder().http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    /// Bounds the time for a head, which a trickle of bytes would draw out for ever. And what came whole is carried out, also if its client has closed
+    /// its side by then: half a command is none, and a whole one does not depend on who waits for the answer.
+    pub(super) fn prepare<A>(server: &mut axum_server::Server<SocketAddr, A>) {
+        server.http_builder().http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).half_close(true);
     }
 }
 

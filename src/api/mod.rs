@@ -177,12 +177,12 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: App) -> anyhow:
     match tls {
         Some(Tls(config)) => {
             let mut server = axum_server::from_tcp_rustls(listener, config)?.map(|acceptor| acceptor.acceptor(limited));
-            Limited::bound_heads(&mut server);
+            Limited::prepare(&mut server);
             server.serve(service).await?;
         }
         None => {
             let mut server = axum_server::from_tcp(listener)?.acceptor(limited);
-            Limited::bound_heads(&mut server);
+            Limited::prepare(&mut server);
             server.serve(service).await?;
         }
     }

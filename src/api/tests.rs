@@ -119,6 +119,11 @@ fn each_operation_has_a_verb() {
         let found = verb.split('_').try_fold(&command, |command, word| command.find_subcommand(word));
         assert!(found.is_some(), "`logvine {verb}` is no verb");
     }
+    let of_runners = command.find_subcommand("runner").unwrap();
+    for verb in description["components"]["schemas"]["RunnerVerb"]["enum"].as_array().unwrap() {
+        let verb = verb.as_str().unwrap().replace('_', "-");
+        assert!(of_runners.find_subcommand(&verb).is_some(), "`logvine runner {verb}` is no verb");
+    }
 }
 
 /// DESIGN §3.3: a node alone is a cluster whose key can be changed. No answer ever shows one.

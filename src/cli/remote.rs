@@ -24,6 +24,7 @@ const NODES: &[Column] = &[
     ("TAGS", "/tags"),
     ("GOSSIP", "/gossip"),
     ("SOURCES", "/sources"),
+    ("LOAD %", "/load_pct"),
     ("VERSION", "/version"),
     ("SINCE", "/since"),
 ];

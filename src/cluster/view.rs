@@ -26,6 +26,7 @@ pub use self::{
     times::rfc3339,
 };
 use crate::{
+    balance::load::bearable,
     catalog::{Origin, Runner},
     event::{Cause, Why},
     host::Host,
@@ -104,6 +105,8 @@ fn node_row(node: &Node, now: Now, info: &NodeInfo, sources: usize, counted: &BT
         started: started.map(rfc3339),
         last_heard: heard.map(|heard| wall_of(now, heard)),
         capacity: info.capacity.0,
+        load_bytes_per_s: info.load,
+        load_pct: info.load.saturating_mul(100) / bearable(info.capacity).max(1),
         host: value(map, HOST).map(|host: Host| host_row(now, &host)),
         version: info.meta.as_ref().map(|meta| meta.version.clone()),
         runners: map.map_or(0, |map| map.iter("runner/").count()),

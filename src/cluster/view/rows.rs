@@ -35,6 +35,10 @@ pub struct NodeRow {
     pub last_heard: Option<String>,
     /// What it can bear, in quarter octaves: 4 more is twice as much.
     pub capacity: u8,
+    /// What its work costs it, as it last told: bytes a second, or what is worth as much.
+    pub load_bytes_per_s: u64,
+    /// That as a share of what it can bear, in percent; more than 100 where it has too much.
+    pub load_pct: u64,
     /// The machine that it runs on, as it last told; shares in steps of five percent.
     pub host: Option<HostRow>,
     pub version: Option<String>,
