@@ -421,6 +421,14 @@ pub fn words(event: &Event, node: &Node) -> Words {
                 detail: format!("{} collects {what} of {runner}: {}", name(owner), logvine_cluster::view::why_words(node, why)),
             }
         }
+        E::Overruled { operation, by } => {
+            let words = |id: &String| {
+                let found = node.operation(id).map(|(found, _)| format!(" ({} by {})", found.verb().word(), found.actor()));
+                format!("{id}{}", found.unwrap_or_default())
+            };
+            let detail = format!("operation {} was said at the same time as {}, which is the last word", words(operation), words(by));
+            about(Level::Warn, "operation.overruled", Some(&node.id()), detail)
+        }
         E::Forgotten { node: id } => about(Level::Info, "member.forgotten", Some(id), format!("{} is forgotten", id.short())),
         E::Active => about(Level::Info, "node.active", Some(&node.id()), "this node takes part".to_owned()),
         E::Catalog { key, origin, .. } => about(Level::Debug, "catalog.changed", Some(origin), format!("{key} was changed on {}", name(origin))),

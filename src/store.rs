@@ -37,7 +37,7 @@ const CACHE_BYTES: usize = 16 << 20;
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// The tables in the file. `Dropped` is not one of them: people read it, this program does not.
-const TABLES: [(Table, Definition); 7] = [
+const TABLES: [(Table, Definition); 8] = [
     (Table::Meta, TableDefinition::new("meta")),
     (Table::Catalog, TableDefinition::new("catalog")),
     (Table::Peer, TableDefinition::new("peer")),
@@ -45,6 +45,7 @@ const TABLES: [(Table, Definition); 7] = [
     (Table::Ballot, TableDefinition::new("ballot")),
     (Table::Pinned, TableDefinition::new("pinned")),
     (Table::Good, TableDefinition::new("good")),
+    (Table::Revision, TableDefinition::new("revision")),
 ];
 
 /// Why a data directory cannot be used. Nothing in it was changed, save by `Writing`.

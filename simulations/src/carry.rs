@@ -123,7 +123,7 @@ impl World {
     }
 
     fn told(&mut self, at: usize, event: &Told) {
-        if let (Some(words), Told::Member { .. } | Told::Catalog { .. }) = (&mut self.words, event) {
+        if let (Some(words), Told::Member { .. } | Told::Catalog { .. } | Told::Overruled { .. } | Told::Accepted { .. }) = (&mut self.words, event) {
             words.push((self.now, at, event.clone()));
         }
         match event {

@@ -6,6 +6,7 @@
 mod assignment;
 mod cpu;
 mod detection;
+mod edits;
 mod field;
 mod idle;
 mod joining;
@@ -92,6 +93,11 @@ pub const MEASURES: &[Measure] = &[
     Measure { name: "split", about: "two halves meet again: until all views are complete", take: split::healed },
     Measure { name: "urgent", about: "a tag is set: until all know", take: spread::urgent },
     Measure { name: "routine", about: "each node changes a number every five seconds: until all know", take: routine::load },
+    Measure {
+        name: "edits",
+        about: "200 edits a second through different nodes for a minute: until all hold the same, and losers are told",
+        take: edits::contested,
+    },
     Measure { name: "idle", about: "what gossip sends while nothing happens", take: idle::traffic },
     Measure { name: "speed", about: "what a thousand nodes and what small seeds cost the simulator", take: speed::costs },
     Measure { name: "assignment", about: "how even the load is, and what that costs in moves", take: assignment::take },

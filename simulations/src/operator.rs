@@ -7,7 +7,7 @@ use std::{
 
 use logvine_cluster::{
     catalog::Desired,
-    command::{Answer, Command},
+    command::{Answer, Command, CommandError},
     name::Name,
     node::{CommandId, Node},
     spec::{HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt, TransformSpec},
@@ -32,6 +32,8 @@ pub enum Edit {
     Revise,
     Stop,
     Start,
+    /// It begins anew wherever it runs: no state, so it is said once.
+    Restart,
     /// A source is removed, for good.
     Remove(usize),
 }
@@ -123,6 +125,7 @@ impl World {
                 let says = |order: &Order| matches!(order, Order::Edit { edit: Edit::Stop | Edit::Start, .. });
                 self.operator.pending.retain(|_, (order, _)| !says(order));
             }
+            Edit::Restart => {}
             Edit::Remove(source) => {
                 self.operator.removed.insert(source);
             }
@@ -200,6 +203,7 @@ impl World {
                     Edit::Revise => Command::PutRunner { spec: Box::new(self.runner(count)), if_match: None },
                     Edit::Stop => desire(Desired::Stopped),
                     Edit::Start => desire(Desired::Running),
+                    Edit::Restart => Command::Restart { runners: vec![runner_name()], nodes: None },
                     Edit::Remove(source) => {
                         let id = self.sources[source].plan.id.clone();
                         Command::PatchSources { runner: runner_name(), put: Vec::new(), remove: vec![id] }
@@ -224,6 +228,10 @@ impl World {
         process.commands.insert(id, number);
         if let Err(error) = process.node.handle_command(now, id, command) {
             self.tell(Some(at), format_args!("refuses: {error}"));
+            if error == CommandError::NothingRuns {
+                // It is stopped: that is an answer.
+                self.operator.pending.remove(&number);
+            }
         }
         self.carry_out(at);
     }

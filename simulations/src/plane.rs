@@ -114,6 +114,13 @@ impl Plane {
                 let status = InstanceStatus { state: InstanceState::Running, revision, ..InstanceStatus::default() };
                 self.effects.push_back(Effect::Tell(InstanceEvent::Status { runner, status }));
             }
+            InstanceCommand::Restart { runner, operation } => {
+                if let Some(Instance { revision, stopping: false, .. }) = self.instances.get(&runner) {
+                    let status =
+                        InstanceStatus { state: InstanceState::Running, revision: *revision, restarted: operation, ..InstanceStatus::default() };
+                    self.effects.push_back(Effect::Tell(InstanceEvent::Status { runner, status }));
+                }
+            }
             InstanceCommand::Stop { runner, flush } => {
                 for id in self.ids(|flow| flow.runner == runner) {
                     self.step(id, |flow| flow.delivery.handle_close(now, flush));

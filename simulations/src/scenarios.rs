@@ -2,6 +2,7 @@
 
 mod assignment;
 mod membership;
+mod orders;
 
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub struct SizeError {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Named> {
-    membership::ALL.iter().chain(assignment::ALL)
+    membership::ALL.iter().chain(assignment::ALL).chain(orders::ALL)
 }
 
 /// The scenario of this name.

@@ -91,7 +91,8 @@ impl AgentHandle {
         self.change(move |node, now| look(node, now)).await
     }
 
-    pub(super) async fn change<R: Send + 'static>(&self, change: impl FnOnce(&mut Node, Now) -> R + Send + 'static) -> Result<R, Unavailable> {
+    /// The same where the node is to change, or to change its mind for a moment.
+    pub(crate) async fn change<R: Send + 'static>(&self, change: impl FnOnce(&mut Node, Now) -> R + Send + 'static) -> Result<R, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let call = Call::Look(Box::new(move |node, now| {
             // An asker that is gone needs no answer.
@@ -195,6 +196,11 @@ pub(crate) fn test_handle(config: &crate::config::Config) -> (AgentHandle, logvi
                     }
                     Output::Instance(InstanceCommand::Start { runner, revision, .. }) => {
                         let status = InstanceStatus { state: InstanceState::Running, revision, ..InstanceStatus::default() };
+                        node.handle_instance(clock.now(), InstanceEvent::Status { runner, status });
+                    }
+                    Output::Instance(InstanceCommand::Restart { runner, operation }) => {
+                        let revision = node.catalog().runner(&runner).map(|found| found.revision).unwrap_or_default();
+                        let status = InstanceStatus { state: InstanceState::Running, revision, restarted: operation, ..InstanceStatus::default() };
                         node.handle_instance(clock.now(), InstanceEvent::Status { runner, status });
                     }
                     Output::Instance(InstanceCommand::Close { runner, source, epoch, .. }) => {

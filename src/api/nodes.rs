@@ -133,6 +133,31 @@ pub(super) async fn tags(State(app): State<App>, Params(query): Params<ListQuery
     Ok(Json(query.page().page(rows, |row: &TagRow| row.tag.clone())?))
 }
 
+/// A tag's other name.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Renamed {
+    #[schema(value_type = String)]
+    to: Name,
+    /// Why, for the log.
+    reason: Option<String>,
+}
+
+/// Gives a tag another name, on its nodes and in all that is placed by it: in steps, which the operation shows
+#[utoipa::path(post, path = "/v1/tags/{tag}/rename", operation_id = "tag_rename", tag = "nodes", params(WriteQuery), request_body = Renamed,
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem)))]
+pub(super) async fn rename_tag(
+    State(app): State<App>,
+    Path(tag): Path<String>,
+    Writing(mut query): Writing,
+    document: Document,
+) -> ApiResult<Written> {
+    let from = super::runners::name(&tag)?;
+    let Renamed { to, reason } = document.read()?;
+    query.reason = query.reason.or(reason);
+    write(&app, &query, Command::RenameTag { from, to }).await
+}
+
 /// The ids of a selection's nodes; None: all.
 pub(super) fn meant(node: &Node, selection: Option<&logvine_cluster::selection::Selection>) -> Option<BTreeSet<String>> {
     selection.map(|selection| node.view().values().filter(|info| selection.matches(*info)).map(|info| info.id.to_string()).collect())

@@ -98,6 +98,8 @@ pub(super) enum RunnerVerb {
     Remove,
     /// Forget what was said of single nodes: they do as the runner does.
     Follow,
+    /// Begin anew where it runs.
+    Restart,
 }
 
 /// On which nodes.
@@ -112,7 +114,7 @@ pub(super) struct OnNodes {
     reason: Option<String>,
 }
 
-/// Starts, stops, removes or lets follow several runners at once
+/// Starts, stops, removes, lets follow or restarts several runners at once
 #[utoipa::path(post, path = "/v1/operations", operation_id = "runner_stop", tag = "operations", params(WriteQuery), request_body = Bulk,
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem),
         (status = 422, body = Problem)))]
@@ -128,9 +130,9 @@ pub(super) async fn bulk(State(app): State<App>, Writing(query): Writing, docume
     command(&app, query, runners, verb, OnNodes { nodes, expected_count, reason }).await
 }
 
-/// Starts, stops, removes or lets follow a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
+/// Starts, stops, removes, lets follow or restarts a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
 #[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners",
-    params(WriteQuery, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`")),
+    params(WriteQuery, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`, `restart`")),
     request_body = OnNodes, responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written),
         (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn verb(
@@ -144,6 +146,7 @@ pub(super) async fn verb(
         "stop" => RunnerVerb::Stop,
         "remove" => RunnerVerb::Remove,
         "follow" => RunnerVerb::Follow,
+        "restart" => RunnerVerb::Restart,
         _ => return Err(ApiError::no_route(&format!("/v1/runners/{runner}/{verb}"))),
     };
     command(&app, query, vec![name(&runner)?], verb, document.read()?).await
@@ -168,6 +171,7 @@ async fn command(app: &App, mut query: WriteQuery, runners: Vec<Name>, verb: Run
         RunnerVerb::Stop => Command::Desire { runners, nodes, desired: Desired::Stopped },
         RunnerVerb::Remove => Command::Desire { runners, nodes, desired: Desired::Absent },
         RunnerVerb::Follow => Command::Follow { runners, nodes: selection },
+        RunnerVerb::Restart => Command::Restart { runners, nodes },
     };
     write(app, &query, command).await
 }

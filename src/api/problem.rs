@@ -258,6 +258,13 @@ impl From<CommandError> for ApiError {
                 detail,
                 "`GET /v1/nodes` lists the nodes and their tags.",
             ),
+            CommandError::NothingRuns => Self::new(
+                StatusCode::CONFLICT,
+                "urn:logvine:nothing-runs",
+                "Nothing runs there",
+                detail,
+                "`GET /v1/instances` lists what runs where.",
+            ),
             CommandError::ClockOff(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "urn:logvine:clock-off",

@@ -13,7 +13,7 @@ use logvine_cluster::{
     name::Name,
     operation::ENTRIES_MAX,
     spec::RunnerSpec,
-    view::{self, RunnerRow, RunnerView},
+    view::{self, RevisionRow, RunnerRow, RunnerView},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -72,6 +72,29 @@ pub(super) async fn one(State(app): State<App>, Path(runner): Path<String>) -> A
     let found = app.agent().look(move |node, _| view::runner(node, &name).ok_or_else(|| not_found(node, "runner", name.as_str()))).await??;
     let etag = format!("\"{}\"", found.row.revision);
     Ok(([(header::ETAG, etag)], Json(found)).into_response())
+}
+
+/// What a runner was and is, the newest first: the last twenty revisions that the asked node stored
+#[utoipa::path(get, path = "/v1/runners/{runner}/revisions", operation_id = "runner_revisions", tag = "runners", params(ListQuery),
+    responses((status = 200, body = Listing<RevisionRow>), (status = 404, body = Problem)))]
+pub(super) async fn revisions(
+    State(app): State<App>,
+    Path(runner): Path<String>,
+    Params(query): Params<ListQuery>,
+) -> ApiResult<Json<Listing<RevisionRow>>> {
+    let name = name(&runner)?;
+    let (before, most) = (query.after()?, query.most()?);
+    let rows = app.agent().look(move |node, _| view::revisions(node, &name)).await?;
+    if rows.is_empty() {
+        return Err(ApiError::not_found("runner", &runner, "GET /v1/runners"));
+    }
+    // The newest come first, so a cursor is where the older ones begin.
+    let older = |row: &RevisionRow| before.as_ref().is_none_or(|before| stamp(&row.revision) < stamp(before));
+    Ok(Json(query.cut(rows.into_iter().filter(older).take(most).collect(), |row: &RevisionRow| row.revision.clone())))
+}
+
+fn stamp(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
 }
 
 /// Creates or replaces a runner

@@ -265,6 +265,34 @@ async fn a_runner_is_stopped_on_all_or_on_a_selection_that_is_said() {
 }
 
 #[tokio::test]
+async fn a_runner_is_restarted_where_it_runs() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let restart = || api.send("POST", "/v1/runners/fleet/restart", &[], r#"{"nodes": "all"}"#);
+    let restarted = restart().await;
+    assert_eq!((restarted.status, &restarted.body["targets"][0]["state"]), (StatusCode::OK, &json!("applied")));
+    api.send("POST", "/v1/runners/fleet/stop", &[], r#"{"nodes": "all"}"#).await;
+    assert_problem(&restart().await, 409, "urn:logvine:nothing-runs");
+}
+
+#[tokio::test]
+async fn earlier_revisions_of_a_runner_are_listed_and_one_of_them_can_be_applied_again() {
+    let api = Api::new();
+    let first = api.put_runner("fleet").await.body["revision"].clone();
+    let mut spec = api.get("/v1/runners/fleet").await.body["spec"].clone();
+    spec["transform"] = json!({ "vrl": ".a = 1" });
+    api.send("PUT", "/v1/runners/fleet", &[], &spec.to_string()).await;
+    let listed = api.get("/v1/runners/fleet/revisions").await.body["items"].clone();
+    assert_eq!((&listed[0]["present"], &listed[1]["present"], &listed[1]["revision"]), (&json!(true), &json!(false), &first));
+    let older = api.get("/v1/runners/fleet/revisions?limit=1").await.body["next_cursor"].as_str().unwrap().to_owned();
+    assert_eq!(api.get(&format!("/v1/runners/fleet/revisions?cursor={older}")).await.body["items"], json!([listed[1]]));
+    let back = api.send("PUT", "/v1/runners/fleet", &[], &listed[1]["spec"].to_string()).await;
+    assert_eq!(back.status, StatusCode::OK);
+    assert_eq!(api.get("/v1/runners/fleet").await.body["spec"], listed[1]["spec"]);
+    assert_problem(&api.get("/v1/runners/nothing/revisions").await, 404, "urn:logvine:not-found");
+}
+
+#[tokio::test]
 async fn tags_are_set_and_nodes_selected_by_them() {
     let api = Api::new();
     let answer = api.send("PUT", "/v1/nodes/here/tags", &[], r#"{"tags": ["web"]}"#).await;
@@ -338,6 +366,7 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/nodes/{node}", Some(Role::View)),
     ("GET", "/v1/runners", Some(Role::View)),
     ("GET", "/v1/runners/{runner}", Some(Role::View)),
+    ("GET", "/v1/runners/{runner}/revisions", Some(Role::View)),
     ("GET", "/v1/self", Some(Role::View)),
     ("GET", "/v1/sources", Some(Role::View)),
     ("GET", "/v1/sources/{runner}/{source}", Some(Role::View)),
@@ -360,6 +389,7 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
     ("POST", "/v1/nodes/{node}/undrain", Some(Role::Operate)),
     ("POST", "/v1/runners/{runner}/{verb}", Some(Role::Operate)),
     ("PUT", "/v1/nodes/{node}/tags", Some(Role::Operate)),
+    ("POST", "/v1/tags/{tag}/rename", Some(Role::Operate)),
     ("PUT", "/v1/runners/{runner}", Some(Role::Operate)),
 ];
 

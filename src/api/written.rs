@@ -11,7 +11,7 @@ use logvine_cluster::{
     node::Node,
     selection::Selection,
     spec::SpecFault,
-    view::{self, TargetRow},
+    view::{self, PlanView, TargetRow},
 };
 use logvine_gossip::{NodeId, Stamp};
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,9 @@ pub(super) struct Written {
     dry_run: bool,
     /// The nodes that it concerns, with what became of it on each.
     pub(super) targets: Vec<TargetRow>,
+    /// Of a dry run: the sources that it would move, and what each node would have; null where it moves none by its nature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<PlanView>,
 }
 
 impl IntoResponse for Written {
@@ -126,8 +129,18 @@ pub(super) async fn write(app: &App, query: &WriteQuery, command: Command) -> Ap
 /// The same, for those who have something to say to the refusal.
 pub(super) async fn obey(app: &App, query: &WriteQuery, command: Command) -> ApiResult<Result<Written, CommandError>> {
     if query.dry_run {
-        let looked = app.agent().look(move |node, _| node.preview(command).map(|targets| view::would_be(node, &targets))).await?;
-        return Ok(looked.map(|targets| Written { operation: None, accepted: false, revision: None, dry_run: true, targets }));
+        let foreseen = app.agent().change(move |node, now| {
+            let foreseen = node.foresee(now, command)?;
+            Ok::<_, CommandError>((view::would_be(node, &foreseen.targets), foreseen))
+        });
+        let (targets, foreseen) = match foreseen.await? {
+            Ok(foreseen) => foreseen,
+            Err(error) => return Ok(Err(error)),
+        };
+        // It takes a second for a hundred thousand sources; neither the node nor other requests wait for it.
+        let planned = tokio::task::spawn_blocking(move || foreseen.plan().and_then(Result::ok).map(|plan| view::plan(&plan)));
+        let plan = planned.await.map_err(|_| ApiError::bad_request("planning this made this node's planner fail: report it with the command"))?;
+        return Ok(Ok(Written { operation: None, accepted: false, revision: None, dry_run: true, targets, plan }));
     }
     let said = Said { actor: query.actor.clone(), reason: query.reason.clone(), idempotency_key: query.idempotency_key.clone() };
     let (actor, reason) = (said.actor.clone(), said.reason.clone());
@@ -138,7 +151,7 @@ pub(super) async fn obey(app: &App, query: &WriteQuery, command: Command) -> Api
             let id = operation.clone();
             let targets = app.agent().look(move |node, _| view::targets_of(node, &id)).await?;
             let revision = (revision > Stamp::ZERO).then(|| revision.to_string());
-            Ok(Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets }))
+            Ok(Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets, plan: None }))
         }
         Ok(Answer::Inspected(_)) => unreachable!("a write is not answered as a question"),
     }

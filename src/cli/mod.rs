@@ -236,6 +236,13 @@ struct ChangeArgs {
 enum TagVerb {
     /// All tags, with their nodes
     List(ListArgs),
+    /// Give a tag another name, on its nodes and in all that is placed by it
+    Rename {
+        tag: String,
+        to: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -284,6 +291,17 @@ enum RunnerVerb {
     Remove(OnNodesArgs),
     /// Forget what was said of single nodes: they do as the runner does
     Follow(OnNodesArgs),
+    /// What a runner was and is, the newest first; to go back: `runner revisions NAME --spec REVISION | logvine runner apply -`
+    Revisions {
+        runner: String,
+        /// Print what it was then, as it can be applied
+        #[arg(long, value_name = "REVISION")]
+        spec: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Have runners begin anew where they run: flush, end, start again at what was acknowledged
+    Restart(OnNodesArgs),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -114,6 +114,9 @@ impl Remote {
                     ),
                 };
                 output::print(&head)?;
+                if let Some(plan) = answer.get("plan").filter(|plan| !plan.is_null()) {
+                    super::remote::print_plan(plan)?;
+                }
                 let open: Vec<_> = targets.into_iter().filter(|row| row.pointer("/state").and_then(Value::as_str) != Some("applied")).collect();
                 if !open.is_empty() {
                     output::print(&output::table(TARGETS, &open))?;

@@ -86,6 +86,9 @@ impl Remote {
     pub(super) async fn once(&self, verb: Verb) -> Result<Exit, Failure> {
         match verb {
             Verb::Node(verb) => self.node(verb).await,
+            Verb::Tag(TagVerb::Rename { tag, to, change }) => {
+                self.write_json(Method::POST, &["tags", &tag, "rename"], change, &json!({ "to": to })).await
+            }
             Verb::Tag(TagVerb::List(list)) => self.list(&["tags"], &list, &[], TAGS, "/tag").await,
             Verb::Runner(verb) => self.runner(verb).await,
             Verb::Operation(verb) => self.operation(verb).await,
@@ -344,20 +347,7 @@ impl Remote {
         match self.output {
             OutputFormat::Json => output::print(&format!("{answer:#}\n"))?,
             OutputFormat::Name => output::print(&output::names("/source", &rows("/moves")))?,
-            OutputFormat::Table => {
-                let count = |pointer: &str| answer.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-                let ratio =
-                    |pointer: &str| answer.pointer(pointer).and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-                output::print(&output::table(SHARES, &rows("/nodes")))?;
-                let (before, after) = (ratio("/unevenness_before"), ratio("/unevenness_after"));
-                let lost = count("/unowned_after");
-                let lost = if lost == 0 { String::new() } else { format!("; {lost} have no node that may collect them") };
-                output::print(&format!("\n{} sources move{lost}; most/mean {before}, then {after}\n", count("/moves_total")))?;
-                let moves = rows("/moves");
-                if !moves.is_empty() {
-                    output::print(&format!("\n{}", output::table(MOVES, &moves)))?;
-                }
-            }
+            OutputFormat::Table => print_plan(&answer)?,
         }
         Ok(Exit::Ok)
     }
@@ -381,4 +371,21 @@ pub(super) fn confirm(said: bool, what: &str) -> Result<(), Failure> {
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::error(format!("cannot read your answer: {error}")))?;
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::error("nothing was changed")) }
+}
+
+/// Prints what would move, and what each node would have.
+pub(super) fn print_plan(answer: &Value) -> Result<(), Failure> {
+    let rows = |pointer: &str| answer.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+    let count = |pointer: &str| answer.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let ratio = |pointer: &str| answer.pointer(pointer).and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+    output::print(&output::table(SHARES, &rows("/nodes")))?;
+    let (before, after) = (ratio("/unevenness_before"), ratio("/unevenness_after"));
+    let lost = count("/unowned_after");
+    let lost = if lost == 0 { String::new() } else { format!("; {lost} have no node that may collect them") };
+    output::print(&format!("\n{} sources move{lost}; most/mean {before}, then {after}\n", count("/moves_total")))?;
+    let moves = rows("/moves");
+    if !moves.is_empty() {
+        output::print(&format!("\n{}", output::table(MOVES, &moves)))?;
+    }
+    Ok(())
 }

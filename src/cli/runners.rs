@@ -28,6 +28,16 @@ const RUNNERS: &[Column] = &[
     ("ERROR", "/error"),
 ];
 
+const REVISIONS: &[Column] = &[
+    ("REVISION", "/revision"),
+    ("TIME", "/time"),
+    ("PRESENT", "/present"),
+    ("DELETED", "/deleted"),
+    ("BY", "/actor"),
+    ("REASON", "/reason"),
+    ("OPERATION", "/operation"),
+];
+
 /// A runner as a file has it; its name is needed for the path, the rest is the API's to check.
 struct Written {
     name: String,
@@ -61,6 +71,11 @@ impl Remote {
             RunnerVerb::Stop(on) => self.on_nodes("stop", on).await,
             RunnerVerb::Remove(on) => self.on_nodes("remove", on).await,
             RunnerVerb::Follow(on) => self.on_nodes("follow", on).await,
+            RunnerVerb::Restart(on) => self.on_nodes("restart", on).await,
+            RunnerVerb::Revisions { runner, spec: None, list } => {
+                self.list(&["runners", &runner, "revisions"], &list, &[], REVISIONS, "/revision").await
+            }
+            RunnerVerb::Revisions { runner, spec: Some(revision), .. } => self.earlier(&runner, &revision).await,
         }
     }
 
@@ -107,6 +122,19 @@ impl Remote {
             exit = exit.or(self.write_if(None, Method::DELETE, &["runners", name], &applying.change, None).await?);
         }
         Ok(exit)
+    }
+
+    /// Prints a runner as it was, so that it can be applied.
+    async fn earlier(&self, runner: &str, revision: &str) -> Result<Exit, Failure> {
+        let answer = self.client.get(&["runners", runner, "revisions"]).await?;
+        let rows = answer.pointer("/items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let found = rows.iter().find(|row| row.pointer("/revision").and_then(Value::as_str) == Some(revision));
+        let none = || Failure::error(format!("there is no revision {revision} of {runner}: `runner revisions {runner}` lists them"));
+        match found.ok_or_else(none)?.pointer("/spec") {
+            Some(spec @ Value::Object(_)) => output::print(&format!("{spec:#}\n"))?,
+            _ => return Err(Failure::error(format!("{runner} was deleted by revision {revision}: there is nothing to apply"))),
+        }
+        Ok(Exit::Ok)
     }
 
     async fn on_nodes(&self, verb: &str, on: OnNodesArgs) -> Result<Exit, Failure> {

@@ -332,6 +332,11 @@ impl Catalog {
         tags
     }
 
+    /// The nodes to which an operator gave a tag.
+    pub(crate) fn nodes_tagged(&self, tag: &Name) -> impl Iterator<Item = NodeId> {
+        self.tags.iter().filter(move |(_, tags)| tags.get(tag) == Some(&true)).map(|(node, _)| *node)
+    }
+
     /// Whether a node was forgotten, in one of its generations.
     pub(crate) fn is_forgotten(&self, node: &NodeId) -> bool {
         self.forgotten.contains(node)

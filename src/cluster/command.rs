@@ -39,6 +39,11 @@ pub enum Command {
         runners: Vec<Name>,
         nodes: Selection,
     },
+    /// Begin anew where they run: on all of their nodes (`nodes` none), or on those of a selection. No state: who hears of it a minute late does not.
+    Restart {
+        runners: Vec<Name>,
+        nodes: Option<Selection>,
+    },
     /// Add or replace movable sources, and remove some.
     PatchSources {
         runner: Name,
@@ -49,6 +54,11 @@ pub enum Command {
     SetTags {
         node: NodeId,
         tags: BTreeSet<Name>,
+    },
+    /// Give a tag another name, on its nodes and in all that is placed by it, in steps.
+    RenameTag {
+        from: Name,
+        to: Name,
     },
     /// Hand everything over and take nothing, or take part again.
     Drain {
@@ -100,6 +110,8 @@ pub enum CommandError {
     Conflict { wanted: Stamp, revision: Stamp },
     #[error("`{selection}` matches no node")]
     NobodySelected { selection: String },
+    #[error("none of these runners is to run on any of these nodes: start them there, and they begin anew")]
+    NothingRuns,
     #[error("this node's clock is {0}: what it writes could win over later words, or lose against earlier ones")]
     ClockOff(ClockOff),
     #[error("`{node}` is {status}: a node that lives would be back at once")]

@@ -61,6 +61,8 @@ pub enum Event {
     Accepted { operation: String },
     /// An operator's write was withdrawn: in ten minutes no other node took it, and nobody ever will.
     Withdrawn { operation: String },
+    /// Two words were said at once on one key: this operation has lost against that one, which did not know it.
+    Overruled { operation: String, by: String },
     /// A runner cannot run here.
     Failed { runner: Name, error: String },
 }

@@ -38,6 +38,8 @@ pub enum InstanceCommand {
         /// What is known of the pinned sources, by source.
         pinned: BTreeMap<Name, Pinned>,
     },
+    /// Begin anew under the same revision: flush, end what runs, start it again where it was acknowledged. `restarted` of its status says that it is done.
+    Restart { runner: Name, operation: Stamp },
     /// Stop reading, flush for at most `flush`, answer `Stopped`. Also for a runner that never started.
     Stop { runner: Name, flush: Duration },
     /// Collect a movable source from `resume` on. Its instance was started before.
@@ -102,6 +104,8 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// The revision at work.
     pub revision: Stamp,
+    /// The stamp of the last command that it be restarted, once it was; zero: none.
+    pub restarted: Stamp,
     /// Why it is not running, or the last error of a running one.
     pub error: Option<String>,
     pub records_per_s: f64,

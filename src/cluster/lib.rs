@@ -7,6 +7,7 @@ pub mod canary;
 pub mod catalog;
 pub mod checkpoint;
 pub mod command;
+mod contest;
 pub mod delivery;
 pub mod event;
 pub mod host;

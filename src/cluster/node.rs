@@ -14,6 +14,7 @@ mod counters;
 mod disk;
 mod expecting;
 mod face;
+mod foresight;
 mod forgetting;
 mod identity;
 mod instances;
@@ -21,6 +22,8 @@ mod operator;
 mod outcomes;
 mod phases;
 mod relay;
+mod renaming;
+mod revisions;
 mod rollouts;
 mod sources;
 mod words;
@@ -42,6 +45,8 @@ use serde::Serialize;
 pub use self::counters::{Counters, Pauses};
 pub use self::expecting::Expecting;
 pub use self::face::{CallFailed, CallId, CommandId, NodeConfig, Output, RequestId, Table, Ticket, Write};
+pub use self::foresight::Foresight;
+pub use self::revisions::Revision;
 pub use self::sources::Owned;
 pub(crate) use self::words::HOST;
 use self::{
@@ -53,6 +58,7 @@ use self::{
     outcomes::Outcomes,
     phases::Stopping,
     relay::Relay,
+    revisions::Revisions,
     rollouts::Rollouts,
     sources::Sources,
     words::Words,
@@ -111,6 +117,7 @@ pub struct Node {
     instances: Instances,
     balancing: Balancing,
     rollouts: Rollouts,
+    revisions: Revisions,
     counters: Counters,
     relay: Relay,
     outcomes: Outcomes,
@@ -207,6 +214,7 @@ impl Node {
             instances: Instances::new(disk.pinned),
             balancing: Balancing::new(now, me.id, Capacity(config.capacity)),
             rollouts: Rollouts::new(disk.good),
+            revisions: Revisions::new(disk.revisions),
             counters: Counters::default(),
             relay: Relay::default(),
             outcomes: Outcomes::default(),
@@ -239,6 +247,7 @@ impl Node {
             node.catalog.refresh(&key, node.gossip.catalog().get(&key));
             node.note_forgotten(now, &key);
             node.note_operation(&key);
+            node.note_contest(&key, false);
         }
         for (place, error) in disk.unreadable {
             node.tell(Event::Unreadable { place, error });
@@ -372,6 +381,7 @@ impl Node {
                 self.decide_sources(now);
                 self.decide_instances(now);
                 self.decide_outcomes();
+                self.step_renames(now);
                 self.step_proposals(now);
             } else if !self.flush(now) {
                 break;
@@ -404,8 +414,14 @@ impl Node {
 
     fn persist_gossip(&mut self, durable: Durable) {
         match durable {
-            Durable::Catalog { key, entry } => self.write(Table::Catalog, key.into_bytes(), Some(pack(&entry).to_vec())),
-            Durable::CatalogForgotten { key } => self.write(Table::Catalog, key.into_bytes(), None),
+            Durable::Catalog { key, entry } => {
+                self.keep_revision(&key, &entry);
+                self.write(Table::Catalog, key.into_bytes(), Some(pack(&entry).to_vec()));
+            }
+            Durable::CatalogForgotten { key } => {
+                self.forget_revisions(&key);
+                self.write(Table::Catalog, key.into_bytes(), None);
+            }
             Durable::CatalogFloor(floor) => self.write(Table::Meta, META_FLOOR.to_vec(), Some(pack(&floor).to_vec())),
             Durable::Peer(met) => self.keep_met(met),
             Durable::PeerForgotten(id) => self.forget_met(id),
@@ -488,6 +504,8 @@ impl Node {
         if let Some(id) = commanded {
             self.tell_commanded(now, id);
         }
+        self.note_restart(now, key);
+        self.note_contest(key, true);
         // A node's tags and drain are part of how it is seen.
         if let Some(node) = key.strip_prefix("tag/").and_then(|rest| rest.split('/').next()?.parse().ok()) {
             self.stale.insert(node);

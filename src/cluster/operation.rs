@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 
-use crate::{canary::planted, name::Name};
+use crate::{canary::planted, catalog::desired_key, name::Name};
 
 /// What the keys of operations begin with.
 pub(crate) const OPERATION: &str = "operation/";
@@ -25,12 +25,16 @@ pub(crate) const OPERATION: &str = "operation/";
 pub const COPIES: usize = 2;
 /// After so long a write that nobody else has is withdrawn.
 pub const ACCEPT_WITHIN: Duration = Duration::from_secs(600);
+/// A restart that is heard later than this is not carried out: whoever is told so may say it again (DESIGN §6). As long as an operator waits, and as clocks differ.
+pub(crate) const RESTART_WITHIN: Duration = Duration::from_secs(60);
 /// How long operations are kept.
 pub const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How many are kept.
 pub const KEPT_MAX: usize = 10_000;
 /// Entries of one command: their hashes must fit into the operation's own value.
 pub const ENTRIES_MAX: usize = 12_000;
+/// Keys of one command of which it says what it found there: with their hashes a fifth of an operation's value.
+pub(crate) const SEEN_MAX: usize = 1_000;
 /// Desired states of single nodes that one command sets. They have no hashes; this is a fifth of all that a catalog takes.
 pub const DESIRED_MAX: usize = 100_000;
 
@@ -47,6 +51,7 @@ pub enum Verb {
     Restart,
     PatchSources,
     SetTags,
+    RenameTag,
     Drain,
     Undrain,
     Forget,
@@ -66,6 +71,7 @@ impl Verb {
             Self::Restart => "restart",
             Self::PatchSources => "patch sources",
             Self::SetTags => "set tags",
+            Self::RenameTag => "rename tag",
             Self::Drain => "drain",
             Self::Undrain => "undrain",
             Self::Forget => "forget",
@@ -94,6 +100,49 @@ pub(crate) struct OperationValue {
     pub(crate) idempotency_key: Option<String>,
     /// The four-byte hashes of the keys that it wrote, save those of single nodes' desired states: these follow from verb, runners and targets.
     pub(crate) keys: ByteBuf,
+    /// For each of the keys that it wrote, the stamp that its relay found there, in eight bytes; empty where they are more than [`SEEN_MAX`].
+    #[serde(default)]
+    pub(crate) seen: ByteBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rename: Option<Rename>,
+}
+
+/// A step of renaming a tag (`node::renaming`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rename {
+    pub(crate) from: Name,
+    pub(crate) to: Name,
+    /// The operation that began it; none in that one itself.
+    pub(crate) of: Option<String>,
+    pub(crate) step: RenameStep,
+}
+
+/// The steps of renaming a tag, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RenameStep {
+    Add,
+    Replace,
+    Remove,
+}
+
+impl RenameStep {
+    pub(crate) fn next(self) -> Option<Self> {
+        match self {
+            Self::Add => Some(Self::Replace),
+            Self::Replace => Some(Self::Remove),
+            Self::Remove => None,
+        }
+    }
+
+    /// What is done in it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Add => "adding the new tag",
+            Self::Replace => "changing placements and sources",
+            Self::Remove => "removing the old tag",
+        }
+    }
 }
 
 /// An operation as the catalog has it.
@@ -142,6 +191,19 @@ impl Operation {
     /// The order in which words count.
     pub(crate) fn order(&self) -> (Stamp, NodeId) {
         (self.stamp, self.origin)
+    }
+
+    /// The keys that it wrote, each with the stamp that its relay found there. Nothing of an operation that does not say so.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = ([u8; 4], Stamp)> {
+        let seen = self.value.seen.as_chunks().0.iter().map(|stamp| Stamp(u64::from_be_bytes(*stamp)));
+        let keys = if self.value.keys.is_empty() { self.keys_on_nodes() } else { self.value.keys.as_chunks().0.to_vec() };
+        keys.into_iter().zip(seen)
+    }
+
+    /// The keys of single nodes' desired states, in the order in which they were written.
+    fn keys_on_nodes(&self) -> Vec<[u8; 4]> {
+        let of_runner = |runner| self.targets().iter().map(move |node| key_hash(&desired_key(runner, Some(node))));
+        if self.value.seen.is_empty() { Vec::new() } else { self.runners().iter().flat_map(of_runner).collect() }
     }
 
     pub(crate) fn keys(&self) -> BTreeSet<[u8; 4]> {
@@ -344,6 +406,8 @@ mod tests {
             targets: Vec::new(),
             idempotency_key: None,
             keys: ByteBuf::new(),
+            seen: ByteBuf::new(),
+            rename: None,
         };
         Operation { id: Operation::id(Stamp(stamp), &id(1)), stamp: Stamp(stamp), origin: id(1), value }
     }

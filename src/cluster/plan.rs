@@ -155,6 +155,15 @@ impl Snapshot {
         Self { nodes, away, joined: BTreeSet::new(), runners, sources }
     }
 
+    /// The same, where sources that were made at this stamp in thought are made later: when, decides where they go.
+    #[must_use]
+    pub(crate) fn doubting(mut self, stamp: Stamp) -> Self {
+        for source in self.sources.iter_mut().filter(|source| source.key.created == stamp) {
+            source.certain = false;
+        }
+        self
+    }
+
     /// What would move. Changes hold one after another. Errors: a change names what is not there.
     pub fn plan(mut self, changes: &[Change]) -> Result<Plan, PlanError> {
         let mut shares = BTreeMap::new();

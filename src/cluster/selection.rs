@@ -77,7 +77,51 @@ impl Selection {
     }
 }
 
+impl Selection {
+    /// The same by another tag's name; none where it does not speak of the tag.
+    pub(crate) fn with_tag_renamed(&self, from: &str, to: &str) -> Option<Self> {
+        let speaks = |term: &Term| term.key == Key::Tag && term.values.iter().any(|value| value == from);
+        if !self.terms.iter().any(speaks) {
+            return None;
+        }
+        let mut terms = self.terms.clone();
+        for term in terms.iter_mut().filter(|term| speaks(term)) {
+            let mut values: Vec<String> = Vec::new();
+            for value in term.values.drain(..).map(|value| if value == from { to.to_owned() } else { value }) {
+                if !values.contains(&value) {
+                    values.push(value);
+                }
+            }
+            term.values = values;
+        }
+        let text = terms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Some(Self { text, terms })
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, wanted, values } = self;
+        match (key, wanted, values.as_slice()) {
+            (Key::Tag, true, [value]) => f.write_str(value),
+            (key, true, [value]) => write!(f, "{}={value}", key.word()),
+            (key, false, [value]) => write!(f, "{}!={value}", key.word()),
+            (key, _, values) => write!(f, "{} in ({})", key.word(), values.join(", ")),
+        }
+    }
+}
+
 impl Key {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tag => "tag",
+            Self::Name => "name",
+            Self::Id => "id",
+            Self::Status => "status",
+            Self::Phase => "phase",
+        }
+    }
+
     fn equals(self, node: &impl Selectable, value: &str) -> bool {
         match self {
             Self::Tag => node.has_tag(value),
@@ -231,6 +275,18 @@ mod tests {
             assert_eq!(text.parse::<Selection>(), Err(SelectionError::Empty));
         }
         assert!("web,".parse::<Selection>().is_err());
+    }
+
+    #[test]
+    fn a_tag_is_renamed_wherever_it_is_spoken_of_and_nothing_else_is() {
+        let renamed = |text: &str| text.parse::<Selection>().unwrap().with_tag_renamed("web", "api").map(String::from);
+        for (text, then) in
+            [("web", "api"), ("tag=web,eu", "api, eu"), ("tag!=web", "tag!=api"), ("tag in (web, api, eu), name!=web", "tag in (api, eu), name!=web")]
+        {
+            assert_eq!(renamed(text).as_deref(), Some(then));
+            assert_eq!(renamed(then), None, "its text reads as it was meant");
+        }
+        assert_eq!((renamed("all"), renamed("name=web,status=alive"), renamed("webs")), (None, None, None));
     }
 
     #[test]

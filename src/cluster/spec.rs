@@ -50,6 +50,15 @@ impl Placement {
             Self::Every(selection) | Self::Spread(selection) => selection,
         }
     }
+
+    /// The same on the nodes of another selection.
+    #[must_use]
+    pub(crate) fn with_selection(&self, selection: String) -> Self {
+        match self {
+            Self::Every(_) => Self::Every(selection),
+            Self::Spread(_) => Self::Spread(selection),
+        }
+    }
 }
 
 /// What reads.

@@ -12,7 +12,7 @@ mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use logvine_gossip::{Instant, NodeId, Now, Status};
+use logvine_gossip::{Instant, NodeId, Now, Status, UnixMicros};
 
 use self::{draining::counted_on, sources::Sight};
 pub use self::{
@@ -20,7 +20,7 @@ pub use self::{
     plans::plan,
     rows::{
         AtWork, ClusterRow, DrainRow, Finding, FindingKind, HostRow, InstanceRow, MoveRow, NodeRow, OperationRow, OperationView, Place, PlanView,
-        RunnerRow, RunnerView, ShareRow, SourceRow, SourceState, SourceView, TagRow, TargetRow,
+        RevisionRow, RunnerRow, RunnerView, ShareRow, SourceRow, SourceState, SourceView, TagRow, TargetRow,
     },
     sources::{check, source, source_order, sources},
     times::rfc3339,
@@ -33,10 +33,10 @@ use crate::{
     instance::{InstanceState, InstanceStatus},
     member::{NodeInfo, status_word, value},
     name::Name,
-    node::{HOST, Node},
+    node::{HOST, Node, Revision},
     rollout::Hearsay,
     selection::Selection,
-    spec::{Placement, ReaderSpec, RunnerSpec},
+    spec::{Placement, ReaderSpec, RunnerSpec, SourceSpec},
     steadiness::Unsteady,
 };
 
@@ -153,10 +153,32 @@ pub fn runners(node: &Node) -> Vec<RunnerRow> {
 /// One runner, with its spec.
 pub fn runner(node: &Node, name: &Name) -> Option<RunnerView> {
     let runner = node.catalog().runner(name)?;
-    // The catalog keeps sources under keys of their own; people wrote them into the spec.
-    let of_spec = node.catalog().sources(name).filter(|source| source.from == Origin::Spec);
-    let sources = of_spec.map(|source| (*source.spec).clone()).collect();
+    let sources = sources_of_spec(node, name);
     Some(RunnerView { row: runner_row(node, name, runner), spec: RunnerSpec { sources, ..(*runner.spec).clone() } })
+}
+
+/// What a runner was and is, the newest first, as far as this node has stored it; nothing of one that it never stored.
+pub fn revisions(node: &Node, name: &Name) -> Vec<RevisionRow> {
+    let present = node.catalog().runner(name).map(|runner| runner.revision);
+    let row = |revision: Revision| {
+        let (id, said) = (revision.operation(), node.operation(&revision.operation()).map(|(operation, _)| operation));
+        RevisionRow {
+            revision: revision.stamp.to_string(),
+            time: rfc3339(UnixMicros(revision.stamp.as_millis() * 1_000)),
+            present: present == Some(revision.stamp),
+            deleted: revision.is_deletion,
+            operation: id,
+            actor: said.map(|said| said.actor().to_owned()),
+            reason: said.and_then(|said| said.reason().map(str::to_owned)),
+            spec: revision.spec.map(|spec| RunnerSpec { sources: sources_of_spec(node, name), ..spec }),
+        }
+    };
+    node.revisions(name).into_iter().map(row).collect()
+}
+
+/// The catalog keeps sources under keys of their own; people wrote them into the spec.
+fn sources_of_spec(node: &Node, name: &Name) -> Vec<SourceSpec> {
+    node.catalog().sources(name).filter(|source| source.from == Origin::Spec).map(|source| (*source.spec).clone()).collect()
 }
 
 fn runner_row(node: &Node, name: &Name, runner: &Runner) -> RunnerRow {

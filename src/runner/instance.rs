@@ -8,6 +8,8 @@
 //!    │               failed <──────┘  waiting (1 s … 16 s, five times) ──> running  v
 //!    └────────────────────────────────────────────────────────────────────────── flushing
 //! ```
+//! A restart is a change to the same revision.
+//!
 //! It waits for no disk and no peer, so commands never pile up. A revision that cannot be built leaves the last good one running, and says so.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -18,6 +20,7 @@ use logvine_cluster::{
     name::Name,
     spec::SourceSpec,
 };
+use logvine_gossip::Stamp;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
@@ -69,8 +72,11 @@ pub(super) struct Instance {
     wanted: Option<Wanted>,
     opened: BTreeMap<Name, Opened>,
     tasks: Option<Tasks>,
-    /// Whether what runs is flushing for another revision.
+    /// Whether what runs is flushing for another revision, or to begin anew.
     changing: bool,
+    /// Which command to restart is under way, and which was carried out last.
+    restarting: Option<Stamp>,
+    restarted: Stamp,
     /// Why the newest revision could not be built, while an older one runs.
     refused: Option<String>,
     stopping: bool,
@@ -95,6 +101,8 @@ impl Instance {
             opened: BTreeMap::new(),
             tasks: None,
             changing: false,
+            restarting: None,
+            restarted: Stamp::ZERO,
             refused: None,
             stopping: false,
             failure: None,
@@ -127,6 +135,7 @@ impl Instance {
     async fn handle(&mut self, command: InstanceCommand) {
         match command {
             InstanceCommand::Start { uid, revision, spec, pinned, .. } => self.start(Wanted { uid, revision, spec, pinned }).await,
+            InstanceCommand::Restart { operation, .. } => self.restart(operation),
             InstanceCommand::Stop { flush, .. } => {
                 info!(runner = %self.name, "stopping");
                 self.stopping = true;
@@ -188,6 +197,17 @@ impl Instance {
         self.wanted = Some(wanted);
     }
 
+    /// What was stopped, or is about to be, starts anew by itself.
+    fn restart(&mut self, operation: Stamp) {
+        if self.wanted.is_some() && !self.stopping {
+            info!(runner = %self.name, "restarting");
+            self.restarting = Some(operation);
+            self.changing = true;
+            self.panics = 0;
+            self.close_all(CHANGE_FLUSH);
+        }
+    }
+
     /// Errors: why it cannot run here, for people.
     async fn build(&self, wanted: &Wanted) -> Result<Built, String> {
         let (context, wanted) = (self.context.clone(), wanted.clone());
@@ -198,6 +218,7 @@ impl Instance {
     /// Starts what is wanted, where nothing runs.
     async fn relaunch(&mut self) {
         let Some(wanted) = self.wanted.clone() else { return };
+        self.restarted = self.restarting.take().unwrap_or(self.restarted);
         match self.build(&wanted).await {
             Ok(built) => self.launch(built),
             Err(text) => self.fail(text, None).await,
@@ -422,6 +443,7 @@ impl Instance {
             self.meter.fill(&tasks.board, elapsed, &mut status);
             status.error = self.refused.clone().or(status.error);
         }
+        status.restarted = self.restarted;
         status.records += self.before.records;
         status.errors += self.before.errors;
         status.dead_lettered += self.before.dead_lettered;

@@ -73,6 +73,7 @@ impl Runners {
 fn runner(command: &InstanceCommand) -> &Name {
     match command {
         InstanceCommand::Start { runner, .. }
+        | InstanceCommand::Restart { runner, .. }
         | InstanceCommand::Stop { runner, .. }
         | InstanceCommand::Open { runner, .. }
         | InstanceCommand::Close { runner, .. }

@@ -3,6 +3,7 @@
 mod agents;
 mod api;
 mod gossip;
+mod orders;
 
 /// What to measure.
 #[derive(Debug)]
@@ -11,6 +12,8 @@ pub(crate) enum Options {
     Agents(agents::Options),
     /// A node's API.
     Api(api::Options),
+    /// Commands on real agents of this machine.
+    Orders(orders::Options),
     /// Gossip, or assignment, in the simulator, in virtual time.
     Measures(gossip::Options),
 }
@@ -22,6 +25,7 @@ impl Options {
     pub(crate) fn parse(args: &[&str]) -> anyhow::Result<Self> {
         match args {
             ["api", rest @ ..] => api::Options::parse(rest).map(Self::Api),
+            ["orders", rest @ ..] => orders::Options::parse(rest).map(Self::Orders),
             ["gossip", rest @ ..] => Ok(Self::Measures(gossip::Options::parse(rest))),
             ["assignment", rest @ ..] => {
                 let chosen = rest.iter().any(|arg| !arg.starts_with('-'));
@@ -38,6 +42,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     match options {
         Options::Agents(options) => agents::run(options),
         Options::Api(options) => api::run(options),
+        Options::Orders(options) => orders::run(options),
         Options::Measures(options) => gossip::run(options),
     }
 }

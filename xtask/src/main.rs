@@ -17,6 +17,8 @@ cargo xtask bench api [--sources 10000] [--rate 1000] [--seconds 30] [--profile 
                                     how long a node's API takes for the first page of its sources, under a steady load
 cargo xtask bench gossip [MEASURE…] [--quick|--whole]
                                     gossip and the simulator against their goals, in virtual time
+cargo xtask bench orders [--nodes 32] [--runners 1000] [--profile release]
+                                    time to stop all runners on all agents by one word
 cargo xtask bench assignment [MEASURE…] [--quick|--whole]
                                     how even the load is, and what that costs in moves";
 

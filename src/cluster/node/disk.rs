@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use logvine_gossip::{Doubt, NodeId, Restored, Stamp, canary};
+use logvine_gossip::{Doubt, Entry, NodeId, Restored, Stamp, canary};
 
 use super::{
     Table, Write,
@@ -35,6 +35,7 @@ pub(super) struct Disk {
     pub(super) met: BTreeMap<NodeId, MetRow>,
     pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
     pub(super) good: BTreeMap<Name, Good>,
+    pub(super) revisions: Vec<(Name, Entry)>,
     /// What does not decode, with the reason.
     pub(super) unreadable: Vec<(String, String)>,
     /// Of those, what this node promised or voted: without it, its disk is another.
@@ -87,6 +88,7 @@ impl Disk {
             Table::Pinned => {
                 self.pinned.insert(unpack(key)?, unpack(value)?);
             }
+            Table::Revision => self.revisions.push(unpack(value)?),
             Table::Good => {
                 let good: Good = unpack(value)?;
                 self.good.insert(good.spec.name.clone(), good);

@@ -126,6 +126,8 @@ pub enum Table {
     Pinned,
     /// Runner name → its last good revision here.
     Good,
+    /// Runner and stamp → an earlier value of the runner's key.
+    Revision,
     /// Key → a catalog entry that was dropped, as it was deleted while this node was away. For people: it is kept beside the store and never read again.
     Dropped,
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use logvine_gossip::{Instant, Now, Stamp};
+use logvine_gossip::{Instant, Now, Stamp, UnixMicros};
 
 use super::{After, Node, Output, Table, rollouts::Chosen};
 use crate::{
@@ -35,6 +35,10 @@ pub(super) struct Instances {
 struct Instance {
     uid: Stamp,
     revision: Stamp,
+    /// When it was started here, by the wall.
+    begun: UnixMicros,
+    /// The last command by which it was asked to begin anew.
+    restart: Option<Stamp>,
     /// Asked to stop, and not yet stopped.
     stopping: bool,
     /// How it does, and since when.
@@ -66,6 +70,16 @@ impl Instances {
     /// Whether an instance of this runner is here, in whatever state.
     pub(super) fn is_there(&self, runner: &Name) -> bool {
         self.running.contains_key(runner)
+    }
+
+    /// Whether an instance has begun since a command that it be restarted; none where nobody has asked it to.
+    pub(super) fn has_begun_since(&self, runner: &Name, operation: Stamp) -> Option<bool> {
+        let instance = self.running.get(runner)?;
+        if instance.begun.as_millis() > operation.as_millis() {
+            return Some(true);
+        }
+        instance.restart.filter(|asked| *asked >= operation)?;
+        Some(instance.status.as_ref().is_some_and(|(status, _)| status.restarted >= operation))
     }
 
     /// The node map begins anew.
@@ -129,6 +143,11 @@ impl Node {
         self.rollouts.note_status(now, &runner, &status);
         let failed = |status: &InstanceStatus| status.state == InstanceState::Failed;
         let newly_failed = failed(&status) && !instance.status.as_ref().is_some_and(|(status, _)| failed(status));
+        let stage = |status: &InstanceStatus| (status.state, status.revision, status.restarted);
+        if instance.status.as_ref().is_none_or(|(before, _)| stage(before) != stage(&status)) {
+            // Somebody may wait for just that.
+            self.dirty = true;
+        }
         if instance.status.as_ref().is_none_or(|(before, _)| *before != status) {
             instance.status = Some((status.clone(), now.at));
         }
@@ -203,7 +222,8 @@ impl Node {
                 true
             }
             None => {
-                self.instances.running.insert(name.clone(), Instance { uid, revision, stopping: false, status: None, said: None });
+                let instance = Instance { uid, revision, begun: now.wall, restart: None, stopping: false, status: None, said: None };
+                self.instances.running.insert(name.clone(), instance);
                 false
             }
         };
@@ -215,6 +235,14 @@ impl Node {
             self.once_durable(After::Instance(command));
         } else {
             self.outputs.push_back(Output::Instance(command));
+        }
+    }
+
+    /// Has an instance begin anew, if there is one that goes on.
+    pub(super) fn restart_instance(&mut self, runner: &Name, operation: Stamp) {
+        if let Some(instance) = self.instances.running.get_mut(runner).filter(|instance| !instance.stopping) {
+            instance.restart = Some(operation);
+            self.outputs.push_back(Output::Instance(InstanceCommand::Restart { runner: runner.clone(), operation }));
         }
     }
 
@@ -232,7 +260,7 @@ impl Instance {
     /// (DESIGN §3.2).
     fn is_worth_saying(&self, now: Instant) -> bool {
         let (Some((status, since)), Some((said, at))) = (&self.status, &self.said) else { return self.status.is_some() };
-        let urgent = |status: &InstanceStatus| (status.state, status.revision, status.error.clone(), status.source_errors.clone());
+        let urgent = |status: &InstanceStatus| (status.state, status.revision, status.restarted, status.error.clone(), status.source_errors.clone());
         let told = status.told(Some(said));
         let rests = now.since(*since) >= SAY_EVERY && told != *said;
         urgent(status) != urgent(said) || (now.since(*at) >= SAY_EVERY && (rests || told.has_moved(said)))
@@ -267,7 +295,8 @@ mod tests {
 
     /// How often the node map is written in a minute in which an instance tells `status(second)`.
     fn words(status: impl Fn(u64) -> InstanceStatus) -> usize {
-        let mut instance = Instance { uid: Stamp(1), revision: Stamp(1), stopping: false, status: None, said: None };
+        let mut instance =
+            Instance { uid: Stamp(1), revision: Stamp(1), begun: UnixMicros(0), restart: None, stopping: false, status: None, said: None };
         let said = (0..60).filter(|second| {
             let now = Instant::from_micros(second * 1_000_000);
             let status = status(*second);

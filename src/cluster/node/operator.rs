@@ -13,7 +13,7 @@ use crate::{
     member::value,
     message::Request,
     name::Name,
-    operation::{DESIRED_MAX, ENTRIES_MAX, Verb},
+    operation::{DESIRED_MAX, ENTRIES_MAX, Rename, Verb},
     record::SourceKey,
     selection::Selection,
     setting::Setting,
@@ -34,12 +34,14 @@ pub(super) struct Draft {
     pub(super) kept: Vec<String>,
     /// Sources that have no witnesses yet.
     new_sources: Vec<(String, SourceValue)>,
+    /// A step of renaming a tag.
+    pub(super) rename: Option<Rename>,
     /// The stamp of what is there then.
     pub(super) revision: Stamp,
 }
 
 impl Draft {
-    fn new(stamp: Stamp, verb: Verb, targets: Vec<NodeId>) -> Self {
+    pub(super) fn new(stamp: Stamp, verb: Verb, targets: Vec<NodeId>) -> Self {
         Self {
             stamp,
             verb,
@@ -49,6 +51,7 @@ impl Draft {
             entries: Vec::new(),
             kept: Vec::new(),
             new_sources: Vec::new(),
+            rename: None,
             revision: Stamp::ZERO,
         }
     }
@@ -101,11 +104,11 @@ impl Node {
         for (key, value) in &draft.entries {
             check_entry(key, value.as_ref()).map_err(|error| CommandError::State(format!("`{key}` cannot be stored: {error}")))?;
         }
-        self.propose(now, id, draft, said)
+        self.propose(now, Some(id), draft, said)
     }
 
     /// Reads the catalog as it will be once all that is proposed here is accepted: a command means what was there when it was said, earlier ones included.
-    fn look_ahead(&mut self) -> Vec<String> {
+    pub(super) fn look_ahead(&mut self) -> Vec<String> {
         let proposed: Vec<_> = self.proposed().map(|(key, entry)| (key.clone(), entry.clone())).collect();
         for (key, entry) in &proposed {
             self.catalog.refresh(key, Some(entry));
@@ -113,7 +116,7 @@ impl Node {
         proposed.into_iter().map(|(key, _)| key).collect()
     }
 
-    fn look_back(&mut self, keys: Vec<String>) {
+    pub(super) fn look_back(&mut self, keys: Vec<String>) {
         for key in keys {
             self.catalog.refresh(&key, self.gossip.catalog().get(&key));
         }
@@ -128,22 +131,16 @@ impl Node {
         }
     }
 
-    /// The nodes that a command would concern. Errors: those of the command.
-    pub fn preview(&self, command: Command) -> Result<Vec<NodeId>, CommandError> {
-        if matches!(command, Command::Inspect { .. }) {
-            return Ok(Vec::new());
-        }
-        self.draft(Stamp::ZERO, command).map(|draft| draft.targets)
-    }
-
-    fn draft(&self, stamp: Stamp, command: Command) -> Result<Draft, CommandError> {
+    pub(super) fn draft(&self, stamp: Stamp, command: Command) -> Result<Draft, CommandError> {
         let draft = match command {
             Command::PutRunner { spec, if_match } => self.put_runner(stamp, *spec, if_match),
             Command::DeleteRunner { runner, if_match } => self.delete_runner(stamp, &runner, if_match),
             Command::Desire { runners, nodes, desired } => self.desire(stamp, runners, nodes.as_ref(), desired),
             Command::Follow { runners, nodes } => self.follow(stamp, runners, &nodes),
+            Command::Restart { runners, nodes } => self.restart(stamp, runners, nodes.as_ref()),
             Command::PatchSources { runner, put, remove } => self.patch_sources(stamp, &runner, put, &remove),
             Command::SetTags { node, tags } => self.set_tags(stamp, node, &tags),
+            Command::RenameTag { from, to } => self.rename_tag(stamp, from, to),
             Command::Drain { node, draining } => {
                 self.known(node)?;
                 let mut draft = Draft::new(stamp, if draining { Verb::Drain } else { Verb::Undrain }, vec![node]);
@@ -264,6 +261,19 @@ impl Node {
         Ok(Draft { runners, ..draft })
     }
 
+    fn restart(&self, stamp: Stamp, runners: Vec<Name>, nodes: Option<&Selection>) -> Result<Draft, CommandError> {
+        let selected = nodes.map(|selection| self.selected(selection)).transpose()?;
+        let mut targets = BTreeSet::new();
+        for name in &runners {
+            self.catalog.runner(name).ok_or_else(|| no_runner(name))?;
+            targets.extend(self.targets(name).into_iter().filter(|node| selected.as_ref().is_none_or(|selected| selected.contains(node))));
+        }
+        if targets.is_empty() {
+            return Err(CommandError::NothingRuns);
+        }
+        Ok(Draft { runners, nodes: nodes.map(ToString::to_string), ..Draft::new(stamp, Verb::Restart, targets.into_iter().collect()) })
+    }
+
     fn patch_sources(&self, stamp: Stamp, name: &Name, put: Vec<SourceSpec>, remove: &[Name]) -> Result<Draft, CommandError> {
         let runner = self.catalog.runner(name).ok_or_else(|| no_runner(name))?;
         let mut faults = Vec::new();
@@ -310,7 +320,7 @@ impl Node {
     }
 
     /// Names the first witnesses of new sources.
-    fn complete(&mut self, draft: &mut Draft) {
+    pub(super) fn complete(&mut self, draft: &mut Draft) {
         for (key, mut value) in std::mem::take(&mut draft.new_sources) {
             let source = SourceKey { uid: value.uid, source: value.spec.id.clone(), created: Stamp::ZERO };
             value.witnesses = self.witnesses_for(&source);

@@ -10,16 +10,17 @@ use std::{
 
 use logvine_gossip::{NodeId, Now};
 
-use super::{After, Node, calls::Pending};
+use super::{After, Node, calls::Pending, renaming::Renamings};
 use crate::{
     canary::planted,
     catalog::{Catalog, desired_key, drain_key, runner_key},
+    contest::{Contests, Overruled},
     event::Event,
     instance::{InstanceState, InstanceStatus},
     member::{Phase, value},
     message::Request,
     name::Name,
-    operation::{KEPT, KEPT_MAX, OPERATION, Operation, Outcome, Row, RowState, Verb, key_hash},
+    operation::{KEPT, KEPT_MAX, OPERATION, Operation, Outcome, RESTART_WITHIN, Row, RowState, Verb, key_hash},
     rollout::Hearsay,
 };
 
@@ -43,12 +44,18 @@ pub(super) struct Outcomes {
     known: BTreeMap<String, BTreeMap<NodeId, Outcome>>,
     /// Operations that were commanded in this life, and of which not all targets have said what became of them.
     watched: BTreeSet<String>,
+    /// Which words were said at once.
+    contests: Contests,
+    pub(super) renamings: Renamings,
 }
 
 impl Outcomes {
     fn forget_unknown(&mut self, catalog: &Catalog) {
         self.known.retain(|id, _| catalog.operation(id).is_some());
         self.watched.retain(|id| catalog.operation(id).is_some());
+        if let Some(oldest) = catalog.operations().next() {
+            self.contests.forget_before(oldest.order());
+        }
     }
 }
 
@@ -56,6 +63,7 @@ impl Node {
     /// An operation's entry has come, or went.
     pub(super) fn note_operation(&mut self, key: &str) {
         let Some(id) = key.strip_prefix(OPERATION) else { return };
+        self.note_rename(id);
         let is_mine = self.catalog.operation(id).is_some_and(|operation| operation.targets().contains(&self.id()));
         if is_mine && !self.outcomes.said.iter().any(|(said, _)| said == id) {
             self.outcomes.open.insert(id.to_owned());
@@ -75,6 +83,20 @@ impl Node {
             self.tell(Event::Commanded { operation: id.to_owned() });
             self.tell_concluded(id);
         }
+    }
+
+    /// An operation has come: whoever spoke at the same time and has lost is told, by every node to those who watch it. `tell`: not what is known from an
+    /// earlier life.
+    pub(super) fn note_contest(&mut self, key: &str, tell: bool) {
+        let Some(operation) = key.strip_prefix(OPERATION).and_then(|id| self.catalog.operation(id)).cloned() else { return };
+        for Overruled { loser, winner } in self.outcomes.contests.note(&operation).into_iter().filter(|_| tell) {
+            self.tell(Event::Overruled { operation: Operation::id(loser.0, &loser.1), by: Operation::id(winner.0, &winner.1) });
+        }
+    }
+
+    /// The operation that overruled this one without knowing it; the later word holds.
+    pub fn overruled_by(&self, operation: &Operation) -> Option<String> {
+        self.outcomes.contests.overruled_by(operation).map(|(stamp, origin)| Operation::id(stamp, &origin))
     }
 
     /// A node says what became of an operation there.
@@ -155,15 +177,48 @@ impl Node {
             return None;
         }
         match operation.verb() {
-            Verb::Apply | Verb::Delete | Verb::Start | Verb::Stop | Verb::Remove | Verb::Follow | Verb::Restart => {
+            Verb::Restart => self.restarted(operation),
+            Verb::Apply | Verb::Delete | Verb::Start | Verb::Stop | Verb::Remove | Verb::Follow => {
                 let outcomes = operation.runners().iter().map(|runner| self.conforms(operation.verb(), runner)).collect::<Option<Vec<_>>>()?;
                 let failed = outcomes.into_iter().find(|outcome| *outcome != Outcome::Applied);
                 Some(failed.unwrap_or(Outcome::Applied))
             }
             Verb::Drain => self.in_phase(Phase::Draining, true),
             Verb::Undrain => self.in_phase(Phase::Active, false),
-            Verb::PatchSources | Verb::SetTags | Verb::Set | Verb::Forget => Some(Outcome::Applied),
+            Verb::PatchSources | Verb::SetTags | Verb::RenameTag | Verb::Set | Verb::Forget => Some(Outcome::Applied),
         }
+    }
+
+    /// A command to restart has come, from its relay or by gossip. What an earlier life of this node has heard is no concern of this one.
+    pub(super) fn note_restart(&mut self, now: Now, key: &str) {
+        let operation = key.strip_prefix(OPERATION).and_then(|id| self.catalog.operation(id)).cloned();
+        let is_mine = |operation: &Arc<Operation>| operation.verb() == Verb::Restart && operation.targets().contains(&self.id());
+        let Some(operation) = operation.filter(is_mine) else { return };
+        let late = u128::from(now.wall.as_millis().saturating_sub(operation.stamp.as_millis())) > RESTART_WITHIN.as_millis();
+        if !late || planted("restart-late") {
+            for runner in operation.runners() {
+                self.restart_instance(runner, operation.stamp);
+            }
+        }
+    }
+
+    /// What became of a command to restart: each of its runners that runs here has begun since, or has not been asked to in time.
+    fn restarted(&self, operation: &Operation) -> Option<Outcome> {
+        let failed = |reason: &str| Some(Outcome::Failed { reason: reason.to_owned() });
+        let here: Vec<_> = operation.runners().iter().filter(|name| self.instances.is_there(name)).collect();
+        let is_due = |name: &Name| self.catalog.runner(name).is_some_and(|runner| self.is_placed_here(name, runner));
+        if here.is_empty() {
+            return if operation.runners().iter().any(is_due) { None } else { failed("it does not run here any more") };
+        }
+        let mut outcomes = Vec::new();
+        for name in here {
+            outcomes.push(match self.instances.has_begun_since(name, operation.stamp) {
+                None => failed("it heard of this too late, and restarted nothing: say it again if it is still wanted"),
+                Some(false) => None,
+                Some(true) => self.conforms(Verb::Restart, name),
+            }?);
+        }
+        outcomes.iter().find(|outcome| **outcome != Outcome::Applied).or(outcomes.first()).cloned()
     }
 
     /// Whether this node has done as the last word on its drain says; a later one may be another.
@@ -186,8 +241,10 @@ impl Node {
             });
         }
         let mut lacking = operation.keys();
+        // A renaming is of all nodes that have the tag.
+        let tags = if operation.verb() == Verb::RenameTag { "tag/".to_owned() } else { format!("tag/{me}/") };
         let prefixes = operation.runners().iter().flat_map(|runner| [runner_key(runner), desired_key(runner, None), format!("source/{runner}/")]);
-        let of_node = [format!("tag/{me}/"), drain_key(&me), crate::setting::SETTING.to_owned()];
+        let of_node = [tags, drain_key(&me), crate::setting::SETTING.to_owned()];
         for prefix in prefixes.chain(of_node) {
             if lacking.is_empty() {
                 break;
@@ -222,6 +279,11 @@ impl Node {
 
     /// What became of an operation on each of its targets, as far as this node has heard.
     pub fn rows(&self, operation: &Operation) -> Vec<Row> {
+        self.rows_of_renaming(operation).unwrap_or_else(|| self.rows_of_step(operation))
+    }
+
+    /// The same of one operation by itself.
+    pub(super) fn rows_of_step(&self, operation: &Operation) -> Vec<Row> {
         let later: Vec<_> = self.catalog.operations().rev().take_while(|later| later.order() > operation.order()).collect();
         let later: Vec<_> = later.into_iter().filter(|later| later.overrules(operation)).collect();
         operation.targets().iter().map(|node| Row { node: *node, state: self.row_state(operation, *node, &later) }).collect()

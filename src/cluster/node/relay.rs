@@ -15,7 +15,7 @@ use crate::{
     command::{ANSWER_WITHIN, Answer, CommandError, Said},
     event::Event,
     message::{Reply, Request},
-    operation::{ACCEPT_WITHIN, OPERATION, Operation, OperationValue, Outcome, Proposal, RowState, Stage, Step, key_hash},
+    operation::{ACCEPT_WITHIN, OPERATION, Operation, OperationValue, Outcome, Proposal, RowState, SEEN_MAX, Stage, Step, key_hash},
 };
 
 /// Calls of relays that are under way at once: what is more waits its turn.
@@ -72,13 +72,14 @@ impl Node {
         true
     }
 
-    /// Begins to have a draft accepted.
-    pub(super) fn propose(&mut self, now: Now, id: CommandId, draft: Draft, said: Said) -> Result<(), CommandError> {
-        let Draft { stamp, verb, runners, nodes, targets, entries, kept, revision, .. } = draft;
+    /// Begins to have a draft accepted; `id` is answered then.
+    pub(super) fn propose(&mut self, now: Now, id: Option<CommandId>, draft: Draft, said: Said) -> Result<(), CommandError> {
+        let Draft { stamp, verb, runners, nodes, targets, entries, kept, revision, rename, .. } = draft;
         let of_nodes = verb.is_desire() && nodes.is_some();
         let keys: Vec<u8> = if of_nodes { Vec::new() } else { entries.iter().flat_map(|(key, _)| key_hash(key)).collect() };
+        let seen = self.seen_by(&entries);
         let Said { actor, reason, idempotency_key } = said;
-        let value = OperationValue { verb, actor, reason, runners, nodes, targets, idempotency_key, keys: ByteBuf::from(keys) };
+        let value = OperationValue { verb, actor, reason, runners, nodes, targets, idempotency_key, keys: ByteBuf::from(keys), seen, rename };
         let (me, operation) = (self.id(), Operation::id(stamp, &self.id()));
         let record = pack(&value);
         let key = format!("{OPERATION}{operation}");
@@ -89,7 +90,7 @@ impl Node {
         let operation = Operation { id: operation, stamp, origin: me, value };
         let of_many = proposal.parts.len() > 1;
         let asked = self.whom_to_ask(&operation, of_many);
-        self.relay.waiting.push((id, operation.id.clone(), now.at + ANSWER_WITHIN));
+        self.relay.waiting.extend(id.map(|id| (id, operation.id.clone(), now.at + ANSWER_WITHIN)));
         for (node, part) in asked.iter().flat_map(|node| (0..proposal.parts.len()).map(move |part| (*node, part))) {
             self.relay.queue.push_back((operation.id.clone(), part, node));
         }
@@ -98,6 +99,17 @@ impl Node {
         self.step_proposal(now, &id);
         self.send_holds(now);
         Ok(())
+    }
+
+    /// The stamps that a command finds at the keys that it writes: what is proposed here is there for it, too.
+    fn seen_by(&self, entries: &[(String, Option<bytes::Bytes>)]) -> ByteBuf {
+        if entries.len() > SEEN_MAX {
+            return ByteBuf::new();
+        }
+        let proposed: BTreeMap<&String, Stamp> = self.proposed().map(|(key, entry)| (key, entry.stamp)).collect();
+        let held = |key: &String| self.gossip.catalog().held(key).map(|entry| entry.stamp);
+        let seen = entries.iter().map(|(key, _)| held(key).max(proposed.get(key).copied()).unwrap_or(Stamp::ZERO));
+        ByteBuf::from(seen.flat_map(|stamp| stamp.0.to_be_bytes()).collect::<Vec<_>>())
     }
 
     /// All live targets, and some more who keep it.
@@ -111,6 +123,12 @@ impl Node {
 
     fn live_others(&self) -> Vec<NodeId> {
         self.view.values().filter(|info| info.is_live() && info.id != self.id()).map(|info| info.id).collect()
+    }
+
+    /// Whether the next step of a renaming is on its way already.
+    pub(super) fn is_proposing_step_of(&self, begun: &str) -> bool {
+        let is_it = |errand: &Errand| errand.operation.value.rename.as_ref().is_some_and(|rename| rename.of.as_deref() == Some(begun));
+        self.relay.proposals.values().any(|errand| errand.proposal.stage == Stage::Proposed && is_it(errand))
     }
 
     /// What is proposed here and not in the catalog yet, in the order of its stamps.

@@ -3,11 +3,16 @@
 
 mod absence;
 mod balance;
+mod contests;
 mod days;
+mod foresight;
 mod forgetting;
 mod operations;
 mod phases;
 mod plans;
+mod renaming;
+mod restarts;
+mod revisions;
 mod rollouts;
 mod sources;
 mod telling;
@@ -383,6 +388,10 @@ impl Host {
             InstanceCommand::Close { runner, source, epoch, .. } => {
                 let checkpoint = self.reading.remove(&(runner.clone(), source.clone())).map(|(_, checkpoint)| checkpoint).unwrap_or_default();
                 self.node.handle_instance(now, InstanceEvent::Closed { runner, source, epoch, checkpoint, flushed: true });
+            }
+            InstanceCommand::Restart { runner, operation } => {
+                let status = InstanceStatus { restarted: operation, ..self.node.instances().find(|(name, _)| **name == runner).unwrap().1.clone() };
+                self.node.handle_instance(now, InstanceEvent::Status { runner, status });
             }
             InstanceCommand::Stop { runner, .. } => self.node.handle_instance(now, InstanceEvent::Stopped { runner }),
             InstanceCommand::Start { runner, revision, .. } => {

@@ -51,6 +51,8 @@ fn operation_row(node: &Node, operation: &Operation, stage: Stage) -> OperationR
             Stage::Withdrawn => "withdrawn",
         }
         .to_owned(),
+        stage: node.rename_stage(operation).map(|stage| stage.word().to_owned()),
+        overruled_by: node.overruled_by(operation),
         applied: count("applied"),
         failed: count("failed"),
         pending: count("pending"),

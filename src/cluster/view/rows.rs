@@ -332,6 +332,24 @@ pub struct ClusterRow {
     pub catalog_digest: String,
 }
 
+/// What a runner was, or is, as the asked node stored it.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RevisionRow {
+    pub revision: String,
+    pub time: String,
+    /// Whether it is what the runner is now.
+    pub present: bool,
+    /// Whether the runner was deleted by it.
+    pub deleted: bool,
+    /// The operation that wrote it, with who and why as long as that is kept.
+    pub operation: String,
+    pub actor: Option<String>,
+    pub reason: Option<String>,
+    /// Apply it to go back to it. Its sources are those that the runner has now: they have revisions of their own. None where the runner was deleted.
+    pub spec: Option<RunnerSpec>,
+}
+
 /// A node that a command concerns, with what became of it there.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -363,6 +381,10 @@ pub struct OperationRow {
     pub relay_name: String,
     /// `proposed`, `published`, `accepted`, `withdrawn`.
     pub state: String,
+    /// What a renaming is at: `adding the new tag`, `changing placements and sources`, `removing the old tag`. Null of other verbs.
+    pub stage: Option<String>,
+    /// The operation that overruled this one: both were said at once, and that one's word is the later.
+    pub overruled_by: Option<String>,
     /// Targets that have carried it out.
     pub applied: usize,
     /// Targets that could not.

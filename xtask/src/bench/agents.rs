@@ -109,6 +109,13 @@ pub(super) struct Agents {
     dir: PathBuf,
 }
 
+impl Agents {
+    /// Where their data are.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
 impl Drop for Agents {
     fn drop(&mut self) {
         for child in &mut self.children {
@@ -120,14 +127,8 @@ impl Drop for Agents {
 }
 
 fn idle(program: &Path, nodes: u8) -> anyhow::Result<Idle> {
-    let agents = start(program, nodes)?;
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !(1..=nodes).all(|at| alive(address(at)) == Some(nodes.into())) {
-        if Instant::now() > deadline {
-            bail!("the {nodes} agents do not all see each other after 120 s");
-        }
-        sleep(Duration::from_millis(500));
-    }
+    let agents = start(program, nodes, &[])?;
+    until_all_see_all(nodes)?;
     sleep(SETTLE);
     let (cpu, bytes, begin) = (cpu_ticks(&agents)?, gossip_bytes(nodes)?, Instant::now());
     sleep(IDLE);
@@ -140,7 +141,20 @@ fn idle(program: &Path, nodes: u8) -> anyhow::Result<Idle> {
     })
 }
 
-pub(super) fn start(program: &Path, nodes: u8) -> anyhow::Result<Agents> {
+/// Waits until each agent sees all.
+pub(super) fn until_all_see_all(nodes: u8) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !(1..=nodes).all(|at| alive(address(at)) == Some(nodes.into())) {
+        if Instant::now() > deadline {
+            bail!("the {nodes} agents do not all see each other after 120 s");
+        }
+        sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
+/// Starts agents, each with `further` arguments.
+pub(super) fn start(program: &Path, nodes: u8, further: &[&str]) -> anyhow::Result<Agents> {
     let dir = std::env::temp_dir().join(format!("logvine-bench-{}", std::process::id()));
     std::fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
     let mut agents = Agents { children: Vec::new(), dir: dir.clone() };
@@ -159,6 +173,7 @@ pub(super) fn start(program: &Path, nodes: u8) -> anyhow::Result<Agents> {
             .arg(dir.join(&name))
             .arg("--cluster-key-file")
             .arg(&key)
+            .args(further)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().context("share a log")?)
             .stderr(log)
@@ -220,8 +235,7 @@ fn rss_kib(agents: &Agents) -> anyhow::Result<f64> {
 }
 
 fn print(rows: &[Row], profile: &str) {
-    let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().map(|output| output.stdout).unwrap_or_default();
-    println!("\nlogvine {}, profile {profile}; medians (worst) of one death; means over all agents", String::from_utf8_lossy(&commit).trim());
+    println!("\nlogvine {}, profile {profile}; medians (worst) of one death; means over all agents", commit());
     println!("| agents | survivors show it down | its sources deliver again | RSS / agent | idle CPU / agent | idle gossip / agent |");
     println!("|---:|---:|---:|---:|---:|---:|");
     for Row { nodes, idle, killed } in rows {
@@ -230,6 +244,12 @@ fn print(rows: &[Row], profile: &str) {
     }
     println!("\nGossip: UDP payload sent. The cold build is measured by hand:");
     println!("  git clone . /tmp/logvine-cold && cd /tmp/logvine-cold && time cargo build --release");
+}
+
+/// What is measured.
+pub(super) fn commit() -> String {
+    let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&commit).trim().to_owned()
 }
 
 /// `0.9 s (1.1 s)`: the median of some milliseconds and their greatest.

@@ -53,7 +53,7 @@ impl Options {
 /// Builds the program, measures, prints.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let program = build(&options.profile)?;
-    let _agents = start(&program, 1)?;
+    let _agents = start(&program, 1, &[])?;
     let agent = address(1);
     wait("the agent answers", || (alive(agent) == Some(1)).then_some(()))?;
     fill(agent, options.sources)?;

@@ -305,10 +305,10 @@ fn a_bulk_stop_sets_no_more_desired_states_than_a_catalog_can_take() {
     let refused = cluster.node(id(1)).handle_command(now, CommandId(99), stop(33_334, Some("name!=n9"))).unwrap_err();
     assert_eq!(refused, CommandError::TooManyDesired { runners: 33_334, nodes: 3, most: 100_000 });
     assert_eq!(cluster.hosts[&id(1)].node.gossip().catalog().digest(), before);
-    let preview = |runners, nodes| cluster.hosts[&id(1)].node.preview(stop(runners, nodes));
+    let mut preview = |runners, nodes| cluster.node(id(1)).foresee(now, stop(runners, nodes)).map(|foreseen| foreseen.targets.len());
     assert_eq!(preview(33_334, Some("name!=n9")).unwrap_err(), refused, "a dry run says it too");
-    assert_eq!(preview(33_333, Some("name!=n9")).map(|targets| targets.len()), Ok(3));
-    assert_eq!(preview(33_334, None).map(|targets| targets.len()), Ok(3));
+    assert_eq!(preview(33_333, Some("name!=n9")), Ok(3));
+    assert_eq!(preview(33_334, None), Ok(3));
 }
 
 #[test]

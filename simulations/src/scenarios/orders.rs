@@ -1,0 +1,103 @@
+//! Scenarios about commands: what operators say, while those whom they ask and those whom it concerns die, and links break.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rand::RngExt;
+
+use super::{Draft, Named, minutes, secs};
+use crate::{
+    operator::Edit,
+    scenario::{Deed, Ending},
+    script::both_ways,
+};
+
+/// All of them.
+pub(super) const ALL: &[Named] = &[
+    Named {
+        name: "commands",
+        sentence: "words of operators through all nodes, some at once on both sides of a cut; relays and targets are killed within milliseconds of a word: \
+                   rows are true, what was accepted survives, what was withdrawn never comes",
+        nodes: 5,
+        nodes_min: 3,
+        minutes: 3,
+        happens: commands,
+    },
+    Named {
+        name: "long-away",
+        sentence: "sources are removed while a node is off for eight days, longer than deletions are remembered: it runs none of them on its return",
+        nodes: 5,
+        nodes_min: 4,
+        minutes: 26,
+        happens: long_away,
+    },
+];
+
+/// Longer than a write takes from its relay's mouth to the last disk, in a calm network: each step of it is struck by some seed.
+const WRITE: Duration = Duration::from_millis(40);
+
+fn commands(draft: &mut Draft) {
+    draft.sources();
+    draft.scenario.network.loss = draft.rng.random_range(0..60);
+    for (turn, at) in draft.times(secs(3), secs(7)).into_iter().enumerate() {
+        let via = draft.node();
+        let word = word(draft, via);
+        draft.at(at, word);
+        if turn % 2 == 0 {
+            // The relay, or with it or instead of it whoever else it may concern.
+            let struck = if draft.rng.random() { via } else { draft.node() };
+            let (moment, back) = (draft.between(Duration::ZERO, WRITE), draft.between(secs(2), secs(15)));
+            draft.at(at + moment, Deed::Crash { node: struck });
+            draft.at(at + moment + back, Deed::Start { node: struck });
+        }
+    }
+    for at in draft.times(secs(35), secs(50)) {
+        let (nodes, apart) = (draft.shuffled(), draft.between(secs(4), secs(14)));
+        let (ours, theirs) = nodes.split_at(nodes.len() / 2);
+        draft.cut(at, apart, both_ways(&ours.iter().copied().collect(), &theirs.iter().copied().collect()));
+        // Each side has its say, and neither hears the other's.
+        for side in [ours, theirs] {
+            let moment = draft.between(Duration::ZERO, secs(2));
+            let word = word(draft, side[0]);
+            draft.at(at + moment, word);
+        }
+    }
+    settled(draft);
+}
+
+fn word(draft: &mut Draft, node: usize) -> Deed {
+    match draft.rng.random_range(0..6) {
+        0 | 1 => Deed::Tag { node },
+        2 => Deed::Edit { node, edit: Edit::Stop },
+        3 => Deed::Edit { node, edit: Edit::Start },
+        4 => Deed::Edit { node, edit: Edit::Restart },
+        _ => Deed::Edit { node, edit: Edit::Revise },
+    }
+}
+
+fn long_away(draft: &mut Draft) {
+    const DAYS: i64 = 8 * 24 * 3_600 * 1_000;
+    draft.sources();
+    let (away, via) = (draft.node(), draft.node());
+    let begin = draft.begin;
+    draft.at(begin, Deed::PowerOff { node: away });
+    for source in 0..2 {
+        draft.at(begin + secs(30 + source as u64), Deed::Edit { node: via, edit: Edit::Remove(source) });
+    }
+    // All clocks at once: they are the same days for everybody.
+    for node in 0..draft.count() {
+        draft.at(begin + secs(60), Deed::StepClock { node, by_ms: DAYS });
+    }
+    // Deletions are looked through every ten minutes, and go the second time.
+    let back = begin + minutes(22) + draft.between(Duration::ZERO, secs(60));
+    draft.at(back, Deed::Start { node: away });
+    settled(draft);
+}
+
+/// Everybody is back, and all that was said comes to its end.
+fn settled(draft: &mut Draft) {
+    let last = draft.scenario.deeds.iter().map(|(at, _)| *at).max().unwrap_or_default().max(draft.end());
+    let core: BTreeSet<usize> = (0..draft.count()).collect();
+    draft.at(last + secs(5), Deed::Edit { node: 0, edit: Edit::Start });
+    draft.at(last + secs(10), Deed::Heal { core });
+    draft.scenario.ending = Ending::Settled;
+}
