@@ -23,7 +23,7 @@ use super::{
     ApiError, ApiResult, App,
     body::Document,
     known::{explain, not_found},
-    listing::{ListQuery, Listing, Params, Path},
+    listing::{ListQuery, Listing, PageQuery, Params, Path},
     nodes::meant,
     problem::{Fault, Problem},
     written::{Conditional, WriteQuery, Written, obey, write},
@@ -75,22 +75,22 @@ pub(super) async fn one(State(app): State<App>, Path(runner): Path<String>) -> A
 }
 
 /// What a runner was and is, the newest first: the last twenty revisions that the asked node stored
-#[utoipa::path(get, path = "/v1/runners/{runner}/revisions", operation_id = "runner_revisions", tag = "runners", params(ListQuery),
+#[utoipa::path(get, path = "/v1/runners/{runner}/revisions", operation_id = "runner_revisions", tag = "runners", params(PageQuery),
     responses((status = 200, body = Listing<RevisionRow>), (status = 404, body = Problem)))]
 pub(super) async fn revisions(
     State(app): State<App>,
     Path(runner): Path<String>,
-    Params(query): Params<ListQuery>,
+    Params(query): Params<PageQuery>,
 ) -> ApiResult<Json<Listing<RevisionRow>>> {
     let name = name(&runner)?;
     let (before, most) = (query.after()?, query.most()?);
-    let rows = app.agent().look(move |node, _| view::revisions(node, &name)).await?;
-    if rows.is_empty() {
-        return Err(ApiError::not_found("runner", &runner, "GET /v1/runners"));
-    }
+    let rows = app.agent().look(move |node, _| {
+        let rows = view::revisions(node, &name);
+        if rows.is_empty() { Err(not_found(node, "runner", name.as_str())) } else { Ok(rows) }
+    });
     // The newest come first, so a cursor is where the older ones begin.
     let older = |row: &RevisionRow| before.as_ref().is_none_or(|before| stamp(&row.revision) < stamp(before));
-    Ok(Json(query.cut(rows.into_iter().filter(older).take(most).collect(), |row: &RevisionRow| row.revision.clone())))
+    Ok(Json(query.cut(rows.await??.into_iter().filter(older).take(most).collect(), |row: &RevisionRow| row.revision.clone())))
 }
 
 fn stamp(text: &str) -> u64 {

@@ -298,7 +298,7 @@ enum RunnerVerb {
         #[arg(long, value_name = "REVISION")]
         spec: Option<String>,
         #[command(flatten)]
-        list: ListArgs,
+        page: PageArgs,
     },
     /// Have runners begin anew where they run: flush, end, start again at what was acknowledged
     Restart(OnNodesArgs),

@@ -109,7 +109,7 @@ impl Remote {
     }
 
     /// A list that is not of nodes.
-    async fn pages(&self, path: &[&str], page: &PageArgs, columns: &[Column], name: &str) -> Result<Exit, Failure> {
+    pub(super) async fn pages(&self, path: &[&str], page: &PageArgs, columns: &[Column], name: &str) -> Result<Exit, Failure> {
         let rows = self.client.list(path, &[], page.limit).await?;
         self.print_rows(columns, name, &rows)?;
         Ok(Exit::Ok)

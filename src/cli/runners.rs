@@ -72,9 +72,7 @@ impl Remote {
             RunnerVerb::Remove(on) => self.on_nodes("remove", on).await,
             RunnerVerb::Follow(on) => self.on_nodes("follow", on).await,
             RunnerVerb::Restart(on) => self.on_nodes("restart", on).await,
-            RunnerVerb::Revisions { runner, spec: None, list } => {
-                self.list(&["runners", &runner, "revisions"], &list, &[], REVISIONS, "/revision").await
-            }
+            RunnerVerb::Revisions { runner, spec: None, page } => self.pages(&["runners", &runner, "revisions"], &page, REVISIONS, "/revision").await,
             RunnerVerb::Revisions { runner, spec: Some(revision), .. } => self.earlier(&runner, &revision).await,
         }
     }

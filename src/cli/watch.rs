@@ -19,7 +19,7 @@ fn only_looks(verb: &Verb) -> bool {
         verb,
         Verb::Node(NodeVerb::List(_) | NodeVerb::Show { .. })
             | Verb::Tag(TagVerb::List(_))
-            | Verb::Runner(RunnerVerb::List(_) | RunnerVerb::Show { .. })
+            | Verb::Runner(RunnerVerb::List(_) | RunnerVerb::Show { .. } | RunnerVerb::Revisions { .. })
             | Verb::Source(SourceVerb::List { .. } | SourceVerb::Show { .. })
             | Verb::Operation(OperationVerb::List { .. } | OperationVerb::Show { .. })
             | Verb::Instance(InstanceVerb::List { .. } | InstanceVerb::Show { .. })
