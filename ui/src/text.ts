@@ -19,7 +19,7 @@ export const TEXT = {
   not_found: ['There is no such page.', '没有这个页面。'],
   // States of a page.
   loading: ['Loading…', '加载中…'],
-  failed: ['This could not be loaded', '加载失败'],
+  load_failed: ['This could not be loaded', '加载失败'],
   stale: ['Shown as it was {age} ago: the last look failed ({reason}).', '显示的是 {age} 前的数据：最近一次读取失败（{reason}）。'],
   retry: ['Try again', '重试'],
   no_answer: ['No node answers at this address', '此地址没有节点应答'],
@@ -57,7 +57,6 @@ export const TEXT = {
   started: ['Started', '启动于'],
   addresses: ['Addresses', '地址'],
   generation: ['Generation', '世代'],
-  host: ['Machine', '主机'],
   here: ['this node', '本节点'],
   state: ['State', '状态'],
   runner: ['Runner', '收集器'],
@@ -71,7 +70,6 @@ export const TEXT = {
   placement: ['Placement', '部署'],
   instances: ['Instances', '实例'],
   desired: ['Desired', '期望'],
-  rollout: ['Roll-out', '发布'],
   records_rate: ['Records/s', '记录/秒'],
   bytes_rate: ['Bytes/s', '字节/秒'],
   lag: ['Waiting', '待读'],
@@ -87,9 +85,6 @@ export const TEXT = {
   reason: ['Reason', '理由'],
   reason_help: ['For the audit trail; may be left empty.', '写入审计记录，可留空。'],
   relay: ['Asked at', '受理节点'],
-  applied: ['applied', '已应用'],
-  pending: ['pending', '待应用'],
-  failed_word: ['failed', '失败'],
   outcome: ['Outcome', '结果'],
   actions: ['Actions', '操作'],
   filter: ['Filter', '筛选'],
@@ -111,12 +106,7 @@ export const TEXT = {
   no_events: ['Nothing happened within the hour.', '一小时内没有事件。'],
   stream_open: ['live', '实时'],
   stream_lost: ['not live: the event stream is cut, and tried again', '非实时：事件流中断，正在重连'],
-  legend: ['{n} {status}', '{status} {n}'],
   first_runner: ['No runner yet. Create one to collect something.', '还没有收集器。创建一个即可开始收集。'],
-  alive: ['alive', '存活'],
-  suspect: ['suspect', '可疑'],
-  down: ['down', '宕机'],
-  left: ['left', '已离开'],
   // Machines.
   edit_tags: ['Edit tags', '编辑标签'],
   tags_help: ['Words apart by spaces or commas: a-z, 0-9, dot, dash, underscore.', '以空格或逗号分隔：a-z、0-9、点、短横线、下划线。'],
@@ -151,18 +141,13 @@ export const TEXT = {
   stop: ['Stop', '停止'],
   remove: ['Remove', '移除'],
   follow: ['Follow', '跟随'],
-  restart: ['Restart', '重启'],
-  rewind: ['Rewind', '回退'],
   start_loses: ['It reads on from its checkpoints.', '将从检查点继续读取。'],
   stop_loses: ['It stops reading on these nodes; its checkpoints stay, and a start goes on from them. Movable sources go to other nodes of its placement, if there are any.', '这些节点将停止读取；检查点保留，启动后从该处继续。可迁移的数据源会移交给部署范围内的其他节点（如有）。'],
   remove_loses: ['It is absent from these nodes until it follows again.', '在恢复跟随之前，这些节点上将没有该收集器。'],
   follow_loses: ['What was said for these nodes alone is cleared: they follow what is said for all.', '清除对这些节点的单独设置：它们将跟随全局设置。'],
-  restart_loses: ['It stops and starts on the nodes that can be reached now; nothing is replayed to the others.', '将在当前可达的节点上停止并重新启动；不会补发给其他节点。'],
-  rewind_loses: ['It reads its sources again: what was sent already is sent once more, under the same record ids.', '将重新读取数据源：已发送的内容会以相同的记录 ID 再次发送。'],
   delete_loses: ['The runner, its {n} movable sources and their checkpoints are gone. What was not read yet is not collected; created again, it begins anew.', '该收集器及其 {n} 个可迁移数据源和检查点将被删除。尚未读取的内容不再收集；重新创建后从头开始。'],
   no_runners: ['No runner yet.', '还没有收集器。'],
   no_instances: ['No instance runs on a live node.', '没有实例运行在存活的节点上。'],
-  all_nodes: ['all its nodes', '其所有节点'],
   on_nodes: ['On which nodes', '在哪些节点上'],
   pipeline: ['Pipeline', '流水线'],
   spec: ['As it is written', '配置原文'],
@@ -221,8 +206,6 @@ export const TEXT = {
   type_count: ['Type {n} to confirm', '输入 {n} 以确认'],
   type_count_wrong: ['That is not {n}, the number of targets above.', '这不是上面的目标数 {n}。'],
   looking: ['Looking up whom it concerns…', '正在查询涉及的目标…'],
-  do_it: ['Do it', '执行'],
-  working: ['On its way…', '执行中…'],
   accepted_not: ['Not accepted yet: two other nodes must have it on disk. It is withdrawn after ten minutes.', '尚未被接受：需要另外两个节点落盘。十分钟后撤回。'],
   pending_help: ['Pending ones are carried out when the node returns; this list follows.', '待应用的目标会在节点恢复后执行；此列表会更新。'],
   to_operation: ['Open the operation', '查看操作'],
@@ -254,6 +237,18 @@ export const TEXT = {
   certain: ['certain', '确定'],
   likely: ['likely', '可能'],
 } as const satisfies Record<string, readonly [string, string]>
+
+/** The words that the API has for states, in Chinese; in English they are their own. */
+const STATES: Record<string, string> = {
+  alive: '存活', suspect: '可疑', down: '宕机', left: '已离开',
+  active: '活动', joining: '加入中', draining: '排空中', away: '暂离',
+  running: '运行中', starting: '启动中', paused: '已暂停', failed: '失败', stopped: '已停止', 'waiting for node': '等待节点',
+  collected: '采集中', failing: '出错', waiting: '等待', waiting_for_checkpoint: '等待检查点', unowned: '无归属', no_node: '无可用节点', two_owners: '双归属', no_owner: '无归属',
+  applied: '已应用', pending: '待应用', accepted: '已接受', withdrawn: '已撤回', done: '完成',
+}
+
+/** A state in words; one that is not known yet as the API says it. */
+export const sayState = (language: Language, word: string) => (language === 'zh' ? STATES[word] : undefined) ?? word.replaceAll('_', ' ')
 
 export type Key = keyof typeof TEXT
 export type Language = 'en' | 'zh'

@@ -23,7 +23,7 @@ export function Trouble({ error, title, retry }: { error: Error; title?: string;
   const reason = useReason()
   const problem = error instanceof Failure ? error.problem : undefined
   return (
-    <Alert color="red" variant="outline" title={title ?? problem?.title ?? t('failed')} role="alert">
+    <Alert color="red" variant="outline" title={title ?? problem?.title ?? t('load_failed')} role="alert">
       <Stack gap="xs" align="flex-start">
         <Text size="sm">{reason(error)}</Text>
         {problem?.errors?.map((fault) => (
@@ -47,7 +47,7 @@ export function Remote<T>({ of, children, lines = 4 }: { of: Look<T>; children: 
   const { t } = useWords()
   const reason = useReason()
   if (of.data === undefined) {
-    if (of.error) return <Trouble error={of.error} title={t('failed')} retry={() => of.refetch()} />
+    if (of.error) return <Trouble error={of.error} title={t('load_failed')} retry={() => of.refetch()} />
     return (
       <Stack gap="xs" role="status" aria-label={t('loading')}>
         {Array.from({ length: lines }, (_, line) => (

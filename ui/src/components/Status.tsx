@@ -1,4 +1,4 @@
-import { TEXT, type Key } from '../text'
+import { sayState } from '../text'
 import { useWords } from './words'
 
 export type Tone = 'good' | 'warn' | 'bad' | 'quiet'
@@ -8,7 +8,7 @@ const TONES: Record<string, Tone> = {
   alive: 'good', suspect: 'warn', down: 'bad', left: 'quiet',
   active: 'good', joining: 'warn', draining: 'warn', away: 'warn',
   running: 'good', starting: 'warn', paused: 'warn', failed: 'bad', stopped: 'quiet', 'waiting for node': 'warn',
-  collected: 'good', failing: 'bad', waiting: 'warn', waiting_for_checkpoint: 'bad', unowned: 'bad', no_node: 'bad',
+  collected: 'good', failing: 'bad', waiting: 'warn', waiting_for_checkpoint: 'bad', unowned: 'bad', no_node: 'bad', two_owners: 'bad', no_owner: 'bad',
   applied: 'good', pending: 'warn', accepted: 'good', withdrawn: 'bad', done: 'good',
 }
 
@@ -27,11 +27,11 @@ export function Mark({ tone }: { tone: Tone }) {
 }
 
 export function Status({ word }: { word: string }) {
-  const { t } = useWords()
+  const { language } = useWords()
   return (
     <span className="status">
       <Mark tone={tone(word)} />
-      {word in TEXT ? t(word as Key) : word.replaceAll('_', ' ')}
+      {sayState(language, word)}
     </span>
   )
 }

@@ -2,21 +2,20 @@ import type { NodeRow, RunnerSpec } from '../api/client'
 import { useWords } from './words'
 import { Go } from './Go'
 import { Mark, tone } from './Status'
-import { TEXT, type Key } from '../text'
+import { sayState } from '../text'
 
 const ORDER = ['down', 'suspect', 'alive', 'left']
 
 /** Every node a cell, the worst first: what is wrong is seen before anything is read. */
 export function NodesPicture({ nodes }: { nodes: NodeRow[] }) {
-  const { t } = useWords()
+  const { language } = useWords()
   const sorted = [...nodes].sort((a, b) => ORDER.indexOf(a.status) - ORDER.indexOf(b.status) || a.name.localeCompare(b.name))
   // With many nodes a cell is a mark alone; its name is told to whoever points at it, or listens.
   const isDense = nodes.length > 60
   return (
     <div className="nodes">
       {sorted.map((node) => {
-        const word = node.status in TEXT ? t(node.status as Key) : node.status
-        const told = `${node.name}: ${word}${node.phase === 'active' ? '' : `, ${node.phase}`}`
+        const told = `${node.name}: ${sayState(language, node.status)}${node.phase === 'active' ? '' : `, ${sayState(language, node.phase)}`}`
         return (
           <Go key={node.id} to="/machines/$node" params={{ node: node.id }} data-tone={tone(node.status === 'alive' ? node.phase : node.status)} aria-label={told} title={told}>
             <span className="status">

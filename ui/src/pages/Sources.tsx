@@ -150,7 +150,7 @@ function Findings() {
           rowKey={(row) => `${row.kind}/${row.runner}/${row.source}`}
           empty={t('assignment_ok')}
           columns={[
-            { key: 'kind', title: t('state'), width: '12em', cell: (row) => <Status word={row.kind === 'two_owners' ? 'failing' : row.kind === 'no_owner' ? 'unowned' : row.kind} /> },
+            { key: 'kind', title: t('state'), width: '12em', cell: (row) => <Status word={row.kind} /> },
             { key: 'source', title: t('source'), cell: (row) => <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.source }}>{`${row.runner}/${row.source}`}</Go> },
             { key: 'detail', title: t('why'), width: 'minmax(0, 2fr)', cell: (row) => row.detail },
           ]}
