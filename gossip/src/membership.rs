@@ -7,6 +7,7 @@
 //! Not here: sockets, which generations are free (`Gossip`), what is told beside membership.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     net::SocketAddr,
@@ -22,7 +23,7 @@ use crate::{
     Generation, GossipConfig, Instant, Me, Member, Met, NodeId, Now, Status,
     canary::planted,
     marks,
-    swim::{Identity, SwimCodec, peek},
+    swim::{CodecError, Identity, SwimCodec, peek},
 };
 
 mod accusations;
@@ -371,21 +372,27 @@ impl Membership {
 
     /// A membership message from `from`.
     pub(crate) fn handle_swim(&mut self, now: Now, from: &Identity, bytes: &[u8]) -> Result<(), SwimError> {
-        let (header, named) = peek(bytes).map_err(|error| SwimError::Refused(error.to_string()))?;
-        if header.src != *from {
+        let refused = |error: CodecError| SwimError::Refused(error.to_string());
+        let peeked = peek(bytes).map_err(refused)?;
+        if peeked.header.src != *from {
             return Err(SwimError::Sender);
         }
-        let unknown = named.iter().filter(|(identity, _)| !self.view.contains_key(&identity.id)).map(|(identity, _)| identity.id);
+        let unknown = peeked.named.iter().map(|member| member.id().id).filter(|id| !self.view.contains_key(id));
         if self.view.len() + unknown.collect::<BTreeSet<_>>().len() > MEMBERS_MAX {
             return Err(SwimError::Full);
         }
-        if matches!(header.message, Message::Ack(_) | Message::ForwardedAck { .. }) {
+        if matches!(peeked.header.message, Message::Ack(_) | Message::ForwardedAck { .. }) {
             self.health.note(Sign::Answer);
             self.answer_came(now);
         }
+        let news = if bytes.len() <= SWIM_BYTES_MAX {
+            peeked.with_news(bytes, |member| !self.is_idle_talk(member)).map_err(refused)?
+        } else {
+            Cow::Borrowed(bytes)
+        };
         let mut asked = Asked::default();
-        let result = self.foca.handle_data(bytes, &mut asked);
-        asked.touched.extend(named.iter().filter(|(identity, state)| !self.believes(identity, *state)).map(|(identity, _)| identity.id));
+        let result = self.foca.handle_data(&news, &mut asked);
+        asked.touched.extend(peeked.named.iter().filter(|member| !self.believes(member.id(), member.state())).map(|member| member.id().id));
         self.carry_out(now, asked, false);
         result.map_err(|error| SwimError::Refused(error.to_string()))
     }
@@ -399,11 +406,25 @@ impl Membership {
         })
     }
 
+    /// Whether foca would do nothing at all about this, and look for the member in vain through all of them: most of what a thousand nodes tell each other
+    /// while they join.
+    ///
+    /// Who lives in the view does so in foca, at least as far on: an incarnation of zero exceeds none, and an older generation loses.
+    fn is_idle_talk(&self, member: &foca::Member<Identity>) -> bool {
+        let identity = member.id();
+        self.view.get(&identity.id).filter(|known| known.status.is_live()).is_some_and(|known| {
+            let same = known.generation == identity.generation && known.gossip == identity.gossip;
+            let weaker = member.incarnation() == 0 && matches!((known.status, member.state()), (_, State::Alive) | (Status::Suspect, State::Suspect));
+            known.generation > identity.generation || (same && weaker)
+        })
+    }
+
     /// What others believe, taken as foca takes gossip; to be passed on where it is news.
     pub(crate) fn apply(&mut self, now: Now, updates: Vec<foca::Member<Identity>>) {
         let me = *self.foca.identity();
         // A record of an older self would make foca hold this node itself as a down member, and call it.
-        let updates: Vec<_> = updates.into_iter().filter(|update| update.id().id != me.id || *update.id() == me).collect();
+        let is_of_use = |update: &foca::Member<Identity>| (update.id().id != me.id || *update.id() == me) && !self.is_idle_talk(update);
+        let updates: Vec<_> = updates.into_iter().filter(is_of_use).collect();
         let mut asked = Asked::default();
         asked.touched.extend(updates.iter().filter(|update| !self.believes(update.id(), update.state())).map(|update| update.id().id));
         let result = self.foca.apply_many(updates.into_iter(), true, &mut asked);

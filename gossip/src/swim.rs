@@ -2,7 +2,10 @@
 //!
 //! An identity is 16 bytes id, 8 bytes generation, 1 byte address family (4 or 6), the address, 2 bytes port; big-endian throughout.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use bytes::{Buf, BufMut};
 use foca::{Codec, Header, Member, Message, State};
@@ -203,20 +206,49 @@ pub(crate) fn is_announce(bytes: &[u8]) -> bool {
     SwimCodec.decode_header(bytes).is_ok_and(|header| header.message == Message::Announce)
 }
 
-/// What a message says of whom.
-pub(crate) type Named = Vec<(Identity, State)>;
+/// A membership message, read before foca sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peeked {
+    pub(crate) header: Header<Identity>,
+    /// What it says of whom, its sender first.
+    pub(crate) named: Vec<Member<Identity>>,
+    /// Where the number of those begins, and what follows on them.
+    count_at: usize,
+    rest_at: usize,
+}
 
-/// A membership message's header and what it says of whom, its sender first, read before foca sees it.
-pub(crate) fn peek(mut bytes: &[u8]) -> Result<(Header<Identity>, Named), CodecError> {
-    let header = SwimCodec.decode_header(&mut bytes)?;
-    let mut named = vec![(header.src, State::Alive)];
-    if bytes.remaining() >= 2 {
-        for _ in 0..bytes.get_u16() {
-            let member = SwimCodec.decode_member(&mut bytes)?;
-            named.push((*member.id(), member.state()));
+/// Reads a membership message as far as members go.
+pub(crate) fn peek(bytes: &[u8]) -> Result<Peeked, CodecError> {
+    let mut left = bytes;
+    let header = SwimCodec.decode_header(&mut left)?;
+    let count_at = bytes.len() - left.len();
+    let mut named = vec![Member::new(header.src, header.src_incarnation, State::Alive)];
+    if left.remaining() >= 2 {
+        for _ in 0..left.get_u16() {
+            named.push(SwimCodec.decode_member(&mut left)?);
         }
     }
-    Ok((header, named))
+    let rest_at = bytes.len() - left.len();
+    Ok(Peeked { header, named, count_at, rest_at })
+}
+
+impl Peeked {
+    /// The same message `bytes` with those members alone, beside its sender, of which `is_news` holds.
+    ///
+    /// Errors: a member does not encode, which it did before.
+    pub(crate) fn with_news<'a>(&self, bytes: &'a [u8], is_news: impl Fn(&Member<Identity>) -> bool) -> Result<Cow<'a, [u8]>, CodecError> {
+        let news: Vec<_> = self.named.iter().skip(1).filter(|member| is_news(member)).collect();
+        if news.len() + 1 == self.named.len() {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let mut told = bytes[..self.count_at].to_vec();
+        told.put_u16(u16::try_from(news.len()).unwrap_or(u16::MAX));
+        for member in news {
+            SwimCodec.encode_member(member, &mut told)?;
+        }
+        told.extend_from_slice(&bytes[self.rest_at..]);
+        Ok(Cow::Owned(told))
+    }
 }
 
 #[cfg(test)]
@@ -265,9 +297,32 @@ mod tests {
             for state in [State::Alive, State::Suspect, State::Down] {
                 SwimCodec.encode_member(&Member::new(other, 7, state), &mut encoded).unwrap();
             }
-            let named = vec![(identity("1.2.3.4:5"), State::Alive), (other, State::Alive), (other, State::Suspect), (other, State::Down)];
-            assert_eq!(peek(&encoded).unwrap(), (header, named));
+            let peeked = peek(&encoded).unwrap();
+            let named: Vec<_> = peeked.named.iter().map(|member| (*member.id(), member.incarnation(), member.state())).collect();
+            let sender = (identity("1.2.3.4:5"), u16::MAX, State::Alive);
+            assert_eq!(named, [sender, (other, 7, State::Alive), (other, 7, State::Suspect), (other, 7, State::Down)]);
+            assert_eq!(peeked.header, header);
         }
+    }
+
+    #[test]
+    fn a_message_without_what_is_no_news_says_the_rest_as_before() {
+        let [a, b] = ["1.2.3.4:5", "[fe80::1]:1"].map(identity);
+        let message = |members: &[Member<Identity>]| {
+            let header = Header { src: a, src_incarnation: 3, dst: b, message: Message::Ping(9) };
+            let mut encoded = Vec::new();
+            SwimCodec.encode_header(&header, &mut encoded).unwrap();
+            encoded.put_u16(u16::try_from(members.len()).unwrap());
+            members.iter().for_each(|member| SwimCodec.encode_member(member, &mut encoded).unwrap());
+            encoded.extend_from_slice(b"the rest");
+            encoded
+        };
+        let [alive, suspect, down] = [State::Alive, State::Suspect, State::Down].map(|state| Member::new(b, 7, state));
+        let whole = message(&[alive.clone(), suspect.clone(), down.clone()]);
+        let peeked = peek(&whole).unwrap();
+        assert_eq!(*peeked.with_news(&whole, |_| true).unwrap(), whole);
+        assert_eq!(*peeked.with_news(&whole, |member| member.state() != State::Suspect).unwrap(), message(&[alive, down]));
+        assert_eq!(*peeked.with_news(&whole, |_| false).unwrap(), message(&[]), "its sender is not asked about");
     }
 
     proptest! {
@@ -283,7 +338,7 @@ mod tests {
             let mut encoded = Vec::new();
             SwimCodec.encode_header(&header, &mut encoded).unwrap();
             prop_assume!(cut < encoded.len());
-            prop_assert_eq!(peek(&encoded[..cut]), Err(CodecError::Short));
+            prop_assert_eq!(peek(&encoded[..cut]).unwrap_err(), CodecError::Short);
         }
     }
 }

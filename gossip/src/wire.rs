@@ -104,11 +104,20 @@ impl Packet {
 
     /// Reads a packet; the caller has bounded its length.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, PacketError> {
-        let format = read::<FormatOnly>(bytes)?.format;
+        let format = format_of(bytes)?;
         if format != FORMAT {
             return Err(PacketError::Format(format));
         }
         read(bytes)
+    }
+}
+
+/// A packet's format. Everybody puts it first, so it is not looked for; where it is elsewhere, or no small number, it is.
+fn format_of(bytes: &[u8]) -> Result<u8, PacketError> {
+    match bytes {
+        // A map of up to fifteen, a text of one letter, a number up to 127 (the MessagePack specification's fixmap, fixstr and positive fixint).
+        [0x80..=0x8f, 0xa1, b'f', format @ 0..=0x7f, ..] => Ok(*format),
+        _ => Ok(read::<FormatOnly>(bytes)?.format),
     }
 }
 

@@ -100,6 +100,8 @@ pub struct Node {
     patience_until: Instant,
     /// It has been part of the cluster since its start: until then it votes on nothing.
     joined: bool,
+    /// The live member that was last found not to have introduced itself: while it has not, nobody else is looked for.
+    stranger: Option<NodeId>,
     /// What the disk knows of earlier lives, until others have confirmed it.
     doubt: Option<Doubt>,
     /// Nodes that were met, as the disk keeps them.
@@ -203,6 +205,7 @@ impl Node {
             assigning_since: None,
             patience_until: now.at + patience,
             joined: false,
+            stranger: None,
             doubt: Some(doubt),
             met: disk.met,
             view: BTreeMap::new(),

@@ -202,7 +202,7 @@ impl Gossip {
     /// A member that this node knew under a lower generation is told so: it may have learnt its way in from others, who knew nothing of it.
     pub(super) fn tell_former(&mut self, now: Now, member: Identity) {
         let former = self.membership.former(&member.id);
-        let nodes = self.membership.live().count();
+        let nodes = self.membership.live_count();
         if former.is_some_and(|former| former > Generation::default()) && self.membership.draw_one_of(FORMER_TOLD, nodes) {
             self.send(now, member.gossip, None, vec![Parts { former, ..Parts::default() }]);
         }
@@ -287,8 +287,9 @@ impl Gossip {
 
     /// True if half of the peers have agreed; where there are none, nobody has.
     fn join_if_agreed(&mut self) -> bool {
-        let live = self.membership.live().count();
-        let agreed = self.membership.live().filter(|member| self.oneself.agreed.contains(&member.id)).count();
+        let live = self.membership.live_count();
+        let is_live = |id: &&NodeId| self.membership.view().get(id).is_some_and(|member| member.status.is_live());
+        let agreed = self.oneself.agreed.iter().filter(is_live).count();
         if agreed == 0 || agreed < live.div_ceil(2).min(AGREE_MOST) {
             return false;
         }

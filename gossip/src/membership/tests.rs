@@ -77,7 +77,7 @@ fn a_node_that_stood_still_first_asks_again() {
         node.fire(at(now));
         while let Some(effect) = node.poll_effect() {
             if let Effect::Swim { to, bytes } = effect
-                && matches!(peek(&bytes).unwrap().0.message, foca::Message::Ping(_))
+                && matches!(peek(&bytes).unwrap().header.message, foca::Message::Ping(_))
             {
                 probed = Some(to.id);
             }
@@ -92,7 +92,7 @@ fn a_node_that_stood_still_first_asks_again() {
     for later in 1_390..2_600 {
         node.fire(at(now + later));
         while let Some(effect) = node.poll_effect() {
-            let asks = |bytes: &[u8]| matches!(peek(bytes).unwrap().0.message, foca::Message::PingReq { .. });
+            let asks = |bytes: &[u8]| matches!(peek(bytes).unwrap().header.message, foca::Message::PingReq { .. });
             helpers_asked |= status(&node) == Status::Alive && matches!(&effect, Effect::Swim { bytes, .. } if asks(bytes));
         }
     }

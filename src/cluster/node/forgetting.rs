@@ -29,9 +29,9 @@ impl Node {
 
     /// Whether it is for this node to tidy up for all: it is the first of the live nodes, and sees more than half of all.
     pub(super) fn is_first_of_many(&self) -> bool {
-        let live = self.view.values().filter(|info| info.is_live()).count();
-        let is_first = self.view.values().find(|info| info.is_live()).is_some_and(|info| info.id == self.id());
-        self.joined && self.stopping.is_none() && is_first && 2 * live > self.view.len()
+        let is_first = || self.view.values().find(|info| info.is_live()).is_some_and(|info| info.id == self.id());
+        let sees_most = || 2 * self.view.values().filter(|info| info.is_live()).count() > self.view.len();
+        self.joined && self.stopping.is_none() && is_first() && sees_most()
     }
 
     /// Takes up what the catalog says of a node; other keys are none of it.

@@ -122,10 +122,16 @@ impl Node {
     }
 
     /// Whether members and catalog are as others have them, and every live member has introduced itself: who ranks without the others ranks itself first.
-    fn has_view(&self) -> bool {
-        let is_introduced = |id: &NodeId| self.view.get(id).is_some_and(|info| info.meta.is_some());
-        let mut live = self.gossip.members().filter(|member| member.status.is_live());
-        self.gossip.is_synced() && self.gossip.is_joined() && live.all(|member| is_introduced(&member.id))
+    fn has_view(&mut self) -> bool {
+        let is_strange = |id: &NodeId| {
+            let lives = self.gossip.member(id).is_some_and(|member| member.status.is_live());
+            lives && self.view.get(id).is_none_or(|info| info.meta.is_none())
+        };
+        if !self.gossip.is_synced() || !self.gossip.is_joined() || self.stranger.as_ref().is_some_and(is_strange) {
+            return false;
+        }
+        self.stranger = self.gossip.members().map(|member| member.id).find(is_strange);
+        self.stranger.is_none()
     }
 
     pub(super) fn decide_stopped(&mut self, now: Now) {

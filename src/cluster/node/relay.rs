@@ -207,7 +207,7 @@ impl Node {
     /// Asks those again who have not said yet that they keep what is not accepted.
     pub(super) fn ask_holders_again(&mut self, now: Now) {
         self.step_proposals(now);
-        let others = self.live_others();
+        let others = if self.relay.proposals.is_empty() { Vec::new() } else { self.live_others() };
         for (id, errand) in &self.relay.proposals {
             if matches!(errand.proposal.stage, Stage::Proposed | Stage::Published) {
                 let lacking = others.iter().filter(|node| !errand.proposal.is_held_by(node)).take(AGAIN_MAX);

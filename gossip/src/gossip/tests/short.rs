@@ -28,7 +28,7 @@ fn is_short(payload: &[u8]) -> bool {
 /// Whether it is a ping, or the answer to one, with all its names.
 fn is_long_ping(payload: &[u8]) -> bool {
     let parts = Packet::decode(payload).map(|packet| packet.parts).unwrap_or_default();
-    let mut messages = parts.iter().filter_map(|parts| Some(peek(parts.swim.as_deref()?).unwrap().0.message));
+    let mut messages = parts.iter().filter_map(|parts| Some(peek(parts.swim.as_deref()?).unwrap().header.message));
     messages.any(|message| matches!(message, Message::Ping(_) | Message::Ack(_)))
 }
 
