@@ -7,7 +7,6 @@
 //! Not here: sockets, which generations are free (`Gossip`), what is told beside membership.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     net::SocketAddr,
@@ -42,8 +41,9 @@ use health::{Health, Sign};
 use refusal::{Found, Refusals};
 use timers::Timers;
 
-/// Foca's bytes in one datagram; with our own header and the seal it stays below 1,400.
-const SWIM_BYTES_MAX: usize = 1_200;
+/// Foca's bytes in one datagram; with our own header and the seal it stays below 1,400. Foca goes through all that it has to tell for each packet that it
+/// fills, unless nothing is left free in it: so much are its header and 33 members, of 34 bytes each where addresses are IPv4.
+const SWIM_BYTES_MAX: usize = 67 + 33 * 34;
 /// Most members, down ones too: twice the 10,000 of the largest simulation.
 pub(crate) const MEMBERS_MAX: usize = 20_000;
 /// The fewest transmissions of a membership update: with foca's lan preset (4) one of 16 nodes missed a death for 15 s.
@@ -373,25 +373,26 @@ impl Membership {
     /// A membership message from `from`.
     pub(crate) fn handle_swim(&mut self, now: Now, from: &Identity, bytes: &[u8]) -> Result<(), SwimError> {
         let refused = |error: CodecError| SwimError::Refused(error.to_string());
-        let peeked = peek(bytes).map_err(refused)?;
+        let mut peeked = peek(bytes).map_err(refused)?;
         if peeked.header.src != *from {
             return Err(SwimError::Sender);
         }
-        let unknown = peeked.named.iter().map(|member| member.id().id).filter(|id| !self.view.contains_key(id));
-        if self.view.len() + unknown.collect::<BTreeSet<_>>().len() > MEMBERS_MAX {
-            return Err(SwimError::Full);
+        // What is longer is foca's to refuse.
+        if bytes.len() <= SWIM_BYTES_MAX {
+            peeked.keep_news(|member| !self.is_idle_talk(member));
+        }
+        if self.view.len() + peeked.named.len() > MEMBERS_MAX {
+            let unknown = peeked.named.iter().map(|member| member.id().id).filter(|id| !self.view.contains_key(id));
+            if self.view.len() + unknown.collect::<BTreeSet<_>>().len() > MEMBERS_MAX {
+                return Err(SwimError::Full);
+            }
         }
         if matches!(peeked.header.message, Message::Ack(_) | Message::ForwardedAck { .. }) {
             self.health.note(Sign::Answer);
             self.answer_came(now);
         }
-        let news = if bytes.len() <= SWIM_BYTES_MAX {
-            peeked.with_news(bytes, |member| !self.is_idle_talk(member)).map_err(refused)?
-        } else {
-            Cow::Borrowed(bytes)
-        };
         let mut asked = Asked::default();
-        let result = self.foca.handle_data(&news, &mut asked);
+        let result = self.foca.handle_data(&peeked.told(bytes).map_err(refused)?, &mut asked);
         asked.touched.extend(peeked.named.iter().filter(|member| !self.believes(member.id(), member.state())).map(|member| member.id().id));
         self.carry_out(now, asked, false);
         result.map_err(|error| SwimError::Refused(error.to_string()))

@@ -212,6 +212,8 @@ pub(crate) struct Peeked {
     pub(crate) header: Header<Identity>,
     /// What it says of whom, its sender first.
     pub(crate) named: Vec<Member<Identity>>,
+    /// How many it named.
+    named_once: usize,
     /// Where the number of those begins, and what follows on them.
     count_at: usize,
     rest_at: usize,
@@ -229,21 +231,26 @@ pub(crate) fn peek(bytes: &[u8]) -> Result<Peeked, CodecError> {
         }
     }
     let rest_at = bytes.len() - left.len();
-    Ok(Peeked { header, named, count_at, rest_at })
+    Ok(Peeked { header, named_once: named.len(), named, count_at, rest_at })
 }
 
 impl Peeked {
-    /// The same message `bytes` with those members alone, beside its sender, of which `is_news` holds.
+    /// Leaves out those members, beside its sender, of which `is_news` does not hold.
+    pub(crate) fn keep_news(&mut self, is_news: impl Fn(&Member<Identity>) -> bool) {
+        let mut is_sender = true;
+        self.named.retain(|member| std::mem::take(&mut is_sender) || is_news(member));
+    }
+
+    /// The message `bytes` that was read, with those members that are left.
     ///
     /// Errors: a member does not encode, which it did before.
-    pub(crate) fn with_news<'a>(&self, bytes: &'a [u8], is_news: impl Fn(&Member<Identity>) -> bool) -> Result<Cow<'a, [u8]>, CodecError> {
-        let news: Vec<_> = self.named.iter().skip(1).filter(|member| is_news(member)).collect();
-        if news.len() + 1 == self.named.len() {
+    pub(crate) fn told<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, CodecError> {
+        if self.named.len() == self.named_once {
             return Ok(Cow::Borrowed(bytes));
         }
         let mut told = bytes[..self.count_at].to_vec();
-        told.put_u16(u16::try_from(news.len()).unwrap_or(u16::MAX));
-        for member in news {
+        told.put_u16(u16::try_from(self.named.len() - 1).unwrap_or(u16::MAX));
+        for member in &self.named[1..] {
             SwimCodec.encode_member(member, &mut told)?;
         }
         told.extend_from_slice(&bytes[self.rest_at..]);
@@ -319,10 +326,14 @@ mod tests {
         };
         let [alive, suspect, down] = [State::Alive, State::Suspect, State::Down].map(|state| Member::new(b, 7, state));
         let whole = message(&[alive.clone(), suspect.clone(), down.clone()]);
-        let peeked = peek(&whole).unwrap();
-        assert_eq!(*peeked.with_news(&whole, |_| true).unwrap(), whole);
-        assert_eq!(*peeked.with_news(&whole, |member| member.state() != State::Suspect).unwrap(), message(&[alive, down]));
-        assert_eq!(*peeked.with_news(&whole, |_| false).unwrap(), message(&[]), "its sender is not asked about");
+        let told = |is_news: fn(&Member<Identity>) -> bool| {
+            let mut peeked = peek(&whole).unwrap();
+            peeked.keep_news(is_news);
+            peeked.told(&whole).unwrap().into_owned()
+        };
+        assert_eq!(told(|_| true), whole);
+        assert_eq!(told(|member| member.state() != State::Suspect), message(&[alive, down]));
+        assert_eq!(told(|_| false), message(&[]), "its sender is not asked about");
     }
 
     proptest! {

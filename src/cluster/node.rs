@@ -133,6 +133,8 @@ pub struct Node {
     looked_at: Option<(u64, u64, u64)>,
     /// What each member looked like then.
     looked: BTreeMap<NodeId, Look>,
+    /// What this node looked like when it was read last.
+    looked_at_self: Option<Look>,
     /// Members whose entry in `view` may be out of date.
     stale: BTreeSet<NodeId>,
     /// Something changed that a decision may depend on.
@@ -227,6 +229,7 @@ impl Node {
             clock_off: false,
             looked_at: None,
             looked: BTreeMap::new(),
+            looked_at_self: None,
             stale: BTreeSet::new(),
             dirty: true,
             rng,
@@ -558,7 +561,11 @@ impl Node {
 
     fn look_around(&mut self, now: Now) {
         let me = self.id();
-        self.stale.insert(me);
+        let said = self.gossip.node_map(&me).map(NodeMap::version);
+        let look = Look { status: Status::Alive, said, catalog: self.gossip.catalog().digest() };
+        if self.looked_at_self.replace(look) != Some(look) {
+            self.stale.insert(me);
+        }
         for id in mem::take(&mut self.stale) {
             let status = if id == me { Some(Status::Alive) } else { self.gossip.member(&id).map(|member| member.status) };
             let Some(status) = status else {

@@ -122,10 +122,11 @@ impl Node {
 
     /// Keeps what a node calls itself, for the time when it is only remembered.
     pub(super) fn keep_words(&mut self, id: &NodeId) {
+        let Some(row) = self.met.get(id) else { return };
         let map = self.gossip.node_map(id);
         let Some(meta) = value::<Meta>(map, "meta") else { return };
         let (name, tags) = (Some(meta.name), value(map, "tags").unwrap_or_default());
-        if let Some(row) = self.met.get(id).filter(|row| row.name != name || row.tags != tags) {
+        if row.name != name || row.tags != tags {
             self.keep_row(MetRow { name, tags, ..row.clone() });
         }
     }
