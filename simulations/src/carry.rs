@@ -76,6 +76,10 @@ impl World {
         let Some(process) = self.hosts[at].process(life) else { return };
         process.wake = None;
         let why = process.node.poll_timeout().filter(|(due, _)| *due <= now.at).map(|(_, why)| why);
+        if why.is_none() && process.plane.poll_timeout().is_none_or(|due| due > now.at) {
+            // What it was to be woken for has come to nothing meanwhile.
+            return self.arm(at);
+        }
         if why.is_some() {
             process.node.handle_timeout(now);
         }
@@ -100,7 +104,7 @@ impl World {
 
     fn output(&mut self, at: usize, output: Output) {
         match output {
-            Output::Datagram { to, payload } => self.send_datagram(at, to, &payload),
+            Output::Datagram { to, payload } => self.send_datagram(at, to, payload),
             Output::Knock { node, to, wait } => self.knock(at, node, to, wait),
             Output::Call { call, to, request, deadline } => self.call(at, call, to, request, deadline),
             Output::Reply { request, reply } => self.reply(at, request, reply),
@@ -170,16 +174,21 @@ impl World {
 
     // ── network ──
 
-    fn send_datagram(&mut self, at: usize, to: SocketAddr, payload: &[u8]) {
+    fn send_datagram(&mut self, at: usize, to: SocketAddr, payload: Vec<u8>) {
         let Some(host) = place(to).filter(|host| *host < self.hosts.len()) else { return };
         let (from, receiver) = (&self.hosts[at].name, &self.hosts[host].name);
         let text = format_args!("→ {receiver} {} bytes", payload.len());
-        self.trace.note_often(self.now, from, &[b"sends", receiver.as_bytes(), payload], text);
-        self.record_sent(at, payload.len());
-        let datagram = self.rings.seal(at, payload);
-        for delay in self.network.datagram(self.now, at, host, payload.len()) {
-            self.after(delay, Event::Datagram { host, from: gossip_address(at), payload: datagram.clone() });
+        self.trace.note_often(self.now, from, &[b"sends", receiver.as_bytes(), &payload], text);
+        let bytes = payload.len();
+        self.record_sent(at, bytes);
+        let payload = self.rings.seal(at, payload);
+        let from = gossip_address(at);
+        let delays = self.network.datagram(self.now, at, host, bytes);
+        let Some((last, others)) = delays.split_last() else { return };
+        for delay in others {
+            self.after(*delay, Event::Datagram { host, from, payload: payload.clone() });
         }
+        self.after(*last, Event::Datagram { host, from, payload });
     }
 
     pub(crate) fn datagram_arrives(&mut self, at: usize, from: SocketAddr, datagram: Vec<u8>) {

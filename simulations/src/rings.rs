@@ -72,12 +72,12 @@ impl Rings {
     }
 
     /// What leaves a host.
-    pub(crate) fn seal(&mut self, at: usize, payload: &[u8]) -> Vec<u8> {
-        let Some(ring) = self.rings.get(at) else { return payload.to_owned() };
+    pub(crate) fn seal(&mut self, at: usize, payload: Vec<u8>) -> Vec<u8> {
+        let Some(ring) = self.rings.get(at) else { return payload };
         self.sealed += 1;
         let mut nonce = [0; NONCE_BYTES];
         nonce[..8].copy_from_slice(&self.sealed.to_be_bytes());
-        ring.seal(gossip_address(at), nonce, payload)
+        ring.seal(gossip_address(at), nonce, &payload)
     }
 
     /// What a host's process sees of what came.

@@ -73,9 +73,9 @@ fn a_killed_process_is_known_to_all_in_about_a_second() {
             21.160 a   suspects b
             21.161 c   suspects b
             21.186 d   suspects b
-            21.421 a   sees that b is gone
-            21.422 c   sees that b is gone
-            21.422 d   sees that b is gone"#]],
+            21.271 a   sees that b is gone
+            21.272 c   sees that b is gone
+            21.272 d   sees that b is gone"#]],
     );
 }
 
@@ -119,12 +119,12 @@ fn a_filter_on_some_paths_does_not_hide_a_death() {
             20.000 b   crashes
             20.746 c   suspects b
             20.747 d   suspects b
-            20.854 a   suspects b
-            20.854 e   suspects b
-            21.386 e   sees that b is gone
-            21.387 d   sees that b is gone
-            21.387 c   sees that b is gone
-            21.387 a   sees that b is gone
+            20.836 a   suspects b
+            20.836 e   suspects b
+            21.236 e   sees that b is gone
+            21.237 c   sees that b is gone
+            21.237 a   sees that b is gone
+            21.237 d   sees that b is gone
             40.000     mends"#]],
     );
 }
@@ -136,7 +136,7 @@ fn in_a_cluster_of_two_the_hosts_word_is_enough() {
         "nodes a b; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            20.413 a   sees that b is gone"#]],
+            20.263 a   sees that b is gone"#]],
     );
 }
 

@@ -43,9 +43,9 @@ fn the_sources_of_a_crashed_node_are_taken_over_and_stay() {
             20.000 b   crashes
             20.899 c   suspects b
             20.900 a   suspects b
-            21.116 c   sees that b is gone
-            21.117 a   sees that b is gone
-            21.130 c   takes s03 (2-c): b is gone
+            20.966 c   sees that b is gone
+            20.967 a   sees that b is gone
+            20.980 c   takes s03 (2-c): b is gone
             40.000 b   starts (2)
             40.043 a   sees b return
             40.043 c   sees b return
@@ -68,12 +68,12 @@ fn a_planned_restart_moves_nothing() {
             24.809 c   declares b down
             24.810 a   declares b down
             25.000 b   starts (2)
-            25.027 b   sees c return
-            25.028 c   sees b return
-            25.029 b   sees a return
-            25.030 a   sees b return
-            25.250 b   is active
-            25.264 b   takes s03 (2-b): as before"#]],
+            25.043 a   sees b return
+            25.043 c   sees b return
+            25.044 b   sees a return
+            25.044 b   sees c return
+            25.048 b   is active
+            25.062 b   takes s03 (2-b): as before"#]],
     );
 }
 
@@ -98,7 +98,7 @@ fn a_short_cut_moves_nothing() {
         expect![[r#"
             20.000     cuts a→c c→a b→c c→b
             20.540 b   suspects c
-            20.672 a   suspects c
+            20.663 a   suspects c
             20.899 c   suspects b
             21.494 c   suspects a
             22.000     mends
@@ -128,8 +128,8 @@ fn a_split_leaves_one_owner() {
             40.172 c   sees a return
             40.207 a   trusts c again
             40.208 c   suspects b
-            40.389 a   trusts b again
-            40.389 c   trusts b again"#]],
+            40.218 a   trusts b again
+            40.218 c   trusts b again"#]],
     );
 }
 

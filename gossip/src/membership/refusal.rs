@@ -1,7 +1,7 @@
 //! Refusal is evidence (DESIGN §3.1): a silent process may be slow or cut off; one whose host says "nobody listens there" is gone.
 //!
 //! ```text
-//! question ──rtt──► overdue ─knock─► refused ─100 ms─► refused ─► three others knock ─┬─ refused by one, an answer to none: again ─► proved gone
+//! question ─2/5 rtt─► overdue ─knock─► refused ─100 ms─► refused ─► three others knock ─┬─ refused by one, an answer to none: again ─► proved gone
 //!     └─ heard: clear    └─ silence: the suspicion runs its time (SWIM)               └─ an answer, or no word: the same
 //! ```
 //! The others are asked at least twice, the last time 400 ms after the first refusal: all knocks of one round fit into the moment in which a
@@ -153,9 +153,12 @@ impl Refusals {
     }
 
     /// A member was asked something that a live process answers at once.
+    ///
+    /// It is knocked at before its time is over: a live one that is late drops the knock, and what proves a death takes so much time that none is to be
+    /// lost before it begins.
     pub(crate) fn question(&mut self, now: Instant, member: Identity) {
         if self.questions.len() < QUESTIONS_MAX {
-            self.questions.entry(member.id).or_insert((member, now + self.rtt));
+            self.questions.entry(member.id).or_insert((member, now + self.rtt * 2 / 5));
         }
     }
 
@@ -326,11 +329,11 @@ mod tests {
     const MEMBER: u8 = 9;
     const HELPING: [u8; 3] = [1, 2, 3];
 
-    /// A node that was refused twice by member 9's host and has asked its helpers, at 350 ms.
+    /// A node that was refused twice by member 9's host and has asked its helpers, at 200 ms.
     fn asked() -> Refusals {
         let mut refusals = Refusals::new(RTT);
         refusals.question(at(0), identity(MEMBER));
-        for knocked in [250, 350] {
+        for knocked in [100, 200] {
             refusals.fire(at(knocked - 1));
             assert_eq!(steps(&mut refusals), [], "not before its time");
             refusals.fire(at(knocked));
@@ -347,7 +350,7 @@ mod tests {
     }
 
     fn report(refusals: &mut Refusals, helper: u8, found: Found) {
-        report_at(refusals, 450, helper, found);
+        report_at(refusals, 300, helper, found);
     }
 
     /// The helpers are asked again, not before this time.
@@ -374,10 +377,10 @@ mod tests {
             report(&mut refusals, helper, Found::Refusal);
         }
         assert_eq!(steps(&mut refusals), [], "a firewall that reloads its rules refuses all of them too");
-        asked_again(&mut refusals, 250 + 400);
+        asked_again(&mut refusals, 100 + 400);
         for helper in HELPING {
             assert_eq!(steps(&mut refusals), [], "the next may have an answer");
-            report_at(&mut refusals, 751, helper, Found::Refusal);
+            report_at(&mut refusals, 601, helper, Found::Refusal);
         }
         assert_eq!(steps(&mut refusals), [Step::Gone(identity(MEMBER))]);
         assert_eq!(refusals.next_due(), None);
@@ -387,7 +390,7 @@ mod tests {
     #[test]
     fn where_a_helper_is_silent_the_others_word_counts_the_third_time() {
         let mut refusals = asked();
-        for (time, next) in [(600, 650), (900, 900), (1_150, 0)] {
+        for (time, next) in [(450, 500), (750, 750), (1_000, 0)] {
             report_at(&mut refusals, time, 1, Found::Refusal);
             report_at(&mut refusals, time, 2, Found::Silence);
             assert_eq!(steps(&mut refusals), []);
@@ -404,12 +407,12 @@ mod tests {
         let mut refusals = Refusals::new(RTT);
         refusals.question(at(0), identity(MEMBER));
         let helpers = [1, 2, 3, 4, 5].map(identity);
-        for knocked in [250, 350] {
+        for knocked in [100, 200] {
             refusals.fire(at(knocked));
             refusals.handle_knock(at(knocked), &identity(MEMBER).id, true, &helpers, false);
         }
         let mut asked = Vec::new();
-        for time in [450, 750, 1_100] {
+        for time in [300, 600, 950] {
             refusals.fire(at(time));
             for step in steps(&mut refusals) {
                 if let Step::Ask { helper, .. } = step {
@@ -441,13 +444,13 @@ mod tests {
     fn a_helper_that_does_not_speak_is_waited_for_and_then_done_without() {
         let mut refusals = asked();
         report(&mut refusals, 1, Found::Refusal);
-        assert_eq!(refusals.next_due(), Some(at(350 + 600)));
-        for asked in [950, 1_550] {
+        assert_eq!(refusals.next_due(), Some(at(200 + 600)));
+        for asked in [800, 1_400] {
             refusals.fire(at(asked));
             asked_again(&mut refusals, asked);
             report_at(&mut refusals, asked + 100, 1, Found::Refusal);
         }
-        refusals.fire(at(1_550 + 600));
+        refusals.fire(at(1_400 + 600));
         assert_eq!(steps(&mut refusals), [Step::Gone(identity(MEMBER))]);
     }
 
@@ -461,7 +464,7 @@ mod tests {
 
         let mut refusals = Refusals::new(RTT);
         refusals.question(at(0), identity(MEMBER));
-        for knocked in [250, 350] {
+        for knocked in [100, 200] {
             refusals.fire(at(knocked));
             refusals.handle_knock(at(knocked), &identity(MEMBER).id, true, &[], false);
         }
@@ -473,7 +476,7 @@ mod tests {
     fn where_there_is_no_third_member_two_refusals_are_enough() {
         let mut refusals = Refusals::new(RTT);
         refusals.question(at(0), identity(MEMBER));
-        for knocked in [250, 350] {
+        for knocked in [100, 200] {
             refusals.fire(at(knocked));
             refusals.handle_knock(at(knocked), &identity(MEMBER).id, true, &[], true);
         }
@@ -485,10 +488,10 @@ mod tests {
     fn one_refusal_is_none() {
         let mut refusals = Refusals::new(RTT);
         refusals.question(at(0), identity(MEMBER));
-        refusals.fire(at(250));
-        refusals.handle_knock(at(251), &identity(MEMBER).id, true, &[], true);
-        refusals.fire(at(351));
-        refusals.handle_knock(at(601), &identity(MEMBER).id, false, &[], true);
+        refusals.fire(at(100));
+        refusals.handle_knock(at(101), &identity(MEMBER).id, true, &[], true);
+        refusals.fire(at(201));
+        refusals.handle_knock(at(451), &identity(MEMBER).id, false, &[], true);
         assert_eq!(steps(&mut refusals), [Step::Knock(identity(MEMBER)), Step::Knock(identity(MEMBER))]);
         assert_eq!(refusals.next_due(), None);
     }
@@ -533,7 +536,7 @@ mod tests {
         report(&mut refusals, 7, Found::Refusal);
         report(&mut refusals, 1, Found::Refusal);
         report(&mut refusals, 1, Found::Refusal);
-        refusals.handle_knock(at(400), &identity(MEMBER).id, true, &[], true);
+        refusals.handle_knock(at(350), &identity(MEMBER).id, true, &[], true);
         assert_eq!(steps(&mut refusals), []);
         let renewed = Identity { generation: Generation(2), ..identity(MEMBER) };
         refusals.handle_report(at(450), &identity(2).id, &renewed, Found::Refusal);
