@@ -7,7 +7,7 @@ use logvine_cluster::{
     delivery::{Outcome, SendId},
     event::{Event as Told, Why},
     instance::{Epoch, InstanceCommand, InstanceEvent},
-    message::{Reply, Request},
+    message::{OfferReply, Reply, Request},
     name::Name,
     node::{CallFailed, CallId, Output, RequestId, Table, Ticket, Write},
     record::SourceKey,
@@ -251,6 +251,7 @@ impl World {
         }
         self.requests += 1;
         let (id, from) = (RequestId(self.requests), self.hosts[caller.host].id);
+        self.note_offer(id, &request);
         let life = self.hosts[at].life;
         self.input(at, life, |process, now| {
             process.requests.insert(id, caller);
@@ -264,6 +265,10 @@ impl World {
             self.violate("a request is replied to once", format!("{} replies to {request:?} again: {reply:?}", self.hosts[at].name));
             return;
         };
+        let is_admitted = matches!(reply, Reply::Offer(OfferReply::Admitted { .. }));
+        if let Err(detail) = self.admission_holds(at, request, is_admitted) {
+            self.violate("A6 admission holds", detail);
+        }
         let (replier, asker) = (&self.hosts[at].name, &self.hosts[caller.host].name);
         match &reply {
             Reply::Gossip(body) => {
@@ -366,8 +371,14 @@ impl World {
         let Some(flow) = self.hosts[at].process(life).and_then(|process| process.plane.newest()) else { return };
         let hand = Hand { node: at, life, flow };
         let before = self.ledger(source).is_some_and(|ledger| ledger.custody.tenures.iter().any(|one| (one.hand.node, one.hand.life) == (at, life)));
+        let why = self.whys.remove(&(source.clone(), epoch));
+        if !(why.is_none() && before)
+            && let Err(detail) = self.a_source_stays_for_a_while(at, source, why.as_ref())
+        {
+            self.violate("A4 a source stays for a while", detail);
+        }
         let place = |id: &logvine_gossip::NodeId| self.hosts.iter().position(|host| host.id == *id);
-        let cause = match self.whys.remove(&(source.clone(), epoch)) {
+        let cause = match why {
             Some(Why::TookOver { .. }) => Cause::TookOver,
             Some(Why::HandedOver { from, .. }) => place(&from).map_or(Cause::TookOver, |from| Cause::HandedOver { from }),
             Some(Why::New) => Cause::New,
@@ -399,6 +410,9 @@ impl World {
                 self.after(after + way * 2, Event::Plane { host: at, life, event: PlaneEvent::Read { flow } });
             }
             Effect::Send { flow, send, sender, source, lines } => {
+                if let Some(process) = self.hosts[at].process(life) {
+                    process.sent += lines.iter().map(|line| line.end - line.start).sum::<u64>();
+                }
                 self.fact(&source, Fact::Sent { hand: Hand { node: at, life, flow }, end: lines[lines.len() - 1].end });
                 let way = self.scenario.sink.travel(&mut self.sink_rng);
                 self.after(way, Event::Arrive { host: at, life, flow, send, sender, source, lines });

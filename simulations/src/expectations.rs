@@ -1,5 +1,6 @@
 //! What one scenario must hold beside the general invariants: part of the scenario, as data, and checked while it runs.
 
+mod balance;
 mod sources;
 
 use std::{
@@ -75,6 +76,24 @@ pub enum Expectation {
         #[serde(with = "seconds")]
         at: Duration,
     },
+    /// At this time no machine is busier than so many thousandths of what all together are, by what its sources write.
+    Even {
+        #[serde(with = "seconds")]
+        at: Duration,
+        permille: u64,
+    },
+    /// At this time whoever owns this source has next to nothing beside it.
+    Alone {
+        source: usize,
+        #[serde(with = "seconds")]
+        at: Duration,
+    },
+    /// At this time all who run tell people that this source is too large, and no other.
+    Unsplittable {
+        source: usize,
+        #[serde(with = "seconds")]
+        at: Duration,
+    },
     /// At this time all who run hold the same catalog.
     CatalogsAgree {
         #[serde(with = "seconds")]
@@ -102,6 +121,7 @@ impl Expectation {
         match self {
             Self::ViewsAgree { at } | Self::CatalogsAgree { at } | Self::LastWordsHold { at } | Self::NodeMapsAgree { at } => Some(*at),
             Self::OneOwner { at } | Self::OwnsNothing { at, .. } => Some(*at),
+            Self::Even { at, .. } | Self::Alone { at, .. } | Self::Unsplittable { at, .. } => Some(*at),
             Self::NoFalseDeaths | Self::NoRenewals | Self::NoTakeovers | Self::DeathsKnown { .. } => None,
             Self::NoMinority | Self::NoDuplicates | Self::MovesWithCause { .. } | Self::MovesAtMost { .. } => None,
             Self::CollectedAgain { .. } | Self::PauseAtMost { .. } => None,
@@ -125,12 +145,18 @@ pub const EXPECTATIONS: &[(&str, &str)] = &[
     ("pause-at-most = { within = S }", "a source that is handed over is read by nobody for S seconds, at the most"),
     ("one-owner = { at = S }", "at S seconds, every source is in exactly one hand"),
     ("owns-nothing = { node = N, at = S }", "at S seconds, node N has no source in hand"),
+    ("even = { at = S, permille = N }", "at S seconds, no machine is busier than N thousandths of what all together are"),
+    ("alone = { source = N, at = S }", "at S seconds, who owns source N has next to nothing beside it"),
+    ("unsplittable = { source = N, at = S }", "at S seconds, all who run tell people that source N is too large, and no other"),
     ("deaths-known = { within = S }", "S seconds after a process ended, nobody who ran all the while takes it for live"),
     ("views-agree = { at = S }", "at S seconds, everybody who runs takes exactly those for live who run"),
     ("catalogs-agree = { at = S }", "at S seconds, all who run hold the same catalog"),
     ("last-words-hold = { at = S }", "at S seconds, all who run hold the tags that operators gave last"),
     ("node-maps-agree = { at = S }", "at S seconds, or at a moment soon after, all who run hold the same of what each says of itself"),
 ];
+
+/// What came of a look: the detail of what is wrong.
+type Found = Result<(), (&'static str, String)>;
 
 /// What is still to be looked at.
 #[derive(Debug, Default)]
@@ -227,6 +253,9 @@ impl World {
                 Look::Removed { source } => ("S6 what was deleted does not run", self.what_was_deleted_does_not_run(source)),
                 Look::At(Expectation::OneOwner { .. }) => ("every source is in one hand", self.every_source_is_in_one_hand()),
                 Look::At(Expectation::OwnsNothing { node, .. }) => ("what was to be handed over is", self.owns_nothing(node)),
+                Look::At(Expectation::Even { permille, .. }) => ("load is even", self.is_even(permille)),
+                Look::At(Expectation::Alone { source, .. }) => ("who has a giant has nothing else", self.is_alone(source)),
+                Look::At(Expectation::Unsplittable { source, .. }) => ("people are told of a giant", self.is_told_unsplittable(source)),
                 Look::At(Expectation::ViewsAgree { .. }) => ("views agree in time", self.all_see_the_same_members()),
                 Look::At(Expectation::CatalogsAgree { .. }) => ("catalogs agree in time", self.all_hold_the_same_catalog()),
                 Look::At(Expectation::LastWordsHold { .. }) => ("what was said last holds", self.last_words_hold()),

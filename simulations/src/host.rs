@@ -19,6 +19,7 @@ use crate::{
     chance::{Concern, stream},
     disk::{Disk, DiskPlan, Image},
     faults::Standstill,
+    machine::Machine,
     plane::{Plane, PlanePlan},
     scenario::NodePlan,
 };
@@ -29,6 +30,8 @@ const EPOCH: UnixMicros = UnixMicros(1_767_225_600_000_000);
 pub const RESTART_GRACE: Duration = Duration::from_secs(60);
 /// How long a node that starts waits for others to answer.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(30);
+/// What a machine bears that is never busy, in quarter octaves: a gigabyte a second.
+const CAPACITY: u8 = 40;
 const GOSSIP_PORT: u16 = 7946;
 const QUIC_PORT: u16 = 7947;
 
@@ -61,6 +64,8 @@ pub struct Process {
     /// Operators' words without an answer.
     pub commands: BTreeMap<CommandId, usize>,
     pub stopping: bool,
+    /// Bytes that it has sent since its machine was last looked at.
+    pub sent: u64,
     started: Instant,
     zero: Instant,
 }
@@ -99,6 +104,10 @@ pub struct Host {
     /// How far its wall clock is ahead of the true time.
     pub skew_ms: i64,
     drift_ppm: i64,
+    /// None: it is never busy.
+    pub(crate) machine: Option<Machine>,
+    /// What its node says that it can bear, in quarter octaves.
+    capacity: u8,
     rng: ChaCha8Rng,
 }
 
@@ -121,6 +130,8 @@ impl Host {
             version: 1,
             skew_ms: plan.skew_ms,
             drift_ppm: plan.drift_ppm,
+            machine: plan.machine.map(Machine::new),
+            capacity: plan.machine.map_or(CAPACITY, |machine| machine.capacity),
             rng: stream(seed, Concern::Node(at)),
         }
     }
@@ -170,7 +181,7 @@ impl Host {
             version: format!("simulated-{}", self.version),
             http: None,
             gossip,
-            capacity: 40,
+            capacity: self.capacity,
             restart_grace: RESTART_GRACE,
             join_patience: JOIN_PATIENCE,
         };
@@ -184,6 +195,7 @@ impl Host {
             requests: BTreeMap::new(),
             commands: BTreeMap::new(),
             stopping: false,
+            sent: 0,
             started: at,
             zero,
         });

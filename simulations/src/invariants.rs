@@ -27,6 +27,8 @@ pub const SAFETY: &[(&str, Invariant)] = &[
 pub const OTHERS: &[(&str, &str)] = &[
     ("S6 what was deleted does not run", "15 s after its removal, with whoever can have heard of it"),
     ("A5 who said that it would be back keeps its sources", "while others know that, and its grace goes on"),
+    ("A4 a source stays for a while", "300 s where it was moved for load, and 600 s before it is shed back; unless something else moves it"),
+    ("A6 admission holds", "who lets a source in for load has room for it, by what it knows and has"),
     ("L1 all see the same members", "15 s after the faults end, who runs is alive to everybody who runs, and nobody else is"),
     ("L1 all hold the same catalog", "15 s after the faults end"),
     ("L1 all hold the same node maps", "what a node says of itself is what everybody has, in the end"),

@@ -25,6 +25,7 @@ pub mod knobs;
 pub mod knock;
 pub mod ledger;
 mod loss;
+pub mod machine;
 pub mod measures;
 pub mod model;
 pub mod network;

@@ -16,6 +16,7 @@ use crate::{
     file::{seconds, timed},
     knobs::Knobs,
     knock::Meddler,
+    machine::MachinePlan,
     network::{CutId, Direction, Flapping, NetworkPlan},
     operator::Edit,
     plane::PlanePlan,
@@ -38,6 +39,9 @@ pub struct NodePlan {
     /// How late it sees what is written to a source, as on a shared mount.
     #[serde(default, with = "seconds", skip_serializing_if = "Duration::is_zero")]
     pub mount_lag: Duration,
+    /// What its machine can take; none: more than there ever is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachinePlan>,
 }
 
 /// Something that is done to the world. Nodes by their place in the scenario.
@@ -161,6 +165,16 @@ pub enum Deed {
     Strike(Strike),
     /// From now on sinks behave so.
     Sinks(SinkPlan),
+    /// A machine gives its process this part of its processors from now on, in thousandths; one that is never busy does so all the same.
+    Quota {
+        node: usize,
+        permille: u32,
+    },
+    /// A source grows at this part of its own pace from now on, in thousandths.
+    Pace {
+        source: usize,
+        permille: u32,
+    },
     /// A node's program is replaced by the next version, which it runs from its next start on.
     Upgrade {
         node: usize,
@@ -272,6 +286,7 @@ impl Deed {
             | Self::StepClock { node, .. }
             | Self::DiskFails { node, .. }
             | Self::DiskWorks { node }
+            | Self::Quota { node, .. }
             | Self::Upgrade { node }
             | Self::Edit { node, .. } => BTreeSet::from([*node]),
             Self::Twin { node, of } => BTreeSet::from([*node, *of]),
@@ -279,7 +294,7 @@ impl Deed {
             Self::Cut { directions, .. } | Self::Flap { directions, .. } | Self::Meddle { directions, .. } => {
                 directions.iter().flat_map(|(from, to)| [*from, *to]).collect()
             }
-            Self::Mend { .. } | Self::Strike(_) | Self::Sinks(_) => BTreeSet::new(),
+            Self::Mend { .. } | Self::Strike(_) | Self::Sinks(_) | Self::Pace { .. } => BTreeSet::new(),
             Self::Heal { core } => core.clone(),
         }
     }
@@ -308,6 +323,7 @@ impl Deed {
             | Self::StepClock { node, .. }
             | Self::DiskFails { node, .. }
             | Self::DiskWorks { node }
+            | Self::Quota { node, .. }
             | Self::Upgrade { node }
             | Self::Edit { node, .. } => *node = *places.get(node)?,
             Self::Twin { node: one, of: other } | Self::Move { from: one, to: other } => {
@@ -319,7 +335,7 @@ impl Deed {
                     return None;
                 }
             }
-            Self::Mend { .. } | Self::Strike(_) | Self::Sinks(_) => {}
+            Self::Mend { .. } | Self::Strike(_) | Self::Sinks(_) | Self::Pace { .. } => {}
             Self::Heal { core } => {
                 *core = core.iter().filter_map(|node| places.get(node).copied()).collect();
                 if core.is_empty() {

@@ -1,6 +1,7 @@
 //! Scenarios with names: one kind of trouble each, in any size, and what must hold in it (beside the general invariants).
 
 mod assignment;
+mod load;
 mod membership;
 mod orders;
 
@@ -44,7 +45,7 @@ pub struct SizeError {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Named> {
-    membership::ALL.iter().chain(assignment::ALL).chain(orders::ALL)
+    membership::ALL.iter().chain(assignment::ALL).chain(load::ALL).chain(orders::ALL)
 }
 
 /// The scenario of this name.

@@ -34,6 +34,8 @@ impl SourcePlan {
 #[derive(Debug)]
 pub struct Source {
     pub plan: SourcePlan,
+    /// From one line to the next at present, on average.
+    pub gap: Duration,
     content: Vec<u8>,
     /// Where each line begins, and at the end where the next one will.
     starts: Vec<u64>,
@@ -60,7 +62,7 @@ impl Piece {
 
 impl Source {
     pub fn new(plan: SourcePlan) -> Self {
-        Self { plan, content: Vec::new(), starts: vec![0], written: Vec::new() }
+        Self { gap: plan.gap, plan, content: Vec::new(), starts: vec![0], written: Vec::new() }
     }
 
     /// Writes a line.
@@ -83,6 +85,12 @@ impl Source {
     /// Lines written.
     pub fn lines(&self) -> usize {
         self.starts.len() - 1
+    }
+
+    /// Bytes that were written after `since`.
+    pub fn written_since(&self, since: Instant) -> u64 {
+        let first = self.written.partition_point(|written| *written <= since);
+        self.len() - self.starts[first]
     }
 
     /// Whether nothing was written yet.
@@ -155,6 +163,8 @@ mod tests {
         assert_eq!((seen(0), seen(4), seen(99)), (Some(1), Some(5), Some(9)));
         let end = source.read(0, 1 << 10, Instant::from_micros(4)).map_or(0, |piece| piece.end);
         assert_eq!(source.read(end, 1 << 10, Instant::from_micros(2)), None, "a reader may have been further already");
+        assert_eq!(source.written_since(Instant::from_micros(4)), source.len() - end);
+        assert_eq!(source.written_since(Instant::from_micros(8)), 0);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     chance::{Concern, stream},
+    conduct::Conduct,
     expectations::Watch,
     faults::Standstill,
     host::{Host, Life, gossip_address},
@@ -106,6 +107,11 @@ pub(crate) enum Event {
         call: CallId,
         reason: &'static str,
     },
+    /// A machine's business is looked at.
+    Measure {
+        host: usize,
+        life: Life,
+    },
     Persisted {
         host: usize,
         life: Life,
@@ -132,6 +138,7 @@ impl Event {
     pub(crate) fn addressee(&self) -> Option<usize> {
         match self {
             Self::Wake { host, .. } | Self::Datagram { host, .. } | Self::Request { host, .. } | Self::Persisted { host, .. } => Some(*host),
+            Self::Measure { host, .. } => Some(*host),
             Self::CallFails { host, .. } | Self::Plane { host, .. } | Self::KeyOrder { host, .. } => Some(*host),
             Self::Reply { caller, .. } => Some(caller.host),
             Self::Knocked { knocker, .. } => Some(knocker.host),
@@ -207,6 +214,7 @@ pub struct World {
     pub(crate) facts: VecDeque<(usize, Fact)>,
     /// What nodes told of members and entries, with its time and its node, if a measure listens.
     pub(crate) words: Option<Vec<(Instant, usize, Told)>>,
+    pub(crate) conduct: Conduct,
     pub(crate) watch: Watch,
     pub(crate) recorder: Option<Recorder>,
     progress: Option<Arc<AtomicU64>>,
@@ -245,6 +253,7 @@ impl World {
             spins: 0,
             facts: VecDeque::new(),
             words: None,
+            conduct: Conduct::default(),
             watch: Watch::new(&scenario.expects),
             recorder: None,
             progress: None,
@@ -376,6 +385,7 @@ impl World {
             Event::GoOn { host, life } => self.go_on(host, life),
             Event::Restart { host } => self.restart(host),
             Event::CallFails { host, life, call, reason } => self.call_fails(host, life, call, reason),
+            Event::Measure { host, life } => self.measure_load(host, life),
             Event::Persisted { host, life } => self.persisted(host, life),
             Event::Plane { host, life, event } => self.plane_event(host, life, event),
             Event::Arrive { host, life, flow, send, sender, source, lines } => self.arrive(host, life, flow, send, sender, source, lines),
@@ -443,6 +453,8 @@ impl World {
                 self.tell(None, format_args!("has sinks behave so: {plan:?}"));
                 self.scenario.sink = plan;
             }
+            Deed::Quota { node, permille } => self.set_quota(node, permille),
+            Deed::Pace { source, permille } => self.set_pace(source, permille),
             Deed::Upgrade { node } => self.upgrade(node),
             Deed::Edit { node, edit } => self.edit(node, edit),
             Deed::Heal { core } => self.heal(&core),
@@ -498,6 +510,7 @@ impl World {
         self.record_life(at);
         self.tell(Some(at), format_args!("starts ({generation})"));
         self.say_keys(at);
+        self.watch_load(at);
         self.carry_out(at);
     }
 
@@ -533,7 +546,7 @@ impl World {
         }
         let source = &mut self.sources[at];
         source.grow(self.now, &mut self.source_rng);
-        let gap = u64::try_from(source.plan.gap.as_micros()).expect("gaps are short").max(1);
+        let gap = u64::try_from(source.gap.as_micros()).expect("gaps are short").max(1);
         let wait = Duration::from_micros(self.source_rng.random_range(1..=2 * gap));
         self.after(wait, Event::Grow { source: at });
     }

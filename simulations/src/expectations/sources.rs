@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use logvine_gossip::Instant;
 
-use super::{Expectation, Look};
+use super::{Expectation, Found, Look};
 use crate::{custody::Cause, ledger::Fact, scenario::Deed, world::World};
 
 /// Everybody who can be reached knows of a deletion by then.
 const DELETED: Duration = Duration::from_secs(15);
-
-type Found = Result<(), (&'static str, String)>;
 
 impl World {
     /// Takes note of whom a deed concerns: what an operator says to a node does not change that node.

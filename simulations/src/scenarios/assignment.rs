@@ -178,7 +178,7 @@ impl Draft {
     }
 
     /// Nothing more happens: each source has one owner by then, and all agree in everything.
-    fn settle_sources(&mut self) {
+    pub(super) fn settle_sources(&mut self) {
         self.settle();
         let last = self.scenario.expects.iter().filter_map(Expectation::time).max().unwrap_or_default();
         self.expect(Expectation::OneOwner { at: last });

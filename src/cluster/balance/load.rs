@@ -64,6 +64,11 @@ impl Cost {
         u64::try_from((u128::from(bytes_per_s) * u128::from(self.factor)) >> 16).unwrap_or(u64::MAX)
     }
 
+    /// The rate of a source that weighs so much here: what [`Self::of`] takes.
+    pub fn rate_of(&self, weight: u64) -> u64 {
+        u64::try_from((u128::from(weight) << 16) / u128::from(self.factor.max(1))).unwrap_or(u64::MAX)
+    }
+
     /// The load of a node through which so much goes.
     pub fn load(&self, capacity: Capacity, bytes_per_s: u64) -> u64 {
         // What is busy with next to no bytes is busy with something else.
@@ -152,6 +157,7 @@ pub(super) mod tests {
         assert!(half.abs_diff(8 << 20) < 100_000, "{half}");
         let after = cost.load(one_core, 2 << 20);
         assert!(after.abs_diff(4 << 20) < 100_000, "a source that goes takes its cost with it at once: {after}");
+        assert!(cost.rate_of(cost.of(3 << 20)).abs_diff(3 << 20) <= 1, "and its weight says how fast it is");
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Balancing {
     pub(super) fn note_owned(&mut self, now: Now, source: &SourceKey, bytes: u64, given: Option<(NodeId, Cause)>) -> Option<Arrival> {
         let reserved = self.balance.settle(source);
         if let Some(weight) = reserved.filter(|weight| *weight > 0) {
-            self.rates.insert(source.clone(), Rate::known(now.at, bytes, weight));
+            // Its former owner told what it weighs, not how many bytes that is.
+            self.rates.insert(source.clone(), Rate::known(now.at, bytes, self.cost.rate_of(weight)));
         }
         let (from, _) = given.filter(|(_, cause)| matches!(cause, Cause::Load | Cause::Home))?;
         Some(Arrival { from, at: now.at, weight: reserved.unwrap_or(0) })

@@ -10,6 +10,7 @@ mod claims;
 mod giving;
 mod heartbeat;
 mod orphans;
+mod pace;
 mod rankings;
 mod taking;
 
@@ -20,6 +21,7 @@ use logvine_gossip::{Instant, Member, NodeId, Now, Stamp};
 pub(super) use self::giving::Offer;
 use self::{
     orphans::Waifs,
+    pace::Pace,
     rankings::{Caches, Group},
     taking::ATTEMPT_DEADLINE,
 };
@@ -63,6 +65,9 @@ pub(super) struct Sources {
     /// Peers with a heartbeat under way, and whether a full one is due.
     beating: BTreeMap<NodeId, usize>,
     retry_at: BTreeMap<SourceKey, Instant>,
+    /// Handovers of what may not stay here, and renewals of what stays.
+    handing: Pace,
+    renewing: Pace,
     pub(super) caches: Caches,
     /// When the next decision may be due without any input.
     next_look: Option<Instant>,
@@ -188,6 +193,8 @@ impl Sources {
             given_up: false,
             beating: BTreeMap::new(),
             retry_at: BTreeMap::new(),
+            handing: Pace::default(),
+            renewing: Pace::default(),
             caches: Caches::default(),
             next_look: None,
             claimed: BTreeMap::new(),
@@ -336,7 +343,7 @@ impl Node {
             Decision::Take { why, .. } if !assigns && !matches!(why, Why::Resumed | Why::Returned) => {}
             Decision::Take { why, ask } => self.consider_taking(now, name, source, why, ask),
             Decision::Give { to, cause } => {
-                if *handovers < HANDOVERS_MAX && self.may_retry(now, key) {
+                if *handovers < HANDOVERS_MAX && self.may_retry(now, key) && self.is_in_pace(now, |sources| &mut sources.handing) {
                     *handovers += 1;
                     let offer = self.relief(now, key, eligible, ranked, to, cause);
                     self.offer(now, key, offer);
@@ -437,7 +444,11 @@ impl Node {
         let incomplete = owned.record.witnesses.iter().any(replaceable) || owned.record.witnesses.len() < wanted.len();
         let needs_renewal = incomplete || !self.has_majority(now, owned);
         let (base, checkpoint, why) = (owned.record.clone(), owned.progress.last().1.clone(), owned.claim.why.clone());
-        if needs_renewal && self.may_retry(now, key) && !planted("repair-never") {
+        if needs_renewal
+            && !planted("repair-never")
+            && self.may_retry(now, key)
+            && (self.is_in_pace(now, |sources| &mut sources.renewing) || planted("repairs-at-once"))
+        {
             self.attempt(now, key, Purpose::Renew, name, self.id(), base, checkpoint, why);
         }
     }
@@ -467,6 +478,21 @@ impl Node {
                 false
             }
             _ => true,
+        }
+    }
+
+    /// Whether one more may be begun now, which then counts; else this is looked at again when it may.
+    fn is_in_pace(&mut self, now: Now, of: impl Fn(&mut Sources) -> &mut Pace) -> bool {
+        let pace = of(&mut self.sources);
+        match pace.may_begin(now.at) {
+            Ok(()) => {
+                pace.note(now.at);
+                true
+            }
+            Err(at) => {
+                self.look_at(Some(at));
+                false
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod restarts;
 mod revisions;
 mod rollouts;
 mod sources;
+mod takeovers;
 mod telling;
 mod words;
 
@@ -82,6 +83,10 @@ struct Cluster {
     passed: usize,
     /// Hosts say so where no process is; else they are silent.
     refuses: bool,
+    /// Between these, in this direction, no datagram passes; calls do.
+    deaf: BTreeSet<(NodeId, NodeId)>,
+    /// By node, how often it asked for a vote on a further epoch.
+    promises: BTreeMap<NodeId, usize>,
     /// Between these, in this direction, nothing passes.
     cut: BTreeSet<(NodeId, NodeId)>,
     commands_next: u64,
@@ -130,6 +135,8 @@ impl Cluster {
             swallows: BTreeSet::new(),
             refuses: false,
             cut: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            promises: BTreeMap::new(),
             uncalled: None,
             passed: 0,
             commands_next: 0,
@@ -226,8 +233,8 @@ impl Cluster {
         match output {
             Output::Datagram { to, payload } => {
                 let from = gossip_address(id);
-                let cut = &self.cut;
-                let hears = |to: NodeId, host: &Host| host.up && !cut.contains(&(id, to));
+                let (cut, deaf) = (&self.cut, &self.deaf);
+                let hears = |to: NodeId, host: &Host| host.up && !cut.contains(&(id, to)) && !deaf.contains(&(id, to));
                 if let Some((_, host)) = self.hosts.iter_mut().find(|(id, host)| gossip_address(**id) == to && hears(**id, host)) {
                     host.node.handle_datagram(host.now(self.now), from, &payload).unwrap();
                 }
@@ -258,6 +265,7 @@ impl Cluster {
 
     fn call(&mut self, from: NodeId, call: CallId, to: NodeId, request: Request) {
         let now = self.now;
+        *self.promises.entry(from).or_default() += usize::from(matches!(request, Request::Promise { .. }));
         if self.swallows.contains(&to) {
             return;
         }

@@ -9,6 +9,7 @@ use crate::{
     catalog::Desired,
     member::{NodeInfo, Phase},
     node::Node,
+    record::{Record, Witness},
 };
 
 impl DrainRow {
@@ -18,7 +19,8 @@ impl DrainRow {
     }
 }
 
-/// Of these nodes those that an operator asked to drain, each with the number of sources that count on it as a witness.
+/// Of these nodes those that an operator asked to drain, each with the number of sources that count on it as a witness; of a runner that is stopped only
+/// those that would have no majority without the nodes that drain.
 ///
 /// Cost: O(sources) where one drains, else O(nodes): lists of nodes are asked for all the time.
 pub(super) fn counted_on<'a>(node: &Node, of: impl IntoIterator<Item = &'a NodeId>) -> BTreeMap<NodeId, usize> {
@@ -26,13 +28,13 @@ pub(super) fn counted_on<'a>(node: &Node, of: impl IntoIterator<Item = &'a NodeI
     if counted.is_empty() {
         return counted;
     }
-    // A runner that is stopped has nobody who could name other witnesses; they are replaced once it starts.
-    let runners = node.catalog().runners().filter(|(name, _)| node.catalog().desired(name) == Desired::Running);
-    for (name, _) in runners {
+    for (name, _) in node.catalog().runners() {
+        let runs = node.catalog().desired(name) == Desired::Running;
         for source in node.catalog().sources(name) {
-            let claims = node.claims_of(name, source);
-            let witnesses = claims.first().map_or(&source.witnesses, |(_, claim)| &claim.witnesses);
-            for witness in witnesses {
+            if !runs && is_safe_without_the_drained(node, &node.newest_base(name, source)) {
+                continue;
+            }
+            for witness in node.newest_base(name, source).witnesses {
                 if let Some(count) = counted.get_mut(&witness.node) {
                     *count += 1;
                 }
@@ -40,4 +42,11 @@ pub(super) fn counted_on<'a>(node: &Node, of: impl IntoIterator<Item = &'a NodeI
         }
     }
     counted
+}
+
+/// Nobody owns the sources of a runner that is stopped, so nobody can name other witnesses: they are replaced once it starts. Until then a drained node may
+/// go where a majority of them stays; else the source would wait for it when the runner starts.
+fn is_safe_without_the_drained(node: &Node, record: &Record) -> bool {
+    let stays = |witness: &&Witness| node.view().get(&witness.node).is_some_and(NodeInfo::is_live) && !node.catalog().is_draining(&witness.node);
+    record.is_majority(record.witnesses.iter().filter(stays).map(|witness| &witness.node))
 }

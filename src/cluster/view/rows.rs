@@ -253,6 +253,8 @@ pub enum FindingKind {
     Waiting,
     /// No copy of its checkpoint is found.
     WaitingForCheckpoint,
+    /// It is collected, but overloads its owner, and no other node has room for it.
+    Unsplittable,
 }
 
 /// Something to know about the assignment.

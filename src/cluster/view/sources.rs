@@ -157,7 +157,7 @@ pub fn source(node: &Node, now: Now, runner: &Name, id: &Name, inspected: Option
     })
 }
 
-/// What there is to know about the assignment, as this node sees it: sources with no owner or two, and those that wait.
+/// What there is to know about the assignment, as this node sees it: sources with no owner or two, those that wait, and those that are too large.
 pub fn check(node: &Node, now: Now) -> Vec<Finding> {
     // What an operator stopped needs no owner.
     let runners = node.catalog().runners().filter(|(name, _)| node.catalog().desired(name) == Desired::Running);
@@ -184,6 +184,9 @@ fn finding(sight: &Sight, source: &Source) -> Option<Finding> {
         }
         (SourceState::Waiting, _) => (FindingKind::Waiting, sight.why_waiting(owner.as_ref()).unwrap_or_default()),
         (SourceState::WaitingForCheckpoint, _) => (FindingKind::WaitingForCheckpoint, error.unwrap_or_default()),
+        (SourceState::Collected, _) if claims.first().is_some_and(|(_, claim)| claim.is_unsplittable) => {
+            (FindingKind::Unsplittable, error.unwrap_or_default())
+        }
         (SourceState::Collected | SourceState::Failing, _) => return None,
     };
     let wrong = kind != FindingKind::Waiting;

@@ -119,7 +119,7 @@ impl Node {
     }
 
     /// The newest decided record that this node knows of: on its disk, claimed (by the dead, too), met on the way, or the source's first.
-    pub(super) fn newest_base(&self, name: &Name, source: &Source) -> Record {
+    pub(crate) fn newest_base(&self, name: &Name, source: &Source) -> Record {
         let memory = self.sources.memory.get(&source.key);
         let known = [
             self.witnesses.row(&source.key).map(|row| row.record.clone()),

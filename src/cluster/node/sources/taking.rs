@@ -43,13 +43,13 @@ impl Node {
     pub(super) fn consider_taking(&mut self, now: Now, name: &Name, source: &Source, why: Why, ask: Option<NodeId>) {
         let key = &source.key;
         // DESIGN §3.1: a lonely node takes nothing over. It looks again at its next tick.
-        let cut_off = self.gossip.is_lonely(now.at) && matches!(why, Why::TookOver { .. });
+        let cut_off = self.gossip.is_lonely(now.at) && matches!(why, Why::TookOver { .. }) && !planted("lonely-takes-over");
         if cut_off || !self.may_retry(now, key) {
             return;
         }
         let memory = self.sources.memory.entry(key.clone()).or_default();
         let asked = memory.denied.is_some_and(|at| now.at.since(at) < ATTEMPT_DEADLINE);
-        if let Some(owner) = ask.filter(|_| !asked) {
+        if let Some(owner) = ask.filter(|_| !asked && !planted("takeover-without-asking")) {
             if !memory.asking {
                 memory.asking = true;
                 self.ask(now, owner, Request::Question(key.clone()), Pending::Question(key.clone()));

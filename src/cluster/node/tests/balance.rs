@@ -1,7 +1,10 @@
 //! Load among a few whole nodes: who has too much gives it away, an idle cluster rests (DESIGN §5.2).
 
 use super::*;
-use crate::event::{Cause, Why};
+use crate::{
+    balance::load::HostLoad,
+    event::{Cause, Why},
+};
 
 const MIB: u64 = 1 << 20;
 const SOURCES: usize = 30;
@@ -66,6 +69,28 @@ fn an_idle_cluster_moves_nothing_not_even_for_one_that_returns() {
     flow(&mut cluster, &mut at, 120, MIB / 100);
     assert_eq!(moves(&cluster), 0);
     assert_eq!(counts(&cluster).iter().sum::<usize>(), SOURCES);
+}
+
+/// Found by the scenario `rate-bursts`: a receiver took the weight that it was told for bytes, at which it then reckoned the weight anew. What it had been
+/// given was four times too heavy in its eyes, and it shed it.
+#[test]
+fn what_a_byte_costs_is_counted_once_when_a_source_is_given_on() {
+    let mut cluster = cluster();
+    let (mut at, before) = (0, counts(&cluster));
+    let per_second = 9 * MIB / SOURCES as u64;
+    for _ in 0..60 {
+        flow(&mut cluster, &mut at, 5, per_second);
+        // A byte costs four: three quarters of all processors are busy with a fifth of the bytes that they bear.
+        for (n, count) in (1..=3).zip(counts(&cluster)) {
+            let cpu_permille = u32::try_from(count as u64 * per_second * 4 * 1_000 / (16 * MIB)).unwrap().min(1_000);
+            let now = cluster.now;
+            cluster.node(id(n)).handle_host_load(now, HostLoad { cpu_permille, queue_permille: 0 }, 16 * MIB);
+        }
+        cluster.carry_out();
+    }
+    let (even, moved) = (counts(&cluster), moves(&cluster));
+    assert!(even.iter().all(|count| (9..=11).contains(count)), "{before:?} became {even:?}");
+    assert!(moved <= 2 * before.iter().map(|count| count.saturating_sub(10)).sum::<usize>(), "{moved} moves from {before:?} to {even:?}");
 }
 
 /// One that returns to a busy cluster gets what it is the home of.

@@ -1,0 +1,117 @@
+//! Scenarios about load: machines that are busy, sources of unlike rates, and who gives what to whom.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::{Draft, Named, secs};
+use crate::{expectations::Expectation, machine::MachinePlan, scenario::Deed, source::SourcePlan};
+
+pub(super) const ALL: &[Named] = &[
+    Named {
+        name: "giant-source",
+        sentence: "one source is half as much again as a node's fair share: its owner gives everything else away, all tell people, and then nothing moves",
+        nodes: 5,
+        nodes_min: 3,
+        minutes: 5,
+        happens: giant_source,
+    },
+    Named {
+        name: "rate-bursts",
+        sentence: "sources run at several times their rate for some seconds, and then some for minutes: the first moves next to nothing, the second is evened out",
+        nodes: 5,
+        nodes_min: 3,
+        minutes: 6,
+        happens: rate_bursts,
+    },
+    Named {
+        name: "capacity-change",
+        sentence: "a machine gives its process half of its processors: in some minutes its node has half as much to do, and then nothing moves",
+        nodes: 5,
+        nodes_min: 3,
+        minutes: 7,
+        happens: capacity_change,
+    },
+];
+
+/// What a byte costs has been measured by then, and what was placed before that was known is even.
+const EVEN_BY: Duration = secs(240);
+/// Rates look back over two minutes, and so does what a byte costs: what has changed is known by then, and evened out.
+const KNOWN: Duration = secs(240);
+/// A machine bears 1 MiB/s by its capacity, and is fully busy at an eighth of that: a byte costs eight.
+const MACHINE: MachinePlan = MachinePlan { capacity: 0, bytes_per_s: 128 << 10 };
+/// What all sources together write, in thousandths of what all machines can take: far from idle, and with room.
+const BUSY_PERMILLE: u64 = 500;
+/// A line is half of it on average.
+const LINE_BYTES_MAX: usize = 4 << 10;
+/// How unlike sources are.
+const WEIGHTS: [u64; 8] = [1, 1, 1, 2, 2, 3, 5, 8];
+/// In thousandths: the goal is 1,100 for rates that are known exactly; here a minute of whole lines is counted.
+const EVEN: u64 = 1_150;
+
+impl Draft {
+    /// Busy machines, and a runner with ten sources a node on average, of unlike rates; the first weighs `first`, in thousandths of a node's fair share.
+    fn load(&mut self, first: Option<u64>) {
+        for node in &mut self.scenario.nodes {
+            node.machine = Some(MACHINE);
+        }
+        let nodes = self.count() as u64;
+        let count = (self.count() * 10).min(90);
+        let mut weights: Vec<u64> = (0..count).map(|_| WEIGHTS[self.rng.random_range(0..WEIGHTS.len())] * 1_000_000).collect();
+        if let Some(permille) = first {
+            // Of `nodes` shares it has so much, and the others have the rest.
+            weights[0] = weights[1..].iter().sum::<u64>() * permille / (nodes * 1_000 - permille);
+        }
+        let (all, bytes_per_s) = (weights.iter().sum::<u64>(), nodes * MACHINE.bytes_per_s * BUSY_PERMILLE / 1_000);
+        let gap = |weight: u64| Duration::from_micros(LINE_BYTES_MAX as u64 / 2 * 1_000_000 * (all / 1_000) / (bytes_per_s * (weight / 1_000)).max(1));
+        self.scenario.sources = (1..).zip(weights).map(|(number, weight)| SourcePlan::numbered(number, gap(weight), LINE_BYTES_MAX)).collect();
+        self.at(secs(8), Deed::Apply { node: 0 });
+        self.begin = EVEN_BY;
+    }
+
+    /// From `from` on no source moves (A3); nothing is ever taken over, lost or repeated.
+    fn rests(&mut self, from: Duration) {
+        self.expect(Expectation::MovesAtMost { from, count: 0 });
+        self.expect(Expectation::NoTakeovers);
+        self.expect(Expectation::NoMinority);
+        self.expect(Expectation::NoDuplicates);
+        self.settle_sources();
+    }
+}
+
+fn giant_source(draft: &mut Draft) {
+    draft.load(Some(1_500));
+    let end = draft.end();
+    for at in [draft.begin, end] {
+        draft.expect(Expectation::Alone { source: 0, at });
+        draft.expect(Expectation::Unsplittable { source: 0, at });
+    }
+    draft.rests(draft.begin);
+}
+
+fn rate_bursts(draft: &mut Draft) {
+    draft.load(None);
+    draft.expect(Expectation::Even { at: draft.begin, permille: EVEN });
+    let sources = draft.scenario.sources.len();
+    let last_short = draft.begin + draft.length / 4;
+    let mut at = draft.begin;
+    while at < last_short {
+        let (source, lasts) = (draft.rng.random_range(0..sources), draft.between(secs(3), secs(8)));
+        draft.at(at, Deed::Pace { source, permille: 4_000 });
+        draft.at(at + lasts, Deed::Pace { source, permille: 1_000 });
+        at += draft.between(secs(5), secs(15));
+    }
+    // A twentieth of the sources: eight seconds at four times its rate are a fifth more in the mean of two minutes.
+    draft.expect(Expectation::MovesAtMost { from: draft.begin, count: (sources / 20) as u64 });
+    draft.settle_sources();
+}
+
+fn capacity_change(draft: &mut Draft) {
+    draft.load(None);
+    draft.expect(Expectation::Even { at: draft.begin, permille: EVEN });
+    let node = draft.node();
+    draft.at(draft.begin, Deed::Quota { node, permille: 500 });
+    let known = draft.begin + KNOWN;
+    draft.expect(Expectation::Even { at: draft.end().max(known), permille: EVEN });
+    draft.settle_sources();
+}
