@@ -36,7 +36,7 @@ struct Data<'a> {
     traffic: &'a [Vec<u32>],
     agreements: Vec<[u64; 5]>,
     owners: Vec<Held<'a>>,
-    brought: &'a [Vec<u32>],
+    loads: &'a [Vec<u32>],
     story: &'a [String],
     scenario: String,
 }
@@ -108,7 +108,7 @@ pub fn page(recording: &Recording, report: Option<&Report>) -> String {
                 (owned.source, owned.node, from, to, owned.cause, closing, owned.majority)
             })
             .collect(),
-        brought: &recording.brought,
+        loads: &recording.loads,
         story: &recording.story,
         scenario: file::write(&recording.scenario),
     };
@@ -142,6 +142,7 @@ mod tests {
         assert_eq!(seen_down, 2, "both others see it down");
         assert_eq!(recording.lives[1].len(), 2, "it lived twice");
         assert!(recording.agreements.iter().any(|one| one.complete == one.running && one.catalogs == 1));
+        assert!(recording.loads.iter().all(|load| load.iter().any(|load| *load > 0)), "each had a source's bytes to send");
         assert!(recording.traffic.iter().all(|bytes| bytes.iter().any(|bytes| *bytes > 0)));
         page
     }

@@ -4,6 +4,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
+use logvine_cluster::{balance::load::bearable, node::Node};
 use logvine_gossip::{Instant, NodeId, Status};
 
 use crate::{
@@ -109,8 +110,8 @@ pub struct Recording {
     pub bucket: Duration,
     pub agreements: Vec<Agreement>,
     pub owners: Vec<Ownership>,
-    /// By node, bytes that it brought to sinks in each span of [`Recording::bucket`].
-    pub brought: Vec<Vec<u32>>,
+    /// By node and span of [`Recording::bucket`], its load, in millionths of what it bears: what it tells the others when that is worth a word.
+    pub loads: Vec<Vec<u32>>,
     pub story: Vec<String>,
     pub end: Instant,
     pub violation: Option<Violation>,
@@ -146,7 +147,7 @@ impl Recording {
             bucket: Duration::from_micros(micros.max(1_000_000).next_multiple_of(1_000_000)),
             agreements: Vec::new(),
             owners: Vec::new(),
-            brought: vec![Vec::new(); nodes],
+            loads: vec![Vec::new(); nodes],
             story: Vec::new(),
             end: Instant::ZERO,
             violation: None,
@@ -192,11 +193,11 @@ impl Recording {
 }
 
 /// Adds to a row's span.
-fn count(row: &mut Vec<u32>, bucket: usize, bytes: usize) {
+fn count(row: &mut Vec<u32>, bucket: usize, more: usize) {
     if row.len() <= bucket {
         row.resize(bucket + 1, 0);
     }
-    row[bucket] = row[bucket].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    row[bucket] = row[bucket].saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
 }
 
 impl World {
@@ -289,11 +290,6 @@ impl World {
                 let (node, cause, majority) = (hand.node, cause.label(), *majority);
                 recording.owners.push(Ownership { source, node, from: now, to: None, cause, closing: None, majority });
             }
-            Fact::Brought { hand, lines, .. } => {
-                let bytes = lines.iter().map(|line| line.end - line.start).sum::<u64>();
-                let bucket = recording.bucket_of(now);
-                count(&mut recording.brought[hand.node], bucket, usize::try_from(bytes).unwrap_or(usize::MAX));
-            }
             Fact::Closing { node, .. } => {
                 for owned in recording.owners.iter_mut().filter(|owned| owned.source == source && owned.node == *node && owned.to.is_none()) {
                     owned.closing.get_or_insert(now);
@@ -316,11 +312,26 @@ impl World {
             return;
         }
         let agreement = self.agreement(due);
+        let loads = self.loads();
         let mut recording = recorder.borrow_mut();
         recording.agreements.push(agreement);
+        let bucket = recording.bucket_of(due);
+        for (node, load) in loads {
+            count(&mut recording.loads[node], bucket, load);
+        }
         recording.end = until;
         let spans = until.since(due).as_micros() / recording.bucket.as_micros() + 1;
         recording.next_sample = due + recording.bucket * u32::try_from(spans).unwrap_or(u32::MAX);
+    }
+
+    /// What each node that runs has to do, in millionths of what it bears.
+    fn loads(&self) -> Vec<(usize, usize)> {
+        let load = |(at, node): (usize, &Node)| {
+            let bears = node.view().get(&node.id()).map(|info| bearable(info.capacity))?;
+            let millionths = u128::from(node.load(self.hosts[at].now(self.now))) * 1_000_000 / u128::from(bears);
+            Some((at, usize::try_from(millionths).unwrap_or(usize::MAX)))
+        };
+        self.running().filter_map(load).collect()
     }
 
     fn agreement(&self, at: Instant) -> Agreement {

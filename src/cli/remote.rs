@@ -63,6 +63,8 @@ const SHARES: &[Column] = &[
     ("THEN", "/sources_after"),
     ("CAPACITY", "/capacity_before"),
     ("THEN", "/capacity_after"),
+    ("LOAD", "/load_before"),
+    ("THEN", "/load_after"),
 ];
 
 /// How often a drain is looked at that is waited for.

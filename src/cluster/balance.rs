@@ -392,7 +392,7 @@ impl<K: Ord + Clone> Balance<K> {
 }
 
 /// Whether a node of this capacity has so little to do that nothing is gained by moving.
-pub fn is_idle(load: u64, capacity: Capacity) -> bool {
+fn is_idle(load: u64, capacity: Capacity) -> bool {
     load <= load::bearable(capacity) / 1_000 * IDLE_PERMILLE
 }
 

@@ -4,18 +4,19 @@
 //! snapshot of a node's view ─> changes ─> each source's owner decides, then whoever it goes to, until nobody moves it ─> moves, shares before and after
 //! ```
 //! The snapshot is taken between two inputs of the node; the plan is made apart from it, as it takes a while for many sources.
-//! Not here: a decision of its own. Who takes and who gives is `assignment`'s word, who ranks where `ranking`'s. What is shed for load later is
-//! left out: only a source's owner knows its rate.
+//! Not here: a decision of its own. Who takes and who gives is `assignment`'s word, who ranks where `ranking`'s, what is shed and let in `balance`'s
+//! (`loads`). What a source weighs is known to its owner and its witnesses; of what this node is neither, each is taken for its part of what its owner says.
+
+mod loads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use logvine_gossip::{Instant, NodeId, Now, Stamp, Status};
 
+use self::loads::{Loads, Placed};
 use crate::{
     assignment::{Claimed, Decision, Eligible, Situation, decide, eligible},
-    balance,
     catalog::Desired,
-    event::Cause,
     instance::Epoch,
     member::{NodeInfo, Phase},
     name::Name,
@@ -92,6 +93,9 @@ pub struct Share {
     /// None where it is not there to bear anything.
     pub capacity_before: Option<Capacity>,
     pub capacity_after: Option<Capacity>,
+    /// Bytes a second, or what is worth as much: as gossip tells it, and as it would be by what the sources weigh that come and go.
+    pub load_before: u64,
+    pub load_after: u64,
 }
 
 /// What a plan is made from: a node's view, apart from the node.
@@ -121,13 +125,28 @@ struct SourceAt {
     key: SourceKey,
     selection: Option<Selection>,
     owner: Option<NodeId>,
+    /// Bytes a second, or what is worth as much.
+    weight: u64,
     certain: bool,
+}
+
+impl SourceAt {
+    /// Sources of one runner and one selection are owned by the same nodes.
+    fn group(&self) -> (&Name, Option<String>) {
+        (&self.runner, self.selection.as_ref().map(ToString::to_string))
+    }
 }
 
 /// Nodes that may own the sources of a runner with one selection.
 struct Group {
     eligible: BTreeMap<NodeId, Eligible>,
     capacities: BTreeMap<NodeId, Capacity>,
+}
+
+impl Group {
+    fn present(&self) -> BTreeSet<NodeId> {
+        self.eligible.iter().filter(|(_, node)| node.present).map(|(id, _)| *id).collect()
+    }
 }
 
 impl Snapshot {
@@ -148,10 +167,12 @@ impl Snapshot {
                     key: source.key.clone(),
                     selection: source.spec.selection.as_deref().and_then(|text| text.parse().ok()),
                     owner: claims.iter().map(|(id, _)| *id).find(is_there),
+                    weight: 0,
                     certain: true,
                 });
             }
         }
+        weigh(&mut sources, &nodes, |key| node.weight_of(key));
         Self { nodes, away, joined: BTreeSet::new(), runners, sources }
     }
 
@@ -168,21 +189,25 @@ impl Snapshot {
     pub fn plan(mut self, changes: &[Change]) -> Result<Plan, PlanError> {
         let mut shares = BTreeMap::new();
         for (info, share) in self.bearers(&mut shares) {
-            share.capacity_before = Some(info.capacity);
+            (share.capacity_before, share.load_before) = (Some(info.capacity), info.load);
         }
         let mut doubtful = BTreeSet::new();
         for change in changes {
             doubtful.extend(self.apply(change)?);
         }
-        for (info, share) in self.bearers(&mut shares) {
-            share.capacity_after = Some(info.capacity);
-        }
         let mut groups: BTreeMap<(&Name, Option<String>), Group> = BTreeMap::new();
-        let mut moves = Vec::new();
+        let (mut loads, mut placed) = (Loads::of(&self), Vec::with_capacity(self.sources.len()));
         for source in &self.sources {
-            let at = (&source.runner, source.selection.as_ref().map(ToString::to_string));
-            let group = groups.entry(at).or_insert_with(|| self.group(source));
-            let (to, why) = self.settle(source, group);
+            let group = groups.entry(source.group()).or_insert_with(|| self.group(source));
+            placed.push(self.settle(source, group, &mut loads));
+        }
+        loads.even_out(&self, &groups, &mut placed);
+        for (info, share) in self.bearers(&mut shares) {
+            (share.capacity_after, share.load_after) = (Some(info.capacity), loads.get(&info.id));
+        }
+        let mut moves = Vec::new();
+        for (source, place) in self.sources.iter().zip(placed) {
+            let Placed { owner: to, why, .. } = place;
             if let Some(from) = source.owner {
                 shares.entry(from).or_default().sources_before += 1;
             }
@@ -249,6 +274,7 @@ impl Snapshot {
                     key: SourceKey { uid: Stamp(u64::MAX), source: added_name(number), created: Stamp(u64::MAX) },
                     selection: selection.clone(),
                     owner: None,
+                    weight: 0,
                     certain: false,
                 });
                 self.sources.extend(added);
@@ -278,8 +304,8 @@ impl Snapshot {
         Group { eligible, capacities }
     }
 
-    /// Who would own a source once nobody wants to move it any more, and why the last one got it.
-    fn settle(&self, source: &SourceAt, group: &Group) -> (Option<NodeId>, &'static str) {
+    /// Who would own a source once nobody has to move it any more, and why the last one got it. Who has too much then is looked at later.
+    fn settle(&self, source: &SourceAt, group: &Group, loads: &mut Loads) -> Placed {
         let key = RankingKey::of(&source.key);
         let ranked = ranking(&group.capacities, key, TOP);
         let decide_as = |me: NodeId, owned: bool, gone: Option<NodeId>| {
@@ -305,35 +331,44 @@ impl Snapshot {
         for _ in 0..HOPS_MAX {
             let next = match owner {
                 Some(id) => match decide_as(id, true, None) {
-                    Decision::Give { to, cause } => Some((to, cause.word())),
+                    Decision::Give { to, cause } => Some((loads.relief(self, group, source, &ranked, id, to), cause.word())),
                     Decision::Stop => None,
-                    _ => match ranked.first().copied().filter(|home| self.is_pulled(id, *home)) {
-                        Some(home) => Some((home, Cause::Home.word())),
-                        None => return (owner, why),
-                    },
+                    _ => return Placed::new(owner, why, ranked),
                 },
                 // The first of the ranking comes first: those behind it wait for it.
                 None => ranked.iter().filter(|id| group.eligible[id].present).find_map(|id| match decide_as(*id, false, source.owner) {
-                    Decision::Take { why, .. } => Some((*id, why.word())),
+                    Decision::Take { why, .. } => Some((loads.better_place(self, group, source, &ranked, *id), why.word())),
                     _ => None,
                 }),
             };
-            let Some((to, word)) = next else { return (None, "no_node") };
+            loads.shift(owner, next.map(|(to, _)| to), source.weight);
+            let Some((to, word)) = next else { return Placed::new(None, "no_node", ranked) };
             (owner, why) = (Some(to), word);
         }
-        (owner, why)
-    }
-
-    /// Whether a source goes home to a node that has just come: an owner that is idle moves nothing (DESIGN §5.2).
-    fn is_pulled(&self, owner: NodeId, home: NodeId) -> bool {
-        let owner = &self.nodes[&owner];
-        owner.id != home && self.joined.contains(&home) && !balance::is_idle(owner.load, owner.capacity)
+        Placed::new(owner, why, ranked)
     }
 
     /// Whether the source's runner is to run on a node, whatever its phase.
     fn is_placed(&self, source: &SourceAt, info: &NodeInfo) -> bool {
         let runner = &self.runners[&source.runner];
         runner.placement.as_ref().is_some_and(|selection| selection.matches(info)) && !runner.stopped.contains(&info.id)
+    }
+}
+
+/// What each source weighs: as `known` says; else its part of what its owner has beside those that are known.
+fn weigh(sources: &mut [SourceAt], nodes: &BTreeMap<NodeId, NodeInfo>, known: impl Fn(&SourceKey) -> Option<u64>) {
+    let weights: Vec<Option<u64>> = sources.iter().map(|source| known(&source.key)).collect();
+    let mut left: BTreeMap<NodeId, (u64, u64)> = nodes.values().map(|info| (info.id, (info.load, 0))).collect();
+    for (source, weight) in sources.iter().zip(&weights) {
+        let Some((load, unknown)) = source.owner.and_then(|owner| left.get_mut(&owner)) else { continue };
+        match weight {
+            Some(weight) => *load = load.saturating_sub(*weight),
+            None => *unknown += 1,
+        }
+    }
+    for (source, weight) in sources.iter_mut().zip(weights) {
+        let part = || source.owner.and_then(|owner| left.get(&owner)).and_then(|(load, unknown)| load.checked_div(*unknown));
+        source.weight = weight.or_else(part).unwrap_or(0);
     }
 }
 

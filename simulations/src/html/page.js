@@ -406,8 +406,9 @@ function trafficText(at, y) {
 
 // ── load and balance ──
 
-const brought = data.brought.map((row) => Array.from({ length: spans }, (_, i) => ((row[i] ?? 0) * 1000) / data.bucket))
-const broughtMax = Math.max(1, ...brought.flat())
+/** By node and span, its load in parts of what it bears: what it says of itself when that is worth a word. */
+const loads = data.loads.map((row) => Array.from({ length: spans }, (_, i) => (row[i] ?? 0) / 1_000_000))
+const loadMost = Math.max(1e-6, ...loads.flat())
 /** By node and span, how many sources it has in the middle of it. */
 const counts = data.nodes.map(() => new Array(spans).fill(0))
 for (const [, node, from, to] of data.owners) {
@@ -421,15 +422,7 @@ const balance = (rows) =>
     const sum = running.reduce((one, other) => one + other, 0)
     return sum ? (Math.max(...running) * running.length) / sum : null
   })
-// Over a minute, so that what is drawn is not the lines' own chance.
-const smooth = (row) => {
-  const reach = Math.max(1, Math.round(30_000 / data.bucket))
-  return row.map((_, i) => {
-    const near = row.slice(Math.max(0, i - reach), i + reach + 1)
-    return near.reduce((one, other) => one + other, 0) / near.length
-  })
-}
-const balances = { load: balance(brought.map(smooth)), sources: balance(counts) }
+const balances = { load: balance(loads), sources: balance(counts) }
 const BALANCE_MOST = 3
 
 function drawBalance(context, x, width, height) {
@@ -454,18 +447,19 @@ function drawBalance(context, x, width, height) {
 function balanceText(at) {
   const i = Math.floor(at / data.bucket)
   const times = (value) => (value === null || value === undefined ? 'nothing' : value.toFixed(2) + ' × the mean')
-  return `the busiest node brings ${times(balances.load[i])}, who has most sources has ${times(balances.sources[i])}`
+  return `the busiest node has ${times(balances.load[i])}, who has most sources has ${times(balances.sources[i])}`
 }
 
-function drawBrought(context, x) {
-  heatRows(context, x, brought, broughtMax)
+function drawLoads(context, x) {
+  heatRows(context, x, loads, loadMost)
   labels(context, data.nodes, rowHeight)
 }
 
-function broughtText(at, y) {
+function loadText(at, y) {
   const node = Math.floor(y / rowHeight)
   const i = Math.floor(at / data.bucket)
-  return brought[node] && `${data.nodes[node]} brings ${bytes(brought[node][i] ?? 0)} of ${counts[node][i] ?? 0} sources`
+  const percent = ((loads[node]?.[i] ?? 0) * 100).toPrecision(3)
+  return loads[node] && `${data.nodes[node]} has ${percent} % of what it bears, and ${counts[node][i] ?? 0} sources`
 }
 
 /** Each change of hands: `[at, source, from, to, cause, milliseconds in which nobody read it]`. */
@@ -560,10 +554,10 @@ chart('nodes', nodeCount * rowHeight + AXIS, drawNodes, nodeText)
 if (data.sources.length) {
   if (!IN_LANES) byId('owners-title').textContent = 'How many of the sources each node has'
   else legend('owners-legend', [['--down', 'taken over'], ['--left', 'handed over'], ['--suspect', 'after a restart'], ['--quiet', 'new, or opened anew'], ['--fault', 'without a majority']])
-  legend('balance-legend', [['--down', 'what the busiest node brings to sinks, beside the mean'], ['--left', 'who has most sources, beside the mean']])
+  legend('balance-legend', [['--down', 'the load of the busiest node, beside the mean'], ['--left', 'who has most sources, beside the mean']])
   chart('owners', (IN_LANES ? data.sources.length * OWNER_ROW : nodeCount * rowHeight) + AXIS, drawOwners, ownerText)
   chart('balance', 90 + AXIS, drawBalance, balanceText)
-  chart('brought', nodeCount * rowHeight + AXIS, drawBrought, broughtText)
+  chart('loads', nodeCount * rowHeight + AXIS, drawLoads, loadText)
   moves()
 } else {
   for (const section of document.querySelectorAll('.of-sources')) section.hidden = true

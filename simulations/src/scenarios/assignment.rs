@@ -145,7 +145,7 @@ const TAKEN_OVER: Duration = secs(15);
 /// The same where the majority of the witnesses is proved gone: ten seconds of patience more, and candidates that got in each other's way.
 const TAKEN_OVER_WITHOUT: Duration = secs(40);
 /// A handover is three round trips and a flush; a flush is one trip to the sink and back. An offer or an epoch may need another attempt.
-const PAUSE: Duration = secs(3);
+pub(super) const PAUSE: Duration = secs(3);
 /// A flush at its longest, and the handover itself.
 const HANDED_OVER: Duration = secs(30);
 /// As above: sources that are looked for among nodes that have just come together again.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::{Draft, Named, secs};
+use super::{Draft, Named, assignment::PAUSE, secs};
 use crate::{expectations::Expectation, machine::MachinePlan, scenario::Deed, source::SourcePlan};
 
 pub(super) const ALL: &[Named] = &[
@@ -18,7 +18,7 @@ pub(super) const ALL: &[Named] = &[
     },
     Named {
         name: "rate-bursts",
-        sentence: "sources run at several times their rate for some seconds, and then some for minutes: the first moves next to nothing, the second is evened out",
+        sentence: "some sources triple their rate for good, which is evened out; then others have bursts of some seconds, which move next to nothing",
         nodes: 5,
         nodes_min: 3,
         minutes: 6,
@@ -26,7 +26,7 @@ pub(super) const ALL: &[Named] = &[
     },
     Named {
         name: "capacity-change",
-        sentence: "a machine gives its process half of its processors: in some minutes its node has half as much to do, and then nothing moves",
+        sentence: "a machine gives its process half of its processors: in some minutes its node has half as much to do",
         nodes: 5,
         nodes_min: 3,
         minutes: 7,
@@ -63,15 +63,17 @@ impl Draft {
             weights[0] = weights[1..].iter().sum::<u64>() * permille / (nodes * 1_000 - permille);
         }
         let (all, bytes_per_s) = (weights.iter().sum::<u64>(), nodes * MACHINE.bytes_per_s * BUSY_PERMILLE / 1_000);
-        let gap = |weight: u64| Duration::from_micros(LINE_BYTES_MAX as u64 / 2 * 1_000_000 * (all / 1_000) / (bytes_per_s * (weight / 1_000)).max(1));
+        let gap =
+            |weight: u64| Duration::from_micros(LINE_BYTES_MAX as u64 / 2 * 1_000_000 * (all / 1_000) / (bytes_per_s * (weight / 1_000)).max(1));
         self.scenario.sources = (1..).zip(weights).map(|(number, weight)| SourcePlan::numbered(number, gap(weight), LINE_BYTES_MAX)).collect();
         self.at(secs(8), Deed::Apply { node: 0 });
         self.begin = EVEN_BY;
     }
 
-    /// From `from` on no source moves (A3); nothing is ever taken over, lost or repeated.
-    fn rests(&mut self, from: Duration) {
-        self.expect(Expectation::MovesAtMost { from, count: 0 });
+    /// From `from` on next to no source moves (A3); nothing is ever taken over, lost or repeated, and handovers are short.
+    fn rests(&mut self, from: Duration, count: u64) {
+        self.expect(Expectation::MovesAtMost { from, count });
+        self.expect(Expectation::PauseAtMost { within: PAUSE });
         self.expect(Expectation::NoTakeovers);
         self.expect(Expectation::NoMinority);
         self.expect(Expectation::NoDuplicates);
@@ -86,32 +88,37 @@ fn giant_source(draft: &mut Draft) {
         draft.expect(Expectation::Alone { source: 0, at });
         draft.expect(Expectation::Unsplittable { source: 0, at });
     }
-    draft.rests(draft.begin);
+    draft.rests(draft.begin, 0);
 }
 
 fn rate_bursts(draft: &mut Draft) {
     draft.load(None);
-    draft.expect(Expectation::Even { at: draft.begin, permille: EVEN });
+    draft.length = draft.length.max(KNOWN + secs(60));
+    draft.expect(Expectation::Even { at: draft.begin - secs(1), permille: EVEN });
     let sources = draft.scenario.sources.len();
-    let last_short = draft.begin + draft.length / 4;
-    let mut at = draft.begin;
-    while at < last_short {
-        let (source, lasts) = (draft.rng.random_range(0..sources), draft.between(secs(3), secs(8)));
+    for source in 0..sources / 15 {
+        draft.at(draft.begin, Deed::Pace { source, permille: 3_000 });
+    }
+    let known = draft.begin + KNOWN;
+    draft.expect(Expectation::Even { at: known, permille: EVEN });
+    let (mut at, last) = (known, draft.end());
+    while at < last {
+        let (source, lasts) = (draft.rng.random_range(sources / 15..sources), draft.between(secs(3), secs(8)));
         draft.at(at, Deed::Pace { source, permille: 4_000 });
         draft.at(at + lasts, Deed::Pace { source, permille: 1_000 });
         at += draft.between(secs(5), secs(15));
     }
     // A twentieth of the sources: eight seconds at four times its rate are a fifth more in the mean of two minutes.
-    draft.expect(Expectation::MovesAtMost { from: draft.begin, count: (sources / 20) as u64 });
-    draft.settle_sources();
+    draft.rests(known, (sources / 20) as u64);
 }
 
 fn capacity_change(draft: &mut Draft) {
     draft.load(None);
-    draft.expect(Expectation::Even { at: draft.begin, permille: EVEN });
+    draft.length = draft.length.max(KNOWN + secs(60));
+    draft.expect(Expectation::Even { at: draft.begin - secs(1), permille: EVEN });
     let node = draft.node();
     draft.at(draft.begin, Deed::Quota { node, permille: 500 });
-    let known = draft.begin + KNOWN;
-    draft.expect(Expectation::Even { at: draft.end().max(known), permille: EVEN });
+    draft.expect(Expectation::Even { at: draft.begin + KNOWN, permille: EVEN });
+    draft.expect(Expectation::Even { at: draft.end(), permille: EVEN });
     draft.settle_sources();
 }

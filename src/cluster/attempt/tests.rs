@@ -202,6 +202,12 @@ proptest! {
     }
 }
 
+/// A history that broke under an earlier form of the attempt, whose reason nobody had looked for.
+#[test]
+fn a_history_that_was_broken_once_holds() {
+    World::new(8_673_641_816_334_135_195).run(4_000);
+}
+
 /// The histories above reach what they are about: several activations in a row.
 #[test]
 fn candidates_do_take_epochs() {

@@ -95,6 +95,12 @@ impl Node {
         cost.load(capacity.said(), self.bytes_per_s()).saturating_add(balance.reserved(now.at))
     }
 
+    /// What a source weighs here, if this node owns or witnesses it and has seen it for long enough.
+    pub(crate) fn weight_of(&self, source: &SourceKey) -> Option<u64> {
+        let rate = self.balancing.rates.get(source).filter(|rate| rate.is_known())?;
+        Some(self.balancing.cost.of(rate.bytes_per_s()))
+    }
+
     /// What goes through this node: the movable sources by their rates, and what its runners tell beyond that.
     fn bytes_per_s(&self) -> u64 {
         let movable: u64 = self.owned_sources().map(|(key, _)| self.balancing.rates.get(key).map_or(0, Rate::bytes_per_s)).sum();

@@ -30,6 +30,7 @@ fn settled() -> Snapshot {
         key: SourceKey { uid: Stamp(1), source: name(&format!("s{number:02}")), created: Stamp(number) },
         selection: None,
         owner: None,
+        weight: 0,
         certain: true,
     };
     let mut snapshot = Snapshot {
@@ -43,6 +44,7 @@ fn settled() -> Snapshot {
     for (source, moved) in snapshot.sources.iter_mut().zip(homes.moves) {
         source.owner = moved.to;
     }
+    weigh(&mut snapshot.sources, &snapshot.nodes, |_| None);
     snapshot
 }
 
@@ -54,7 +56,7 @@ fn nothing_moves_if_nothing_changes() {
     assert_eq!(plan.shares.values().map(|share| share.sources_before).sum::<usize>(), 30);
 }
 
-/// DESIGN §9 A2: removing a node moves only its sources; adding one moves sources only to it.
+/// DESIGN §9 A2: removing a node moves only its sources; adding one moves sources only to it, but for what is shed as it has taken more of some than of others.
 #[test]
 fn a_death_moves_the_deads_sources_and_a_joiner_takes_only_its_own() {
     let snapshot = settled();
@@ -69,10 +71,13 @@ fn a_death_moves_the_deads_sources_and_a_joiner_takes_only_its_own() {
     let joins = |id| Change::Joins { id, name: name("n4"), tags: BTreeSet::new(), capacity: None };
     for id in [Some(node(4)), None] {
         let plan = snapshot.clone().plan(&[joins(id)]).unwrap();
-        assert!(!plan.moves.is_empty());
-        let joiner = plan.moves[0].to.unwrap();
+        let (home, shed): (Vec<_>, Vec<_>) = plan.moves.iter().partition(|moved| moved.why == "home");
+        let joiner = home[0].to.unwrap();
         assert_eq!(plan.names[&joiner], "n4");
-        assert!(plan.moves.iter().all(|moved| moved.to == Some(joiner) && moved.why == "home" && moved.certain == id.is_some()), "{:?}", plan.moves);
+        assert!(home.iter().all(|moved| moved.to == Some(joiner) && moved.certain == id.is_some()), "{home:?}");
+        assert!(shed.len() < home.len() && shed.iter().all(|moved| moved.why == "load"), "{shed:?}");
+        let loads: Vec<u64> = plan.shares.values().map(|share| share.load_after).collect();
+        assert!(loads.iter().all(|load| load.abs_diff(6 << 20) < 1 << 20), "four nodes share what three had: {loads:?}");
     }
 }
 

@@ -31,6 +31,8 @@ pub fn plan(plan: &Plan) -> PlanView {
         sources_after: share.sources_after,
         capacity_before: share.capacity_before.map(|capacity| capacity.0),
         capacity_after: share.capacity_after.map(|capacity| capacity.0),
+        load_before: share.load_before,
+        load_after: share.load_after,
     });
     let ratio = |thousandths: Option<u64>| thousandths.and_then(|thousandths| Some(f64::from(u32::try_from(thousandths).ok()?) / 1_000.0));
     PlanView {

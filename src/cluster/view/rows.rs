@@ -296,6 +296,9 @@ pub struct ShareRow {
     /// In quarter octaves; null where it takes no sources.
     pub capacity_before: Option<u8>,
     pub capacity_after: Option<u8>,
+    /// Bytes a second, or what is worth as much.
+    pub load_before: u64,
+    pub load_after: u64,
 }
 
 /// A source that would have another owner.
@@ -309,7 +312,7 @@ pub struct MoveRow {
     /// Null: nobody might own it.
     pub to: Option<String>,
     pub to_name: Option<String>,
-    /// `new`, `took_over`, `draining`, `misplaced`, `home`, `no_node`.
+    /// `new`, `took_over`, `draining`, `misplaced`, `home`, `load`, `no_node`.
     pub why: String,
     /// False where it depends on what is not known yet: a new node's id, or when a source is added. Then it is right in number only.
     pub certain: bool,

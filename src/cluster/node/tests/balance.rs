@@ -6,11 +6,11 @@ use crate::{
     event::{Cause, Why},
 };
 
-const MIB: u64 = 1 << 20;
-const SOURCES: usize = 30;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const SOURCES: usize = 30;
 
 /// Three nodes that bear 16 MiB/s each, and thirty sources.
-fn cluster() -> Cluster {
+pub(super) fn cluster() -> Cluster {
     let mut cluster = Cluster::of(3);
     let names: Vec<String> = (0..SOURCES).map(|n| format!("s{n}")).collect();
     cluster.apply(&names.iter().map(String::as_str).collect::<Vec<_>>());
@@ -19,7 +19,7 @@ fn cluster() -> Cluster {
 }
 
 /// Lets every source run at so many bytes a second. `at` is how far each has come.
-fn flow(cluster: &mut Cluster, at: &mut u64, seconds: u64, per_second: u64) {
+pub(super) fn flow(cluster: &mut Cluster, at: &mut u64, seconds: u64, per_second: u64) {
     for _ in 0..seconds {
         *at += per_second;
         for n in 0..SOURCES {
@@ -32,7 +32,7 @@ fn flow(cluster: &mut Cluster, at: &mut u64, seconds: u64, per_second: u64) {
 }
 
 /// How many sources each node reads.
-fn counts(cluster: &Cluster) -> Vec<usize> {
+pub(super) fn counts(cluster: &Cluster) -> Vec<usize> {
     (1..=3).map(|n| (0..SOURCES).filter(|source| cluster.reader(&format!("s{source}")).is_some_and(|(reader, _)| reader == id(n))).count()).collect()
 }
 

@@ -115,7 +115,7 @@ fn who_gave_a_source_away_does_not_take_it_back_before_it_hears_the_new_owner() 
 fn an_owner_renews_few_records_a_second() {
     let mut cluster = Cluster::of(4);
     cluster.refuses = true;
-    let names: Vec<String> = (0..320).map(|n| format!("s{n:03}")).collect();
+    let names: Vec<String> = (0..440).map(|n| format!("s{n:03}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     cluster.apply(&names);
     cluster.run(30);
