@@ -8,7 +8,7 @@ const TONES: Record<string, Tone> = {
   alive: 'good', suspect: 'warn', down: 'bad', left: 'quiet',
   active: 'good', joining: 'warn', draining: 'warn', away: 'warn',
   running: 'good', starting: 'warn', paused: 'warn', failed: 'bad', stopped: 'quiet', 'waiting for node': 'warn',
-  collected: 'good', failing: 'bad', waiting: 'warn', waiting_for_checkpoint: 'bad', unowned: 'bad', no_node: 'bad', two_owners: 'bad', no_owner: 'bad',
+  collected: 'good', failing: 'bad', waiting: 'warn', waiting_for_checkpoint: 'bad', unowned: 'bad', no_node: 'bad', two_owners: 'bad', unsplittable: 'warn', no_owner: 'bad',
   applied: 'good', pending: 'warn', accepted: 'good', withdrawn: 'bad', done: 'good',
 }
 
