@@ -15,4 +15,5 @@ pub mod events;
 pub mod near;
 pub mod policy;
 pub mod runner;
+pub mod series;
 pub mod store;

@@ -1,8 +1,9 @@
 //! The agent: a node's sockets, clock, disk and tasks around the pure `logvine_cluster::node::Node` (DESIGN §2, §8.1).
 //!
 //! Here: the order in which a node starts and stops. `shell` is its one loop, `handle` what the API asks the loop, `seeds` the names of `--join`,
-//! `cluster_key` the key that it begins with, `keys` the ring that it becomes, `host` how its machine does. Decisions are the node's.
+//! `cluster_key` the key that it begins with, `asking` what nodes ask of each other's data planes, `keys` the ring that it becomes, `host` how its machine does. Decisions are the node's.
 
+pub(crate) mod asking;
 mod cluster_key;
 mod handle;
 mod host;
@@ -29,10 +30,11 @@ use tokio::{
 use tracing::{error, info, warn};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
+pub use self::asking::Asking;
 use self::shell::Shell;
 pub(crate) use self::shell::Superseded;
 #[cfg(test)]
-pub(crate) use self::{handle::test_handle, keys::test_keys};
+pub(crate) use self::{asking::test_asking, handle::test_handle, keys::test_keys};
 pub use self::{
     handle::{AgentHandle, Clock, Unavailable, Unheard},
     keys::{Keys, KeysError, Refused, Relayed},
@@ -42,7 +44,8 @@ use crate::{
     config::{Config, Effective, GossipPreset, LogFormat},
     events::EventLog,
     policy::Policy,
-    runner::{RunnerContext, Runners},
+    runner::{RunnerContext, Runners, Sights},
+    series::Series,
     store::{DataDir, Store},
 };
 
@@ -125,10 +128,14 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     info!(node = %me.id, name = %config.name, gossip = %me.gossip, quic = %me.quic, http = %config.http, %cluster, "node starts");
 
     let (instance_events, from_instances) = mpsc::channel(INSTANCE_EVENTS_MAX);
-    let runners = Runners::new(
-        RunnerContext { node_name: config.name.clone(), node_id: me.id, policy: Arc::new(policy), data_dir: dir.path().to_owned() },
-        instance_events,
-    );
+    let context = RunnerContext {
+        node_name: config.name.clone(),
+        node_id: me.id,
+        policy: Arc::new(policy),
+        data_dir: dir.path().to_owned(),
+        sights: Sights::default(),
+    };
+    let runners = Runners::new(context.clone(), instance_events);
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (unheard, whom) = watch::channel(Unheard::default());
     let (events, last_event) = EventLog::open(me.id, &dir.path().join("events"));
@@ -142,7 +149,10 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     tokio::spawn(host::watch(handle.clone(), dir.path().to_owned()));
     tokio::spawn(load::watch(handle.clone()));
     let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone());
-    let app = api::App::new(handle.clone(), keys.clone(), events.clone(), &config, access, cluster);
+    let series = Series::default();
+    tokio::spawn(series.clone().watch(handle.clone()));
+    let asking = Asking::new(handle.clone(), endpoint.clone(), context);
+    let app = api::App::new(handle.clone(), asking.clone(), keys.clone(), events.clone(), series, &config, access, cluster);
     let server = tokio::spawn(async move {
         if let Err(error) = api::serve(http, tls, app).await {
             error!(%error, "the API has ended");
@@ -150,7 +160,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     });
     tokio::spawn(stop_when_told(handle, exit_with_stdin));
 
-    let shell = Shell::new(node, clock, udp, endpoint.clone(), keys, store, runners, events);
+    let shell = Shell::new(node, clock, udp, endpoint.clone(), keys, asking, store, runners, events);
     let result = shell.run(waiting, incoming, from_instances).await;
     server.abort();
     endpoint.close().await;

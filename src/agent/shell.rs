@@ -23,6 +23,7 @@ use tokio::{
 use tracing::{debug, error, warn};
 
 use super::{
+    asking::Asking,
     handle::{Call, Clock},
     keys::Keys,
 };
@@ -45,6 +46,7 @@ pub(super) struct Shell {
     udp: Arc<Udp>,
     endpoint: Endpoint,
     keys: Keys,
+    asking: Asking,
     store: Store,
     runners: Runners,
     events: EventLog,
@@ -82,6 +84,7 @@ impl Shell {
         udp: Arc<Udp>,
         endpoint: Endpoint,
         keys: Keys,
+        asking: Asking,
         store: Store,
         runners: Runners,
         events: EventLog,
@@ -92,6 +95,7 @@ impl Shell {
             udp,
             endpoint,
             keys,
+            asking,
             store,
             runners,
             events,
@@ -177,6 +181,14 @@ impl Shell {
                 tokio::spawn(async move {
                     let reply = Reply::Keys(keys.obey(order).await);
                     if let Err(error) = incoming.responder.reply(&reply) {
+                        debug!(%error, "reply not sent");
+                    }
+                });
+            }
+            Ok(Request::Host(body)) => {
+                let asking = self.asking.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = incoming.responder.reply(&asking.serve(&body).await) {
                         debug!(%error, "reply not sent");
                     }
                 });

@@ -6,11 +6,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    ApiError, ApiResult, App,
-    known::not_found,
-    listing::{Listing, PageQuery, Params, Path, selection},
-    nodes::{meant, resolve},
-    problem::Problem,
+    ApiResult, App,
+    listing::{Listing, PageQuery, Params, selection},
+    nodes::meant,
     runners::name,
 };
 
@@ -47,21 +45,4 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<InstanceQ
         view::instances(node).into_iter().filter(|row| there(row) && of_runner(row) && in_state(row)).collect()
     });
     Ok(Json(PageQuery { limit, cursor }.page(rows.await?, |row: &InstanceRow| format!("{}\0{}", row.runner, row.node))?))
-}
-
-/// One instance, by its node (id, a unique beginning of it, or name) and runner
-#[utoipa::path(get, path = "/v1/instances/{node}/{runner}", operation_id = "instance_show", tag = "runners",
-    responses((status = 200, body = InstanceRow), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn one(State(app): State<App>, Path((at, runner)): Path<(String, String)>) -> ApiResult<Json<InstanceRow>> {
-    let runner = name(&runner)?;
-    let looked = app.agent().look(move |node, _| {
-        let id = resolve(node, &at)?;
-        if node.catalog().runner(&runner).is_none() {
-            return Err(not_found(node, "runner", runner.as_str()));
-        }
-        let (id, text) = (id.to_string(), format!("{at}/{runner}"));
-        let found = view::instances(node).into_iter().find(|row| row.node == id && row.runner == runner.as_str());
-        found.ok_or_else(|| ApiError::not_found("instance", &text, "GET /v1/instances"))
-    });
-    looked.await?.map(Json)
 }

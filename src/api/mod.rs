@@ -12,12 +12,14 @@ mod instances;
 mod keys;
 mod known;
 mod listing;
+mod live;
 mod nodes;
 mod operations;
 mod plan;
 mod problem;
 mod process;
 mod runners;
+mod series;
 mod settings;
 mod sources;
 mod written;
@@ -48,9 +50,10 @@ pub use self::{
     problem::{ApiError, ApiResult, Problem},
 };
 use crate::{
-    agent::{AgentHandle, Keys},
+    agent::{AgentHandle, Asking, Keys},
     config::{Config, TlsFiles},
     events::EventLog,
+    series::Series,
 };
 
 /// What handlers share. Clones are the same.
@@ -60,8 +63,10 @@ pub struct App(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     agent: AgentHandle,
+    asking: Asking,
     keys: Keys,
     events: EventLog,
+    series: Series,
     access: Access,
     cluster: ClusterId,
     name: String,
@@ -69,12 +74,30 @@ struct Shared {
 
 impl App {
     /// The API of a node.
-    pub fn new(agent: AgentHandle, keys: Keys, events: EventLog, config: &Config, access: Access, cluster: ClusterId) -> Self {
-        Self(Arc::new(Shared { agent, keys, events, access, cluster, name: config.name.to_string() }))
+    #[expect(clippy::too_many_arguments, reason = "what handlers share, given once")]
+    pub fn new(
+        agent: AgentHandle,
+        asking: Asking,
+        keys: Keys,
+        events: EventLog,
+        series: Series,
+        config: &Config,
+        access: Access,
+        cluster: ClusterId,
+    ) -> Self {
+        Self(Arc::new(Shared { agent, asking, keys, events, series, access, cluster, name: config.name.to_string() }))
     }
 
     fn agent(&self) -> &AgentHandle {
         &self.0.agent
+    }
+
+    fn series(&self) -> &Series {
+        &self.0.series
+    }
+
+    fn asking(&self) -> &Asking {
+        &self.0.asking
     }
 
     fn keys(&self) -> &Keys {
@@ -118,8 +141,14 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(operations::list, operations::bulk))
         .routes(routes!(operations::one))
         .routes(routes!(instances::list))
-        .routes(routes!(instances::one))
+        .routes(routes!(live::instance))
         .routes(routes!(components::list))
+        .routes(routes!(series::series))
+        .routes(routes!(live::tap))
+        .routes(routes!(live::try_read))
+        .routes(routes!(live::try_parse))
+        .routes(routes!(live::try_transform))
+        .routes(routes!(live::try_send))
         .routes(routes!(sources::list))
         .routes(routes!(sources::one))
         .routes(routes!(sources::patch))

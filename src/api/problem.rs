@@ -118,6 +118,16 @@ impl ApiError {
         self
     }
 
+    pub(super) fn not_running(runner: &str) -> Self {
+        let detail = format!("{runner} runs on no live node that is meant.");
+        let action = "`GET /v1/instances` says where it should run, and why it does not.";
+        Self::new(StatusCode::CONFLICT, "urn:logvine:not-running", "It does not run", detail, action)
+    }
+
+    pub(super) fn unreachable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "urn:logvine:unreachable", "The node does not answer", detail, "Try again, or at that node itself.")
+    }
+
     pub(super) fn no_route(path: &str) -> Self {
         let detail = format!("There is nothing at {path}.");
         Self::new(StatusCode::NOT_FOUND, "urn:logvine:no-route", "No such address", detail, "See /openapi.json for what there is.")

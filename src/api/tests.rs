@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    agent::{test_handle, test_keys},
+    agent::{test_asking, test_handle, test_keys},
     cli::Cli,
     config::load,
 };
@@ -25,7 +25,7 @@ fn cluster_key(secret: u8) -> ClusterKey {
 /// A node's API without sockets: real routes, real node, no peers.
 struct Api {
     router: Router,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 struct Answer {
@@ -53,8 +53,9 @@ impl Api {
         let access = Access::load(&config).unwrap();
         let (agent, me) = test_handle(&config);
         let keys = test_keys(home.path(), agent.clone(), cluster_key(1));
-        let app = App::new(agent, keys, EventLog::new(me), &config, access, ClusterId([7; 8]));
-        Self { router: router(app), _home: home }
+        let asking = test_asking(home.path(), agent.clone(), me, cluster_key(1));
+        let app = App::new(agent, asking, keys, EventLog::new(me), crate::series::Series::default(), &config, access, ClusterId([7; 8]));
+        Self { router: router(app), home }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
@@ -362,6 +363,12 @@ const WHO: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/components", Some(Role::View)),
     ("GET", "/v1/instances", Some(Role::View)),
     ("GET", "/v1/instances/{node}/{runner}", Some(Role::View)),
+    ("GET", "/v1/series", Some(Role::View)),
+    ("GET", "/v1/runners/{runner}/tap", Some(Role::Operate)),
+    ("POST", "/v1/try/read", Some(Role::Operate)),
+    ("POST", "/v1/try/parse", Some(Role::Operate)),
+    ("POST", "/v1/try/transform", Some(Role::Operate)),
+    ("POST", "/v1/try/send", Some(Role::Operate)),
     ("GET", "/v1/nodes", Some(Role::View)),
     ("GET", "/v1/nodes/{node}", Some(Role::View)),
     ("GET", "/v1/runners", Some(Role::View)),
@@ -559,4 +566,65 @@ async fn a_setting_is_listed_set_checked_and_taken_back() {
     let unknown = api.send("PUT", "/v1/settings/forgetafter", &[], r#"{"value":1}"#).await;
     assert_problem(&unknown, 404, "urn:logvine:not-found");
     assert!(unknown.body["action"].as_str().unwrap().contains("/v1/settings"), "{}", unknown.body);
+}
+
+#[tokio::test]
+async fn a_runner_is_tried_before_it_is_applied() {
+    let api = Api::new();
+    let path = api.home.path().join("a.log");
+    std::fs::write(&path, "{\"n\":1}\n{\"n\":2}\nno json\n").unwrap();
+    let runner = json!({
+        "name": "r", "placement": { "every": "all" }, "reader": { "type": "file", "paths": [path] }, "parse": { "type": "json" },
+        "senders": [{ "name": "out", "type": "stdout" }],
+    });
+    let ask = async |what: &str, body: Value| api.send("POST", &format!("/v1/try/{what}"), &[], &body.to_string()).await;
+    let read = ask("read", json!({ "runner": runner, "node": "here", "count": 2 })).await;
+    assert_eq!(read.status, StatusCode::OK, "{}", read.body);
+    assert_eq!(read.body["records"][1]["record"]["body"], json!({ "n": 2 }), "{}", read.body);
+    assert_eq!((&read.body["source"], read.body["records"].as_array().unwrap().len()), (&json!(path), 2));
+    let parsed = ask("parse", json!({ "runner": runner, "lines": ["{", "{}"] })).await;
+    assert!(parsed.body["records"][0]["error"].is_string() && parsed.body["records"][1]["error"].is_null(), "{}", parsed.body);
+    assert_eq!(ask("send", json!({ "runner": runner })).await.status, StatusCode::OK);
+    assert_problem(&ask("read", json!({ "runner": runner, "node": "there" })).await, 404, "urn:logvine:not-found");
+    let faulty = ask("read", json!({ "runner": { "name": "r" } })).await;
+    assert_problem(&faulty, 422, "urn:logvine:invalid");
+    assert!(faulty.body["errors"][0]["pointer"].as_str().unwrap().starts_with("/runner"), "{}", faulty.body);
+    for (what, body) in [
+        ("read", json!({ "runner": runner, "count": 101 })),
+        ("read", json!({ "runner": runner, "source": "/nowhere" })),
+        ("parse", json!({ "runner": runner, "lines": vec!["x"; 101] })),
+    ] {
+        assert_problem(&ask(what, body).await, 422, "urn:logvine:invalid");
+    }
+    assert_problem(&api.get("/v1/runners/r").await, 404, "urn:logvine:not-found");
+}
+
+#[tokio::test]
+async fn a_tap_that_makes_no_sense_is_refused_with_the_reason() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    assert_problem(&api.get("/v1/runners/none/tap").await, 404, "urn:logvine:not-found");
+    for wrong in ["grep=(", "sample=0", "limit=0", "limit=100001", "stage=middle", "colour=red"] {
+        assert_problem(&api.get(&format!("/v1/runners/fleet/tap?{wrong}")).await, 400, "urn:logvine:bad-request");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_its_node_tells_nothing_of_is_shown_as_the_view_has_it() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let shown = api.get("/v1/instances/here/fleet").await;
+    assert_eq!((shown.status, &shown.body["node_name"], &shown.body["lag_s"]), (StatusCode::OK, &json!("here"), &Value::Null), "{}", shown.body);
+    assert!(shown.body["unanswered"].is_string());
+    assert_problem(&api.get("/v1/instances/here/none").await, 404, "urn:logvine:not-found");
+}
+
+#[tokio::test]
+async fn series_are_told_with_their_step_and_begin_where_something_is_known() {
+    let api = Api::new();
+    let series = api.get("/v1/series").await;
+    assert_eq!((series.status, &series.body["step_s"]), (StatusCode::OK, &json!(10)), "{}", series.body);
+    assert_eq!(api.get("/v1/series?step=60").await.body["step_s"], 60);
+    assert_problem(&api.get("/v1/series?step=7").await, 400, "urn:logvine:bad-request");
+    assert_problem(&api.get("/v1/series?runner=none").await, 404, "urn:logvine:not-found");
 }

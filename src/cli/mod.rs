@@ -3,6 +3,7 @@
 mod client;
 mod events;
 mod failure;
+mod live;
 mod local;
 mod operations;
 mod output;
@@ -121,6 +122,9 @@ enum Verb {
     /// What a runner can be made of
     #[command(subcommand)]
     Component(ComponentVerb),
+    /// Try a runner on a node before it is applied; nothing is delivered or kept
+    #[command(subcommand)]
+    Try(live::TryVerb),
     /// Who collects what
     #[command(subcommand)]
     Assignment(AssignmentVerb),
@@ -138,6 +142,8 @@ enum Verb {
     /// The node that is asked
     #[command(name = "self")]
     This,
+    /// How runners did lately, as lines of small bars
+    Series(live::SeriesArgs),
     /// What happened
     Events(events::EventsArgs),
     /// Print completions for a shell
@@ -302,6 +308,8 @@ enum RunnerVerb {
     },
     /// Have runners begin anew where they run: flush, end, start again at what was acknowledged
     Restart(OnNodesArgs),
+    /// Look at its records on their way, live
+    Tap(live::TapArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -376,7 +384,7 @@ enum InstanceVerb {
         #[command(flatten)]
         list: ListArgs,
     },
-    /// One instance
+    /// One instance: positions, lag, each stage's errors, each sender
     Show {
         /// Its node's id, a unique beginning of it (6 digits or more), or its name
         node: String,

@@ -9,7 +9,7 @@ use super::{
     AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, ComponentVerb, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb,
     OutputFormat, PageArgs, PlanArgs, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
     client::Client,
-    events,
+    events, live,
     local::read_text,
     output::{self, Column},
     watch,
@@ -103,6 +103,8 @@ impl Remote {
             Verb::Setting(verb) => self.setting(verb).await,
             Verb::Cluster(ClusterVerb::Status) => self.status().await,
             Verb::This => self.one(&["self"], "/id").await,
+            Verb::Try(verb) => live::attempt(self, verb).await,
+            Verb::Series(args) => live::series(self, &args).await,
             Verb::Events(args) => events::run(self, &args).await,
             Verb::Agent(_) | Verb::Demo(_) | Verb::Keygen { .. } | Verb::Config(_) | Verb::Validate { .. } | Verb::Completions { .. } => {
                 unreachable!("the caller carries out the verbs that need no agent")

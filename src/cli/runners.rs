@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    ChangeArgs, Exit, Failure, NodesArgs, OnNodesArgs, RunnerVerb,
+    ChangeArgs, Exit, Failure, NodesArgs, OnNodesArgs, RunnerVerb, live,
     local::read_document,
     output::{self, Column},
     remote::{Remote, confirm},
@@ -74,6 +74,7 @@ impl Remote {
             RunnerVerb::Restart(on) => self.on_nodes("restart", on).await,
             RunnerVerb::Revisions { runner, spec: None, page } => self.pages(&["runners", &runner, "revisions"], &page, REVISIONS, "/revision").await,
             RunnerVerb::Revisions { runner, spec: Some(revision), .. } => self.earlier(&runner, &revision).await,
+            RunnerVerb::Tap(args) => live::tap(self, &args).await,
         }
     }
 

@@ -29,6 +29,7 @@ fn only_looks(verb: &Verb) -> bool {
             | Verb::Setting(SettingVerb::List(_))
             | Verb::Cluster(ClusterVerb::Status)
             | Verb::Plan(_)
+            | Verb::Series(_)
             | Verb::This
     )
 }

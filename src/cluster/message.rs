@@ -65,6 +65,8 @@ pub enum Request {
     Report { operation: String, outcome: Outcome },
     /// A step in changing the cluster's key. The host's to carry out: it keeps the ring.
     Keys(KeyOrder),
+    /// What the host's data plane is asked: how an instance does, its live records, a sample of a source. The host's shapes, and its to answer.
+    Host(Bytes),
     /// To another process that may be this node itself: I am at this gossip address, and began under this generation.
     Twin { gossip: SocketAddr, first: Generation },
 }
@@ -111,6 +113,8 @@ pub enum Reply {
     Noted,
     /// The keys that the node has now, the one that seals first; or why they are as before.
     Keys(Result<Vec<Fingerprint>, String>),
+    /// To [`Request::Host`].
+    Host(Bytes),
     /// The generation under which this process began.
     Twin {
         first: Generation,

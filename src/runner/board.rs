@@ -15,6 +15,9 @@ use logvine_cluster::{
     instance::{FilePlace, InstanceState, InstanceStatus},
     name::Name,
 };
+use tokio::time::Instant;
+
+use super::sight::{Detail, LagClock, Sight, SourceAt};
 
 /// Payload bytes of all sources of an instance together. A source that holds nothing may always read one chunk, so none starves.
 const BUFFERED_BYTES_MAX: u64 = 64 << 20;
@@ -31,9 +34,12 @@ pub(super) struct SourceNote {
     pub(super) error: Option<String>,
     /// The sender that does not get on.
     pub(super) trouble: Option<Trouble>,
+    /// All of them that do not, by name.
+    pub(super) troubles: Vec<(Name, Trouble)>,
     /// How far it is acknowledged: where a restart after a panic begins.
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) place: Option<FilePlace>,
+    pub(super) lag: LagClock,
 }
 
 /// Shared by the tasks of one instance.
@@ -42,11 +48,14 @@ pub(super) struct Board {
     buffered_bytes: AtomicU64,
     pub(super) records: AtomicU64,
     pub(super) bytes: AtomicU64,
+    pub(super) read_records: AtomicU64,
+    pub(super) read_bytes: AtomicU64,
     pub(super) errors: AtomicU64,
     pub(super) dead_lettered: AtomicU64,
     sources: Mutex<BTreeMap<Name, SourceNote>>,
     /// What is wrong with no source in particular (the finder, the dead letters), by who says it.
     faults: Mutex<BTreeMap<&'static str, String>>,
+    pub(super) sight: Arc<Sight>,
 }
 
 /// A batch's share of the memory; given back when the last one who has its bytes lets go.
@@ -63,6 +72,11 @@ impl Drop for Lease {
 }
 
 impl Board {
+    /// The board of a new task tree.
+    pub(super) fn new(sight: Arc<Sight>) -> Self {
+        Self { sight, ..Self::default() }
+    }
+
     /// Whether a source that holds something already may read more.
     pub(super) fn has_room(&self) -> bool {
         self.buffered_bytes.load(Relaxed) < BUFFERED_BYTES_MAX
@@ -87,11 +101,39 @@ impl Board {
     }
 
     pub(super) fn note_fault(&self, who: &'static str, what: Option<String>) {
+        if let Some(what) = &what {
+            self.sight.note_error(who, None, what, 1);
+        }
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         match what {
             Some(what) => faults.insert(who, what),
             None => faults.remove(who),
         };
+    }
+
+    /// What the tasks know of each source, at most `most` of them, and of all together.
+    pub(super) fn fill_detail(&self, detail: &mut Detail, most: usize) {
+        detail.read_records = self.read_records.load(Relaxed);
+        detail.read_bytes = self.read_bytes.load(Relaxed);
+        detail.bytes = self.bytes.load(Relaxed);
+        let now = Instant::now();
+        let sources = self.sources();
+        detail.lag_s = sources.values().map(|note| note.lag.lag(now).as_secs()).max().unwrap_or(0);
+        detail.sources_total = sources.len() as u64;
+        let row = |(source, note): (&Name, &SourceNote)| SourceAt {
+            source: source.to_string(),
+            path: note.place.as_ref().map(|place| place.path.clone()),
+            lag_bytes: note.lag_bytes,
+            lag_s: note.lag.lag(now).as_secs(),
+            error: note.error.clone(),
+            acknowledged: note.checkpoint.clone().unwrap_or_default(),
+        };
+        detail.sources = sources.iter().take(most).map(row).collect();
+    }
+
+    /// The senders that do not get on, each with the trouble of one of its sources.
+    pub(super) fn troubles(&self) -> BTreeMap<Name, Trouble> {
+        self.sources().values().flat_map(|note| note.troubles.clone()).collect()
     }
 
     /// The part of a status that the tasks know.

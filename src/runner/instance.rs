@@ -174,6 +174,7 @@ impl Instance {
             }
         }
         if !same_runner {
+            self.context.sights.begin(&self.name).clear();
             // Re-created under its name: positions of the old one mean nothing to it.
             self.opened.clear();
         }
@@ -238,6 +239,7 @@ impl Instance {
 
     async fn fail(&mut self, text: String, retry_after: Option<Duration>) {
         error!(runner = %self.name, error = %text, "failed");
+        self.context.sights.begin(&self.name).note_error("instance", None, &text, 1);
         self.failure = Some(Failure { text, retry_at: retry_after.map(|after| Instant::now() + after) });
         self.tell_status().await;
     }
@@ -381,6 +383,7 @@ impl Instance {
             self.stopping = false;
             self.failure = None;
             self.refused = None;
+            self.context.sights.end(&self.name);
             self.before = InstanceStatus::default();
             self.tell_status().await;
             self.tell(InstanceEvent::Stopped { runner: self.name.clone() }).await;

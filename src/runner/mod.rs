@@ -11,10 +11,13 @@ mod instance;
 pub mod parse;
 pub mod reader;
 pub mod record;
+pub(crate) mod sample;
 pub mod secret;
 pub mod sender;
+pub(crate) mod sight;
 mod source;
 mod stages;
+pub(crate) mod tap;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -29,6 +32,7 @@ use logvine_cluster::{
 use logvine_gossip::NodeId;
 use tokio::sync::mpsc;
 
+pub use self::sight::Sights;
 use crate::policy::Policy;
 
 /// What runners know of the node that they run on.
@@ -40,6 +44,8 @@ pub struct RunnerContext {
     pub policy: Arc<Policy>,
     /// Dead letters are kept beneath it.
     pub data_dir: PathBuf,
+    /// What people see of each instance.
+    pub sights: Sights,
 }
 
 /// All instances of this node. Dropping it ends them all at once; a planned end says `Stop` to each and waits for `Stopped`.

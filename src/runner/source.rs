@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use logvine_cluster::{
     checkpoint::Checkpoint,
     delivery::{Batch, BatchId, Delivery, Outcome, Output, SendId, Trouble},
@@ -24,7 +25,9 @@ use super::{
     reader::{Read, ReadError, Reader, file::FileReader, http::HttpReader},
     record::Chunk,
     sender::{Job, Reply},
-    stages::{Payload, Stages},
+    sight::Sent,
+    stages::{Payload, StageFaults, Stages},
+    tap::Stage,
 };
 
 /// A reader that may know its file again on this node.
@@ -101,6 +104,11 @@ pub(super) struct Source<R> {
     commands: mpsc::UnboundedReceiver<SourceCommand>,
     outcomes: Answers<(SendId, Outcome)>,
     letters: Answers<SendId>,
+    /// What is on its way to sinks: for people.
+    sent: BTreeMap<SendId, Sent>,
+    /// Bytes that were read, and those that all senders have: what the lag counts from.
+    read_bytes: u64,
+    done_bytes: u64,
 }
 
 struct Held {
@@ -130,6 +138,9 @@ impl<R: Follow> Source<R> {
             payloads: BTreeMap::new(),
             outcomes: mpsc::unbounded_channel(),
             letters: mpsc::unbounded_channel(),
+            sent: BTreeMap::new(),
+            read_bytes: 0,
+            done_bytes: 0,
             source,
             epoch,
             shared,
@@ -157,7 +168,12 @@ impl<R: Follow> Source<R> {
                     // The instance is gone, and with it whoever would hear of an end.
                     None => return self.end(EndReason::Closed { flushed: false }),
                 },
-                Some((send, outcome)) = self.outcomes.1.recv() => self.delivery.handle_outcome(clock::now(), send, outcome),
+                Some((send, outcome)) = self.outcomes.1.recv() => {
+                    if let Some(sent) = self.sent.remove(&send) {
+                        self.shared.board.sight.note_outcome(&self.source, &sent, Some(&outcome));
+                    }
+                    self.delivery.handle_outcome(clock::now(), send, outcome);
+                }
                 Some(send) = self.letters.1.recv() => self.delivery.handle_dead_lettered(clock::now(), send),
                 (reader, read) = next(&mut self.reading) => {
                     self.reading = None;
@@ -171,6 +187,9 @@ impl<R: Follow> Source<R> {
     }
 
     fn end(self, why: EndReason) -> SourceEnd {
+        for sent in self.sent.values() {
+            self.shared.board.sight.note_outcome(&self.source, sent, None);
+        }
         SourceEnd { checkpoint: self.delivery.checkpoint(), source: self.source, why }
     }
 
@@ -194,20 +213,30 @@ impl<R: Follow> Source<R> {
         let lag_bytes = reader.lag_bytes();
         self.reader = Some(reader);
         let error = read.as_ref().err().map(|error| error.message.clone());
-        if error.is_some() {
+        if let Some(error) = &error {
             self.shared.board.errors.fetch_add(1, Relaxed);
+            self.shared.board.sight.note_error("read", Some(&self.source), error, 1);
         }
+        if let Ok(Read::Chunk(chunk)) = &read {
+            self.read_bytes += chunk.end.offset - chunk.start.offset;
+            self.shared.board.read_bytes.fetch_add(chunk.end.offset - chunk.start.offset, Relaxed);
+            self.shared.board.read_records.fetch_add(chunk.lines.len() as u64, Relaxed);
+        }
+        let known = self.read_bytes + lag_bytes;
         let place = self.place.clone();
         self.shared.board.note(&self.source, |note| {
             note.lag_bytes = lag_bytes;
             note.error = error;
             note.place = place;
+            note.lag.note_known(tokio::time::Instant::now(), known);
         });
         match read {
             Ok(Read::Chunk(chunk)) => self.take_chunk(chunk).await,
             Ok(Read::Rotated { gap }) => {
                 if gap {
                     self.shared.board.errors.fetch_add(1, Relaxed);
+                    let error = "rotated, and what was left of the old file could not be found";
+                    self.shared.board.sight.note_error("read", Some(&self.source), error, 1);
                     warn!(runner = %self.shared.runner, source = %self.source, "rotated, and what was left of the old file could not be found");
                 }
                 Ok(())
@@ -226,6 +255,9 @@ impl<R: Follow> Source<R> {
         let (stages, payload) = stages.apply(chunk).await;
         self.stages = Some(stages);
         self.shared.board.errors.fetch_add(payload.errors, Relaxed);
+        for (stage, StageFaults { count, last }) in &payload.faults {
+            self.shared.board.sight.note_error(stage, Some(&self.source), last, *count);
+        }
         let batch = Batch { file, start, end, records: payload.records(), bytes: payload.bytes() };
         let id = self.delivery.handle_batch(clock::now(), batch).map_err(|error| error.to_string())?;
         let lease = self.shared.board.lease(payload.bytes());
@@ -241,10 +273,12 @@ impl<R: Follow> Source<R> {
                     let held = &self.payloads[&batch];
                     let reply = Reply { send, to: self.outcomes.0.clone() };
                     let job = Job { lines: held.payload.lines(&records), reply, lease: held.lease.clone() };
+                    self.note_send(send, &sender, u64::from(records.end - records.start), &job.lines);
                     // A sender that has panicked takes its whole instance down: no answer is the right one.
                     let _ = self.shared.senders[&sender].send(job);
                 }
                 Output::DeadLetter { send, sender, batch, record, reason } => {
+                    self.shared.board.sight.note_dead_letter(&self.source, &sender, &reason);
                     let record = self.payloads[&batch].payload.lines(&(record..record + 1));
                     let _ = self.shared.letters.send(Letter { sender, reason, record, send, to: self.letters.0.clone() });
                 }
@@ -252,14 +286,28 @@ impl<R: Follow> Source<R> {
                     let held = self.payloads.remove(&batch).expect("a batch is done once");
                     self.shared.board.records.fetch_add(held.payload.records().into(), Relaxed);
                     self.shared.board.bytes.fetch_add(held.span, Relaxed);
+                    self.done_bytes += held.span;
+                    let done = self.done_bytes;
+                    self.shared.board.note(&self.source, |note| note.lag.note_acknowledged(done));
                 }
                 Output::Checkpoint { checkpoint } => self.tell(checkpoint).await,
                 Output::Closed { flushed, .. } => return Some(EndReason::Closed { flushed }),
             }
         }
-        let trouble = self.delivery.troubles().map(|(_, trouble)| trouble).max_by_key(|trouble| matches!(trouble, Trouble::Paused { .. })).cloned();
-        self.shared.board.note(&self.source, |note| note.trouble = trouble);
+        let troubles: Vec<(Name, Trouble)> = self.delivery.troubles().map(|(sender, trouble)| (sender.clone(), trouble.clone())).collect();
+        let trouble = troubles.iter().map(|(_, trouble)| trouble).max_by_key(|trouble| matches!(trouble, Trouble::Paused { .. })).cloned();
+        self.shared.board.note(&self.source, |note| (note.trouble, note.troubles) = (trouble, troubles));
         (self.finished && self.delivery.is_drained()).then_some(EndReason::Finished)
+    }
+
+    fn note_send(&mut self, send: SendId, sender: &Name, records: u64, lines: &Bytes) {
+        let sight = &self.shared.board.sight;
+        sight.note_send(sender);
+        let looking = sight.taps.look_at(Stage::Send, self.source.as_str());
+        if looking.is_worth_it() {
+            lines.split_inclusive(|byte| *byte == b'\n').for_each(|line| looking.show(self.source.as_str(), Some(sender.as_str()), line));
+        }
+        self.sent.insert(send, Sent { sender: sender.clone(), records, bytes: lines.len() as u64, at: tokio::time::Instant::now() });
     }
 
     async fn tell(&mut self, checkpoint: Checkpoint) {

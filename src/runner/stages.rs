@@ -1,6 +1,6 @@
 //! Parse, transform, and the lines that senders take: a chunk becomes a payload.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use logvine_cluster::{checkpoint::record_id, name::Name, spec::RunnerSpec};
@@ -10,6 +10,8 @@ use super::{
     parse::Parser,
     record::{Chunk, Record},
     sender::ndjson::{self, Origin},
+    sight::Sight,
+    tap::{Looking, Stage},
     transform::Transform,
 };
 
@@ -20,6 +22,7 @@ pub(super) struct Stages {
     parser: Parser,
     transform: Option<Transform>,
     origin: Origin,
+    sight: Arc<Sight>,
 }
 
 /// The records of one chunk, as NDJSON.
@@ -30,16 +33,26 @@ pub(super) struct Payload {
     ends: Vec<usize>,
     /// Records on which a stage failed, or that were cut.
     pub(super) errors: u64,
+    /// The same by stage.
+    pub(super) faults: BTreeMap<&'static str, StageFaults>,
+}
+
+/// The records of a chunk on which one stage failed.
+#[derive(Debug)]
+pub(super) struct StageFaults {
+    pub(super) count: u64,
+    /// Why it failed on the last of them.
+    pub(super) last: String,
 }
 
 impl Stages {
     /// Compiles the stages of `spec`. Errors: the stage's own diagnostics, for people.
-    pub(super) fn new(spec: &RunnerSpec, uid: Stamp, node: &Name) -> Result<Self, String> {
+    pub(super) fn new(spec: &RunnerSpec, uid: Stamp, node: &Name, sight: Arc<Sight>) -> Result<Self, String> {
         let parser = Parser::new(&spec.parse).map_err(|error| format!("parse: {error}"))?;
         let transform = (!spec.transform.is_empty()).then(|| Transform::new(&spec.transform)).transpose();
         let transform = transform.map_err(|error| format!("transform: {error}"))?;
         let origin = Origin { runner: spec.name.to_string(), node: node.to_string(), source: String::new() };
-        Ok(Self { uid, parser, transform, origin })
+        Ok(Self { uid, parser, transform, origin, sight })
     }
 
     /// The same for one source.
@@ -70,16 +83,31 @@ impl Stages {
         // A record's frame of names and numbers is about this long.
         let guess = chunk.lines.iter().map(|line| line.bytes.len() + 192).sum();
         let mut lines = Vec::with_capacity(guess);
-        let mut payload = Payload { lines: Bytes::new(), ends: Vec::with_capacity(chunk.lines.len()), errors: 0 };
+        let mut payload = Payload { lines: Bytes::new(), ends: Vec::with_capacity(chunk.lines.len()), errors: 0, faults: BTreeMap::new() };
+        let taps = [Stage::Read, Stage::Parse, Stage::Transform].map(|stage| self.sight.taps.look_at(stage, &self.origin.source));
         for line in chunk.lines {
             #[cfg(test)]
             tests::panic_if_told(&line.bytes);
             let id = record_id(self.uid, &self.origin.source, &chunk.file, line.offset);
+            taps[0].show(&self.origin.source, None, &line.bytes);
             let parsed = self.parser.parse(line.bytes);
             let mut record = Record { id, offset: line.offset, time: parsed.time, body: parsed.body, error: parsed.error, cut: line.cut };
-            if let Some(transform) = &mut self.transform {
-                transform.apply(&mut record);
+            if record.cut {
+                payload.note("read", "the line is longer than `line_bytes_max` and lost its rest");
             }
+            if let Some(error) = &record.error {
+                payload.note("parse", error);
+            }
+            self.show(&taps[1], &record);
+            if let Some(transform) = &mut self.transform {
+                let before = record.error.as_ref().map(String::len);
+                transform.apply(&mut record);
+                // A transform appends its own error to the parser's.
+                if let Some(error) = record.error.as_ref().filter(|error| Some(error.len()) != before) {
+                    payload.note("transform", error);
+                }
+            }
+            self.show(&taps[2], &record);
             payload.errors += u64::from(record.error.is_some() || record.cut);
             ndjson::write(&mut lines, &self.origin, &record);
             payload.ends.push(lines.len());
@@ -89,7 +117,29 @@ impl Stages {
     }
 }
 
+impl Stages {
+    fn show(&self, looking: &Looking, record: &Record) {
+        if looking.is_worth_it() {
+            let mut line = Vec::new();
+            ndjson::write(&mut line, &self.origin, record);
+            looking.show(&self.origin.source, None, &line);
+        }
+    }
+}
+
 impl Payload {
+    fn note(&mut self, stage: &'static str, error: &str) {
+        match self.faults.get_mut(stage) {
+            Some(faults) => {
+                faults.count += 1;
+                if faults.last != error {
+                    error.clone_into(&mut faults.last);
+                }
+            }
+            None => drop(self.faults.insert(stage, StageFaults { count: 1, last: error.to_owned() })),
+        }
+    }
+
     /// How many records there are.
     pub(super) fn records(&self) -> u32 {
         u32::try_from(self.ends.len()).expect("a chunk has fewer lines than bytes, and is far below 4 GiB")
@@ -128,7 +178,7 @@ mod tests {
             "name": "r", "placement": {"every": "all"}, "reader": {"type": "file", "paths": ["/x"]}, "senders": [],
         }))
         .unwrap();
-        let stages = Stages::new(&spec, Stamp(1), &"n".parse().unwrap()).unwrap().of(&"s".parse().unwrap());
+        let stages = Stages::new(&spec, Stamp(1), &"n".parse().unwrap(), Arc::default()).unwrap().of(&"s".parse().unwrap());
         let file = FileKey { lineage: 0, name: FileName::of(b"one").unwrap() };
         let line = |offset, text: &'static str| Line { offset, bytes: Bytes::from_static(text.as_bytes()), cut: false };
         let chunk =

@@ -24,6 +24,7 @@ use super::{
         http::HttpReaders,
     },
     sender::Sender,
+    sight::Sight,
     source::{Follow, Shared, Source, SourceCommand, SourceEnd},
     stages::Stages,
 };
@@ -45,6 +46,7 @@ pub(super) struct Built {
     senders: Vec<(Name, Sender)>,
     readers: Readers,
     pinned: BTreeMap<Name, Pinned>,
+    sight: Arc<Sight>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,8 @@ impl Built {
     /// Compiles the stages, opens what senders and readers need. Errors: what is wrong and what to do, for people. Blocks on the disk.
     pub(super) fn new(context: &RunnerContext, wanted: &Wanted) -> Result<Self, String> {
         let spec = &wanted.spec;
-        let stages = Stages::new(spec, wanted.uid, &context.node_name)?;
+        let sight = context.sights.begin(&spec.name);
+        let stages = Stages::new(spec, wanted.uid, &context.node_name, sight.clone())?;
         let senders = spec.senders.iter().map(|sender| {
             let built = Sender::new(sender, &spec.name, &context.node_name, &context.policy);
             built.map(|built| (sender.name().clone(), built)).map_err(|error| format!("sender `{}`: {error}", sender.name()))
@@ -75,7 +78,7 @@ impl Built {
             }
         };
         let readers = readers.map_err(|error| format!("reader: {error}"))?;
-        Ok(Self { revision: wanted.revision, stages, senders, readers, pinned: wanted.pinned.clone() })
+        Ok(Self { revision: wanted.revision, stages, senders, readers, pinned: wanted.pinned.clone(), sight })
     }
 }
 
@@ -136,7 +139,7 @@ impl Tasks {
     /// Starts the senders and what else serves the sources; none is read yet.
     pub(super) fn start(context: &RunnerContext, runner: &Name, built: Built, events: mpsc::Sender<InstanceEvent>) -> Self {
         let mut set = JoinSet::new();
-        let board = Arc::new(Board::default());
+        let board = Arc::new(Board::new(built.sight.clone()));
         let mut senders = BTreeMap::new();
         for (name, sender) in built.senders {
             let (jobs, queue) = mpsc::unbounded_channel();
@@ -146,6 +149,8 @@ impl Tasks {
                 TaskEnd::Service
             });
         }
+        let sender_names: Vec<Name> = senders.keys().cloned().collect();
+        built.sight.look_at(&board, &sender_names);
         let (letters, queue) = mpsc::unbounded_channel();
         let (file, noted) = (dead_letter::file(&context.data_dir, runner), board.clone());
         set.spawn(async move {
@@ -169,7 +174,7 @@ impl Tasks {
             sources: BTreeMap::new(),
             stages: built.stages,
             readers,
-            sender_names: senders.keys().cloned().collect(),
+            sender_names,
             shared: Shared { runner: runner.clone(), senders, letters, board: board.clone(), events },
             board,
             set,

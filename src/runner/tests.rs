@@ -58,7 +58,7 @@ impl Host {
         let data_dir = place.path().join("data");
         let policy = Arc::new(Policy::new(&PolicyConfig::default(), false, &data_dir));
         let (tell, events) = mpsc::channel(64);
-        let context = RunnerContext { node_name: name("web-1"), node_id: NodeId([7; 16]), policy, data_dir };
+        let context = RunnerContext { node_name: name("web-1"), node_id: NodeId([7; 16]), policy, data_dir, sights: super::Sights::default() };
         Self { place, runners: Runners::new(context, tell), events }
     }
 

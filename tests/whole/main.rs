@@ -19,5 +19,6 @@ mod lines;
 mod nginx;
 mod operations;
 mod restart;
+mod sight;
 mod takeover;
 mod zombie;

@@ -235,6 +235,7 @@ impl Node {
             Request::HoldFor { .. } => self.after.push(After::Reply(to, Reply::Refused("that is you yourself".to_owned()))),
             Request::Report { operation, outcome } => self.serve_report(now, from, &operation, outcome, to),
             Request::Keys(_) => self.after.push(After::Reply(to, Reply::Refused("this host has no keys to change".to_owned()))),
+            Request::Host(_) => self.after.push(After::Reply(to, Reply::Refused("this host has no data plane to ask".to_owned()))),
         }
     }
 

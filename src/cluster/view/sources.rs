@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     catalog::{Desired, Source},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, FileKey, Position},
     instance::{InstanceState, InstanceStatus},
     member::NodeInfo,
     message::Inspected,
@@ -137,24 +137,24 @@ fn is_live(node: &Node, id: &NodeId) -> bool {
 /// One movable source; `inspected` is what its owner said, if it was asked and answered.
 pub fn source(node: &Node, now: Now, runner: &Name, id: &Name, inspected: Option<&Inspected>) -> Option<SourceView> {
     let row = source_row(&Sight::of(node, now, runner), node.catalog().source(runner, id)?);
-    let place = |checkpoint: &Checkpoint| {
-        let files = checkpoint.files.iter();
-        files
-            .map(|(file, positions)| Place {
-                file: file.name.to_string(),
-                lineage: file.lineage,
-                offsets: positions.iter().map(|(sender, position)| (sender.to_string(), position.offset)).collect(),
-            })
-            .collect()
-    };
     let home = node.home_of(now, runner, id).map(|id| name_of(node, &id));
     Some(SourceView {
         row,
         home,
-        acknowledged: inspected.map(|inspected| place(&inspected.checkpoint)),
-        held: inspected.map(|inspected| place(&inspected.held)),
+        acknowledged: inspected.map(|inspected| places(&inspected.checkpoint)),
+        held: inspected.map(|inspected| places(&inspected.held)),
         last_error: inspected.and_then(|inspected| inspected.error.clone()),
     })
+}
+
+/// Where a checkpoint is, by file.
+pub fn places(checkpoint: &Checkpoint) -> Vec<Place> {
+    let place = |(file, positions): (&FileKey, &BTreeMap<Name, Position>)| Place {
+        file: file.name.to_string(),
+        lineage: file.lineage,
+        offsets: positions.iter().map(|(sender, position)| (sender.to_string(), position.offset)).collect(),
+    };
+    checkpoint.files.iter().map(place).collect()
 }
 
 /// What there is to know about the assignment, as this node sees it: sources with no owner or two, those that wait, and those that are too large.

@@ -1,0 +1,349 @@
+//! What people see of an instance beside its status: each stage's errors, how each sender and each source does (DESIGN §8.2).
+//!
+//! It outlives the instance's task tree: a revision that fails is no reason to forget why the one before did. Everything in it is bounded.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use logvine_cluster::{
+    checkpoint::Checkpoint,
+    delivery::{Outcome, Trouble},
+    name::Name,
+};
+use logvine_gossip::UnixMicros;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{board::Board, tap::Taps};
+
+/// Errors that a stage remembers. Equal ones in a row are one.
+const ERRORS_MAX: usize = 100;
+/// An error says what is wrong; a sink's page of HTML does not.
+const ERROR_CHARS_MAX: usize = 1_000;
+/// Sources whose rows are told at once; how many there are is told too.
+const SOURCES_MAX: usize = 1_000;
+/// What a [`LagClock`] remembers. When it is full, every other mark goes: a long lag is told more coarsely.
+const MARKS_MAX: usize = 128;
+
+/// An error of a stage, as often as it came in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ErrorNote {
+    pub(crate) error: String,
+    /// The source on which it came last; none where it concerns no single one.
+    pub(crate) source: Option<String>,
+    pub(crate) count: u64,
+    pub(crate) first_seen: UnixMicros,
+    pub(crate) last_seen: UnixMicros,
+}
+
+/// The errors of one stage.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct StageErrors {
+    /// All of them since the instance was first started in this process.
+    pub(crate) count: u64,
+    /// The newest last, at most [`ERRORS_MAX`].
+    pub(crate) recent: VecDeque<ErrorNote>,
+}
+
+impl StageErrors {
+    fn note(&mut self, wall: UnixMicros, source: Option<&Name>, error: &str, count: u64) {
+        self.count += count;
+        let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
+        let source = source.map(ToString::to_string);
+        if let Some(last) = self.recent.back_mut().filter(|last| last.error == error) {
+            last.count += count;
+            last.last_seen = wall;
+            last.source = source;
+            return;
+        }
+        if self.recent.len() == ERRORS_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(ErrorNote { error, source, count, first_seen: wall, last_seen: wall });
+    }
+}
+
+/// How a sender does, over all sources of its instance.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct SenderNote {
+    /// Records that its sink has acknowledged.
+    pub(crate) records: u64,
+    /// Their bytes, as they were sent.
+    pub(crate) bytes: u64,
+    /// Sends that failed and are repeated.
+    pub(crate) retries: u64,
+    /// Records that its sink refused for themselves.
+    pub(crate) dead_lettered: u64,
+    /// Sends that have no answer yet.
+    pub(crate) in_flight: u64,
+    /// From the last send to its acknowledgement, its time in the sender's queue included.
+    pub(crate) ack_ms: Option<u64>,
+    pub(crate) acknowledged_at: Option<UnixMicros>,
+    /// Why it does not get on now.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Where a source is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SourceAt {
+    pub(crate) source: String,
+    /// Where its file was last seen, if it is one of this node's.
+    pub(crate) path: Option<String>,
+    pub(crate) lag_bytes: u64,
+    pub(crate) lag_s: u64,
+    pub(crate) error: Option<String>,
+    pub(crate) acknowledged: Checkpoint,
+}
+
+/// All that an instance's node knows of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Detail {
+    /// By stage: `read`, `parse`, `transform`, `send NAME`, `dead letters`, `instance`.
+    pub(crate) stages: BTreeMap<String, StageErrors>,
+    pub(crate) senders: BTreeMap<String, SenderNote>,
+    /// Records and bytes of sources that were read since the task tree was built.
+    pub(crate) read_records: u64,
+    pub(crate) read_bytes: u64,
+    /// The same that all senders have acknowledged.
+    pub(crate) bytes: u64,
+    /// The longest of its sources'.
+    pub(crate) lag_s: u64,
+    /// Of each source, at most [`SOURCES_MAX`].
+    pub(crate) sources: Vec<SourceAt>,
+    pub(crate) sources_total: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    errors: Mutex<BTreeMap<String, StageErrors>>,
+    senders: Mutex<BTreeMap<Name, SenderNote>>,
+    board: Mutex<Weak<Board>>,
+    pub(crate) taps: Taps,
+}
+
+impl Sight {
+    /// Notes an error of a stage; `count` records (or attempts) suffered it.
+    pub(crate) fn note_error(&self, stage: &str, source: Option<&Name>, error: &str, count: u64) {
+        let mut errors = lock(&self.errors);
+        let wall = super::clock::now().wall;
+        match errors.get_mut(stage) {
+            Some(of_stage) => of_stage.note(wall, source, error, count),
+            // Stages are few: the names in a spec bound them.
+            None => errors.entry(stage.to_owned()).or_default().note(wall, source, error, count),
+        }
+    }
+
+    /// These records are on their way to a sink.
+    pub(super) fn note_send(&self, sender: &Name) {
+        lock(&self.senders).entry(sender.clone()).or_default().in_flight += 1;
+    }
+
+    /// What became of them, or that nobody waits for that any more (None).
+    pub(super) fn note_outcome(&self, source: &Name, sent: &Sent, outcome: Option<&Outcome>) {
+        let wall = super::clock::now().wall;
+        let failed = {
+            let mut senders = lock(&self.senders);
+            let note = senders.entry(sent.sender.clone()).or_default();
+            note.in_flight = note.in_flight.saturating_sub(1);
+            match outcome {
+                None => None,
+                Some(Outcome::Acknowledged) => {
+                    note.records += sent.records;
+                    note.bytes += sent.bytes;
+                    note.ack_ms = u64::try_from(sent.at.elapsed().as_millis()).ok();
+                    note.acknowledged_at = Some(wall);
+                    None
+                }
+                Some(Outcome::Retry { reason, .. } | Outcome::Paused { reason }) => {
+                    note.retries += 1;
+                    Some(reason)
+                }
+                // Halves of it are sent again; what remains is told as a dead letter.
+                Some(Outcome::Rejected { .. }) => None,
+            }
+        };
+        if let Some(reason) = failed {
+            self.note_error(&format!("send {}", sent.sender), Some(source), reason, 1);
+        }
+    }
+
+    /// A sink has refused a record for itself.
+    pub(super) fn note_dead_letter(&self, source: &Name, sender: &Name, reason: &str) {
+        lock(&self.senders).entry(sender.clone()).or_default().dead_lettered += 1;
+        self.note_error(&format!("send {sender}"), Some(source), reason, 1);
+    }
+
+    /// The task tree that works now; senders that it has not are forgotten.
+    pub(super) fn look_at(&self, board: &Arc<Board>, senders: &[Name]) {
+        let mut notes = lock(&self.senders);
+        notes.retain(|name, _| senders.contains(name));
+        for name in senders {
+            // What was unanswered was unanswered to the tree before.
+            notes.entry(name.clone()).or_default().in_flight = 0;
+        }
+        drop(notes);
+        *lock(&self.board) = Arc::downgrade(board);
+    }
+
+    /// It was re-created under its name: what is known of the old one is not its.
+    pub(super) fn clear(&self) {
+        lock(&self.errors).clear();
+        lock(&self.senders).clear();
+    }
+
+    /// All of it, as it is now.
+    pub(crate) fn detail(&self) -> Detail {
+        let mut detail = Detail { stages: lock(&self.errors).clone(), ..Detail::default() };
+        detail.senders = lock(&self.senders).iter().map(|(name, note)| (name.to_string(), note.clone())).collect();
+        let Some(board) = lock(&self.board).upgrade() else { return detail };
+        board.fill_detail(&mut detail, SOURCES_MAX);
+        for (sender, trouble) in board.troubles() {
+            if let Some(note) = detail.senders.get_mut(sender.as_str()) {
+                note.trouble = Some(match trouble {
+                    Trouble::Retrying { reason } => format!("it is tried again: {reason}"),
+                    Trouble::Paused { reason } => format!("it waits for an operator: {reason}"),
+                });
+            }
+        }
+        detail
+    }
+}
+
+/// Records on their way to a sink.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) sender: Name,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) at: Instant,
+}
+
+/// All instances of this node, by runner. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Sights(Arc<Mutex<BTreeMap<Name, Arc<Sight>>>>);
+
+impl Sights {
+    /// What is seen of a runner here; none where it does not run and is not stopped by itself.
+    pub(crate) fn of(&self, runner: &Name) -> Option<Arc<Sight>> {
+        lock(&self.0).get(runner).cloned()
+    }
+
+    pub(super) fn begin(&self, runner: &Name) -> Arc<Sight> {
+        lock(&self.0).entry(runner.clone()).or_default().clone()
+    }
+
+    pub(super) fn end(&self, runner: &Name) {
+        lock(&self.0).remove(runner);
+    }
+}
+
+/// How old the oldest byte is that was seen and is not acknowledged: what "seconds behind" means of a source that only knows bytes.
+///
+/// Marks are (when, how many bytes were known to exist then). Exact to the time between two looks; a backlog that was there at the first look counts from
+/// that look, as nothing says how old it was then. Cost: O(1) a look, [`MARKS_MAX`] marks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LagClock {
+    marks: VecDeque<(Instant, u64)>,
+    acknowledged: u64,
+}
+
+impl LagClock {
+    /// `known`: bytes that are known to exist since the beginning, acknowledged or not.
+    pub(super) fn note_known(&mut self, now: Instant, known: u64) {
+        if known > self.marks.back().map_or(self.acknowledged, |(_, bytes)| *bytes) {
+            if self.marks.len() == MARKS_MAX {
+                let mut at = 0;
+                // The older of two goes with its bytes to the younger: a lag may be told too short by that, never too long; the oldest stays.
+                self.marks.retain(|_| {
+                    at += 1;
+                    at % 2 == 1
+                });
+            }
+            self.marks.push_back((now, known));
+        }
+    }
+
+    /// Of these bytes so many are acknowledged.
+    pub(super) fn note_acknowledged(&mut self, acknowledged: u64) {
+        self.acknowledged = self.acknowledged.max(acknowledged);
+        while self.marks.front().is_some_and(|(_, bytes)| *bytes <= self.acknowledged) {
+            self.marks.pop_front();
+        }
+    }
+
+    /// None waits: zero.
+    pub(super) fn lag(&self, now: Instant) -> Duration {
+        self.marks.front().map_or(Duration::ZERO, |(since, _)| now.saturating_duration_since(*since))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change of these is whole before anything can panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> UnixMicros {
+        UnixMicros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn equal_errors_in_a_row_are_one_with_a_count_and_two_times() {
+        let mut errors = StageErrors::default();
+        let source = "s".parse().unwrap();
+        for seconds in 1..=3 {
+            errors.note(at(seconds), Some(&source), "503", 2);
+        }
+        errors.note(at(4), None, "401", 1);
+        let [first, second] = errors.recent.make_contiguous() else { panic!("{errors:?}") };
+        assert_eq!((first.count, first.first_seen, first.last_seen), (6, at(1), at(3)));
+        assert_eq!((second.error.as_str(), errors.count), ("401", 7));
+    }
+
+    #[test]
+    fn a_stage_remembers_its_newest_hundred_errors_and_counts_all() {
+        let mut errors = StageErrors::default();
+        (0..250).for_each(|number| errors.note(at(number), None, &format!("{number}{}", "x".repeat(2_000)), 1));
+        assert_eq!((errors.recent.len(), errors.count), (ERRORS_MAX, 250));
+        assert!(errors.recent.back().unwrap().error.starts_with("249") && errors.recent.iter().all(|note| note.error.len() <= ERROR_CHARS_MAX));
+    }
+
+    #[test]
+    fn lag_is_the_age_of_the_oldest_byte_that_is_not_acknowledged() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut clock = LagClock::default();
+        assert_eq!(clock.lag(after(5)), Duration::ZERO);
+        clock.note_known(after(10), 100);
+        clock.note_known(after(20), 250);
+        assert_eq!(clock.lag(after(30)), Duration::from_secs(20));
+        clock.note_acknowledged(99);
+        assert_eq!(clock.lag(after(30)), Duration::from_secs(20), "its last byte is not acknowledged yet");
+        clock.note_acknowledged(100);
+        assert_eq!(clock.lag(after(30)), Duration::from_secs(10));
+        clock.note_acknowledged(250);
+        assert_eq!(clock.lag(after(30)), Duration::ZERO);
+        clock.note_known(after(40), 250);
+        assert_eq!(clock.lag(after(50)), Duration::ZERO, "a file that does not grow is not behind");
+    }
+
+    #[test]
+    fn a_long_lag_is_bounded_and_keeps_its_oldest_mark() {
+        let start = Instant::now();
+        let mut clock = LagClock::default();
+        (1..=10_000).for_each(|second| clock.note_known(start + Duration::from_secs(second), second));
+        assert!(clock.marks.len() <= MARKS_MAX);
+        assert_eq!(clock.lag(start + Duration::from_secs(10_001)), Duration::from_secs(10_000));
+        clock.note_acknowledged(5_000);
+        let lag = clock.lag(start + Duration::from_secs(10_001)).as_secs();
+        assert!((1..=5_001).contains(&lag), "{lag}");
+    }
+}
