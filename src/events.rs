@@ -185,7 +185,7 @@ impl EventLog {
     /// None: it is no event's id.
     pub fn point(&self, id: &str) -> Option<Stamp> {
         let stamp = stamp_of(id)?;
-        let own = id.split_once('-').is_some_and(|(_, origin)| origin == self.0.me.short().to_string());
+        let own = id.split_once('-').is_some_and(|(_, origin)| origin == self.0.me.short());
         let apart = u64::try_from(CLOCKS_APART.as_millis()).unwrap_or(u64::MAX);
         Some(if own { stamp } else { Stamp::from_millis(stamp.as_millis().saturating_sub(apart)) })
     }

@@ -401,6 +401,20 @@ pub(super) struct Try {
     lines: Vec<String>,
 }
 
+impl Try {
+    /// A body within its bounds, whatever of it is looked at.
+    fn read(document: &Document) -> ApiResult<Self> {
+        let body: Self = document.read()?;
+        if let Some(count) = body.count.filter(|count| !(1..=LINES_MAX).contains(count)) {
+            return Err(fault("/count", format!("{count} is not from 1 to {LINES_MAX}")));
+        }
+        if body.lines.len() > LINES_MAX {
+            return Err(fault("/lines", format!("{} lines are more than {LINES_MAX}", body.lines.len())));
+        }
+        Ok(body)
+    }
+}
+
 /// What a node found when it tried a runner.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Tried {
@@ -414,12 +428,8 @@ pub(super) struct Tried {
 #[utoipa::path(post, path = "/v1/try/read", operation_id = "try_read", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
 pub(super) async fn try_read(State(app): State<App>, document: Document) -> ApiResult<Json<Tried>> {
-    let Try { runner, node, source, count, lines: _ } = document.read()?;
-    let lines = count.unwrap_or(10);
-    if !(1..=LINES_MAX).contains(&lines) {
-        return Err(fault("/count", format!("{lines} is not from 1 to {LINES_MAX}")));
-    }
-    tried(&app, runner, node, Input::Source { source, lines }).await
+    let Try { runner, node, source, count, lines: _ } = Try::read(&document)?;
+    tried(&app, runner, node, Input::Source { source, lines: count.unwrap_or(10) }).await
 }
 
 /// Takes lines through the parse stage and the transform of a runner
@@ -440,15 +450,12 @@ pub(super) async fn try_transform(State(app): State<App>, document: Document) ->
 #[utoipa::path(post, path = "/v1/try/send", operation_id = "try_send", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
 pub(super) async fn try_send(State(app): State<App>, document: Document) -> ApiResult<Json<Tried>> {
-    let Try { runner, node, .. } = document.read()?;
+    let Try { runner, node, .. } = Try::read(&document)?;
     tried(&app, runner, node, Input::Nothing).await
 }
 
 async fn try_lines(app: &App, document: &Document) -> ApiResult<Json<Tried>> {
-    let Try { runner, node, lines, .. } = document.read()?;
-    if lines.len() > LINES_MAX {
-        return Err(fault("/lines", format!("{} lines are more than {LINES_MAX}", lines.len())));
-    }
+    let Try { runner, node, lines, .. } = Try::read(document)?;
     tried(app, runner, node, Input::Lines(lines)).await
 }
 
