@@ -32,6 +32,12 @@ export const runner = (name: string) =>
     queryFn: () => ask(api.GET('/v1/runners/{runner}', { params: { path: { runner: name } } })),
     refetchInterval: EVERY_MS,
   })
+export const revisions = (name: string) =>
+  queryOptions({
+    queryKey: ['runners', name, 'revisions'],
+    queryFn: async () => (await ask(api.GET('/v1/runners/{runner}/revisions', { params: { path: { runner: name }, query: { limit: 100 } } }))).items,
+    refetchInterval: 6 * EVERY_MS,
+  })
 export const instances = (filter: { selector?: string; runner?: string } = {}) =>
   queryOptions({
     queryKey: ['instances', filter],

@@ -111,6 +111,7 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         </Alert>
         <Text fw={600}>{t('resolved', { n: targets.length })}</Text>
         <Targets rows={targets} />
+        {looked.data.plan && <Text size="sm">{t('plan_moves', { n: looked.data.plan.moves_total })}</Text>}
         <TextInput label={t('reason')} description={t('reason_help')} value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={500} />
         {isBulk && (
           <TextInput

@@ -12,7 +12,7 @@ import { Remote } from '../components/Remote'
 import { Status } from '../components/Status'
 import { Ago, Moment } from '../components/When'
 import { useWords } from '../components/words'
-import { factor } from '../logic/format'
+import { bytes, factor } from '../logic/format'
 import { notAName, words } from '../logic/tags'
 import { Events, Figure, Panel } from './Overview'
 import { InstanceList } from './Runners'
@@ -45,7 +45,8 @@ export function Machines() {
     { key: 'status', title: t('status'), width: '7em', cell: (node) => <Status word={node.status} /> },
     { key: 'phase', title: t('phase'), width: '7em', cell: (node) => <Status word={node.phase} /> },
     { key: 'tags', title: t('tags'), cell: (node) => node.tags.join(', ') || '–' },
-    { key: 'load', title: t('load'), width: '11em', cell: (node) => load(node) },
+    { key: 'load', title: t('load'), width: '5em', cell: (node) => `${node.load_pct} %` },
+    { key: 'host', title: t('machine_load'), width: '9em', cell: (node) => load(node) },
     { key: 'capacity', title: t('capacity'), width: '5em', cell: (node) => `×${relative(node, of.data ?? [])}` },
     { key: 'sources', title: t('sources'), width: '5em', cell: (node) => node.sources },
     { key: 'runners', title: t('runners'), width: '5em', cell: (node) => node.runners },
@@ -148,7 +149,8 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
           <Figure title={t('since')} text={<Moment at={node.since} />} />
           <Figure title={t('last_heard')} text={node.me ? t('here') : <Ago at={node.last_heard} />} />
           <Figure title={t('tags')} text={node.tags.join(', ') || '–'} />
-          <Figure title={t('load')} text={load(node)} />
+          <Figure title={t('load')} text={`${node.load_pct} % (${bytes(node.load_bytes_per_s)}/s)`} />
+          <Figure title={t('machine_load')} text={load(node)} />
           <Figure title={t('sources')} text={node.sources} />
           <Figure title={t('started')} text={<Moment at={node.started} />} />
           <Figure title={t('version')} text={node.version ?? '–'} />

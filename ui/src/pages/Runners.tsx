@@ -15,6 +15,7 @@ import { useWords } from '../components/words'
 import { bytes, count } from '../logic/format'
 import { FilterInput } from './Machines'
 import { Events, Figure, Panel } from './Overview'
+import { Revisions } from './Revisions'
 import { SourceList } from './Sources'
 
 const listRoute = getRouteApi('/runners')
@@ -152,6 +153,7 @@ export function Runner() {
 const VERBS = [
   { verb: 'start', loses: 'start_loses', danger: false },
   { verb: 'stop', loses: 'stop_loses', danger: true },
+  { verb: 'restart', loses: 'restart_loses', danger: false },
   { verb: 'remove', loses: 'remove_loses', danger: true },
   { verb: 'follow', loses: 'follow_loses', danger: false },
 ] as const satisfies readonly { verb: RunnerVerb; loses: string; danger: boolean }[]
@@ -234,6 +236,9 @@ function RunnerPage({ view }: { view: RunnerView }) {
       )}
       <Panel title={t('live_events')}>
         <Events rows={events} empty={t('no_events')} />
+      </Panel>
+      <Panel title={t('revisions')}>
+        <Revisions view={view} />
       </Panel>
       <Panel title={t('spec')}>
         <pre tabIndex={0} style={{ overflow: 'auto', maxHeight: 360, fontSize: 13 }}>

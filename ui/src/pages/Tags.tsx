@@ -1,4 +1,4 @@
-import { Button, Checkbox, Group, Modal, NativeSelect, Stack, Text, Title } from '@mantine/core'
+import { Button, Checkbox, Group, Modal, NativeSelect, Stack, Text, TextInput, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { api, ask, type RunnerVerb, type TagRow } from '../api/client'
@@ -9,6 +9,7 @@ import { List } from '../components/List'
 import { Remote } from '../components/Remote'
 import { Status } from '../components/Status'
 import { useWords } from '../components/words'
+import { NAME } from '../logic/tags'
 
 export function Tags() {
   const { t } = useWords()
@@ -16,6 +17,7 @@ export function Tags() {
   const of = useQuery(tags)
   const names = new Map((useQuery(nodes).data ?? []).map((node) => [node.id, node.name]))
   const [acting, setActing] = useState<TagRow>()
+  const [renaming, setRenaming] = useState<string>()
   const [deed, setDeed] = useState<Deed>()
   return (
     <Stack>
@@ -35,7 +37,7 @@ export function Tags() {
               { key: 'nodes', title: t('machines'), width: 'minmax(0, 2fr)', cell: (row) => row.nodes.map((id) => names.get(id) ?? id).sort().join(', ') },
               { key: 'runners', title: t('runners_of_tag'), width: 'minmax(0, 1.5fr)', cell: (row) => <RunnersOf tag={row.tag} /> },
               {
-                key: 'actions', title: t('actions'), width: '18em',
+                key: 'actions', title: t('actions'), width: '24em',
                 cell: (row) => (
                   <Group gap="xs">
                     {bar ? (
@@ -45,6 +47,9 @@ export function Tags() {
                         {t('add_runner_to_tag')}
                       </GoButton>
                     )}
+                    <Barred barred={bar} onClick={() => setRenaming(row.tag)}>
+                      {t('rename')}
+                    </Barred>
                     <Barred barred={bar} onClick={() => setActing(row)}>
                       {t('act_on_runners')}
                     </Barred>
@@ -61,6 +66,16 @@ export function Tags() {
           onClose={() => setActing(undefined)}
           onAsk={(next) => {
             setActing(undefined)
+            setDeed(next)
+          }}
+        />
+      )}
+      {renaming !== undefined && (
+        <Rename
+          tag={renaming}
+          onClose={() => setRenaming(undefined)}
+          onAsk={(next) => {
+            setRenaming(undefined)
             setDeed(next)
           }}
         />
@@ -84,7 +99,7 @@ function RunnersOf({ tag }: { tag: string }) {
   ))
 }
 
-const VERBS = { start: 'start_loses', stop: 'stop_loses', remove: 'remove_loses', follow: 'follow_loses' } as const satisfies Partial<Record<RunnerVerb, string>>
+const VERBS = { start: 'start_loses', stop: 'stop_loses', restart: 'restart_loses', remove: 'remove_loses', follow: 'follow_loses' } as const satisfies Partial<Record<RunnerVerb, string>>
 type Verb = keyof typeof VERBS
 
 /** Which runners of a tag, and what to do with them. */
@@ -132,6 +147,39 @@ function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => v
           )
         }
       </Remote>
+    </Modal>
+  )
+}
+
+function Rename({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => void; onClose: () => void }) {
+  const { t } = useWords()
+  const [to, setTo] = useState('')
+  const [wrong, setWrong] = useState(false)
+  const go = () => {
+    setWrong(!NAME.test(to))
+    if (!NAME.test(to)) return
+    onAsk({
+      title: `${t('rename')}: ${tag} → ${to}`,
+      loses: t('rename_loses', { tag, to }),
+      run: ({ dry_run, reason }) => ask(api.POST('/v1/tags/{tag}/rename', { params: { path: { tag }, query: { dry_run } }, body: { to, reason } })),
+    })
+  }
+  return (
+    <Modal opened onClose={onClose} title={`${t('rename')} ${tag}`} closeButtonProps={{ 'aria-label': t('close') }}>
+      <form onSubmit={(event) => (event.preventDefault(), go())}>
+        <Stack>
+          <TextInput
+            data-autofocus
+            label={t('rename_to', { tag })}
+            value={to}
+            error={wrong && t('tags_bad', { tag: to })}
+            onChange={(event) => (setTo(event.currentTarget.value), setWrong(false))}
+          />
+          <Group justify="flex-end">
+            <Button type="submit">{t('next')}</Button>
+          </Group>
+        </Stack>
+      </form>
     </Modal>
   )
 }
