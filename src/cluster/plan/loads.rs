@@ -11,6 +11,7 @@ use super::{Group, SETTLED, Snapshot, SourceAt};
 use crate::{
     balance::{Arrival, Balance, Held, Kind, Peer, Pool, TICK},
     event::Cause,
+    name::Name,
     ranking::RankingKey,
 };
 
@@ -21,6 +22,11 @@ const QUIET: u32 = 8;
 /// A node that has just come is filled by the others once it has stayed for a while, if what they have was theirs before.
 const JOINED_AGO: Duration = Duration::from_secs(20);
 const OWNED_FOR: Duration = Duration::from_secs(300);
+
+/// Nodes that may own the sources of a runner with one selection.
+type Groups<'a> = BTreeMap<(&'a Name, Option<String>), Group>;
+/// A pool, and what one node owns in it.
+type Owned = (Pool, Vec<Held<usize>>);
 
 /// A source where it has come to in thought.
 #[derive(Debug)]
@@ -86,7 +92,7 @@ impl Loads {
     }
 
     /// Plays the balance on for a while: who has too much gives away, who just came is filled.
-    pub(super) fn even_out(&mut self, snapshot: &Snapshot, groups: &BTreeMap<(&super::Name, Option<String>), Group>, placed: &mut [Placed]) {
+    pub(super) fn even_out(&mut self, snapshot: &Snapshot, groups: &Groups, placed: &mut [Placed]) {
         let mut balances: BTreeMap<NodeId, Balance<usize>> = snapshot.nodes.keys().map(|id| (*id, Balance::new(*id))).collect();
         let mut quiet = 0;
         for tick in 0..TICKS_MOST {
@@ -122,14 +128,8 @@ impl Loads {
     }
 
     /// What each node owns, by pool, as its balance wants it.
-    fn held_by_node(
-        &self,
-        snapshot: &Snapshot,
-        groups: &BTreeMap<(&super::Name, Option<String>), Group>,
-        placed: &[Placed],
-        now: Instant,
-    ) -> BTreeMap<NodeId, Vec<(Pool, Vec<Held<usize>>)>> {
-        let mut pools: BTreeMap<NodeId, BTreeMap<BTreeSet<NodeId>, (Pool, Vec<Held<usize>>)>> = BTreeMap::new();
+    fn held_by_node(&self, snapshot: &Snapshot, groups: &Groups, placed: &[Placed], now: Instant) -> BTreeMap<NodeId, Vec<Owned>> {
+        let mut pools: BTreeMap<NodeId, BTreeMap<BTreeSet<NodeId>, Owned>> = BTreeMap::new();
         for (at, (source, place)) in snapshot.sources.iter().zip(placed).enumerate() {
             let group = &groups[&source.group()];
             let Some(owner) = place.owner.filter(|owner| group.eligible.get(owner).is_some_and(|node| node.present)) else { continue };
