@@ -109,6 +109,28 @@ fn the_committed_description_is_the_codes() {
     expect_file!["openapi.json"].assert_eq(&text);
 }
 
+/// The console's types are made from it: a schema that is missing stops its build.
+#[test]
+fn each_reference_in_the_description_leads_somewhere() {
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let description = serde_json::to_value(description::finished(routes().into_openapi())).unwrap();
+    let mut found = Vec::new();
+    references(&description, &mut found);
+    assert!(!found.is_empty());
+    for reference in found {
+        assert!(description.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+}
+
 #[test]
 fn each_operation_has_a_verb() {
     let description = serde_json::to_value(description::finished(routes().into_openapi())).unwrap();
