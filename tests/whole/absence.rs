@@ -1,5 +1,7 @@
 //! Planned absence (DESIGN §5.5): drains and restarts that move what they must, and lose and repeat nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::{
@@ -54,6 +56,17 @@ async fn a_drained_node_gives_everything_away_and_is_seen_to_be_done() {
     all_is_well(&cluster).await;
 }
 
+/// What each node says that it took: by the event's id, and in which words.
+async fn taken(cluster: &Cluster) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for node in &cluster.nodes {
+        let page = node.get("/v1/events?kind=source.taken&limit=1000").await.expect("it answers");
+        let events = page["items"].as_array().expect("a list").iter();
+        found.extend(events.map(|event| (event["id"].as_str().expect("an id").to_owned(), event["detail"].as_str().expect("words").to_owned())));
+    }
+    found
+}
+
 /// A rolling restart of the whole cluster moves nothing, loses nothing and repeats nothing.
 #[tokio::test]
 async fn a_rolling_restart_moves_nothing() {
@@ -63,6 +76,8 @@ async fn a_rolling_restart_moves_nothing() {
     apply(&cluster, 0, &web);
     let owners = cluster.owners(0, "web", SOURCES).await;
     all_arrive(&cluster, 50).await;
+    // What was taken at first is told for ever; a node's history outlives it.
+    let before = taken(&cluster).await;
     let mut written = 50;
     for at in 0..cluster.nodes.len() {
         let status = cluster.nodes[at].stop().await;
@@ -78,12 +93,11 @@ async fn a_rolling_restart_moves_nothing() {
     for asked in 0..cluster.nodes.len() {
         assert_eq!(cluster.owners(asked, "web", SOURCES).await, owners, "as n{} sees it", asked + 1);
     }
-    for node in &cluster.nodes {
-        let page = node.get("/v1/events?kind=source.taken&limit=1000").await.expect("it answers");
-        for event in page["items"].as_array().expect("a list") {
-            let detail = event["detail"].as_str().expect("words");
-            assert!(detail.contains("resumed"), "{}: {detail}", node.name);
-        }
+    let after = taken(&cluster).await;
+    assert!(before.keys().all(|id| after.contains_key(id)), "{before:?}\n{after:?}");
+    for (id, detail) in after.iter().filter(|(id, _)| !before.contains_key(*id)) {
+        assert!(detail.contains("resumed"), "{id}: {detail}");
     }
+    assert!(after.len() > before.len(), "each node takes its sources up again");
     assert_eq!(repeated(&cluster), 0, "what was flushed and held is not sent again");
 }
