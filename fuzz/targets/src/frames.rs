@@ -90,6 +90,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("keys-install", Request::Keys(KeyOrder::Install(CarriedKey(key())))),
         ("keys-use", Request::Keys(KeyOrder::Use(key().fingerprint()))),
         ("keys-remove", Request::Keys(KeyOrder::Remove(key().fingerprint()))),
+        ("host", Request::Host(vec![0x81, 0xa1, 0x66, 0x01].into())),
         ("twin", Request::Twin { gossip: gossip_address(1), first: Generation(1_700_000_000_000) }),
     ]
 }
@@ -123,6 +124,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
         ("held", Reply::Held),
         ("keys", Reply::Keys(Ok(vec![key().fingerprint()]))),
         ("keys-refused", Reply::Keys(Err("the ring is full".to_owned()))),
+        ("host", Reply::Host(vec![0x81, 0xa1, 0x66, 0x01].into())),
         ("twin", Reply::Twin { first: Generation(1_700_000_000_000) }),
         ("refused", Reply::Refused("of another version".to_owned())),
     ]

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use rand::RngExt;
 
-use super::{Draft, Named, minutes, secs};
+use super::{Draft, Named, SETTLED, minutes, secs};
 use crate::{
+    expectations::Expectation,
     operator::Edit,
     scenario::{Deed, Ending},
     script::both_ways,
@@ -99,5 +100,8 @@ fn settled(draft: &mut Draft) {
     let core: BTreeSet<usize> = (0..draft.count()).collect();
     draft.at(last + secs(5), Deed::Edit { node: 0, edit: Edit::Start });
     draft.at(last + secs(10), Deed::Heal { core });
+    let at = last + secs(10) + SETTLED;
+    draft.expect(Expectation::CatalogsAgree { at });
+    draft.expect(Expectation::LastWordsHold { at });
     draft.scenario.ending = Ending::Settled;
 }
