@@ -48,11 +48,13 @@ impl World {
         let alone = self.hosts.len() > 1 && self.running().count() == 1;
         let begins = heals.max(busy) + if alone { JOIN_PATIENCE } else { Duration::ZERO };
         let before = self.delivered();
-        self.settle_sources(Hope::Soon, &before, begins + SETTLES)?;
+        let hopes: Vec<_> = (0..self.sources.len()).map(|source| self.hope(source)).collect();
+        // One that has its majority only now, as it was taken without one, has had less time.
+        self.settle_sources(|world, source| world.hope(source).max(hopes[source]) == Hope::Soon, &before, begins + SETTLES)?;
         self.check(|world| world.all_see_the_same_members())?;
         self.check(|world| world.all_hold_the_same_catalog())?;
-        if (0..self.sources.len()).any(|source| self.hope(source) > Hope::Soon) {
-            self.settle_sources(Hope::Later, &before, begins + PATIENCE + SETTLES)?;
+        if (0..self.sources.len()).any(|source| self.hope(source).max(hopes[source]) > Hope::Soon) {
+            self.settle_sources(|world, source| world.hope(source) <= Hope::Later, &before, begins + PATIENCE + SETTLES)?;
         }
         self.growing = false;
         let (mut had, mut since) = (self.delivered(), self.time());
@@ -170,8 +172,8 @@ impl World {
         }
     }
 
-    /// L2: by then, every source of this much hope has had exactly one owner and progressed. It may be on its way to the next one when time is up.
-    fn settle_sources(&mut self, hope: Hope, before: &[u64], until: Instant) -> Result<(), Box<Violation>> {
+    /// L2: by then, every source of which that may be hoped has had exactly one owner and progressed. It may be on its way to the next one when time is up.
+    fn settle_sources(&mut self, is_hoped: impl Fn(&Self, usize) -> bool, before: &[u64], until: Instant) -> Result<(), Box<Violation>> {
         let mut waiting: BTreeSet<usize> = (0..self.sources.len()).collect();
         loop {
             waiting.retain(|at| self.unsettled(*at, before).is_some());
@@ -180,7 +182,7 @@ impl World {
             }
             self.run_until(until.min(self.time() + GLANCE))?;
         }
-        let unsettled = waiting.into_iter().filter(|at| self.hope(*at) <= hope).find_map(|at| self.unsettled(at, before));
+        let unsettled = waiting.into_iter().filter(|at| is_hoped(self, *at)).find_map(|at| self.unsettled(at, before));
         self.check(|_| unsettled.clone().map_or(Ok(()), Err))
     }
 
