@@ -184,9 +184,11 @@ async fn a_path_that_the_policy_forbids_stops_that_runner_only() {
     std::fs::write(cluster.path("app.log"), "secret\n").unwrap();
     let file = cluster.path("forbidden.json");
     std::fs::write(&file, file_runner(&cluster, "forbidden", &json!({})).to_string()).unwrap();
-    // The answer has it if the node has failed by then; its row has it in any case.
+    // A node that is joining starts nothing yet: the answer would say `pending`.
+    until("the node collects", async || (cluster.nodes[0].get("/v1/self").await?["phase"] == "active").then_some(())).await;
     let applied = run(&["runner", "apply", file.to_str().unwrap(), "--api", &cluster.nodes[0].api()]);
-    assert!(matches!(applied.status.code(), Some(0 | 2)), "{applied:?}");
+    assert_eq!(applied.status.code(), Some(2), "{applied:?}");
+    assert!(String::from_utf8_lossy(&applied.stdout).contains("--allow-read"), "{applied:?}");
     cluster.apply(0, &file_runner(&cluster, "good", &json!({ "reader": { "type": "file", "paths": [allowed.join("app.log")] } })));
     until("the forbidden runner says why", async || {
         let page = cluster.nodes[0].get("/v1/instances").await?;
