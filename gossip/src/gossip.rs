@@ -109,6 +109,8 @@ pub struct Gossip {
     asked_in_short: Option<Identity>,
     refused: DatagramsRefused,
     due: Due,
+    /// How much this node had said at its last rounds of push-pull, in this generation.
+    said: VecDeque<(Instant, u64)>,
     traffic: Traffic,
     outputs: VecDeque<Output>,
 }
@@ -145,6 +147,7 @@ impl Gossip {
             asked_in_short: None,
             refused: DatagramsRefused::default(),
             due,
+            said: VecDeque::new(),
             traffic: Traffic::default(),
             outputs: VecDeque::new(),
         };
@@ -426,6 +429,7 @@ impl Gossip {
         self.due.seek = now.at;
         self.membership.renew(now, generation);
         self.replica.nodes.renew(generation);
+        self.said.clear();
         self.outputs.push_back(Output::Changed(Change::Renewed { generation }));
         if generation.0 + GENERATION_BLOCK / 2 >= self.reserved.0 {
             self.reserve(self.reserved);

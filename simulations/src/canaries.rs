@@ -61,6 +61,7 @@ const BY_TEST: &[&str] = &[
     "old-image-votes",
     "damaged-row-votes",
     "crashes-forgiven",
+    "no-last-words",
     "expects-nobody",
     "sick-accuses",
     "stamp-from-future",

@@ -9,6 +9,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("expects-nobody", "the first node of a cold start takes everything, however many are expected (DESIGN §5.5)"),
     ("generation-reused", "a restarted node goes on under the generation that it had (DESIGN §3.1)"),
     ("grace-ignored", "who says that it will be back is taken for dead (A5)"),
+    ("no-last-words", "who stops takes the knowledge of what it took a moment ago with it (DESIGN §5.5)"),
     ("damaged-row-votes", "a node whose votes are not readable any more votes on as the same disk"),
     ("rollout-at-once", "a new revision of a runner starts on all of its nodes at once (PITFALLS §5, Fly.io)"),
     ("rollout-after-failure", "a revision that failed on one node is tried by the next (DESIGN §4)"),

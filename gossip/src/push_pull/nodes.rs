@@ -78,6 +78,12 @@ impl Replica {
         packed(items).iter().map(|pack| self.nodes.news(pack.iter().map(|(place, delta)| (*place, delta))).into()).collect()
     }
 
+    /// What this node said after seq `after`, for who holds it up to there.
+    pub(crate) fn own_news(&self, after: u64) -> Vec<Parts> {
+        let mark = NodeMark { whole_to: after, ..self.nodes.mark_of(self.me) };
+        self.news(&[Held { place: None, mark }]).into_iter().map(|node_news| Parts { node_news, ..Parts::default() }).collect()
+    }
+
     /// Asks for all of `node` that is not held here.
     pub(crate) fn ask(&self, node: NodeId) -> Parts {
         let held = Held { place: None, mark: self.nodes.mark_of(node) };

@@ -145,8 +145,11 @@ impl Node {
             if self.phase == Phase::Draining {
                 // Last: whoever is gone for good has its sources taken over at once, and they were being flushed.
                 self.gossip.leave(now);
-                self.drain_gossip(now);
+            } else if !planted("no-last-words") {
+                // What it took and flushed just now: the others are to know whom its sources wait for.
+                self.gossip.tell_last_words(now);
             }
+            self.drain_gossip(now);
             self.outputs.push_back(Output::Stopped);
         }
     }

@@ -132,6 +132,22 @@ fn a_goodbye_is_believed_at_once_and_is_not_a_death() {
     assert!(world.run_until(secs(10), World::all_see_all).is_some(), "and it may come back");
 }
 
+/// What is said goes by push-pull, once a second; a node that stops a moment after it took a source would take that knowledge with it.
+#[test]
+fn last_words_are_known_to_all_who_stay() {
+    let mut world = World::new(6, 18);
+    world.run(secs(20));
+    for claim in 0..40 {
+        world.say(2, &format!("claim/r/{claim}"), "mine");
+    }
+    let now = world.now();
+    world.nodes[2].gossip.tell_last_words(now);
+    world.drain(2);
+    world.kill(2);
+    let knows = |world: &World| world.up().all(|(_, node)| node.gossip.node_map(&id(2)).is_some_and(|map| map.iter("claim/").count() == 40));
+    assert!(world.run_until(secs(5), knows).is_some());
+}
+
 /// Memberlist's restarted node stays dead in others' view; a higher generation from the disk does not.
 #[test]
 fn a_restarted_node_comes_back_under_a_higher_generation_with_a_new_map() {

@@ -28,6 +28,28 @@ impl Cluster {
     }
 }
 
+/// A claim goes by push-pull, once a second: without last words the others would not know that a node that stops at once had the source.
+#[test]
+fn a_node_that_stops_right_after_it_took_a_source_is_waited_for() {
+    let mut cluster = Cluster::of(3);
+    cluster.apply(&SOURCES);
+    let knows = |cluster: &Cluster, by: u8| {
+        let map = cluster.hosts[&id(by)].node.gossip().node_map(&id(3));
+        map.map_or(0, |map| map.iter("claim/").count())
+    };
+    while cluster.taken(id(3)).is_empty() {
+        cluster.run_for(Duration::from_millis(1));
+    }
+    let (now, taken) = (cluster.now, cluster.taken(id(3)).len());
+    assert_eq!((knows(&cluster, 1), knows(&cluster, 2)), (0, 0), "it has not told yet");
+    cluster.node(id(3)).handle_stop(now);
+    cluster.run(10);
+    assert!(cluster.host(id(3)).stopped);
+    for by in [1, 2] {
+        assert_eq!(knows(&cluster, by), taken);
+    }
+}
+
 /// A node that drains is done when it owns nothing and nobody counts on it as a witness; then it says goodbye when it stops.
 #[test]
 fn a_drain_is_done_when_nothing_depends_on_the_node_any_more() {
@@ -233,14 +255,7 @@ fn a_cold_start_waits_for_the_nodes_that_are_expected() {
 #[cfg(feature = "canary")]
 #[test]
 fn canaries_are_seen() {
-    let tests: [(&str, fn()); 2] = [
-        ("crashes-forgiven", a_node_that_crashes_again_and_again_gets_no_sources_until_it_has_run_for_a_while),
-        ("expects-nobody", a_cold_start_waits_for_the_nodes_that_are_expected),
-    ];
-    for (canary, test) in tests {
-        logvine_gossip::canary::plant(Some(canary));
-        let result = std::panic::catch_unwind(test);
-        logvine_gossip::canary::plant(None);
-        assert!(result.is_err(), "nothing turns red under `{canary}`");
-    }
+    crate::canary::turns_red("no-last-words", a_node_that_stops_right_after_it_took_a_source_is_waited_for);
+    crate::canary::turns_red("crashes-forgiven", a_node_that_crashes_again_and_again_gets_no_sources_until_it_has_run_for_a_while);
+    crate::canary::turns_red("expects-nobody", a_cold_start_waits_for_the_nodes_that_are_expected);
 }
