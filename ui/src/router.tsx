@@ -31,7 +31,7 @@ const routes = [
       name: word(search.name), nodes: word(search.nodes), state: word(search.state), show: oneOf(search.show, ['instances'] as const),
     }),
   }),
-  createRoute({ ...at('/runners/$runner'), component: Runner }),
+  createRoute({ ...at('/runners/$runner'), component: Runner, validateSearch: (search): { node?: string } => ({ node: word(search.node) }) }),
   createRoute({ ...at('/runners/$runner/edit'), component: Edit }),
   // Not below /runners: a runner may be called `create`.
   createRoute({ ...at('/create'), component: Create, validateSearch: (search): { tag?: string } => ({ tag: word(search.tag) }) }),

@@ -1,7 +1,7 @@
 import createClient, { type Middleware } from 'openapi-fetch'
 import type { components, paths } from '../../generated/schema'
 
-type Schemas = components['schemas']
+export type Schemas = components['schemas']
 export type NodeRow = Schemas['NodeRow']
 export type SelfRow = Schemas['SelfRow']
 export type ClusterRow = Schemas['ClusterRow']
@@ -10,6 +10,9 @@ export type RunnerRow = Schemas['RunnerRow']
 export type RunnerView = Schemas['RunnerView']
 export type RunnerSpec = Schemas['RunnerSpec']
 export type InstanceRow = Schemas['InstanceRow']
+export type InstanceView = Schemas['InstanceView']
+export type SeriesView = Schemas['SeriesView']
+export type Point = Schemas['Point']
 export type SourceRow = Schemas['SourceRow']
 export type SourceView = Schemas['SourceView']
 export type OperationRow = Schemas['OperationRow']
@@ -22,6 +25,9 @@ export type MoveRow = Schemas['MoveRow']
 export type Asked = Schemas['Asked']
 export type Written = Schemas['Written']
 export type Problem = Schemas['Problem']
+export type TapRow = Schemas['TapRow']
+export type Tried = Schemas['Tried']
+export type TryBody = Schemas['Try']
 export type RunnerVerb = Schemas['RunnerVerb']
 
 /** Why a request did not come to an answer that can be shown. Without a problem document, no node answered at all. */

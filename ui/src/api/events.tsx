@@ -41,7 +41,7 @@ export function stale(kind: string): string[] {
       return ['nodes', 'cluster', 'tags', 'instances', 'operations']
     case 'source':
     case 'assignment':
-      return ['sources', 'cluster', 'nodes']
+      return ['sources', 'cluster', 'nodes', 'moves']
     case 'runner':
     case 'instance':
       return ['runners', 'instances', 'cluster']

@@ -1,5 +1,5 @@
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
-import { all, api, ask, PAGE } from './client'
+import { all, api, ask, Failure, PAGE, type Schemas, type SeriesView } from './client'
 
 /** Events say when to look again; this is for what they do not tell (rates, loads) and for events that were lost. */
 const EVERY_MS = 5000
@@ -44,13 +44,34 @@ export const instances = (filter: { selector?: string; runner?: string } = {}) =
     queryFn: () => all((cursor) => ask(api.GET('/v1/instances', query(filter, cursor)))),
     refetchInterval: EVERY_MS,
   })
+export const instance = (node: string, runnerName: string) =>
+  queryOptions({
+    queryKey: ['instances', node, runnerName],
+    queryFn: () => ask(api.GET('/v1/instances/{node}/{runner}', { params: { path: { node, runner: runnerName } } })),
+    refetchInterval: EVERY_MS,
+  })
+/** How a runner, or all together, did lately. Null: the asked node has nothing of it yet. `step`: seconds from point to point, 10 for an hour, 60 for a day. */
+export const series = (runnerName: string | undefined, step: 10 | 60) =>
+  queryOptions({
+    queryKey: ['series', runnerName ?? '', step],
+    queryFn: async (): Promise<SeriesView | null> => {
+      try {
+        return await ask(api.GET('/v1/series', { params: { query: { runner: runnerName, step } } }))
+      } catch (error) {
+        if (error instanceof Failure && error.problem?.status === 404) return null
+        throw error
+      }
+    },
+    refetchInterval: step * 1000,
+  })
 export const sources = (filter: { selector?: string; runner?: string; state?: string }) =>
   infiniteQueryOptions({
     queryKey: ['sources', filter],
     queryFn: ({ pageParam }) => ask(api.GET('/v1/sources', query(filter, pageParam))),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next_cursor ?? undefined,
-    refetchInterval: 2 * EVERY_MS,
+    // All pages are fetched anew: the more there are, the seldomer.
+    refetchInterval: (query) => 2 * EVERY_MS * Math.max(1, query.state.data?.pages.length ?? 1),
   })
 export const source = (runnerName: string, id: string) =>
   queryOptions({
@@ -58,6 +79,16 @@ export const source = (runnerName: string, id: string) =>
     queryFn: () => ask(api.GET('/v1/sources/{runner}/{source}', { params: { path: { runner: runnerName, source: id } } })),
     refetchInterval: EVERY_MS,
   })
+/** What moved within the hour, the oldest first. */
+export const moves = queryOptions({
+  queryKey: ['moves'],
+  queryFn: () => {
+    const since = new Date(Date.now() - 3_600_000).toISOString()
+    // Asked for without a stream, it is a list.
+    return all(async (cursor) => (await ask(api.GET('/v1/events', query({ kind: 'source', since }, cursor)))) as Schemas['Listing_EventRow'])
+  },
+  refetchInterval: 6 * EVERY_MS,
+})
 export const findings = queryOptions({
   queryKey: ['sources', 'findings'],
   queryFn: async () => (await ask(api.GET('/v1/assignments/check'))).items,

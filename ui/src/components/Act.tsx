@@ -53,11 +53,15 @@ export function useRoleBar(): string | undefined {
 /** Targets with what became of the deed on each. */
 export function Targets({ rows }: { rows: TargetRow[] }) {
   const { t } = useWords()
+  const sorted = [...rows].sort((a, b) => a.node_name.localeCompare(b.node_name))
+  // Before the deed there is nothing to tell of each, save where one is special.
+  if (sorted.length > 0 && sorted.every((row) => row.state === 'would be' && !row.reason))
+    return <ul className="names" aria-label={t('targets')} tabIndex={0}>{sorted.map((row) => <li key={row.node}>{row.node_name}</li>)}</ul>
   return (
     <List
       label={t('targets')}
       short
-      rows={rows}
+      rows={sorted}
       rowKey={(row) => row.node}
       empty={t('no_targets')}
       columns={[

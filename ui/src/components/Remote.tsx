@@ -27,9 +27,10 @@ export function Trouble({ error, title, retry }: { error: Error; title?: string;
       <Stack gap="xs" align="flex-start">
         <Text size="sm">{reason(error)}</Text>
         {problem?.errors?.map((fault) => (
-          <Text size="sm" key={fault.pointer + fault.detail}>
-            {fault.pointer && <code>{fault.pointer}</code>} {fault.detail}
-          </Text>
+          <div key={fault.pointer + fault.detail} className="fault">
+            {fault.pointer && <code>{fault.pointer}</code>} {/* A compiler's word has lines, and points into them. */}
+            {fault.detail.includes('\n') ? <pre tabIndex={0}>{fault.detail}</pre> : fault.detail}
+          </div>
         ))}
         {problem?.action && <Text size="sm">{problem.action}</Text>}
         {retry && (

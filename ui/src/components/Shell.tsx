@@ -10,6 +10,7 @@ import { elsewhere, others } from '../logic/failover'
 import type { Language } from '../text'
 import { Go, GoNav } from './Go'
 import { Mark } from './Status'
+import { hasKept } from './useKept'
 import { useNow } from './useNow'
 import { useWords } from './words'
 
@@ -135,7 +136,9 @@ function Lost() {
   const rest = Math.ceil((DOUBT_MS + LEAVE_MS - silent) / 1000)
   const mine = known.find((node) => node.me)?.name ?? location.host
   const go = () => next && location.assign(`${next.url}${FROM}${encodeURIComponent(mine)}`)
-  const isDue = next !== undefined && rest <= 0 && !stays
+  // What was typed lies at this address; nobody is taken away from it unasked.
+  const isHeld = stays || hasKept()
+  const isDue = next !== undefined && rest <= 0 && !isHeld
   useEffect(() => {
     if (isDue) go()
   }, [isDue])
@@ -149,12 +152,14 @@ function Lost() {
         <Text size="sm">{t('lost_trying')}</Text>
         {next && (
           <>
-            {!stays && <Text size="sm">{t('lost_going', { node: next.name, n: Math.max(rest, 0) })}</Text>}
+            {!isHeld && <Text size="sm">{t('lost_going', { node: next.name, n: Math.max(rest, 0) })}</Text>}
+            {hasKept() && <Text size="sm">{t('lost_kept', { node: next.name })}</Text>}
+            {token.get() !== '' && <Text size="sm">{t('lost_token', { node: next.name })}</Text>}
             <Group gap="xs">
               <Button size="xs" onClick={go}>
                 {t('lost_go')}
               </Button>
-              {!stays && (
+              {!isHeld && (
                 <Button size="xs" variant="default" onClick={() => setStays(true)}>
                   {t('lost_stay')}
                 </Button>
@@ -182,6 +187,7 @@ function SignIn() {
     token.set(typed.trim())
     void client.invalidateQueries()
   }
+  const isNew = location.hash.startsWith(FROM)
   const wrong = token.get() !== '' && !isFetching ? t('token_wrong') : undefined
   return (
     <Modal opened={isAsked} onClose={() => undefined} withCloseButton={false} title={t('token_title')}>
@@ -189,7 +195,7 @@ function SignIn() {
         <Stack>
           <PasswordInput
             label={t('token_label')}
-            description={t('token_help')}
+            description={isNew ? `${t('token_again')} ${t('token_help')}` : t('token_help')}
             value={typed}
             error={isEmpty ? t('token_empty') : wrong}
             onChange={(event) => setTyped(event.currentTarget.value)}

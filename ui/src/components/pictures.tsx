@@ -69,37 +69,39 @@ export function Pipeline({ spec, rate }: { spec: RunnerSpec; rate: string }) {
   const middle = height / 2
   const told = [...stages.map((stage) => `${stage.title}: ${stage.word}`), ...senders.map((sender) => `${t('senders')}: ${sender.name} (${sender.type})`)].join(' → ')
   return (
-    <svg className="pipeline" viewBox={`0 0 860 ${height}`} role="img" aria-label={`${told}; ${rate}`}>
-      {stages.map((stage, at) => (
-        <g key={stage.title}>
-          <rect x={10 + at * 215} y={middle - 26} width="150" height="52" rx="5" />
-          <text x={85 + at * 215} y={middle - 3}>
-            {stage.word}
-          </text>
-          <text className="small" x={85 + at * 215} y={middle + 15}>
-            {stage.title}
-          </text>
-          {at < 2 && <path d={`M${160 + at * 215} ${middle}h60m-6 -4l6 4l-6 4`} />}
-        </g>
-      ))}
-      <text className="small" x="192" y={middle - 10}>
-        {rate}
-      </text>
-      {senders.map((sender, at) => {
-        const y = (height / (senders.length + 1)) * (at + 1)
-        return (
-          <g key={sender.name}>
-            <path d={`M590 ${middle}C625 ${middle} 620 ${y} 655 ${y}m-6 -4l6 4l-6 4`} />
-            <rect x="655" y={y - 26} width="190" height="52" rx="5" />
-            <text x="750" y={y - 3}>
-              {sender.name}
+    <div className="wide" tabIndex={0} role="group" aria-label={t('pipeline')}>
+      <svg className="pipeline" viewBox={`0 0 860 ${height}`} role="img" aria-label={`${told}; ${rate}`}>
+        {stages.map((stage, at) => (
+          <g key={stage.title}>
+            <rect x={10 + at * 215} y={middle - 26} width="150" height="52" rx="5" />
+            <text x={85 + at * 215} y={middle - 3}>
+              {stage.word}
             </text>
-            <text className="small" x="750" y={y + 15}>
-              {sender.type}
+            <text className="small" x={85 + at * 215} y={middle + 15}>
+              {stage.title}
             </text>
+            {at < 2 && <path d={`M${160 + at * 215} ${middle}h60m-6 -4l6 4l-6 4`} />}
           </g>
-        )
-      })}
-    </svg>
+        ))}
+        <text className="small" x="192" y={middle - 10}>
+          {rate}
+        </text>
+        {senders.map((sender, at) => {
+          const y = (height / senders.length) * (at + 0.5)
+          return (
+            <g key={sender.name}>
+              <path d={`M590 ${middle}C625 ${middle} 620 ${y} 655 ${y}m-6 -4l6 4l-6 4`} />
+              <rect x="655" y={y - 26} width="190" height="52" rx="5" />
+              <text x="750" y={y - 3}>
+                {sender.name}
+              </text>
+              <text className="small" x="750" y={y + 15}>
+                {sender.type}
+              </text>
+            </g>
+          )
+        })}
+      </svg>
+    </div>
   )
 }

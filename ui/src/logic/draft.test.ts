@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { RunnerSpec } from '../api/client'
-import { draftOf, emptyDraft, specOf } from './draft'
+import { draftOf, emptyDraft, specOf, tryable } from './draft'
 
 const fleet: RunnerSpec = {
   name: 'fleet',
@@ -36,4 +36,14 @@ test('a line that is no source is told by its number', () => {
   const { spec, faults } = specOf({ ...emptyDraft('web'), name: 'a', reader: 'http', sources: 'ok http://a/\n\nBad http://b/\nlonely' })
   expect(spec.sources).toEqual([{ id: 'ok', url: 'http://a/' }])
   expect(faults.filter((fault) => fault.at === '/sources').map((fault) => fault.values.n)).toEqual([3, 4])
+})
+
+test('a runner can be tried before it is whole', () => {
+  const { spec } = specOf({ ...emptyDraft(), reader: 'http', placement: 'spread', sources: 'one http://x/', vrl: '.a = 1' })
+  expect(tryable(spec)).toMatchObject({ name: 'draft', placement: { spread: 'all' }, senders: [{ type: 'stdout' }], transform: { vrl: '.a = 1' }, sources: [{ id: 'one' }] })
+})
+
+test('what was typed is tried as it is', () => {
+  const { spec } = specOf({ ...emptyDraft('web'), name: 'n', paths: '/x', senders: [{ name: 'a', type: 'file', path: '/y', url: '' }] })
+  expect(tryable(spec)).toEqual(spec)
 })

@@ -119,6 +119,18 @@ export function draftOf(spec: RunnerSpec): Draft | null {
   return same(plain(specOf(draft).spec), plain(spec)) ? draft : null
 }
 
+/** A spec as a node can try it though it is half typed: what is missing has a stand-in that tries nothing. */
+export function tryable(spec: RunnerSpec): RunnerSpec {
+  const whole = (spec.senders ?? []).filter((sender) => NAME.test(sender.name) && (sender.type === 'stdout' || (sender.type === 'http' ? sender.url : sender.path).trim() !== ''))
+  const [kind, selection] = Object.entries(spec.placement ?? {})[0] ?? ['every', '']
+  return {
+    ...spec,
+    name: spec.name && NAME.test(spec.name) ? spec.name : 'draft',
+    placement: { [kind]: String(selection).trim() || 'all' } as RunnerSpec['placement'],
+    senders: whole.length > 0 ? whole : [{ type: 'stdout', name: 'out' }],
+  }
+}
+
 /** What two ways to write the same spec have in common: no nulls, no defaults that the API fills in. */
 function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain)

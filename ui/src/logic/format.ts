@@ -35,3 +35,10 @@ export function moment(rfc3339: string, now = new Date(), locale = 'en-GB'): str
 
 /** A node's capacity is told in quarter octaves: 4 more is twice as much. Against `usual`, as a factor. */
 export const factor = (capacity: number, usual: number) => 2 ** ((capacity - usual) / 4)
+
+/** Seconds since 1970 as the time of the day, in the browser's zone. */
+export function clock(at: number, withSeconds: boolean): string {
+  const date = new Date(at * 1000)
+  const parts = [date.getHours(), date.getMinutes(), ...(withSeconds ? [date.getSeconds()] : [])]
+  return parts.map((part) => String(part).padStart(2, '0')).join(':')
+}

@@ -7,9 +7,11 @@ import { runner as runnerQuery } from '../api/queries'
 import { Outcome, Targets, useRoleBar } from '../components/Act'
 import { Go } from '../components/Go'
 import { Remote, Trouble } from '../components/Remote'
+import { useKept } from '../components/useKept'
 import { useWords } from '../components/words'
 import { type Draft, type DraftSender, draftOf, emptyDraft, specOf } from '../logic/draft'
 import { Panel } from './Overview'
+import { Try } from './Try'
 
 const createRoute = getRouteApi('/create')
 const editRoute = getRouteApi('/runners/$runner/edit')
@@ -37,22 +39,9 @@ interface Work {
   raw: string | undefined
 }
 
-/** What is typed, kept in the tab under `place`: a reload, or another page looked at meanwhile, loses nothing. */
-function useKept(place: string, first: Work): [Work, (work: Work) => void, () => void] {
-  const [work, setWork] = useState<Work>(() => {
-    const kept = sessionStorage.getItem(place)
-    return kept ? (JSON.parse(kept) as Work) : first
-  })
-  const keep = (next: Work) => {
-    setWork(next)
-    sessionStorage.setItem(place, JSON.stringify(next))
-  }
-  const drop = () => {
-    sessionStorage.removeItem(place)
-    setWork(first)
-  }
-  return [work, keep, drop]
-}
+/** Steps of the guide. */
+const PARSE = 1
+const CHECK = 4
 
 const pretty = (spec: RunnerSpec) => JSON.stringify(spec, null, 2)
 
@@ -62,9 +51,9 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
   const client = useQueryClient()
   const bar = useRoleBar()
   // What the guide cannot say is edited as it is written.
-  const [work, keep, drop] = useKept(place, { draft, raw: draft === null && spec ? pretty(spec) : undefined })
+  const [work, keep, drop] = useKept<Work>(place, { draft, raw: draft === null && spec ? pretty(spec) : undefined })
   const [step, setStep] = useState(0)
-  const [written, setWritten] = useState<Written>()
+  const [written, setWritten] = useState<{ answer: Written; name: string }>()
   const [against, setAgainst] = useState(revision)
   const guided = work.raw === undefined && work.draft !== null
   const { spec: said, faults, jsonError } = useSaid(work)
@@ -81,8 +70,8 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
   const saved = useMutation({
     mutationFn: () => apply(false),
     onSuccess: (answer) => {
-      sessionStorage.removeItem(place)
-      setWritten(answer)
+      drop()
+      setWritten({ answer, name })
       void client.invalidateQueries()
     },
     onError: async (error) => {
@@ -103,18 +92,18 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
         <Title order={1} size="h3">
           {t('saved')}
         </Title>
-        <Outcome written={written} onClose={() => void navigate({ to: '/runners/$runner', params: { runner: name } })} />
+        <Outcome written={written.answer} onClose={() => void navigate({ to: '/runners/$runner', params: { runner: written.name } })} />
       </Stack>
     )
   const isReady = said !== undefined && faults.length === 0 && name !== ''
   const check = () => {
-    setStep(4)
+    setStep(CHECK)
     if (isReady) checked.mutate()
   }
   const footer = (
     <Stack>
       {jsonError && <Alert color="red" variant="outline" role="alert">{t('json_bad', { reason: jsonError })}</Alert>}
-      {step === 4 && faults.length > 0 && (
+      {step === CHECK && faults.length > 0 && (
         <Alert color="red" variant="outline" role="alert">
           {problems.map((problem, at) => (
             <Text size="sm" key={at}>
@@ -192,6 +181,7 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
           )}
         </Tabs.Panel>
       </Tabs>
+      {said && !bar && <Try spec={said} isWhole={isReady} shown={!guided || step === PARSE || step === CHECK} />}
     </Stack>
   )
 }
@@ -204,6 +194,9 @@ function useSaid(work: Work): { spec: RunnerSpec | undefined; faults: ReturnType
     return { spec: undefined, faults: [], jsonError: error instanceof Error ? error.message : String(error) }
   }
 }
+
+/** Another reader, with the placement that goes with it: a node's own files are read by every node, a URL by one of them. */
+const readBy = (reader: Draft['reader']): Partial<Draft> => ({ reader, placement: reader === 'file' ? 'every' : 'spread' })
 
 interface GuideProps {
   draft: Draft
@@ -229,7 +222,7 @@ function Guide({ draft, onChange, isNew, step, setStep, faults, footer, onCheck 
   const steps = [
     <Stack key="source">
       {text('name', t('name'), '/name', !isNew)}
-      <NativeSelect label={t('reader')} value={draft.reader} onChange={(event) => set({ reader: event.currentTarget.value as Draft['reader'] })} data={['file', 'http']} />
+      <NativeSelect label={t('reader')} value={draft.reader} onChange={(event) => set(readBy(event.currentTarget.value as Draft['reader']))} data={['file', 'http']} />
       {draft.reader === 'file' ? (
         <Textarea className="mono" label={t('paths')} autosize minRows={3} value={draft.paths} error={fault('/reader/paths')} onChange={(event) => set({ paths: event.currentTarget.value })} />
       ) : (
@@ -298,13 +291,13 @@ function Guide({ draft, onChange, isNew, step, setStep, faults, footer, onCheck 
   ]
   const titles = [t('step_source'), t('step_parse'), t('step_send'), t('step_place'), t('step_check')]
   const to = (next: number) => {
-    if (next < 4) return setStep(next)
+    if (next < CHECK) return setStep(next)
     setTold(true)
     onCheck()
   }
   return (
     <Stack>
-      <Stepper active={step} onStepClick={to} size="xs" orientation="horizontal" wrap>
+      <Stepper active={step} onStepClick={to} size="xs" className="steps" wrap={false}>
         {titles.map((title) => (
           <Stepper.Step key={title} label={title} />
         ))}
@@ -316,7 +309,7 @@ function Guide({ draft, onChange, isNew, step, setStep, faults, footer, onCheck 
             {t('back')}
           </Button>
         )}
-        {step < 4 && <Button onClick={() => to(step + 1)}>{t('next')}</Button>}
+        {step < CHECK && <Button onClick={() => to(step + 1)}>{t('next')}</Button>}
       </Group>
     </Stack>
   )

@@ -170,7 +170,7 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
         )}
       </Panel>
       <Panel title={t('instances')}>
-        <Remote of={work}>{(rows) => <InstanceList rows={rows} short />}</Remote>
+        <Remote of={work}>{(rows) => <InstanceList rows={rows} short of="node" />}</Remote>
       </Panel>
       <Panel title={t('live_events')}>
         <Events rows={events} empty={t('no_events')} />

@@ -1,14 +1,14 @@
 import { Grid, Group, Paper, Stack, Text, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { type ReactNode, useEffect, useState } from 'react'
+import type { ReactNode } from 'react'
 import type { EventRow, InstanceRow } from '../api/client'
 import { useStream } from '../api/events'
 import { cluster, evenness, instances, nodes } from '../api/queries'
-import { Chart } from '../components/Chart'
 import { Go, GoButton } from '../components/Go'
 import { NodesPicture } from '../components/pictures'
 import { Remote } from '../components/Remote'
 import { Status } from '../components/Status'
+import { Trends } from '../components/Trends'
 import { Moment } from '../components/When'
 import { useWords } from '../components/words'
 import { bytes, count } from '../logic/format'
@@ -24,19 +24,6 @@ export function Panel({ title, children }: { title: string; children: ReactNode 
   )
 }
 
-/** Throughput as this tab has seen it: the last ten minutes of looks. */
-const POINTS = 120
-
-function useThroughput(rows: InstanceRow[] | undefined, at: number): [number[], number[]] {
-  const [points, setPoints] = useState<[number[], number[]]>([[], []])
-  useEffect(() => {
-    if (!rows) return
-    const sum = rows.reduce((sum, row) => sum + row.bytes_per_s, 0)
-    setPoints(([times, values]) => [[...times, at / 1000].slice(-POINTS), [...values, sum].slice(-POINTS)])
-  }, [rows, at])
-  return points
-}
-
 /** What a write changes key by key is in its operation already. */
 const isNews = (event: EventRow) => !event.kind.startsWith('catalog.')
 
@@ -48,7 +35,6 @@ export function Overview() {
   const machines = useQuery(nodes)
   const work = useQuery(instances())
   const even = useQuery(evenness)
-  const points = useThroughput(work.data, work.dataUpdatedAt)
   const { events } = useStream()
   const moves = events.filter((event) => event.kind.startsWith('source.')).slice(-12).reverse()
   return (
@@ -105,7 +91,7 @@ export function Overview() {
           <Panel title={t('rates')}>
             <Remote of={work} lines={3}>
               {(rows) => (
-                <Stack gap="xs">
+                <Stack gap="sm">
                   <Group gap="lg">
                     <Figure title={t('records_rate')} text={count(sum(rows, 'records_per_s'), language)} />
                     <Figure title={t('bytes_rate')} text={rate(sum(rows, 'bytes_per_s'))} />
@@ -113,10 +99,7 @@ export function Overview() {
                     <Figure title={t('errors')} text={count(sum(rows, 'errors'), language)} />
                     <Figure title={t('dead_letters')} text={count(sum(rows, 'dead_lettered'), language)} />
                   </Group>
-                  {points[0].length > 1 ? <Chart points={points} label={t('bytes_rate')} format={rate} /> : <Text size="sm">{t('rates_wait')}</Text>}
-                  <Text size="xs" c="dimmed">
-                    {t('rates_here')}
-                  </Text>
+                  <Trends />
                 </Stack>
               )}
             </Remote>
@@ -169,13 +152,26 @@ function Counts({ title, counts, total, to }: { title: string; counts: Record<st
   )
 }
 
+/** What an event is about, where its words leave that out. */
+function subject({ runner, source, detail }: EventRow) {
+  if (!runner || !source || detail.includes(source)) return null
+  return (
+    <>
+      <Go to="/sources/$runner/$source" params={{ runner, source }}>
+        {runner}/{source}
+      </Go>{' '}
+    </>
+  )
+}
+
 export function Events({ rows, empty }: { rows: EventRow[]; empty: string }) {
   if (rows.length === 0) return <Text size="sm">{empty}</Text>
   return (
     <ul className="events">
       {rows.map((row) => (
         <li key={row.id}>
-          <Moment at={row.time} /> <b>{row.kind}</b> {row.detail}
+          <Moment at={row.time} /> <b>{row.kind}</b> {subject(row)}
+          {row.detail}
         </li>
       ))}
     </ul>

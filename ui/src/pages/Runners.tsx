@@ -11,12 +11,15 @@ import { type Column, List } from '../components/List'
 import { Pipeline } from '../components/pictures'
 import { Remote, useReason } from '../components/Remote'
 import { Status } from '../components/Status'
+import { Spark, Trends } from '../components/Trends'
 import { useWords } from '../components/words'
 import { bytes, count } from '../logic/format'
 import { FilterInput } from './Machines'
+import { InstanceDetail } from './Instance'
 import { Events, Figure, Panel } from './Overview'
 import { Revisions } from './Revisions'
 import { SourceList } from './Sources'
+import { Tap } from './Tap'
 
 const listRoute = getRouteApi('/runners')
 const oneRoute = getRouteApi('/runners/$runner')
@@ -39,6 +42,7 @@ export function Runners() {
     { key: 'placement', title: t('placement'), cell: (row) => row.placement },
     { key: 'sources', title: t('sources'), width: '5em', cell: (row) => row.sources },
     { key: 'rates', title: t('bytes_rate'), width: '7em', cell: (row) => `${bytes(total(work.data, row.name, 'bytes_per_s'))}/s` },
+    { key: 'trend', title: t('trend'), width: '90px', cell: (row) => <Spark runner={row.name} /> },
     { key: 'lag', title: t('lag'), width: '6em', cell: (row) => bytes(total(work.data, row.name, 'lag_bytes')) },
     { key: 'error', title: t('last_error'), width: 'minmax(0, 1.5fr)', cell: (row) => row.error ?? row.rollout ?? '' },
   ]
@@ -97,7 +101,7 @@ export function SelectionInput({ label, description, value, error, onSet }: { la
   const set = () => typed !== value && onSet(typed.trim() || undefined)
   return (
     <form onSubmit={(event) => (event.preventDefault(), set())}>
-      <TextInput size="xs" label={label} description={description} value={typed} error={error} onChange={(event) => setTyped(event.currentTarget.value)} onBlur={set} />
+      <TextInput size="xs" label={label} description={description} inputWrapperOrder={['label', 'input', 'error', 'description']} value={typed} error={error} onChange={(event) => setTyped(event.currentTarget.value)} onBlur={set} />
     </form>
   )
 }
@@ -119,8 +123,11 @@ function Tally({ counts }: { counts: Record<string, number> }) {
   )
 }
 
-export function InstanceList({ rows, short }: { rows: InstanceRow[]; short?: boolean }) {
+/** `of`: what all rows have in common, and needs no column. */
+export function InstanceList({ rows, short, of }: { rows: InstanceRow[]; short?: boolean; of?: 'runner' | 'node' }) {
   const { t, language } = useWords()
+  const runner: Column<InstanceRow> = { key: 'runner', title: t('runner'), cell: (row) => <Go to="/runners/$runner" params={{ runner: row.runner }}>{row.runner}</Go> }
+  const node: Column<InstanceRow> = { key: 'node', title: t('node'), cell: (row) => <Go to="/machines/$node" params={{ node: row.node }}>{row.node_name}</Go> }
   return (
     <List
       label={t('instances')}
@@ -129,8 +136,8 @@ export function InstanceList({ rows, short }: { rows: InstanceRow[]; short?: boo
       rowKey={(row) => `${row.runner}@${row.node}`}
       empty={t('no_instances')}
       columns={[
-        { key: 'runner', title: t('runner'), cell: (row) => <Go to="/runners/$runner" params={{ runner: row.runner }}>{row.runner}</Go> },
-        { key: 'node', title: t('node'), cell: (row) => <Go to="/machines/$node" params={{ node: row.node }}>{row.node_name}</Go> },
+        ...(of === 'runner' ? [] : [runner]),
+        ...(of === 'node' ? [] : [node]),
         { key: 'state', title: t('state'), width: '8em', cell: (row) => <Status word={row.state} /> },
         { key: 'records', title: t('records_rate'), width: '6em', cell: (row) => count(row.records_per_s, language) },
         { key: 'bytes', title: t('bytes_rate'), width: '7em', cell: (row) => `${bytes(row.bytes_per_s)}/s` },
@@ -138,7 +145,7 @@ export function InstanceList({ rows, short }: { rows: InstanceRow[]; short?: boo
         { key: 'lag', title: t('lag'), width: '6em', cell: (row) => bytes(row.lag_bytes) },
         { key: 'errors', title: t('errors'), width: '5em', cell: (row) => count(row.errors, language) },
         { key: 'dead', title: t('dead_letters'), width: '6em', cell: (row) => count(row.dead_lettered, language) },
-        { key: 'error', title: t('last_error'), width: 'minmax(0, 1.5fr)', cell: (row) => row.error ?? '' },
+        { key: 'error', title: t('last_error'), width: 'minmax(0, 2.5fr)', cell: (row) => row.error ?? '' },
       ]}
     />
   )
@@ -161,6 +168,7 @@ const VERBS = [
 function RunnerPage({ view }: { view: RunnerView }) {
   const { t, language } = useWords()
   const navigate = useNavigate()
+  const { node } = oneRoute.useSearch()
   const bar = useRoleBar()
   const [deed, setDeed] = useState<Deed>()
   const [selection, setSelection] = useState('all')
@@ -226,14 +234,25 @@ function RunnerPage({ view }: { view: RunnerView }) {
           )}
         </Stack>
       </Panel>
+      <Panel title={t('trends')}>
+        <Trends runner={view.name} />
+      </Panel>
       <Panel title={t('instances')}>
-        <Remote of={work}>{(rows) => <InstanceList rows={rows} short />}</Remote>
+        <Remote of={work}>{(rows) => <InstanceList rows={rows} short of="runner" />}</Remote>
+      </Panel>
+      <Panel title={t('instance_detail')}>
+        <Remote of={work}>
+          {(rows) => (
+            <InstanceDetail rows={rows} node={node} onNode={(node) => void navigate({ to: '/runners/$runner', params: { runner: view.name }, search: { node }, replace: true, resetScroll: false })} />
+          )}
+        </Remote>
       </Panel>
       {view.spec.reader.type !== 'file' && (
         <Panel title={t('sources')}>
           <SourceList filter={{ runner: view.name }} short />
         </Panel>
       )}
+      <Panel title={t('tap')}>{bar ? bar : <Tap runner={view.name} />}</Panel>
       <Panel title={t('live_events')}>
         <Events rows={events} empty={t('no_events')} />
       </Panel>

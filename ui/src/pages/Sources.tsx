@@ -1,12 +1,13 @@
 import { Button, Group, NativeSelect, NumberInput, Stack, Tabs, Text, Title } from '@mantine/core'
 import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query'
 import { getRouteApi } from '@tanstack/react-router'
-import { useCallback, useState } from 'react'
+import { useCallback, useEffect, useMemo, useState } from 'react'
 import { api, ask, type PlanView, type SourceRow, type SourceView } from '../api/client'
 import { useStream } from '../api/events'
 import { findings, nodes, source as sourceQuery, sources } from '../api/queries'
 import { Go } from '../components/Go'
 import { List } from '../components/List'
+import { Moves } from '../components/Moves'
 import { Bars } from '../components/pictures'
 import { Remote, Trouble } from '../components/Remote'
 import { Status } from '../components/Status'
@@ -61,6 +62,12 @@ export function Sources() {
             <Panel title={t('assignment_check')}>
               <Findings />
             </Panel>
+            <Panel title={t('giants')}>
+              <Giants />
+            </Panel>
+            <Panel title={t('moves')}>
+              <Moves />
+            </Panel>
           </Stack>
         </Tabs.Panel>
         <Tabs.Panel value="plan">
@@ -78,43 +85,46 @@ export function SourceList({ filter, name, short }: { filter: { runner?: string;
   const more = useCallback(() => {
     if (hasNextPage && !isFetchingNextPage) void fetchNextPage()
   }, [hasNextPage, isFetchingNextPage, fetchNextPage])
+  const all = useMemo(() => of.data?.pages.flatMap((page) => page.items) ?? [], [of.data])
+  const rows = useMemo(() => (name ? all.filter((row) => row.id.includes(name) || row.url.includes(name)) : all), [all, name])
+  // A name is looked for here, so all pages must be here.
+  const isSearching = Boolean(name) && hasNextPage
+  useEffect(() => {
+    if (isSearching) more()
+  }, [isSearching, more])
   return (
     <Remote of={of}>
-      {(data) => {
-        const all = data.pages.flatMap((page) => page.items)
-        const rows = all.filter((row) => !name || row.id.includes(name) || row.url.includes(name))
-        return (
-          <Stack gap="xs">
-            <List<SourceRow>
-              label={t('sources')}
-              short={short}
-              rows={rows}
-              rowKey={(row) => `${row.runner}/${row.id}`}
-              empty={all.length === 0 && !filter.state && !filter.selector ? t('no_sources') : t('nothing_matches')}
-              onEnd={more}
-              columns={[
-                { key: 'id', title: t('source'), cell: (row) => <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.id }}>{row.id}</Go> },
-                { key: 'runner', title: t('runner'), cell: (row) => <Go to="/runners/$runner" params={{ runner: row.runner }}>{row.runner}</Go> },
-                { key: 'state', title: t('state'), width: '9em', cell: (row) => <Status word={row.state} /> },
-                { key: 'owner', title: t('owner'), width: '8em', cell: (row) => (row.owner ? <Go to="/machines/$node" params={{ node: row.owner }}>{row.owner_name ?? row.owner}</Go> : '–') },
-                { key: 'since', title: t('since'), width: '6em', cell: (row) => <Ago at={row.since} /> },
-                { key: 'why', title: t('why'), cell: (row) => row.why ?? row.error ?? '' },
-                { key: 'url', title: t('url'), width: 'minmax(0, 1.8fr)', cell: (row) => row.url },
-              ]}
-            />
-            <Group gap="sm">
-              <Text size="xs" c="dimmed">
-                {hasNextPage ? t('shown_of', { n: rows.length }) : t('all_shown', { n: rows.length })}
-              </Text>
-              {hasNextPage && (
-                <Button size="compact-xs" variant="default" loading={isFetchingNextPage} onClick={more}>
-                  {t('more')}
-                </Button>
-              )}
-            </Group>
-          </Stack>
-        )
-      }}
+      {() => (
+        <Stack gap="xs">
+          <List<SourceRow>
+            label={t('sources')}
+            short={short}
+            rows={rows}
+            rowKey={(row) => `${row.runner}/${row.id}`}
+            empty={isSearching ? t('loading') : all.length === 0 && !filter.state && !filter.selector ? t('no_sources') : t('nothing_matches')}
+            onEnd={more}
+            columns={[
+              { key: 'id', title: t('source'), cell: (row) => <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.id }}>{row.id}</Go> },
+              { key: 'runner', title: t('runner'), cell: (row) => <Go to="/runners/$runner" params={{ runner: row.runner }}>{row.runner}</Go> },
+              { key: 'state', title: t('state'), width: '9em', cell: (row) => <Status word={row.state} /> },
+              { key: 'owner', title: t('owner'), width: '8em', cell: (row) => (row.owner ? <Go to="/machines/$node" params={{ node: row.owner }}>{row.owner_name ?? row.owner}</Go> : '–') },
+              { key: 'since', title: t('since'), width: '6em', cell: (row) => <Ago at={row.since} /> },
+              { key: 'why', title: t('why'), cell: (row) => row.why ?? row.error ?? '' },
+              { key: 'url', title: t('url'), width: 'minmax(0, 1.8fr)', cell: (row) => row.url },
+            ]}
+          />
+          <Group gap="sm">
+            <Text size="xs" c="dimmed">
+              {hasNextPage ? t('shown_of', { n: rows.length }) : t('all_shown', { n: rows.length })}
+            </Text>
+            {hasNextPage && (
+              <Button size="compact-xs" variant="default" loading={isFetchingNextPage} onClick={more}>
+                {t('more')}
+              </Button>
+            )}
+          </Group>
+        </Stack>
+      )}
     </Remote>
   )
 }
@@ -146,7 +156,7 @@ function Findings() {
         <List
           label={t('assignment_check')}
           short
-          rows={rows}
+          rows={rows.filter((row) => row.kind !== 'unsplittable')}
           rowKey={(row) => `${row.kind}/${row.runner}/${row.source}`}
           empty={t('assignment_ok')}
           columns={[
@@ -156,6 +166,35 @@ function Findings() {
           ]}
         />
       )}
+    </Remote>
+  )
+}
+
+/** Sources that no node bears. */
+function Giants() {
+  const { t } = useWords()
+  const of = useQuery(findings)
+  return (
+    <Remote of={of}>
+      {(rows) => {
+        const giants = rows.filter((row) => row.kind === 'unsplittable')
+        return (
+          <Stack gap="xs">
+            {giants.length > 0 && <Text size="sm">{t('giants_help')}</Text>}
+            <List
+              label={t('giants')}
+              short
+              rows={giants}
+              rowKey={(row) => `${row.runner}/${row.source}`}
+              empty={t('no_giants')}
+              columns={[
+                { key: 'source', title: t('source'), cell: (row) => <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.source }}>{`${row.runner}/${row.source}`}</Go> },
+                { key: 'detail', title: t('why'), width: 'minmax(0, 2fr)', cell: (row) => row.detail },
+              ]}
+            />
+          </Stack>
+        )
+      }}
     </Remote>
   )
 }
