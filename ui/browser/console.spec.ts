@@ -186,6 +186,33 @@ test('records are seen as they pass', async ({ page }) => {
   await expect(page.getByRole('button', { name: 'Watch', exact: true })).toBeVisible()
 })
 
+test('ten thousand sources scroll: only those in sight are drawn, and a name is found among all', async ({ page }) => {
+  const name = (at: number) => `s-${String(at).padStart(4, '0')}`
+  await page.route('**/v1/sources?**', (route) => {
+    const query = new URL(route.request().url()).searchParams
+    const [from, limit] = [Number(query.get('cursor') ?? 0), Number(query.get('limit'))]
+    const items = Array.from({ length: Math.min(limit, 10_000 - from) }, (_, at) => ({
+      runner: 'fleet', id: name(from + at), url: `http://example.test/${name(from + at)}`, from: 'spec', state: 'collected', witnesses: [], owner: 'x', owner_name: 'a1', why: 'added',
+    }))
+    return route.fulfill({ json: { items, next_cursor: from + limit < 10_000 ? String(from + limit) : null } })
+  })
+  await page.goto(`${cluster.url(1)}/sources`)
+  const table = page.getByRole('table', { name: 'Sources' })
+  await expect(table.getByText(name(0), { exact: true })).toBeVisible()
+  await expect(async () => {
+    await table.press('End')
+    await expect(table.getByText(name(9999), { exact: true })).toBeVisible({ timeout: 1000 })
+  }).toPass({ timeout: 90_000 })
+  await expect(table).toHaveAttribute('aria-rowcount', '10001')
+  expect(await table.getByRole('row').count()).toBeLessThan(100)
+  await table.press('Home')
+  await expect(table.getByText(name(0), { exact: true })).toBeVisible()
+  await page.reload()
+  await page.getByLabel('Name contains').fill('s-8765')
+  await expect(row(page, 's-8765')).toBeVisible()
+  await expect(table).toHaveAttribute('aria-rowcount', '2')
+})
+
 test('a plan shows what would move if a node died, before and after', async ({ page }) => {
   await page.goto(`${cluster.url(1)}/sources?show=plan`)
   await page.getByRole('button', { name: 'Show' }).click()
@@ -218,11 +245,29 @@ test('the node that serves the page is killed: the page says so and goes on at t
   await page.goto(`${cluster.url(5)}/runners/fleet`)
   await expect(page.getByText('live', { exact: true })).toBeVisible()
   await expect(page.getByRole('heading', { name: 'fleet' })).toBeVisible()
+  // These nodes want no token; one that a page has must go nowhere by itself.
+  await page.evaluate(() => sessionStorage.setItem('logvine.token', 'a-secret'))
+  const sent: string[] = []
+  page.on('request', (request) => sent.push(`${request.url()} ${request.headers().authorization ?? ''}`))
+  const writing = await page.context().newPage()
+  await writing.goto(`${cluster.url(5)}/create`)
+  await writing.getByLabel('Name', { exact: true }).fill('half-typed')
+  await expect(writing.getByText('live', { exact: true })).toBeVisible()
   await cluster.kill(5)
   await expect(page.getByRole('alert').filter({ hasText: 'a5 does not answer' })).toBeVisible()
   await page.waitForURL(/127\.89\.7\.[1-4]:7948\/runners\/fleet/)
   await expect(page.getByText('a5 stopped answering.')).toBeVisible()
   await expect(page.getByRole('heading', { name: 'fleet' })).toBeVisible()
+  expect(await page.evaluate(() => sessionStorage.getItem('logvine.token'))).toBeNull()
+  expect(sent.filter((request) => request.includes('a-secret') && !request.startsWith(cluster.url(5)))).toEqual([])
+  // Whoever is typing is told, and left where it is kept.
+  const alert = writing.getByRole('alert').filter({ hasText: 'a5 does not answer' })
+  await expect(alert.getByText('What you have typed is kept in this tab')).toBeVisible()
+  await expect(alert.getByRole('button', { name: 'Go now' })).toBeVisible()
+  await writing.screenshot({ path: 'screenshots/lost.png' })
+  await expect(writing.getByLabel('Name', { exact: true })).toHaveValue('half-typed')
+  expect(writing.url()).toBe(`${cluster.url(5)}/create`)
+  await writing.close()
 })
 
 test('a tag is renamed', async ({ page }) => {

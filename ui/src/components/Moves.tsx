@@ -12,9 +12,6 @@ import { useWords } from './words'
 import { Go } from './Go'
 
 const HOUR_MS = 3_600_000
-const WIDTH = 860
-const LEFT = 110
-const LANE = 24
 
 /** What became of a source, as a shape: it came, it went, or something is wrong. */
 const TONES: Record<ReturnType<typeof wordOf>, Tone> = { came: 'good', went: 'quiet', trouble: 'bad' }
@@ -62,39 +59,42 @@ export function Moves() {
   )
 }
 
+/** Lanes of the page's own boxes, not of an SVG: on a phone the lanes shrink and the words do not. */
 function Picture({ rows, nameOf }: { rows: EventRow[]; nameOf: (row: EventRow) => string }) {
   const { t } = useWords()
   const now = useNow()
-  const drawn = lanes(rows, nameOf)
-  if (drawn.shown.length === 0) return null
-  const height = drawn.shown.length * LANE + 24
-  const x = (time: string) => LEFT + (1 - Math.min(1, Math.max(0, (now - Date.parse(time)) / HOUR_MS))) * (WIDTH - LEFT - 12)
+  const { shown, hidden } = lanes(rows, nameOf)
+  if (shown.length === 0) return null
+  const at = (time: string) => `${((1 - Math.min(1, Math.max(0, (now - Date.parse(time)) / HOUR_MS))) * 100).toFixed(1)}%`
   return (
-    <div className="wide" tabIndex={0} role="group" aria-label={t('moves')}>
-      <svg className="pipeline moves" viewBox={`0 0 ${WIDTH} ${height}`} role="img" aria-label={t('moves_told', { n: rows.length, nodes: drawn.shown.length + drawn.hidden })}>
-        {drawn.shown.map((lane, at) => (
-          <g key={lane.node} transform={`translate(0 ${at * LANE})`}>
-            <text x={LEFT - 12} y="16">
-              {lane.node}
-            </text>
-            <path className="lane" d={`M${LEFT} 12H${WIDTH - 12}`} />
-            {lane.rows.map((row) => (
-              <g key={row.id} transform={`translate(${(x(row.time) - 5).toFixed(1)} 7)`}>
-                <title>{`${nameOf(row)}: ${row.detail}`}</title>
-                <Mark tone={TONES[wordOf(row.kind)]} />
-              </g>
+    <div>
+      <div className="lanes" role="img" aria-label={t('moves_told', { n: rows.length, nodes: shown.length + hidden })}>
+        {shown.map((lane) => (
+          <div key={lane.node} className="lane">
+            <span>{lane.node}</span>
+            <div>
+              {lane.rows.map((row) => (
+                <span key={row.id} style={{ left: at(row.time) }} title={`${nameOf(row)}: ${row.detail}`}>
+                  <Mark tone={TONES[wordOf(row.kind)]} />
+                </span>
+              ))}
+            </div>
+          </div>
+        ))}
+        <div className="lane scale">
+          <span />
+          <div>
+            {[60, 30, 0].map((minutes) => (
+              <span key={minutes} style={{ left: `${100 - (minutes / 60) * 100}%` }}>
+                {minutes === 0 ? t('now') : `−${minutes} min`}
+              </span>
             ))}
-          </g>
-        ))}
-        {[60, 45, 30, 15, 0].map((minutes) => (
-          <text key={minutes} className="small" x={LEFT + (1 - minutes / 60) * (WIDTH - LEFT - 12)} y={height - 6} data-end={minutes === 0 || undefined}>
-            {minutes === 0 ? t('now') : `−${minutes} min`}
-          </text>
-        ))}
-      </svg>
-      {drawn.hidden > 0 && (
+          </div>
+        </div>
+      </div>
+      {hidden > 0 && (
         <Text size="xs" c="dimmed">
-          {t('moves_hidden', { n: drawn.hidden, most: LANES_MAX })}
+          {t('moves_hidden', { n: hidden, most: LANES_MAX })}
         </Text>
       )}
     </div>

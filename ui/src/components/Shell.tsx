@@ -41,7 +41,7 @@ export function Shell() {
     document.title = `${me.data ? `${me.data.name} · ` : ''}logvine`
   }, [me.data])
   return (
-    <AppShell header={{ height: 56 }} navbar={{ width: 190, breakpoint: 'sm', collapsed: { mobile: !opened } }} padding="md">
+    <AppShell header={{ height: 56 }} navbar={{ width: 190, breakpoint: 'sm', collapsed: { mobile: !opened } }} padding="md" transitionDuration={0}>
       <a className="skip" href="#main">
         {t('skip')}
       </a>

@@ -56,6 +56,16 @@ export function Bars({ bars, label }: { bars: Bar[]; label: string }) {
   )
 }
 
+/** A share of what is possible, in percent, as a bar that warns as it fills. */
+export function Meter({ pct }: { pct: number }) {
+  return (
+    <svg className="meter" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" data-tone={pct > 100 ? 'bad' : pct > 80 ? 'warn' : 'good'}>
+      <rect width="100" height="6" rx="2" />
+      <rect width={Math.min(100, pct)} height="6" rx="2" />
+    </svg>
+  )
+}
+
 /** reader → parse → transform → senders, with what passes. */
 export function Pipeline({ spec, rate }: { spec: RunnerSpec; rate: string }) {
   const { t } = useWords()

@@ -4,7 +4,7 @@ import { getRouteApi, useNavigate } from '@tanstack/react-router'
 import { type ReactNode, useEffect, useState } from 'react'
 import { api, ask, Failure, type RunnerSpec, type RunnerView, type Written } from '../api/client'
 import { runner as runnerQuery } from '../api/queries'
-import { Outcome, Targets, useRoleBar } from '../components/Act'
+import { Barred, Outcome, Targets, useRoleBar } from '../components/Act'
 import { Go } from '../components/Go'
 import { Remote, Trouble } from '../components/Remote'
 import { useKept } from '../components/useKept'
@@ -122,9 +122,15 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
         <Button variant="default" onClick={check} loading={checked.isPending} disabled={jsonError !== undefined}>
           {t('check')}
         </Button>
-        <Button onClick={() => saved.mutate()} loading={saved.isPending} disabled={!isReady || !checked.data || bar !== undefined} title={bar}>
+        <Barred
+          size="sm"
+          variant="filled"
+          barred={bar ?? (!isReady ? t('save_not_ready') : !checked.data ? t('save_unchecked') : undefined)}
+          onClick={() => saved.mutate()}
+          loading={saved.isPending}
+        >
           {t('save')}
-        </Button>
+        </Barred>
         <Button variant="subtle" color="gray" onClick={drop}>
           {t('throw_away')}
         </Button>
@@ -166,6 +172,7 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
         <Tabs.Panel value="raw">
           {!guided && (
             <Stack>
+              {said && draftOf(said) === null && <Text size="sm">{t('guide_barred')}</Text>}
               <Textarea
                 className="mono"
                 label={t('spec')}

@@ -8,13 +8,14 @@ import { instances, nodes } from '../api/queries'
 import { Act, Barred, type Deed, useRoleBar } from '../components/Act'
 import { Go } from '../components/Go'
 import { type Column, List } from '../components/List'
+import { Meter } from '../components/pictures'
 import { Remote } from '../components/Remote'
 import { Status } from '../components/Status'
 import { Ago, Moment } from '../components/When'
 import { useWords } from '../components/words'
 import { bytes, factor } from '../logic/format'
 import { notAName, words } from '../logic/tags'
-import { Events, Figure, Panel } from './Overview'
+import { Events, Figure, isNews, Panel } from './Overview'
 import { InstanceList } from './Runners'
 
 const listRoute = getRouteApi('/machines')
@@ -45,13 +46,21 @@ export function Machines() {
     { key: 'status', title: t('status'), width: '7em', cell: (node) => <Status word={node.status} /> },
     { key: 'phase', title: t('phase'), width: '7em', cell: (node) => <Status word={node.phase} /> },
     { key: 'tags', title: t('tags'), cell: (node) => node.tags.join(', ') || '–' },
-    { key: 'load', title: t('load'), width: '5em', cell: (node) => `${node.load_pct} %` },
+    {
+      key: 'load', title: t('load'), width: '6em',
+      cell: (node) => (
+        <>
+          {node.load_pct} %
+          <Meter pct={node.load_pct} />
+        </>
+      ),
+    },
     { key: 'host', title: t('machine_load'), width: '9em', cell: (node) => load(node) },
     { key: 'capacity', title: t('capacity'), width: '5em', cell: (node) => `×${relative(node, of.data ?? [])}` },
     { key: 'sources', title: t('sources'), width: '5em', cell: (node) => node.sources },
     { key: 'runners', title: t('runners'), width: '5em', cell: (node) => node.runners },
     { key: 'heard', title: t('last_heard'), width: '6em', cell: (node) => (node.me ? '–' : <Ago at={node.last_heard} />) },
-    { key: 'version', title: t('version'), width: '5em', cell: (node) => node.version ?? '–' },
+    { key: 'version', title: t('version'), width: '4em', cell: (node) => node.version ?? '–' },
   ]
   const matches = (node: NodeRow) =>
     (!search.name || node.name.includes(search.name)) && (!search.tag || node.tags.includes(search.tag)) && (!search.status || node.status === search.status)
@@ -99,7 +108,7 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
   const [deed, setDeed] = useState<Deed>()
   const [tagging, setTagging] = useState(false)
   const work = useQuery(instances({ selector: `id=${node.id}` }))
-  const events = useStream().events.filter((event) => event.node === node.id).slice(-12).reverse()
+  const events = useStream().events.filter((event) => event.node === node.id && isNews(event)).slice(-12).reverse()
   const write = (verb: 'drain' | 'undrain') => (said: { dry_run: boolean; reason?: string }) =>
     ask(api.POST(`/v1/nodes/{node}/${verb}`, { params: { path: { node: node.id }, query: { dry_run: said.dry_run, reason: said.reason } } }))
   const drains = node.drain != null

@@ -25,7 +25,7 @@ export function Panel({ title, children }: { title: string; children: ReactNode 
 }
 
 /** What a write changes key by key is in its operation already. */
-const isNews = (event: EventRow) => !event.kind.startsWith('catalog.')
+export const isNews = (event: EventRow) => !event.kind.startsWith('catalog.')
 
 const rate = (value: number) => `${bytes(value)}/s`
 
@@ -112,7 +112,7 @@ export function Overview() {
         </Grid.Col>
         <Grid.Col span={{ base: 12, md: 6 }}>
           <Panel title={t('live_events')}>
-            <Events rows={events.filter(isNews).slice(-12).reverse()} empty={t('no_events')} />
+            <Events rows={events.filter((event) => isNews(event) && !event.kind.startsWith('source.')).slice(-12).reverse()} empty={t('no_events')} />
           </Panel>
         </Grid.Col>
       </Grid>

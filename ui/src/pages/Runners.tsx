@@ -132,7 +132,7 @@ export function InstanceList({ rows, short, of }: { rows: InstanceRow[]; short?:
     <List
       label={t('instances')}
       short={short}
-      rows={rows}
+      rows={[...rows].sort((a, b) => a.runner.localeCompare(b.runner) || a.node_name.localeCompare(b.node_name))}
       rowKey={(row) => `${row.runner}@${row.node}`}
       empty={t('no_instances')}
       columns={[

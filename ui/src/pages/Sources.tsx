@@ -6,7 +6,7 @@ import { api, ask, type PlanView, type SourceRow, type SourceView } from '../api
 import { useStream } from '../api/events'
 import { findings, nodes, source as sourceQuery, sources } from '../api/queries'
 import { Go } from '../components/Go'
-import { List } from '../components/List'
+import { type Column, List } from '../components/List'
 import { Moves } from '../components/Moves'
 import { Bars } from '../components/pictures'
 import { Remote, Trouble } from '../components/Remote'
@@ -87,6 +87,7 @@ export function SourceList({ filter, name, short }: { filter: { runner?: string;
   }, [hasNextPage, isFetchingNextPage, fetchNextPage])
   const all = useMemo(() => of.data?.pages.flatMap((page) => page.items) ?? [], [of.data])
   const rows = useMemo(() => (name ? all.filter((row) => row.id.includes(name) || row.url.includes(name)) : all), [all, name])
+  const runner: Column<SourceRow> = { key: 'runner', title: t('runner'), cell: (row) => <Go to="/runners/$runner" params={{ runner: row.runner }}>{row.runner}</Go> }
   // A name is looked for here, so all pages must be here.
   const isSearching = Boolean(name) && hasNextPage
   useEffect(() => {
@@ -105,11 +106,11 @@ export function SourceList({ filter, name, short }: { filter: { runner?: string;
             onEnd={more}
             columns={[
               { key: 'id', title: t('source'), cell: (row) => <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.id }}>{row.id}</Go> },
-              { key: 'runner', title: t('runner'), cell: (row) => <Go to="/runners/$runner" params={{ runner: row.runner }}>{row.runner}</Go> },
+              ...(filter.runner ? [] : [runner]),
               { key: 'state', title: t('state'), width: '9em', cell: (row) => <Status word={row.state} /> },
               { key: 'owner', title: t('owner'), width: '8em', cell: (row) => (row.owner ? <Go to="/machines/$node" params={{ node: row.owner }}>{row.owner_name ?? row.owner}</Go> : '–') },
               { key: 'since', title: t('since'), width: '6em', cell: (row) => <Ago at={row.since} /> },
-              { key: 'why', title: t('why'), cell: (row) => row.why ?? row.error ?? '' },
+              { key: 'why', title: t('why'), width: 'minmax(0, 1.5fr)', cell: (row) => row.why ?? row.error ?? '' },
               { key: 'url', title: t('url'), width: 'minmax(0, 1.8fr)', cell: (row) => row.url },
             ]}
           />
@@ -245,6 +246,11 @@ function Planner() {
           </form>
         )}
       </Remote>
+      {!asked.data && !asked.error && (
+        <Text size="sm" c="dimmed">
+          {t('plan_help')}
+        </Text>
+      )}
       {asked.error && <Trouble error={asked.error} />}
       {asked.data && <Planned plan={asked.data} />}
     </Stack>

@@ -37,7 +37,7 @@ export function Tags() {
               { key: 'nodes', title: t('machines'), width: 'minmax(0, 2fr)', cell: (row) => row.nodes.map((id) => names.get(id) ?? id).sort().join(', ') },
               { key: 'runners', title: t('runners_of_tag'), width: 'minmax(0, 1.5fr)', cell: (row) => <RunnersOf tag={row.tag} /> },
               {
-                key: 'actions', title: t('actions'), width: '24em',
+                key: 'actions', title: t('actions'), width: '27em',
                 cell: (row) => (
                   <Group gap="xs">
                     {bar ? (
