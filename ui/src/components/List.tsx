@@ -1,5 +1,5 @@
 import { useVirtualizer } from '@tanstack/react-virtual'
-import { type CSSProperties, type ReactNode, useEffect, useRef } from 'react'
+import { type CSSProperties, memo, type ReactNode, useEffect, useRef } from 'react'
 
 export interface Column<T> {
   key: string
@@ -19,6 +19,31 @@ interface Props<T> {
   /** Called as the last row comes near. */
   onEnd?: () => void
 }
+
+interface RowProps {
+  row: unknown
+  columns: Column<unknown>[]
+  index: number
+  /** Where it begins, in pixels from the first. */
+  start: number
+  measure: (element: Element | null) => void
+}
+
+/** While one scrolls, rows that stay are left as they are. */
+const Row = memo(function Row({ row, columns, index, start, measure }: RowProps) {
+  return (
+    <div ref={measure} data-index={index} role="row" aria-rowindex={index + 2} className="row" style={{ transform: `translateY(${start}px)` }}>
+      {columns.map((column) => (
+        <div key={column.key} role="cell">
+          <span className="label" aria-hidden="true">
+            {column.title}
+          </span>
+          <span>{column.cell(row)}</span>
+        </div>
+      ))}
+    </div>
+  )
+})
 
 /** A table that draws only the rows in sight, so that ten thousand scroll as ten do. In a narrow place each row is a card. */
 export function List<T>({ label, columns, rows, rowKey, empty, short, onEnd }: Props<T>) {
@@ -52,24 +77,7 @@ export function List<T>({ label, columns, rows, rowKey, empty, short, onEnd }: P
         </div>
         <div role="rowgroup" className="space" style={{ height: virtual.getTotalSize() }}>
           {items.map((item) => (
-            <div
-              key={item.key}
-              ref={virtual.measureElement}
-              data-index={item.index}
-              role="row"
-              aria-rowindex={item.index + 2}
-              className="row"
-              style={{ transform: `translateY(${item.start}px)` }}
-            >
-              {columns.map((column) => (
-                <div key={column.key} role="cell">
-                  <span className="label" aria-hidden="true">
-                    {column.title}
-                  </span>
-                  <span>{column.cell(rows[item.index] as T)}</span>
-                </div>
-              ))}
-            </div>
+            <Row key={item.key} row={rows[item.index] as T} columns={columns as Column<unknown>[]} index={item.index} start={item.start} measure={virtual.measureElement} />
           ))}
         </div>
       </div>

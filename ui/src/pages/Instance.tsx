@@ -48,7 +48,7 @@ function View({ view }: { view: InstanceView }) {
     )
   return (
     <Stack>
-      <Group gap="xl">
+      <Group className="figures">
         <Figure title={t('read_so_far')} text={`${count(view.read_records, language)} · ${bytes(view.read_bytes)}`} />
         <Figure title={t('acknowledged_so_far')} text={bytes(view.acknowledged_bytes)} />
         <Figure title={t('lag')} text={`${bytes(view.lag_bytes)}${view.lag_s == null ? '' : ` · ${span(view.lag_s * 1000)}`}`} />

@@ -152,7 +152,7 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
         </Group>
       </Group>
       <Panel title={t('status')}>
-        <Group gap="xl">
+        <Group className="figures">
           <Figure title={t('status')} text={<Status word={node.status} />} />
           <Figure title={t('phase')} text={<Status word={node.phase} />} />
           <Figure title={t('since')} text={<Moment at={node.since} />} />

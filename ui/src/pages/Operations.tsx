@@ -98,7 +98,7 @@ export function Operation() {
             {view.verb} {view.runners.join(', ')}
           </Title>
           <Panel title={t('operation_title', { id: view.id })}>
-            <Group gap="xl">
+            <Group className="figures">
               <Figure title={t('time')} text={<Moment at={view.time} />} />
               <Figure title={t('actor')} text={view.actor} />
               <Figure title={t('relay')} text={view.relay_name} />

@@ -92,7 +92,7 @@ export function Overview() {
             <Remote of={work} lines={3}>
               {(rows) => (
                 <Stack gap="sm">
-                  <Group gap="lg">
+                  <Group className="figures">
                     <Figure title={t('records_rate')} text={count(sum(rows, 'records_per_s'), language)} />
                     <Figure title={t('bytes_rate')} text={rate(sum(rows, 'bytes_per_s'))} />
                     <Figure title={t('lag')} text={bytes(sum(rows, 'lag_bytes'))} />
@@ -125,7 +125,7 @@ const sum = (rows: InstanceRow[], key: 'records_per_s' | 'bytes_per_s' | 'lag_by
 
 export function Figure({ title, text }: { title: string; text: ReactNode }) {
   return (
-    <div>
+    <div className="figure">
       <Text size="xs" c="dimmed">
         {title}
       </Text>

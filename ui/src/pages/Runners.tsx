@@ -219,7 +219,7 @@ function RunnerPage({ view }: { view: RunnerView }) {
       <Panel title={t('pipeline')}>
         <Stack>
           <Pipeline spec={view.spec} rate={rate} />
-          <Group gap="xl">
+          <Group className="figures">
             <Figure title={t('desired')} text={<Status word={view.desired} />} />
             <Figure title={t('placement')} text={view.placement} />
             <Figure title={t('records_rate')} text={count(total(work.data, view.name, 'records_per_s'), language)} />

@@ -262,7 +262,7 @@ function Planned({ plan }: { plan: PlanView }) {
   const round = (value: number | null | undefined) => value?.toFixed(2) ?? '–'
   return (
     <Stack>
-      <Group gap="xl" role="status">
+      <Group className="figures" role="status">
         <Text fw={600}>{t('plan_moves', { n: plan.moves_total })}</Text>
         <Text>{t('plan_unevenness', { before: round(plan.unevenness_before), after: round(plan.unevenness_after) })}</Text>
         {plan.unowned_after > 0 && <Text c="var(--bad)">{t('plan_unowned', { n: plan.unowned_after })}</Text>}
@@ -312,7 +312,7 @@ function SourcePage({ view }: { view: SourceView }) {
         {view.runner}/{view.id}
       </Title>
       <Panel title={t('owner')}>
-        <Group gap="xl">
+        <Group className="figures">
           <Figure title={t('state')} text={<Status word={view.state} />} />
           <Figure title={t('owner')} text={view.owner ? <Go to="/machines/$node" params={{ node: view.owner }}>{view.owner_name ?? view.owner}</Go> : '–'} />
           <Figure title={t('why')} text={view.why ?? '–'} />
