@@ -213,6 +213,31 @@ test('ten thousand sources scroll: only those in sight are drawn, and a name is 
   await expect(table).toHaveAttribute('aria-rowcount', '2')
 })
 
+test('a runner tells how it did, what fails at which stage, and what came when', async ({ page }) => {
+  cluster.log('odd', 'no json\n')
+  await cluster.put(1, '/v1/runners/odd', {
+    name: 'odd', placement: { spread: 'web' }, reader: { type: 'http', poll_ms: 200 }, sources: [{ id: 'odd', url: `${cluster.webUrl}/odd` }], parse: { type: 'json' },
+    senders: [{ name: 'out', type: 'file', path: cluster.path('odd.ndjson') }],
+  })
+  const failing = async () => {
+    const rows = (await cluster.get(1, '/v1/instances?runner=odd')).items as { errors: number }[]
+    return rows.some((row) => row.errors > 0)
+  }
+  await cluster.until('a line fails to parse', failing)
+  await page.goto(`${cluster.url(1)}/runners/odd`)
+  // The page begins with the instance that has most errors.
+  await expect(page.getByRole('table', { name: 'Errors by stage' })).toContainText('json: not one JSON object')
+  await expect(page.getByRole('table', { name: 'Senders' })).toContainText('out')
+  await page.goto(`${cluster.url(1)}/runners/fleet`)
+  await expect(page.getByRole('img', { name: /^Bytes\/s: now .*, least .*, most / })).toBeVisible()
+  await page.getByLabel('Measure').selectOption('running')
+  await expect(page.getByRole('img', { name: /^Running instances: now \d, / })).toBeVisible()
+  await page.screenshot({ path: 'screenshots/trends.png', fullPage: true })
+  await page.goto(`${cluster.url(1)}/sources?show=map`)
+  await expect(page.getByRole('table', { name: 'Moves, the latest first' })).toContainText('odd')
+  await expect(page.getByRole('img', { name: /moves on \d nodes within the hour/ })).toBeVisible()
+})
+
 test('a plan shows what would move if a node died, before and after', async ({ page }) => {
   await page.goto(`${cluster.url(1)}/sources?show=plan`)
   await page.getByRole('button', { name: 'Show' }).click()
