@@ -77,7 +77,7 @@ export class Cluster {
   }
 
   async until(what: string, holds: () => Promise<boolean>) {
-    const end = Date.now() + 60_000
+    const end = Date.now() + 120_000
     for (;;) {
       if (await holds().catch(() => false)) return
       if (Date.now() > end) throw new Error(`it never came about that ${what}; the logs are in ${this.home}`)

@@ -8,7 +8,7 @@ const SOURCES = 12
 const errors: string[] = []
 
 test.beforeAll(async () => {
-  test.setTimeout(180_000)
+  test.setTimeout(600_000)
   await cluster.start()
   for (let at = 0; at < SOURCES; at++) cluster.log(`web-${at}`, `first line of ${at}\n`)
   const sources = Array.from({ length: SOURCES }, (_, at) => ({ id: `web-${at}`, url: `${cluster.webUrl}/web-${at}` }))
@@ -152,6 +152,7 @@ test('a runner is created with the guide, and its records arrive', async ({ page
   await expect(made).toContainText('"seen": true')
   await expect(made).toContainText('"node": "a2"')
   await page.screenshot({ path: 'screenshots/try.png', fullPage: true })
+  expect(await violations(page), 'a trial').toEqual([])
   await page.getByRole('button', { name: 'Next' }).click()
   await page.getByLabel('File on the node that sends').fill(cluster.path('guided.ndjson'))
   // What is typed outlives a reload.
@@ -182,6 +183,7 @@ test('records are seen as they pass', async ({ page }) => {
   }).toPass({ timeout: 60_000 })
   await expect(records).toContainText('web-0')
   await page.screenshot({ path: 'screenshots/tap.png', fullPage: true })
+  expect(await violations(page), 'records').toEqual([])
   await page.getByRole('button', { name: 'Stop watching' }).click()
   await expect(page.getByRole('button', { name: 'Watch', exact: true })).toBeVisible()
 })
@@ -256,6 +258,9 @@ test('a runner is stopped by tag with one node down: pending there, then applied
   await page.getByLabel('fleet').check()
   await page.getByLabel('What', { exact: true }).selectOption('stop')
   await page.getByRole('dialog').getByRole('button', { name: 'Next' }).click()
+  await expect(page.getByRole('dialog').getByText('3 targets')).toBeVisible()
+  expect(await violations(page), 'a question').toEqual([])
+  await page.screenshot({ path: 'screenshots/question.png' })
   await confirm(page, 3)
   const dialog = page.getByRole('dialog')
   await expect(dialog.getByText('pending', { exact: true })).toHaveCount(1)

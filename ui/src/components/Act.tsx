@@ -75,8 +75,9 @@ export function Targets({ rows }: { rows: TargetRow[] }) {
 
 /** Asks before a deed: whom it concerns, by a dry run; what is lost; then what became of it, target by target. */
 export function Act({ deed, onClose }: { deed: Deed | undefined; onClose: () => void }) {
+  const { t } = useWords()
   return (
-    <Modal opened={deed !== undefined} onClose={onClose} title={deed?.title} size="lg" closeButtonProps={{ 'aria-label': 'x' }}>
+    <Modal opened={deed !== undefined} onClose={onClose} title={deed?.title} size="lg" closeButtonProps={{ 'aria-label': t('close') }}>
       {deed && <Asking deed={deed} onClose={onClose} />}
     </Modal>
   )

@@ -309,7 +309,7 @@ function Guide({ draft, onChange, isNew, step, setStep, faults, footer, onCheck 
           <Stepper.Step key={title} label={title} />
         ))}
       </Stepper>
-      {steps[step]}
+      <div className="form">{steps[step]}</div>
       <Group>
         {step > 0 && (
           <Button variant="default" onClick={() => to(step - 1)}>

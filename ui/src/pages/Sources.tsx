@@ -270,7 +270,7 @@ function Planned({ plan }: { plan: PlanView }) {
       <Panel title={`${t('sources')}: ${t('plan_before')} / ${t('plan_after')}`}>
         <Bars
           label={`${t('plan_before')} / ${t('plan_after')}`}
-          bars={plan.nodes.map((share) => ({
+          bars={[...plan.nodes].sort((a, b) => a.node_name.localeCompare(b.node_name)).map((share) => ({
             key: share.node, label: share.node_name, before: share.sources_before, value: share.sources_after, text: `${share.sources_before} → ${share.sources_after}`,
           }))}
         />
@@ -285,7 +285,7 @@ function Planned({ plan }: { plan: PlanView }) {
           { key: 'source', title: t('source'), cell: (move) => `${move.runner}/${move.source}` },
           { key: 'from', title: t('from'), cell: (move) => move.from_name ?? move.from ?? '–' },
           { key: 'to', title: t('to'), cell: (move) => move.to_name ?? move.to ?? '–' },
-          { key: 'why', title: t('why'), cell: (move) => `${move.why} (${move.certain ? t('certain') : t('likely')})` },
+          { key: 'why', title: t('why'), cell: (move) => `${move.why.replaceAll('_', ' ')} (${move.certain ? t('certain') : t('likely')})` },
         ]}
       />
     </Stack>
