@@ -240,6 +240,18 @@ test('a runner tells how it did, what fails at which stage, and what came when',
   await expect(page.getByRole('img', { name: /moves on \d nodes within the hour/ })).toBeVisible()
 })
 
+test('a runner goes back to what it was', async ({ page }) => {
+  const spec = { name: 'turned', placement: { every: 'web' }, reader: { type: 'file', paths: [cluster.path('turned.log')] }, senders: [{ name: 'out', type: 'file', path: cluster.path('turned.ndjson') }] }
+  for (const vrl of ['.as = "before"', '.as = "after"']) await cluster.put(2, '/v1/runners/turned', { ...spec, transform: { vrl } })
+  await page.goto(`${cluster.url(2)}/runners/turned`)
+  await page.getByRole('button', { name: 'Compare with now' }).click()
+  await expect(page.locator('.difference')).toContainText('- ')
+  await page.getByRole('button', { name: 'Go back to it' }).click()
+  await confirm(page, 3)
+  await expect(page.getByRole('dialog').getByText('applied', { exact: true })).toHaveCount(3)
+  await cluster.until('it is what it was', async () => (await cluster.get(2, '/v1/runners/turned')).spec.transform.vrl === '.as = "before"')
+})
+
 test('a plan shows what would move if a node died, before and after', async ({ page }) => {
   await page.goto(`${cluster.url(1)}/sources?show=plan`)
   await page.getByRole('button', { name: 'Show' }).click()

@@ -201,6 +201,8 @@ export const TEXT = {
   revision_now: ['as it is now', '当前'],
   revision_compare: ['Compare with now', '与当前比较'],
   revision_deleted: ['deleted', '已删除'],
+  revision_back: ['Go back to it', '恢复此版本'],
+  revision_back_loses: ['The runner becomes again what it was at {revision}, as a new revision; its sources and its checkpoints stay.', '收集器将恢复为 {revision} 时的内容，并成为新版本；其数据源和检查点保持不变。'],
   revision_legend: ['- as it was then; + as it is now. Sources have revisions of their own.', '- 为当时内容；+ 为当前内容。数据源有各自的版本。'],
   tap: ['Live records', '实时记录'],
   stage: ['Stage', '阶段'],

@@ -1,19 +1,35 @@
-import { Button, Stack, Text } from '@mantine/core'
+import { Button, Group, Stack, Text } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
-import type { RunnerView } from '../api/client'
+import { api, ask, type RunnerSpec, type RunnerView } from '../api/client'
 import { revisions } from '../api/queries'
+import { Act, Barred, type Deed, useRoleBar } from '../components/Act'
 import { List } from '../components/List'
 import { Remote } from '../components/Remote'
 import { Moment } from '../components/When'
 import { useWords } from '../components/words'
 import { difference } from '../logic/difference'
 
-/** What the runner was before, as the asked node stored it, and what of that differs from now. */
+/** What the runner was before, as the asked node stored it; what of that differs from now; and a way back. */
 export function Revisions({ view }: { view: RunnerView }) {
   const { t } = useWords()
   const of = useQuery(revisions(view.name))
   const [chosen, setChosen] = useState<string>()
+  const bar = useRoleBar()
+  const [deed, setDeed] = useState<Deed>()
+  const back = (spec: RunnerSpec, revision: string): Deed => ({
+    title: `${t('revision_back')}: ${view.name}`,
+    loses: t('revision_back_loses', { revision }),
+    run: ({ dry_run, reason }) =>
+      ask(
+        api.PUT('/v1/runners/{runner}', {
+          params: { path: { runner: view.name }, query: { dry_run, reason } },
+          headers: dry_run ? {} : { 'if-match': `"${view.revision}"` },
+          // Sources have revisions of their own: they stay as they are.
+          body: { ...spec, sources: view.spec.sources },
+        }),
+      ),
+  })
   return (
     <Remote of={of}>
       {(rows) => {
@@ -46,7 +62,12 @@ export function Revisions({ view }: { view: RunnerView }) {
             />
             {old?.spec && (
               <>
-                <Text size="sm">{t('revision_legend')}</Text>
+                <Group justify="space-between">
+                  <Text size="sm">{t('revision_legend')}</Text>
+                  <Barred barred={bar} onClick={() => old.spec && setDeed(back(old.spec, old.revision))}>
+                    {t('revision_back')}
+                  </Barred>
+                </Group>
                 <pre tabIndex={0} className="difference">
                   {difference(JSON.stringify({ ...old.spec, sources: undefined }, null, 2), JSON.stringify({ ...view.spec, sources: undefined }, null, 2)).map((line, at) => (
                     <div key={at} data-change={line.change}>
@@ -57,6 +78,7 @@ export function Revisions({ view }: { view: RunnerView }) {
                 </pre>
               </>
             )}
+            <Act deed={deed} onClose={() => setDeed(undefined)} />
           </Stack>
         )
       }}
