@@ -452,6 +452,10 @@ pub fn words(event: &Event, node: &Node) -> Words {
             let detail = "no copy of its checkpoint is found: it is not read until one is, or an operator rewinds it".to_owned();
             of(Level::Error, "source.waiting_for_checkpoint", runner, Some(source), detail)
         }
+        E::Rewound { runner, source, rewind, bytes } => {
+            let detail = format!("set back by {bytes} bytes, to its beginning, as was said at {rewind}: they are sent again, under the same ids");
+            of(Level::Warn, "source.rewound", runner, Some(source), detail)
+        }
         E::Unsplittable { runner, source, bytes_per_s } => {
             let detail =
                 format!("at {} KiB/s it overloads its owner, and is too large for any other node: split it, or add a larger node", bytes_per_s >> 10);

@@ -89,6 +89,9 @@ const BY_TEST: &[&str] = &[
     "reservation-leaked",
     "capacity-jumps",
     "renewed-reads-on",
+    "rewind-outranked",
+    "rewound-before-held",
+    "lost-forgotten",
 ];
 
 /// Clauses of taking an epoch that only a rare race, in a few steps, needs: the model finds them in seconds (`model --ablations`), seeds hardly ever.

@@ -13,7 +13,7 @@ use logvine_cluster::{
     record::SourceKey,
     witness::Row,
 };
-use logvine_gossip::{Instant, Peer};
+use logvine_gossip::{Instant, Peer, Stamp, marks};
 
 use crate::{
     custody::{Cause, Hand},
@@ -135,7 +135,8 @@ impl World {
                 self.minority.insert((source.clone(), *epoch));
             }
             Told::WaitingForCheckpoint { source, .. } => {
-                self.waiting.insert(source.clone());
+                let rewind = self.generation(source);
+                self.waiting.insert(source.clone(), rewind);
             }
             Told::Taken { source, epoch, why, .. } => {
                 if let Why::TookOver { from } = why {
@@ -145,6 +146,14 @@ impl World {
                     }
                 }
                 self.whys.insert((source.clone(), *epoch), why.clone());
+            }
+            Told::Rewound { source, .. } => {
+                let owned = self.hosts[at].process.as_ref().map(|process| process.node.owned_sources());
+                let owned = owned.and_then(|mut owned| owned.find(|(key, _)| key.source == *source));
+                if let Some(checkpoint) = owned.map(|(_, owned)| owned.checkpoint().clone()) {
+                    marks::reached("a source was rewound");
+                    self.fact(source, Fact::Stated { node: at, checkpoint });
+                }
             }
             Told::Accepted { operation } => self.note_accepted(at, operation),
             Told::Withdrawn { operation } => self.note_withdrawn(operation),
@@ -431,9 +440,10 @@ impl World {
         self.detail(at, format_args!("sends {source} {}..{} to {sender}: {outcome:?}", lines[0].start, lines[lines.len() - 1].end));
         if taken {
             self.sinks.entry(sender.clone()).or_default().take(&source, &lines);
-            self.fact(&source, Fact::Delivered { sender: sender.clone(), start: lines[0].start, end: lines[lines.len() - 1].end });
             let hand = Hand { node: at, life, flow };
-            self.fact(&source, Fact::Brought { hand, sender: sender.clone(), lines: lines.clone(), at: self.now });
+            let (rewind, sender) = (self.rewind_of(&source, &hand), sender.clone());
+            self.fact(&source, Fact::Delivered { rewind, sender: sender.clone(), start: lines[0].start, end: lines[lines.len() - 1].end });
+            self.fact(&source, Fact::Brought { hand, sender, lines: lines.clone(), at: self.now });
         }
         let way = self.scenario.sink.travel(&mut self.sink_rng);
         self.after(way, Event::Plane { host: at, life, event: PlaneEvent::Outcome { flow, send, sender, source, lines, outcome } });
@@ -448,18 +458,25 @@ impl World {
             PlaneEvent::Outcome { flow, send, sender, source, lines, outcome } => {
                 let told = self.hosts[at].process(life).is_some_and(|process| process.plane.source(flow).is_some());
                 if told && outcome == Outcome::Acknowledged {
-                    self.fact(&source, Fact::Acknowledged { sender, start: lines[0].start, end: lines[lines.len() - 1].end });
+                    let rewind = self.rewind_of(&source, &Hand { node: at, life, flow });
+                    self.fact(&source, Fact::Acknowledged { rewind, sender, start: lines[0].start, end: lines[lines.len() - 1].end });
                 }
                 self.input(at, life, |process, now| process.plane.handle_outcome(now, flow, send, outcome));
             }
             PlaneEvent::DeadLettered { flow, send, sender, source, line } => {
                 self.sinks.entry(sender.clone()).or_default().take(&source, std::slice::from_ref(&line));
-                self.fact(&source, Fact::Delivered { sender: sender.clone(), start: line.start, end: line.end });
-                self.fact(&source, Fact::Acknowledged { sender, start: line.start, end: line.end });
+                let rewind = self.rewind_of(&source, &Hand { node: at, life, flow });
+                self.fact(&source, Fact::Delivered { rewind, sender: sender.clone(), start: line.start, end: line.end });
+                self.fact(&source, Fact::Acknowledged { rewind, sender, start: line.start, end: line.end });
                 self.input(at, life, |process, now| process.plane.handle_dead_lettered(now, flow, send));
             }
             PlaneEvent::Tell(event) => self.plane_tells(at, life, event),
         }
+    }
+
+    /// The rewind under which a hand reads.
+    fn rewind_of(&self, source: &Name, hand: &Hand) -> Stamp {
+        self.ledger(source).and_then(|ledger| ledger.custody.tenure(hand)).map_or(Stamp::ZERO, |tenure| tenure.rewind)
     }
 
     fn read(&mut self, at: usize, life: Life, flow: FlowId) {

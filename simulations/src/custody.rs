@@ -6,7 +6,7 @@ use std::{
 };
 
 use logvine_cluster::{checkpoint::Checkpoint, name::Name};
-use logvine_gossip::Instant;
+use logvine_gossip::{Instant, Stamp};
 
 use crate::{host::Life, plane::FlowId};
 
@@ -78,6 +78,8 @@ pub struct Tenure {
     pub ended: Option<(Instant, bool)>,
     /// When the sink got the first line of it.
     pub brought: Option<Instant>,
+    /// The rewind under which it reads.
+    pub rewind: Stamp,
     /// By sender, what a majority holds.
     held: BTreeMap<Name, u64>,
     /// By sender, bytes that an earlier hand had brought before, and a later one.
@@ -101,6 +103,8 @@ pub struct Custody {
     pub terms: Terms,
     pub tenures: Vec<Tenure>,
     numbers: BTreeMap<Hand, usize>,
+    /// The last rewind under which it was read. What was brought before says nothing on what is a repeat.
+    rewind: Stamp,
     /// By sender and line, the number of the tenure that brought it first.
     first: BTreeMap<Name, BTreeMap<u64, usize>>,
     /// Lines that a sink got again, by what had brought the source to who repeated them.
@@ -138,6 +142,9 @@ impl Custody {
     pub fn repeats(&self, hand: &Hand, sender: &Name, lines: &[Range<u64>]) -> Repeats {
         let mut repeats = Repeats::default();
         let Some((known, number)) = self.first.get(sender).zip(self.numbers.get(hand)) else { return repeats };
+        if self.tenures[*number].rewind < self.rewind {
+            return repeats;
+        }
         let again = self.tenures[*number].again.get(sender);
         for line in lines.iter().filter(|line| again.is_none_or(|again| !again.contains(&line.start))) {
             if let Some(first) = known.get(&line.start).filter(|first| *first != number) {
@@ -158,11 +165,17 @@ impl Custody {
         self.numbers.insert(hand, self.tenures.len());
         let (repeated, mut held) = (BTreeMap::new(), BTreeMap::new());
         hold(&mut held, resume);
-        self.tenures.push(Tenure { hand, cause, majority, began, closing: None, ended: None, brought: None, held, repeated, again: BTreeMap::new() });
+        let rewind = resume.rewind;
+        if rewind > self.rewind {
+            self.rewind = rewind;
+            self.first.clear();
+        }
+        let again = BTreeMap::new();
+        self.tenures.push(Tenure { hand, cause, majority, began, closing: None, ended: None, brought: None, rewind, held, repeated, again });
     }
 
     pub(crate) fn hold(&mut self, node: usize, checkpoint: &Checkpoint) {
-        for tenure in self.open_of(node) {
+        for tenure in self.open_of(node).filter(|tenure| tenure.rewind == checkpoint.rewind) {
             hold(&mut tenure.held, checkpoint);
         }
     }
@@ -186,8 +199,12 @@ impl Custody {
     pub(crate) fn bring(&mut self, hand: &Hand, sender: &Name, lines: &[Range<u64>], at: Instant) {
         let Some(number) = self.numbers.get(hand).copied() else { return };
         let repeats = self.repeats(hand, sender, lines);
-        let known = self.first.entry(sender.clone()).or_default();
         let tenure = &mut self.tenures[number];
+        tenure.brought.get_or_insert(at);
+        if tenure.rewind < self.rewind {
+            return;
+        }
+        let known = self.first.entry(sender.clone()).or_default();
         let again = tenure.again.entry(sender.clone()).or_default();
         let mut own = 0;
         let mut others = 0;
@@ -201,7 +218,6 @@ impl Custody {
                 Entry::Occupied(_) => own += 1,
             }
         }
-        tenure.brought.get_or_insert(at);
         let repeated = tenure.repeated.entry(sender.clone()).or_default();
         for (so_far, more) in repeated.iter_mut().zip(repeats.bytes) {
             *so_far += more;

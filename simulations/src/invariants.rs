@@ -2,7 +2,8 @@
 
 mod windows;
 
-use logvine_cluster::checkpoint::Checkpoint;
+use logvine_cluster::{checkpoint::Checkpoint, name::Name};
+use logvine_gossip::Stamp;
 
 pub use windows::{handed_over_without_a_repeat, no_more_is_sent_than_the_window_allows, repeats_stay_within_the_window};
 
@@ -49,23 +50,23 @@ pub const OTHERS: &[(&str, &str)] = &[
 
 /// S1: wherever a checkpoint is written, stated, held or resumed at, senders have acknowledged everything before it.
 pub fn no_checkpoint_passes_the_acknowledged_prefix(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
-    positions(fact.checkpoint(), |sender, offset| {
-        let prefix = ledger.acknowledged_prefix(sender);
+    positions(fact.checkpoint(), |rewind, sender, offset| {
+        let prefix = ledger.acknowledged_prefix(rewind, sender);
         if offset <= prefix { Ok(()) } else { Err(format!("{sender} acknowledged everything up to byte {prefix}, the checkpoint is at {offset}")) }
     })
 }
 
 /// S2: whatever the sink does not have is still ahead of every checkpoint, so some reader will come to it.
 pub fn nothing_undelivered_is_behind_a_checkpoint(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
-    positions(fact.checkpoint(), |sender, offset| {
-        let prefix = ledger.delivered_prefix(sender);
+    positions(fact.checkpoint(), |rewind, sender, offset| {
+        let prefix = ledger.delivered_prefix(rewind, sender);
         if offset <= prefix { Ok(()) } else { Err(format!("{sender} has everything up to byte {prefix} only, the checkpoint is at {offset}")) }
     })
 }
 
-fn positions(checkpoint: Option<&Checkpoint>, check: impl Fn(&logvine_cluster::name::Name, u64) -> Result<(), String>) -> Result<(), String> {
-    let files = checkpoint.into_iter().flat_map(|checkpoint| checkpoint.files.values());
-    files.flatten().try_for_each(|(sender, position)| check(sender, position.offset))
+fn positions(checkpoint: Option<&Checkpoint>, check: impl Fn(Stamp, &Name, u64) -> Result<(), String>) -> Result<(), String> {
+    let Some(checkpoint) = checkpoint else { return Ok(()) };
+    checkpoint.files.values().flatten().try_for_each(|(sender, position)| check(checkpoint.rewind, sender, position.offset))
 }
 
 /// S3: two nodes never collect under the same epoch, not even one after the other.
@@ -151,7 +152,8 @@ mod tests {
     }
 
     fn arrives(start: u64, end: u64) -> [Fact; 2] {
-        [Fact::Delivered { sender: out(), start, end }, Fact::Acknowledged { sender: out(), start, end }]
+        let (rewind, sender) = (Stamp::ZERO, out());
+        [Fact::Delivered { rewind, sender: sender.clone(), start, end }, Fact::Acknowledged { rewind, sender, start, end }]
     }
 
     #[test]
@@ -162,6 +164,15 @@ mod tests {
         assert_eq!(broken(&[first.clone(), first_told.clone(), later.clone(), later_told.clone(), stated(10)]), [""; 0]);
         assert_eq!(broken(&[first.clone(), first_told, later, later_told, stated(11)]), ["S1", "S2"]);
         assert_eq!(broken(&[first, stated(10)]), ["S1"], "delivered, but nobody was told");
+    }
+
+    /// After a rewind a checkpoint counts what was brought since, and nothing of before.
+    #[test]
+    fn a_checkpoint_after_a_rewind_that_counts_what_was_before_is_seen() {
+        let [before, told] = arrives(0, 10);
+        let stated = |rewind, offset| Fact::Stated { node: 0, checkpoint: Checkpoint { rewind, ..at(offset) } };
+        assert_eq!(broken(&[before.clone(), told.clone(), stated(Stamp(7), 0)]), [""; 0]);
+        assert_eq!(broken(&[before, told, stated(Stamp(7), 10)]), ["S1", "S2"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use logvine_cluster::{checkpoint::Checkpoint, instance::Epoch, name::Name, record::Record};
 
-use logvine_gossip::Instant;
+use logvine_gossip::{Instant, Stamp};
 
 use crate::{
     custody::{Cause, Custody, Hand, Terms},
@@ -14,10 +14,10 @@ use crate::{
 /// Something that happened to one source. Nodes by their place in the scenario.
 #[derive(Debug, Clone)]
 pub enum Fact {
-    /// A sink took the lines of a range.
-    Delivered { sender: Name, start: u64, end: u64 },
+    /// A sink took the lines of a range, from a hand that reads under this rewind.
+    Delivered { rewind: Stamp, sender: Name, start: u64, end: u64 },
     /// An instance was told that a sink took them.
-    Acknowledged { sender: Name, start: u64, end: u64 },
+    Acknowledged { rewind: Stamp, sender: Name, start: u64, end: u64 },
     /// An instance stated how far it is.
     Stated { node: usize, checkpoint: Checkpoint },
     /// A node has on its disk what it witnesses: the record that it holds, what it promised, the checkpoint.
@@ -66,10 +66,10 @@ pub struct Witnessed {
 /// What is known of one source.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// By sender, what its sink has.
-    pub delivered: BTreeMap<Name, Ranges>,
-    /// By sender, what an instance was told that the sink has.
-    pub acknowledged: BTreeMap<Name, Ranges>,
+    /// By rewind and sender, what its sink got under it.
+    delivered: BTreeMap<(Stamp, Name), Ranges>,
+    /// The same that an instance was told of.
+    acknowledged: BTreeMap<(Stamp, Name), Ranges>,
     /// Who collects now: the epoch under which it began, and the present one.
     pub owners: BTreeMap<usize, (Epoch, Epoch)>,
     /// Who ever collected under an epoch.
@@ -100,13 +100,15 @@ impl Ledger {
     /// Takes note of a fact that broke no invariant.
     pub fn absorb(&mut self, fact: Fact) {
         match fact {
-            Fact::Delivered { sender, start, end } => self.repeated_bytes += self.delivered.entry(sender).or_default().add(start, end),
-            Fact::Acknowledged { sender, start, end } => {
-                self.acknowledged.entry(sender).or_default().add(start, end);
+            Fact::Delivered { rewind, sender, start, end } => {
+                self.repeated_bytes += self.delivered.entry((rewind, sender)).or_default().add(start, end);
+            }
+            Fact::Acknowledged { rewind, sender, start, end } => {
+                self.acknowledged.entry((rewind, sender)).or_default().add(start, end);
             }
             Fact::Stated { node, checkpoint } => self.stated.entry(node).or_default().merge(&checkpoint),
             Fact::Persisted { node, record, promised, checkpoint } => {
-                self.witnessed.insert(node, Witnessed { record, promised, has_copy: !checkpoint.files.is_empty() });
+                self.witnessed.insert(node, Witnessed { record, promised, has_copy: checkpoint.is_copy() });
             }
             Fact::Opened { node, epoch, resume, majority } => {
                 self.moves += u64::from(self.last_owner.is_some_and(|last| last != node));
@@ -143,13 +145,13 @@ impl Ledger {
         }
     }
 
-    /// How far a sender's sink has everything.
-    pub fn delivered_prefix(&self, sender: &Name) -> u64 {
-        self.delivered.get(sender).map_or(0, Ranges::prefix)
+    /// How far a sender's sink has got everything since a rewind.
+    pub fn delivered_prefix(&self, rewind: Stamp, sender: &Name) -> u64 {
+        self.delivered.get(&(rewind, sender.clone())).map_or(0, Ranges::prefix)
     }
 
-    /// How far everything was acknowledged for a sender.
-    pub fn acknowledged_prefix(&self, sender: &Name) -> u64 {
-        self.acknowledged.get(sender).map_or(0, Ranges::prefix)
+    /// How far everything was acknowledged for a sender since a rewind.
+    pub fn acknowledged_prefix(&self, rewind: Stamp, sender: &Name) -> u64 {
+        self.acknowledged.get(&(rewind, sender.clone())).map_or(0, Ranges::prefix)
     }
 }

@@ -36,6 +36,8 @@ pub enum Edit {
     Restart,
     /// A source is removed, for good.
     Remove(usize),
+    /// A source is read again from its beginning, or all are.
+    Rewind(Option<usize>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +127,7 @@ impl World {
                 let says = |order: &Order| matches!(order, Order::Edit { edit: Edit::Stop | Edit::Start, .. });
                 self.operator.pending.retain(|_, (order, _)| !says(order));
             }
-            Edit::Restart => {}
+            Edit::Restart | Edit::Rewind(_) => {}
             Edit::Remove(source) => {
                 self.operator.removed.insert(source);
             }
@@ -204,6 +206,10 @@ impl World {
                     Edit::Stop => desire(Desired::Stopped),
                     Edit::Start => desire(Desired::Running),
                     Edit::Restart => Command::Restart { runners: vec![runner_name()], nodes: None },
+                    Edit::Rewind(source) => {
+                        let sources = source.into_iter().map(|source| self.sources[source].plan.id.clone()).collect();
+                        Command::Rewind { runners: vec![runner_name()], nodes: None, sources }
+                    }
                     Edit::Remove(source) => {
                         let id = self.sources[source].plan.id.clone();
                         Command::PatchSources { runner: runner_name(), put: Vec::new(), remove: vec![id] }
@@ -228,8 +234,8 @@ impl World {
         process.commands.insert(id, number);
         if let Err(error) = process.node.handle_command(now, id, command) {
             self.tell(Some(at), format_args!("refuses: {error}"));
-            if error == CommandError::NothingRuns {
-                // It is stopped: that is an answer.
+            if matches!(error, CommandError::NothingRuns | CommandError::NotFound { kind: "source", .. }) {
+                // It is stopped, or what was to be rewound was removed: that is an answer.
                 self.operator.pending.remove(&number);
             }
         }
@@ -257,7 +263,7 @@ fn tag(count: usize) -> Name {
     format!("t{}", count % 3).parse().expect("a letter and a digit are a name")
 }
 
-fn runner_name() -> Name {
+pub(crate) fn runner_name() -> Name {
     "logs".parse().expect("four letters are a name")
 }
 

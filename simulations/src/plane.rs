@@ -121,6 +121,8 @@ impl Plane {
                     self.effects.push_back(Effect::Tell(InstanceEvent::Status { runner, status }));
                 }
             }
+            // Its sources are all movable: they are opened anew.
+            InstanceCommand::Rewind { .. } => {}
             InstanceCommand::Stop { runner, flush } => {
                 for id in self.ids(|flow| flow.runner == runner) {
                     self.step(id, |flow| flow.delivery.handle_close(now, flush));

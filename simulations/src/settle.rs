@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use logvine_cluster::name::Name;
-use logvine_gossip::{Instant, Status};
+use logvine_cluster::{name::Name, node::Node};
+use logvine_gossip::{Instant, Stamp, Status};
 
 use crate::{
     host::{JOIN_PATIENCE, RESTART_GRACE},
+    ledger::Ledger,
+    operator::runner_name,
     report::Violation,
     scenario::Deed,
     world::World,
@@ -140,9 +142,23 @@ impl World {
         self.scenario.senders.iter().map(|name| name.parse().expect("scenarios give senders proper names"))
     }
 
-    /// By source, how far its slowest sink has everything.
-    fn delivered(&self) -> Vec<u64> {
-        self.ledgers.iter().map(|ledger| self.senders().map(|sender| ledger.delivered_prefix(&sender)).min().unwrap_or(0)).collect()
+    /// By source, the last rewind that anybody who runs has heard of, and how far its slowest sink has got everything since.
+    fn delivered(&self) -> Vec<(Stamp, u64)> {
+        let of = |(at, ledger): (usize, &Ledger)| {
+            let rewind = self.generation(&self.sources[at].plan.id);
+            (rewind, self.senders().map(|sender| ledger.delivered_prefix(rewind, &sender)).min().unwrap_or(0))
+        };
+        self.ledgers.iter().enumerate().map(of).collect()
+    }
+
+    /// The last rewind of a source that anybody who runs has heard of.
+    pub(crate) fn generation(&self, source: &Name) -> Stamp {
+        let runner = runner_name();
+        let known = |(_, node): (usize, &Node)| {
+            let catalog = node.catalog();
+            catalog.source(&runner, source).map(|source| catalog.rewind_of(&runner, &source.key))
+        };
+        self.running().filter_map(known).max().unwrap_or(Stamp::ZERO)
     }
 
     fn moves(&self) -> u64 {
@@ -161,7 +177,8 @@ impl World {
         let ids: Vec<_> = self.running().map(|(at, _)| self.hosts[at].id).collect();
         let owner = self.hosts.iter().find(|host| newest.record.owner == Some(host.id));
         let away = owner.and_then(|owner| owner.away_since).is_some_and(|since| self.now.since(since) < RESTART_GRACE + SETTLES);
-        if self.waiting.contains(&self.sources[source].plan.id) || self.operator.has_removed(source) {
+        let id = &self.sources[source].plan.id;
+        if self.waiting.get(id).is_some_and(|rewind| self.generation(id) <= *rewind) || self.operator.has_removed(source) {
             Hope::Never
         } else if newest.record.is_majority(&ids) && !away && !self.running().any(|(at, _)| self.is_lonely(at)) {
             Hope::Soon
@@ -173,7 +190,7 @@ impl World {
     }
 
     /// L2: by then, every source of which that may be hoped has had exactly one owner and progressed. It may be on its way to the next one when time is up.
-    fn settle_sources(&mut self, is_hoped: impl Fn(&Self, usize) -> bool, before: &[u64], until: Instant) -> Result<(), Box<Violation>> {
+    fn settle_sources(&mut self, is_hoped: impl Fn(&Self, usize) -> bool, before: &[(Stamp, u64)], until: Instant) -> Result<(), Box<Violation>> {
         let mut waiting: BTreeSet<usize> = (0..self.sources.len()).collect();
         loop {
             waiting.retain(|at| self.unsettled(*at, before).is_some());
@@ -187,7 +204,7 @@ impl World {
     }
 
     /// Why a source is not settled yet.
-    fn unsettled(&self, at: usize, before: &[u64]) -> Option<(&'static str, String)> {
+    fn unsettled(&self, at: usize, before: &[(Stamp, u64)]) -> Option<(&'static str, String)> {
         if self.operator.has_removed(at) {
             return None;
         }
@@ -195,7 +212,8 @@ impl World {
         let owners: Vec<_> = self.ledgers[at].owners.iter().map(|(node, (_, epoch))| format!("{} ({epoch})", self.hosts[*node].name)).collect();
         if owners.len() != 1 {
             Some(("L2 every source gets exactly one owner", format!("{id} has {owners:?}")))
-        } else if delivered <= before[at] && delivered < written {
+        } else if delivered <= before[at] && delivered.1 < written {
+            let delivered = delivered.1;
             Some(("L2 every source progresses", format!("{id} is {owners:?}'s and still at byte {delivered} of {written}")))
         } else {
             None
@@ -204,8 +222,9 @@ impl World {
 
     /// S2, in the end: what was written and is not delivered, of a source that somebody can read.
     fn missing(&self) -> Option<(&'static str, String)> {
-        let behind = self.delivered().into_iter().enumerate().find(|(at, prefix)| *prefix < self.sources[*at].len() && self.hope(*at) != Hope::Never);
-        behind.map(|(at, prefix)| {
+        let behind =
+            self.delivered().into_iter().enumerate().find(|(at, (_, prefix))| *prefix < self.sources[*at].len() && self.hope(*at) != Hope::Never);
+        behind.map(|(at, (_, prefix))| {
             let source = &self.sources[at];
             ("S2 everything written is delivered", format!("{} is delivered up to byte {prefix} of {}", source.plan.id, source.len()))
         })

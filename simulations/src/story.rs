@@ -29,6 +29,7 @@ pub fn line(event: &Event, names: &BTreeMap<NodeId, String>) -> Option<String> {
         Event::Fenced { source, epoch: fenced, by, .. } => format!("is fenced from {source} ({}) by {}", epoch(fenced), epoch(by)),
         Event::WithoutMajority { source, epoch: taken, .. } => format!("takes {source} ({}) without a majority", epoch(taken)),
         Event::WaitingForCheckpoint { source, .. } => format!("finds no checkpoint of {source}"),
+        Event::Rewound { source, bytes, .. } => format!("rewinds {source} by {bytes} bytes"),
         Event::Failed { runner, error } => format!("cannot run {runner}: {error}"),
         _ => return None,
     })

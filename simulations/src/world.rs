@@ -22,7 +22,7 @@ use logvine_cluster::{
     name::Name,
     node::CallId,
 };
-use logvine_gossip::{GossipConfig, Instant, NodeId, marks};
+use logvine_gossip::{GossipConfig, Instant, NodeId, Stamp, marks};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -194,8 +194,8 @@ pub struct World {
     pub(crate) minority: BTreeSet<(Name, Epoch)>,
     /// Why each epoch was taken, as its owner told.
     pub(crate) whys: BTreeMap<(Name, Epoch), Why>,
-    /// Sources of which an owner found no checkpoint: they wait for an operator.
-    pub(crate) waiting: BTreeSet<Name>,
+    /// Sources of which an owner found no checkpoint: they wait for an operator's rewind, later than the last that was known then.
+    pub(crate) waiting: BTreeMap<Name, Stamp>,
     pub(crate) trace: Trace,
     pub(crate) violation: Option<Violation>,
     pub(crate) healed: bool,
@@ -237,7 +237,7 @@ impl World {
             ledgers: scenario.sources.iter().map(|source| Ledger::new(scenario.terms(source))).collect(),
             whys: BTreeMap::new(),
             minority: BTreeSet::new(),
-            waiting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             trace,
             violation: None,
             healed: false,

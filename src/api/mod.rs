@@ -18,6 +18,7 @@ mod operations;
 mod plan;
 mod problem;
 mod process;
+mod rewinds;
 mod runners;
 mod series;
 mod settings;

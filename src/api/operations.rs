@@ -1,5 +1,7 @@
 //! Operations: what was commanded, and what became of it.
 
+use std::collections::BTreeSet;
+
 use axum::{Json, extract::State};
 use logvine_cluster::{
     catalog::Desired,
@@ -17,6 +19,7 @@ use super::{
     body::Document,
     listing::{Listing, PageQuery, Params, Path, selection},
     problem::Problem,
+    rewinds::rewind,
     runners::name,
     written::{WriteQuery, Writing, Written, selected, write},
 };
@@ -52,8 +55,7 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<Operation
         let meant = super::nodes::meant(node, selection.as_ref());
         let concerns = |row: &OperationRow| {
             let of_runner = runner.as_ref().is_none_or(|runner| row.runners.contains(runner));
-            let of_node =
-                |meant: &std::collections::BTreeSet<String>| view::targets_of(node, &row.id).iter().any(|target| meant.contains(&target.node));
+            let of_node = |meant: &BTreeSet<String>| view::targets_of(node, &row.id).iter().any(|target| meant.contains(&target.node));
             let is = |wanted: &Option<String>, given: &String| wanted.as_ref().is_none_or(|wanted| wanted == given);
             of_runner && is(&verb, &row.verb) && is(&state, &row.state) && meant.as_ref().is_none_or(of_node)
         };
@@ -100,6 +102,8 @@ pub(super) enum RunnerVerb {
     Follow,
     /// Begin anew where it runs.
     Restart,
+    /// Read its sources again from their beginning: all, those of these nodes, or single ones.
+    Rewind,
 }
 
 /// On which nodes.
@@ -110,11 +114,14 @@ pub(super) struct OnNodes {
     nodes: String,
     /// Refuse if the selection means another number of nodes.
     expected_count: Option<usize>,
+    /// `rewind` only, and with `nodes` as `all`: these sources and no others. A file's is as `GET /v1/instances/{node}/{runner}` tells it.
+    #[serde(default)]
+    sources: BTreeSet<Name>,
     /// Why, for the log.
     reason: Option<String>,
 }
 
-/// Starts, stops, removes, lets follow or restarts several runners at once
+/// Starts, stops, removes, lets follow, restarts or rewinds several runners at once
 #[utoipa::path(post, path = "/v1/operations", operation_id = "runner_stop", tag = "operations", params(WriteQuery), request_body = Bulk,
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem),
         (status = 422, body = Problem)))]
@@ -127,12 +134,15 @@ pub(super) async fn bulk(State(app): State<App>, Writing(query): Writing, docume
     if runners.len() > RUNNERS_MAX {
         return Err(ApiError::too_many("/runners", runners.len(), RUNNERS_MAX));
     }
-    command(&app, query, runners, verb, OnNodes { nodes, expected_count, reason }).await
+    command(&app, query, runners, verb, OnNodes { nodes, expected_count, sources: BTreeSet::new(), reason }).await
 }
 
-/// Starts, stops, removes, lets follow or restarts a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
+/// Starts, stops, removes, lets follow, restarts or rewinds a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
+///
+/// `rewind` has its sources read again from their beginning, once, whoever collects them by then; a dry run tells how much that would be. The sources of a
+/// reader that nodes share (`http`) are no node's own: rewind `all` of them, or name some.
 #[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners",
-    params(WriteQuery, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`, `restart`")),
+    params(WriteQuery, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`, `restart`, `rewind`")),
     request_body = OnNodes, responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written),
         (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn verb(
@@ -147,6 +157,7 @@ pub(super) async fn verb(
         "remove" => RunnerVerb::Remove,
         "follow" => RunnerVerb::Follow,
         "restart" => RunnerVerb::Restart,
+        "rewind" => RunnerVerb::Rewind,
         _ => return Err(ApiError::no_route(&format!("/v1/runners/{runner}/{verb}"))),
     };
     command(&app, query, vec![name(&runner)?], verb, document.read()?).await
@@ -164,6 +175,9 @@ async fn command(app: &App, mut query: WriteQuery, runners: Vec<Name>, verb: Run
             return Err(fault("/expected_count", format!("the selection means {found} {nodes} now, not {expected}")));
         }
     }
+    if !on.sources.is_empty() && (verb != RunnerVerb::Rewind || on.nodes.trim() != "all") {
+        return Err(fault("/sources", "single sources are for `rewind`, with `nodes` as `all`".to_owned()));
+    }
     query.give_reason(on.reason)?;
     let nodes = (on.nodes.trim() != "all").then(|| selection.clone());
     let command = match verb {
@@ -172,6 +186,7 @@ async fn command(app: &App, mut query: WriteQuery, runners: Vec<Name>, verb: Run
         RunnerVerb::Remove => Command::Desire { runners, nodes, desired: Desired::Absent },
         RunnerVerb::Follow => Command::Follow { runners, nodes: selection },
         RunnerVerb::Restart => Command::Restart { runners, nodes },
+        RunnerVerb::Rewind => return rewind(app, &query, runners, nodes, on.sources).await,
     };
     write(app, &query, command).await
 }

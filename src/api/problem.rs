@@ -261,7 +261,7 @@ impl From<CommandError> for ApiError {
                 detail,
                 "If all nodes are meant, say `all`: that is one word for each runner. Else name fewer runners at a time.",
             ),
-            CommandError::NobodySelected { .. } => Self::new(
+            CommandError::NobodySelected { .. } | CommandError::NothingPlaced => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "urn:logvine:nobody",
                 "No node is meant",

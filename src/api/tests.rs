@@ -1,5 +1,6 @@
 mod fixtures;
 mod refusals;
+mod rewinds;
 
 use axum::{
     body::{Body, to_bytes},

@@ -17,7 +17,7 @@ use logvine_gossip::{NodeId, Stamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, ApiResult, App, Role, known::explain, listing::Params};
+use super::{ApiError, ApiResult, App, Role, known::explain, listing::Params, rewinds::RewindPreview};
 
 /// Longer than a UUID, shorter than a nuisance in every node's catalog.
 pub(super) const KEY_BYTES_MAX: usize = 128;
@@ -103,6 +103,9 @@ pub(super) struct Written {
     /// Of a dry run: the sources that it would move, and what each node would have; null where it moves none by its nature.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<PlanView>,
+    /// Of a dry run of `rewind`: what would be read again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rewind: Option<RewindPreview>,
 }
 
 impl IntoResponse for Written {
@@ -140,7 +143,7 @@ pub(super) async fn obey(app: &App, query: &WriteQuery, command: Command) -> Api
         // It takes a second for a hundred thousand sources; neither the node nor other requests wait for it.
         let planned = tokio::task::spawn_blocking(move || foreseen.plan().and_then(Result::ok).map(|plan| view::plan(&plan)));
         let plan = planned.await.map_err(|_| ApiError::bad_request("planning this made this node's planner fail: report it with the command"))?;
-        return Ok(Ok(Written { operation: None, accepted: false, revision: None, dry_run: true, targets, plan }));
+        return Ok(Ok(Written { operation: None, accepted: false, revision: None, dry_run: true, targets, plan, rewind: None }));
     }
     let said = Said { actor: query.actor.clone(), reason: query.reason.clone(), idempotency_key: query.idempotency_key.clone() };
     let (actor, reason) = (said.actor.clone(), said.reason.clone());
@@ -151,7 +154,7 @@ pub(super) async fn obey(app: &App, query: &WriteQuery, command: Command) -> Api
             let id = operation.clone();
             let targets = app.agent().look(move |node, _| view::targets_of(node, &id)).await?;
             let revision = (revision > Stamp::ZERO).then(|| revision.to_string());
-            Ok(Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets, plan: None }))
+            Ok(Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets, plan: None, rewind: None }))
         }
         Ok(Answer::Inspected(_)) => unreachable!("a write is not answered as a question"),
     }

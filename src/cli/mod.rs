@@ -308,6 +308,17 @@ enum RunnerVerb {
     },
     /// Have runners begin anew where they run: flush, end, start again at what was acknowledged
     Restart(OnNodesArgs),
+    /// Have sources read again from their beginning; what was read is sent again, under the same ids. With --dry-run: how much that is
+    Rewind {
+        #[command(flatten)]
+        on: OnNodesArgs,
+        /// Only this source; repeatable, of one runner
+        #[arg(long, value_name = "SOURCE")]
+        source: Vec<String>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Look at its records on their way, live
     Tap(live::TapArgs),
 }

@@ -25,6 +25,8 @@ const OPERATIONS: &[Column] = &[
     ("REASON", "/reason"),
 ];
 const TARGETS: &[Column] = &[("NODE", "/node_name"), ("ID", "/node"), ("STATE", "/state"), ("REASON", "/reason")];
+const REWOUND: &[Column] = &[("RUNNER", "/runner"), ("SOURCE", "/source"), ("NODE", "/node_name"), ("BYTES", "/bytes"), ("PATH", "/path")];
+const UNANSWERED: &[Column] = &[("NODE", "/node_name"), ("NOT COUNTED, AS", "/why")];
 /// How often an operation that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -117,6 +119,9 @@ impl Remote {
                 if let Some(plan) = answer.get("plan").filter(|plan| !plan.is_null()) {
                     super::remote::print_plan(plan)?;
                 }
+                if let Some(rewind) = answer.get("rewind").filter(|rewind| !rewind.is_null()) {
+                    print_rewind(rewind)?;
+                }
                 let open: Vec<_> = targets.into_iter().filter(|row| row.pointer("/state").and_then(Value::as_str) != Some("applied")).collect();
                 if !open.is_empty() {
                     output::print(&output::table(TARGETS, &open))?;
@@ -125,6 +130,19 @@ impl Remote {
         }
         Ok(outcome(answer))
     }
+}
+
+/// What a rewind would have read again.
+fn print_rewind(rewind: &Value) -> Result<(), Failure> {
+    let rows = |of: &str| rewind.pointer(of).and_then(Value::as_array).cloned().unwrap_or_default();
+    let number = |of: &str| rewind.pointer(of).and_then(Value::as_u64).unwrap_or(0);
+    output::print(&format!("{} bytes of {} sources would be read and sent again\n", number("/bytes"), number("/sources_total")))?;
+    for (columns, rows) in [(REWOUND, rows("/sources")), (UNANSWERED, rows("/unanswered"))] {
+        if !rows.is_empty() {
+            output::print(&format!("{}\n", output::table(columns, &rows)))?;
+        }
+    }
+    Ok(())
 }
 
 fn targets(answer: &Value) -> Vec<Value> {

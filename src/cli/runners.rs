@@ -72,6 +72,7 @@ impl Remote {
             RunnerVerb::Remove(on) => self.on_nodes("remove", on).await,
             RunnerVerb::Follow(on) => self.on_nodes("follow", on).await,
             RunnerVerb::Restart(on) => self.on_nodes("restart", on).await,
+            RunnerVerb::Rewind { on, source, yes } => self.rewind(on, &source, yes).await,
             RunnerVerb::Revisions { runner, spec: None, page } => self.pages(&["runners", &runner, "revisions"], &page, REVISIONS, "/revision").await,
             RunnerVerb::Revisions { runner, spec: Some(revision), .. } => self.earlier(&runner, &revision).await,
             RunnerVerb::Tap(args) => live::tap(self, &args).await,
@@ -134,6 +135,19 @@ impl Remote {
             _ => return Err(Failure::error(format!("{runner} was deleted by revision {revision}: there is nothing to apply"))),
         }
         Ok(Exit::Ok)
+    }
+
+    async fn rewind(&self, on: OnNodesArgs, sources: &[String], yes: bool) -> Result<Exit, Failure> {
+        let what = if sources.is_empty() { "all that they read".to_owned() } else { sources.join(", ") };
+        confirm(yes || on.change.dry_run, &format!("have {} read {what} again, and send it again", on.runners.join(", ")))?;
+        match (sources, on.runners.as_slice()) {
+            ([], _) => self.on_nodes("rewind", on).await,
+            (_, [runner]) => {
+                let body = json!({ "nodes": on.nodes.nodes, "expected_count": on.nodes.expect, "sources": sources });
+                self.write_json(Method::POST, &["runners", runner, "rewind"], on.change.clone(), &body).await
+            }
+            (_, runners) => Err(Failure::usage(format!("--source: a source is of one runner, and these are {}", runners.len()))),
+        }
     }
 
     async fn on_nodes(&self, verb: &str, on: OnNodesArgs) -> Result<Exit, Failure> {

@@ -77,7 +77,7 @@ pub enum Outcome {
     /// This node owns it now: claim it and read on from the checkpoint.
     Activated { record: Record, checkpoint: Checkpoint, without_majority: bool },
     /// Decided for another owner: tell it by RELEASE.
-    Decided { record: Record, checkpoint: Checkpoint },
+    Decided { record: Record, checkpoint: Checkpoint, without_majority: bool },
     /// Not now. `seen` is the highest epoch heard of: the next ballot must be above it. `base` is the newest decided record heard of.
     /// `stuck`: too few of its witnesses said anything at all, so that only patience helps.
     GivenUp { seen: Epoch, base: Record, checkpoint: Checkpoint, stuck: bool, why: &'static str },
@@ -421,7 +421,7 @@ impl Attempt {
             self.store(record, BTreeSet::new());
         } else {
             let checkpoint = self.checkpoint.clone();
-            self.finish(Outcome::Decided { record, checkpoint });
+            self.finish(Outcome::Decided { record, checkpoint, without_majority: !self.by_majority });
         }
     }
 

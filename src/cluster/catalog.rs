@@ -66,6 +66,32 @@ pub(crate) struct DesiredValue {
     pub(crate) desired: Desired,
 }
 
+/// Where a rewind sets a source back to. Another kind is left out, with its reason, by versions that do not know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewindTo {
+    /// To the first byte of what is at the source now.
+    #[default]
+    Beginning,
+}
+
+/// The value of `rewind/<runner>`, `rewind/<runner>/<id>` and `rewind/<runner>@<node>`. The entry's stamp is the rewind generation (DESIGN §5.4).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RewindValue {
+    /// The runner's.
+    pub(crate) uid: Stamp,
+    pub(crate) to: RewindTo,
+}
+
+/// Which sources of a runner a rewind is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RewindScope {
+    All,
+    Source(Name),
+    /// The pinned ones of a node.
+    Node(NodeId),
+}
+
 /// A runner.
 #[derive(Debug, Clone)]
 pub struct Runner {
@@ -92,6 +118,8 @@ pub struct Catalog {
     sources: BTreeMap<Name, BTreeMap<Name, Source>>,
     desired: BTreeMap<Name, (Stamp, DesiredValue)>,
     overrides: BTreeMap<Name, BTreeMap<NodeId, (Stamp, DesiredValue)>>,
+    /// With the runner's uid.
+    rewinds: BTreeMap<Name, BTreeMap<RewindScope, (Stamp, Stamp)>>,
     tags: BTreeMap<NodeId, BTreeMap<Name, bool>>,
     draining: BTreeSet<NodeId>,
     forgotten: BTreeSet<NodeId>,
@@ -113,6 +141,15 @@ pub(crate) fn source_key(runner: &Name, source: &Name) -> String {
 /// `desired/<runner>`, or `desired/<runner>@<node>`
 pub(crate) fn desired_key(runner: &Name, node: Option<&NodeId>) -> String {
     node.map_or_else(|| format!("desired/{runner}"), |node| format!("desired/{runner}@{node}"))
+}
+
+/// `rewind/<runner>`, `rewind/<runner>/<id>` or `rewind/<runner>@<node>`
+pub(crate) fn rewind_key(runner: &Name, scope: &RewindScope) -> String {
+    match scope {
+        RewindScope::All => format!("rewind/{runner}"),
+        RewindScope::Source(source) => format!("rewind/{runner}/{source}"),
+        RewindScope::Node(node) => format!("rewind/{runner}@{node}"),
+    }
 }
 
 /// `tag/<node>/<tag>`
@@ -152,6 +189,7 @@ impl Catalog {
             Some(("runner", rest)) => self.refresh_runner(rest, present),
             Some(("source", rest)) => self.refresh_source(rest, present),
             Some(("desired", rest)) => self.refresh_desired(rest, present),
+            Some(("rewind", rest)) => self.refresh_rewind(rest, present),
             Some(("tag", rest)) => self.refresh_tag(rest, present),
             Some(("drain", rest)) => rest.parse().map_err(|error| format!("{error}")).map(|node| {
                 if present.is_some() {
@@ -237,6 +275,26 @@ impl Catalog {
         Ok(())
     }
 
+    fn refresh_rewind(&mut self, rest: &str, present: Option<(Stamp, &Bytes)>) -> Result<(), String> {
+        let (runner, scope) = match (rest.split_once('/'), rest.split_once('@')) {
+            (Some((runner, source)), _) => (runner, RewindScope::Source(source.parse().map_err(text)?)),
+            (None, Some((runner, node))) => (runner, RewindScope::Node(node.parse().map_err(text)?)),
+            (None, None) => (rest, RewindScope::All),
+        };
+        let runner: Name = runner.parse().map_err(text)?;
+        let rewinds = self.rewinds.entry(runner.clone()).or_default();
+        rewinds.remove(&scope);
+        if let Some((stamp, value)) = present {
+            // It is read whole: a rewind to a place that this version does not know is none.
+            let RewindValue { uid, to: RewindTo::Beginning } = unpack(value).map_err(text)?;
+            rewinds.insert(scope, (stamp, uid));
+        }
+        if rewinds.is_empty() {
+            self.rewinds.remove(&runner);
+        }
+        Ok(())
+    }
+
     fn refresh_tag(&mut self, rest: &str, present: Option<(Stamp, &Bytes)>) -> Result<(), String> {
         let (node, tag) = rest.split_once('/').ok_or("no tag is named")?;
         let value = match present {
@@ -317,6 +375,35 @@ impl Catalog {
     fn desired_of(&self, runner: &Name) -> Option<(Stamp, Desired)> {
         let uid = self.runners.get(runner)?.uid;
         self.desired.get(runner).filter(|(_, value)| value.uid == uid).map(|(stamp, value)| (*stamp, value.desired))
+    }
+
+    /// What is said of rewinding a runner's sources: for which, and by which stamp.
+    pub(crate) fn rewinds_of(&self, runner: &Name) -> impl Iterator<Item = (&RewindScope, Stamp)> {
+        let uid = self.runners.get(runner).map(|runner| runner.uid);
+        let rewinds = self.rewinds.get(runner).into_iter().flatten();
+        rewinds.filter(move |(_, (_, of))| Some(*of) == uid).map(|(scope, (stamp, _))| (scope, *stamp))
+    }
+
+    /// The rewind generation of a movable source: the last word on it, or on all of its runner's; zero: none. A source is not rewound by what was said
+    /// before it was there.
+    pub fn rewind_of(&self, runner: &Name, source: &SourceKey) -> Stamp {
+        let (Some(rewinds), Some(runner)) = (self.rewinds.get(runner), self.runners.get(runner)) else { return Stamp::ZERO };
+        let said = [RewindScope::All, RewindScope::Source(source.source.clone())].into_iter().filter_map(|scope| rewinds.get(&scope));
+        let said = said.filter(|(stamp, uid)| *uid == runner.uid && *stamp > source.created);
+        said.map(|(stamp, _)| *stamp).max().unwrap_or(Stamp::ZERO)
+    }
+
+    /// The same of a runner's pinned sources on a node: of all of them, and of single ones.
+    pub(crate) fn rewinds_on(&self, runner: &Name, node: &NodeId) -> (Stamp, BTreeMap<&Name, Stamp>) {
+        let (mut all, mut single) = (Stamp::ZERO, BTreeMap::new());
+        for (scope, stamp) in self.rewinds_of(runner) {
+            match scope {
+                RewindScope::Source(source) => drop(single.insert(source, stamp)),
+                RewindScope::Node(of) if of != node => {}
+                RewindScope::Node(_) | RewindScope::All => all = all.max(stamp),
+            }
+        }
+        (all, single)
     }
 
     /// A node's tags: what its own configuration says, overruled by operators tag by tag.

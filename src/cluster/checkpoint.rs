@@ -8,7 +8,7 @@ use logvine_gossip::Stamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::name::Name;
+use crate::{canary::planted, name::Name};
 
 /// Bytes of a file's head that its name may be made of.
 pub const HEAD_BYTES_MAX: usize = 1024;
@@ -73,11 +73,21 @@ pub struct Position {
     pub marker: u64,
 }
 
+impl Position {
+    /// Before the first byte.
+    pub fn start() -> Self {
+        Self { offset: 0, marker: hash64(b"") }
+    }
+}
+
 /// How far a source has been acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// The stamp of the rewind that it counts from.
+    /// The stamp of the rewind that it counts from; zero: it was never rewound.
     pub rewind: Stamp,
+    /// Somebody had read it, and no copy of how far was found. Whoever has it does not read it, until a copy is found or it is rewound (DESIGN §5.3).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
     /// By file, the later ones last; for each sender, all before the position is acknowledged.
     pub files: BTreeMap<FileKey, BTreeMap<Name, Position>>,
 }
@@ -88,9 +98,11 @@ impl Checkpoint {
 
     /// Joins `other` into this: the later rewind, then by file and sender the greater position. Commutative, associative, idempotent.
     pub fn merge(&mut self, other: &Self) {
-        if other.rewind > self.rewind {
+        if other.rewind > self.rewind && !planted("rewind-outranked") {
             *self = other.clone();
-        } else if other.rewind == self.rewind {
+        } else if other.rewind == self.rewind || planted("rewind-outranked") {
+            self.rewind = self.rewind.max(other.rewind);
+            self.lost |= other.lost;
             for (file, positions) in &other.files {
                 let ours = self.files.entry(*file).or_default();
                 for (sender, position) in positions {
@@ -102,6 +114,31 @@ impl Checkpoint {
                 self.files.pop_first();
             }
         }
+    }
+
+    /// The same source set back to the beginning of the file that it is at, by the rewind of this stamp. The file keeps its name and lineage, so that what is
+    /// read of it again has the ids that it had; files before it are not at the source any more.
+    #[must_use]
+    pub fn rewound(&self, rewind: Stamp) -> Self {
+        let present = self.files.last_key_value();
+        let begin = |positions: &BTreeMap<Name, Position>| positions.keys().map(|sender| (sender.clone(), Position::start())).collect();
+        Self { rewind, lost: false, files: present.map(|(file, positions)| (*file, begin(positions))).into_iter().collect() }
+    }
+
+    /// What a rewind would have read again: how far it is in the file that it is at, by the furthest sender.
+    pub fn bytes_again(&self) -> u64 {
+        let furthest = |positions: &BTreeMap<Name, Position>| positions.values().map(|position| position.offset).max();
+        self.files.last_key_value().and_then(|(_, positions)| furthest(positions)).unwrap_or(0)
+    }
+
+    /// Whether nobody knows how far it was read, though somebody had read it.
+    pub fn is_lost(&self) -> bool {
+        self.lost && self.files.is_empty()
+    }
+
+    /// Whether it says how far a source was read.
+    pub fn is_copy(&self) -> bool {
+        !self.files.is_empty() || self.rewind > Stamp::ZERO
     }
 
     /// How far it is in all its files together, by the furthest sender: what grows by what is read.
@@ -150,7 +187,8 @@ mod tests {
         let sender = prop::sample::select(vec!["a", "b"]).prop_map(|name| name.parse::<Name>().unwrap());
         let position = (0_u64..9).prop_map(|offset| Position { offset, marker: offset });
         let positions = prop::collection::btree_map(sender, position, 0..3);
-        (0_u64..3, prop::collection::btree_map(file, positions, 0..6)).prop_map(|(rewind, files)| Checkpoint { rewind: Stamp(rewind), files })
+        let files = prop::collection::btree_map(file, positions, 0..6);
+        (0_u64..3, any::<bool>(), files).prop_map(|(rewind, lost, files)| Checkpoint { rewind: Stamp(rewind), lost, files })
     }
 
     fn joined(left: &Checkpoint, right: &Checkpoint) -> Checkpoint {
@@ -179,6 +217,38 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// DESIGN §5.4: a checkpoint from before a rewind says nothing against it, however far it is; nor does the rewind that is said again.
+    #[test]
+    fn a_rewind_outranks_every_position_from_before_it() {
+        let file = |lineage| FileKey { lineage, name: FileName::of(b"x").unwrap() };
+        let out: Name = "out".parse().unwrap();
+        let at = |lineage, offset| (file(lineage), BTreeMap::from([(out.clone(), Position { offset, marker: offset })]));
+        let before = Checkpoint { files: BTreeMap::from([at(0, 70), at(1, 50)]), ..Checkpoint::default() };
+        let rewound = before.rewound(Stamp(9));
+        assert_eq!(rewound.resume(std::slice::from_ref(&out)), Some((file(1), BTreeMap::from([(out.clone(), Position::start())]))));
+        let further = Checkpoint { files: BTreeMap::from([at(1, 90), at(2, 10)]), ..before.clone() };
+        assert_eq!(joined(&rewound, &further), rewound);
+        let read = Checkpoint { files: BTreeMap::from([at(1, 20)]), ..rewound.clone() };
+        assert_eq!(joined(&joined(&further, &read), &further.rewound(Stamp(9))).files.get(&file(1)), read.files.get(&file(1)));
+    }
+
+    #[test]
+    #[cfg(feature = "canary")]
+    fn canaries_are_seen() {
+        crate::canary::turns_red("rewind-outranked", a_rewind_outranks_every_position_from_before_it);
+    }
+
+    /// A copy that turns up ends the search; so does a rewind. Nothing else makes an owner read on.
+    #[test]
+    fn what_is_lost_stays_so_until_a_copy_or_a_rewind() {
+        let lost = Checkpoint { lost: true, ..Checkpoint::default() };
+        let file = FileKey { lineage: 0, name: FileName::of(b"x").unwrap() };
+        let copy = Checkpoint { files: BTreeMap::from([(file, BTreeMap::new())]), ..Checkpoint::default() };
+        assert!(joined(&lost, &Checkpoint::default()).is_lost() && joined(&Checkpoint::default(), &lost).is_lost());
+        assert!(!joined(&lost, &copy).is_lost());
+        assert!(!joined(&lost.rewound(Stamp(1)), &lost).is_lost());
     }
 
     /// DESIGN §5.4: a new sender begins where the slowest of the others is.

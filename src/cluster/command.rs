@@ -44,6 +44,12 @@ pub enum Command {
         runners: Vec<Name>,
         nodes: Option<Selection>,
     },
+    /// Read sources again from their beginning: all of these runners', the pinned ones of a selection of nodes, or single ones of one runner.
+    Rewind {
+        runners: Vec<Name>,
+        nodes: Option<Selection>,
+        sources: BTreeSet<Name>,
+    },
     /// Add or replace movable sources, and remove some.
     PatchSources {
         runner: Name,
@@ -112,6 +118,8 @@ pub enum CommandError {
     NobodySelected { selection: String },
     #[error("none of these runners is to run on any of these nodes: start them there, and they begin anew")]
     NothingRuns,
+    #[error("none of these runners is placed on any of these nodes")]
+    NothingPlaced,
     #[error("this node's clock is {0}: what it writes could win over later words, or lose against earlier ones")]
     ClockOff(ClockOff),
     #[error("`{node}` is {status}: a node that lives would be back at once")]

@@ -27,6 +27,8 @@ pub enum Event {
     WithoutMajority { runner: Name, source: Name, epoch: Epoch },
     /// Nobody holds a copy of the checkpoint of a source that was claimed before; it is not read from its start by itself.
     WaitingForCheckpoint { runner: Name, source: Name },
+    /// This node set back a source that it has, as an operator had said: `bytes` that its senders had acknowledged are read again.
+    Rewound { runner: Name, source: Name, rewind: Stamp, bytes: u64 },
     /// A source overloads its owner, and is too large for any other node.
     Unsplittable { runner: Name, source: Name, bytes_per_s: u64 },
     /// Others know a generation of this node that its disk does not: the disk is an old image. It counts as another disk from now on.

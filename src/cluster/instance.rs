@@ -37,7 +37,12 @@ pub enum InstanceCommand {
         spec: Arc<RunnerSpec>,
         /// What is known of the pinned sources, by source.
         pinned: BTreeMap<Name, Pinned>,
+        /// The rewind generation of those that are found from now on.
+        rewind: Stamp,
     },
+    /// Begin again with pinned sources, as an operator has said so: each of `pinned` from where it says, all that count from before `rewind` from their
+    /// beginning. Those that are found from now on count from `rewind`. Said again, it changes nothing.
+    Rewind { runner: Name, uid: Stamp, rewind: Stamp, pinned: BTreeMap<Name, Checkpoint> },
     /// Begin anew under the same revision: flush, end what runs, start it again where it was acknowledged. `restarted` of its status says that it is done.
     Restart { runner: Name, operation: Stamp },
     /// Stop reading, flush for at most `flush`, answer `Stopped`. Also for a runner that never started.

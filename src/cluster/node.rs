@@ -24,6 +24,7 @@ mod phases;
 mod relay;
 mod renaming;
 mod revisions;
+mod rewinds;
 mod rollouts;
 mod sources;
 mod words;

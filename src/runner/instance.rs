@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use logvine_cluster::{
     checkpoint::Checkpoint,
-    instance::{Epoch, InstanceCommand, InstanceEvent, InstanceState, InstanceStatus, Pinned},
+    instance::{Epoch, FilePlace, InstanceCommand, InstanceEvent, InstanceState, InstanceStatus, Pinned},
     name::Name,
     spec::SourceSpec,
 };
@@ -71,6 +71,8 @@ pub(super) struct Instance {
     events: mpsc::Sender<InstanceEvent>,
     wanted: Option<Wanted>,
     opened: BTreeMap<Name, Opened>,
+    /// Where pinned sources are to go on that are being closed for a rewind.
+    rewound: BTreeMap<Name, Checkpoint>,
     tasks: Option<Tasks>,
     /// Whether what runs is flushing for another revision, or to begin anew.
     changing: bool,
@@ -99,6 +101,7 @@ impl Instance {
             events,
             wanted: None,
             opened: BTreeMap::new(),
+            rewound: BTreeMap::new(),
             tasks: None,
             changing: false,
             restarting: None,
@@ -134,7 +137,8 @@ impl Instance {
 
     async fn handle(&mut self, command: InstanceCommand) {
         match command {
-            InstanceCommand::Start { uid, revision, spec, pinned, .. } => self.start(Wanted { uid, revision, spec, pinned }).await,
+            InstanceCommand::Start { uid, revision, spec, pinned, rewind, .. } => self.start(Wanted { uid, revision, spec, pinned, rewind }).await,
+            InstanceCommand::Rewind { uid, rewind, pinned, .. } => self.rewind(uid, rewind, pinned),
             InstanceCommand::Restart { operation, .. } => self.restart(operation),
             InstanceCommand::Stop { flush, .. } => {
                 info!(runner = %self.name, "stopping");
@@ -169,6 +173,7 @@ impl Instance {
             return;
         }
         if let Some(old) = self.wanted.as_ref().filter(|_| same_runner) {
+            wanted.rewind = wanted.rewind.max(old.rewind);
             for (source, known) in &old.pinned {
                 wanted.pinned.entry(source.clone()).or_insert_with(|| known.clone()).checkpoint.merge(&known.checkpoint);
             }
@@ -177,6 +182,7 @@ impl Instance {
             self.context.sights.begin(&self.name).clear();
             // Re-created under its name: positions of the old one mean nothing to it.
             self.opened.clear();
+            self.rewound.clear();
         }
         match (self.build(&wanted).await, self.tasks.is_some()) {
             (Err(text), true) if same_runner => {
@@ -196,6 +202,38 @@ impl Instance {
         }
         self.panics = 0;
         self.wanted = Some(wanted);
+    }
+
+    /// Closes the pinned sources that read under an earlier rewind; their files are found again, and read from where they are set back to.
+    fn rewind(&mut self, uid: Stamp, rewind: Stamp, pinned: BTreeMap<Name, Checkpoint>) {
+        let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.uid == uid) else { return };
+        wanted.rewind = wanted.rewind.max(rewind);
+        for (source, checkpoint) in pinned {
+            self.rewound.entry(source).or_default().merge(&checkpoint);
+        }
+        for (source, known) in &mut wanted.pinned {
+            set_back(&mut known.checkpoint, wanted.rewind, self.rewound.get(source));
+        }
+        let Some(tasks) = &mut self.tasks else { return };
+        tasks.rewind = wanted.rewind;
+        for (source, handle) in tasks.sources.iter().filter(|(_, handle)| handle.epoch.is_none()) {
+            let due = self.rewound.get(source).map_or(wanted.rewind, |rewound| rewound.rewind.max(wanted.rewind));
+            if handle.rewind < due {
+                info!(runner = %self.name, %source, "rewinding");
+                handle.close(Duration::ZERO);
+            }
+        }
+        let unread: Vec<_> = wanted.pinned.iter().filter(|(source, _)| !tasks.sources.contains_key(*source)).collect();
+        for (source, known) in unread {
+            tasks.release(source, Some(known.clone()));
+        }
+    }
+
+    /// What is known of a pinned source that is not read any more, or not now: set back, if that is due.
+    fn known(&mut self, source: &Name, mut checkpoint: Checkpoint, place: FilePlace) -> Pinned {
+        let rewind = self.wanted.as_ref().map_or(Stamp::ZERO, |wanted| wanted.rewind);
+        set_back(&mut checkpoint, rewind, self.rewound.remove(source).as_ref());
+        Pinned { checkpoint, place }
     }
 
     /// What was stopped, or is about to be, starts anew by itself.
@@ -323,8 +361,11 @@ impl Instance {
                 self.tell(InstanceEvent::Finished { runner: self.name.clone(), source }).await;
             }
             (None, _) => {
-                let known = place.clone().map(|place| Pinned { checkpoint: checkpoint.clone(), place });
-                tasks.release(&source, known.clone());
+                let known = place.clone().map(|place| self.known(&source, checkpoint.clone(), place));
+                let checkpoint = known.as_ref().map_or(checkpoint, |known| known.checkpoint.clone());
+                if let Some(tasks) = &mut self.tasks {
+                    tasks.release(&source, known.clone());
+                }
                 if let (Some(wanted), Some(known)) = (&mut self.wanted, known) {
                     wanted.pinned.insert(source.clone(), known);
                 }
@@ -367,7 +408,8 @@ impl Instance {
             match (self.opened.get_mut(source), &mut self.wanted, &note.place) {
                 (Some(opened), ..) => opened.checkpoint.merge(checkpoint),
                 (None, Some(wanted), Some(place)) => {
-                    let pinned = Pinned { checkpoint: checkpoint.clone(), place: place.clone() };
+                    let mut pinned = Pinned { checkpoint: checkpoint.clone(), place: place.clone() };
+                    set_back(&mut pinned.checkpoint, wanted.rewind, self.rewound.remove(source).as_ref());
                     wanted.pinned.insert(source.clone(), pinned);
                 }
                 _ => {}
@@ -456,6 +498,16 @@ impl Instance {
     async fn tell(&self, event: InstanceEvent) {
         // Nobody listens any more only when the agent is going down.
         let _ = self.events.send(event).await;
+    }
+}
+
+/// Sets a checkpoint back to where `rewound` says, and to its beginning where it still counts from before `rewind`.
+fn set_back(checkpoint: &mut Checkpoint, rewind: Stamp, rewound: Option<&Checkpoint>) {
+    if let Some(rewound) = rewound {
+        checkpoint.merge(rewound);
+    }
+    if checkpoint.rewind < rewind {
+        *checkpoint = checkpoint.rewound(rewind);
     }
 }
 

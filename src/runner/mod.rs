@@ -80,6 +80,7 @@ fn runner(command: &InstanceCommand) -> &Name {
     match command {
         InstanceCommand::Start { runner, .. }
         | InstanceCommand::Restart { runner, .. }
+        | InstanceCommand::Rewind { runner, .. }
         | InstanceCommand::Stop { runner, .. }
         | InstanceCommand::Open { runner, .. }
         | InstanceCommand::Close { runner, .. }

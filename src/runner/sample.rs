@@ -135,7 +135,7 @@ pub(crate) async fn take(context: &RunnerContext, sample: &SampleSpec) -> Result
 async fn build(context: &RunnerContext, spec: RunnerSpec) -> Result<(), String> {
     // What is seen of a runner of that name, if one runs here, is not this one's.
     let context = RunnerContext { sights: Sights::default(), ..context.clone() };
-    let wanted = Wanted { uid: Stamp::ZERO, revision: Stamp::ZERO, spec: Arc::new(spec), pinned: BTreeMap::new() };
+    let wanted = Wanted { uid: Stamp::ZERO, revision: Stamp::ZERO, spec: Arc::new(spec), pinned: BTreeMap::new(), rewind: Stamp::ZERO };
     let built = tokio::task::spawn_blocking(move || Built::new(&context, &wanted).map(drop)).await;
     built.unwrap_or_else(|error| Err(format!("building it panicked: {error}")))
 }

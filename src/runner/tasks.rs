@@ -36,6 +36,8 @@ pub(super) struct Wanted {
     pub(super) revision: Stamp,
     pub(super) spec: Arc<RunnerSpec>,
     pub(super) pinned: BTreeMap<Name, Pinned>,
+    /// The rewind generation of the pinned sources that are found from now on.
+    pub(super) rewind: Stamp,
 }
 
 /// All that can fail before a task runs, done.
@@ -46,6 +48,7 @@ pub(super) struct Built {
     senders: Vec<(Name, Sender)>,
     readers: Readers,
     pinned: BTreeMap<Name, Pinned>,
+    rewind: Stamp,
     sight: Arc<Sight>,
 }
 
@@ -78,7 +81,7 @@ impl Built {
             }
         };
         let readers = readers.map_err(|error| format!("reader: {error}"))?;
-        Ok(Self { revision: wanted.revision, stages, senders, readers, pinned: wanted.pinned.clone(), sight })
+        Ok(Self { revision: wanted.revision, stages, senders, readers, pinned: wanted.pinned.clone(), rewind: wanted.rewind, sight })
     }
 }
 
@@ -103,6 +106,8 @@ pub(super) enum TaskEvent {
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) epoch: Option<Epoch>,
+    /// Under which it reads.
+    pub(super) rewind: Stamp,
     commands: mpsc::UnboundedSender<SourceCommand>,
 }
 
@@ -133,6 +138,8 @@ pub(super) struct Tasks {
     finished: mpsc::UnboundedSender<(Name, Option<Pinned>)>,
     /// What is remembered of the files that the finder has not found (again) yet.
     pinned: BTreeMap<Name, Pinned>,
+    /// The rewind generation of the files that it finds.
+    pub(super) rewind: Stamp,
 }
 
 impl Tasks {
@@ -181,6 +188,7 @@ impl Tasks {
             scans,
             finished,
             pinned: built.pinned,
+            rewind: built.rewind,
         }
     }
 
@@ -189,6 +197,8 @@ impl Tasks {
         let Some(readers) = self.readers.clone() else {
             return Err("this runner's reader finds its sources itself".to_owned());
         };
+        // What was rewound begins at the beginning, whatever is so for what was never read.
+        let readers = if resume.rewind > Stamp::ZERO { readers.from_beginning() } else { readers };
         let delivery = self.delivery(resume);
         let reader = readers.open(source, delivery.resume()).map_err(|error| error.to_string())?;
         self.spawn(source.id.clone(), Some(epoch), delivery, reader);
@@ -197,7 +207,8 @@ impl Tasks {
 
     /// Begins to follow a file that the finder found.
     pub(super) fn follow(&mut self, found: Found) {
-        let resume = self.pinned.remove(&found.source).map(|pinned| pinned.checkpoint).unwrap_or_default();
+        let resume = self.pinned.remove(&found.source).map(|pinned| pinned.checkpoint);
+        let resume = resume.unwrap_or_else(|| Checkpoint { rewind: self.rewind, ..Checkpoint::default() });
         let delivery = self.delivery(resume);
         self.spawn(found.source, None, delivery, found.reader);
     }
@@ -210,13 +221,14 @@ impl Tasks {
 
     fn spawn<R: Follow>(&mut self, source: Name, epoch: Option<Epoch>, delivery: Delivery, reader: R) {
         let (commands, queue) = mpsc::unbounded_channel();
+        let rewind = delivery.checkpoint().rewind;
         let task = Source::new(source.clone(), epoch, self.shared.clone(), &self.stages, delivery, reader, queue);
         self.set.spawn(async move { TaskEnd::Source(task.run().await) });
         self.board.note(&source, |note| note.error = None);
-        self.sources.insert(source, Handle { epoch, commands });
+        self.sources.insert(source, Handle { epoch, rewind, commands });
     }
 
-    /// A pinned source's task has ended: its file may be found again. `known`: where to go on if it is.
+    /// A pinned source is not followed (any more): its file may be found again. `known`: where to go on if it is.
     pub(super) fn release(&mut self, source: &Name, known: Option<Pinned>) {
         if let Some(known) = &known {
             self.pinned.insert(source.clone(), known.clone());

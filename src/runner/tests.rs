@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::policy::PolicyConfig;
 
+mod rewinds;
 pub(crate) mod sink;
 
 use sink::{Sink, Web};
@@ -90,7 +91,14 @@ impl Host {
 
     fn start(&mut self, revision: u64, spec: RunnerSpec) {
         let (runner, pinned) = (spec.name.clone(), BTreeMap::new());
-        self.runners.handle(InstanceCommand::Start { runner, uid: Stamp(1), revision: Stamp(revision), spec: Arc::new(spec), pinned });
+        self.runners.handle(InstanceCommand::Start {
+            runner,
+            uid: Stamp(1),
+            revision: Stamp(revision),
+            spec: Arc::new(spec),
+            pinned,
+            rewind: Stamp::ZERO,
+        });
     }
 
     async fn next(&mut self) -> InstanceEvent {
@@ -175,7 +183,7 @@ async fn stopping_flushes_and_the_next_start_goes_on_from_there() {
     host.write("in.log", &numbers(100..150));
     let runner = name("r");
     let pinned = [(source, pinned)].into();
-    host.runners.handle(InstanceCommand::Start { runner, uid: Stamp(1), revision: Stamp(1), spec: Arc::new(spec), pinned });
+    host.runners.handle(InstanceCommand::Start { runner, uid: Stamp(1), revision: Stamp(1), spec: Arc::new(spec), pinned, rewind: Stamp::ZERO });
     host.settle(|host| host.records("out.ndjson").len() >= 150).await;
     assert_eq!(host.records("out.ndjson"), words(0..150));
 }

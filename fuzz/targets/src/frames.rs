@@ -44,7 +44,8 @@ fn checkpoint() -> Checkpoint {
         BTreeMap::from([(name("out"), position(u64::MAX)), (name("loki"), position(offset))])
     };
     let file = |lineage, head: &[u8]| FileKey { lineage, name: FileName::of(head).expect("a head") };
-    Checkpoint { rewind: Stamp(9 << 16), files: BTreeMap::from([(file(0, b"first"), positions(4096)), (file(1, b"second"), positions(1 << 40))]) }
+    let files = BTreeMap::from([(file(0, b"first"), positions(4096)), (file(1, b"second"), positions(1 << 40))]);
+    Checkpoint { rewind: Stamp(9 << 16), files, ..Checkpoint::default() }
 }
 
 fn key() -> ClusterKey {

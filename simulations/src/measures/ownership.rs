@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use logvine_gossip::Instant;
+use logvine_gossip::{Instant, Stamp};
 use rand::{RngExt, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -316,10 +316,10 @@ pub(super) fn survivors(effort: Effort) -> Outcome<Vec<Row>> {
 fn longest_gap(work: &mut Work, source: usize, time: Duration) -> Outcome<Duration> {
     let out = work.world.ledgers[source].custody.terms.senders[0].clone();
     let end = work.world.now + time;
-    let (mut had, mut since, mut longest) = (work.world.ledgers[source].delivered_prefix(&out), work.world.now, Duration::ZERO);
+    let (mut had, mut since, mut longest) = (work.world.ledgers[source].delivered_prefix(Stamp::ZERO, &out), work.world.now, Duration::ZERO);
     while work.world.now < end {
         work.run(GLANCE)?;
-        let has = work.world.ledgers[source].delivered_prefix(&out);
+        let has = work.world.ledgers[source].delivered_prefix(Stamp::ZERO, &out);
         if has != had {
             (had, since) = (has, work.world.now);
         }

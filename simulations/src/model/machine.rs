@@ -503,7 +503,7 @@ impl<'a> Model<'a> {
                 let renewed = matches!(speaker, Speaker::Candidate(at) if !self.bounds.candidacies[at].restarted);
                 Some(Event::Activated { record, resume: offset(&checkpoint), without_majority, renewed })
             }
-            Some(Outcome::Decided { record, checkpoint }) => {
+            Some(Outcome::Decided { record, checkpoint, .. }) => {
                 let (to, position) = (record.owner.unwrap_or_default(), offset(&checkpoint));
                 let request = Request::Release { source: source(), record: record.clone(), checkpoint, cause: Cause::Draining };
                 posts.push(self.messages.number(Message::Ask { from: speaker, to, request }));

@@ -38,7 +38,10 @@ fn opened(resume: Checkpoint) -> Plane {
     };
     let mut plane = Plane::new(PlanePlan { piece_bytes_max: 100, ..PlanePlan::default() }, 1);
     let (runner, uid) = (name("logs"), Stamp(1));
-    plane.handle_command(now(0), InstanceCommand::Start { runner: runner.clone(), uid, revision: uid, spec: Arc::new(spec), pinned: Map::new() });
+    plane.handle_command(
+        now(0),
+        InstanceCommand::Start { runner: runner.clone(), uid, revision: uid, spec: Arc::new(spec), pinned: Map::new(), rewind: Stamp::ZERO },
+    );
     let spec = Arc::new(SourceSpec { id: name("s01"), url: "http://s01.test/".into(), selection: None });
     plane.handle_command(now(0), InstanceCommand::Open { runner, source: spec, epoch: Epoch::default(), resume });
     plane

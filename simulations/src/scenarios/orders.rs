@@ -10,6 +10,7 @@ use crate::{
     operator::Edit,
     scenario::{Deed, Ending},
     script::both_ways,
+    strikes::{Blow, Part, Strike},
 };
 
 /// All of them.
@@ -22,6 +23,15 @@ pub(super) const ALL: &[Named] = &[
         nodes_min: 3,
         minutes: 3,
         happens: commands,
+    },
+    Named {
+        name: "rewinds",
+        sentence: "a source is rewound, or all are, every few seconds, while its owner, a witness or the relay is killed within milliseconds of the word, is \
+                   drained or cut off: all of it comes again, and no position of before says that it had",
+        nodes: 6,
+        nodes_min: 3,
+        minutes: 2,
+        happens: rewinds,
     },
     Named {
         name: "long-away",
@@ -73,6 +83,40 @@ fn word(draft: &mut Draft, node: usize) -> Deed {
         4 => Deed::Edit { node, edit: Edit::Restart },
         _ => Deed::Edit { node, edit: Edit::Revise },
     }
+}
+
+fn rewinds(draft: &mut Draft) {
+    draft.sources();
+    draft.scenario.network.loss = draft.rng.random_range(0..60);
+    for (turn, at) in draft.times(secs(3), secs(8)).into_iter().enumerate() {
+        let (via, source) = (draft.node(), draft.rng.random_range(0..draft.scenario.sources.len()));
+        let rewind = |source| Edit::Rewind(source);
+        let which = draft.rng.random_bool(0.7).then_some(source);
+        draft.at(at, Deed::Edit { node: via, edit: rewind(which) });
+        let (moment, back) = (draft.between(Duration::ZERO, WRITE * 3), draft.between(secs(2), secs(15)));
+        match turn % 6 {
+            0 | 3 => draft.at(at + moment, Deed::Strike(Strike { source, part: Part::Owner, blow: Blow::Crash, back })),
+            1 => draft.at(at + moment, Deed::Strike(Strike { source, part: Part::Witness(0), blow: Blow::PowerOff, back })),
+            2 => {
+                draft.at(at + moment, Deed::Crash { node: via });
+                draft.at(at + moment + back, Deed::Start { node: via });
+            }
+            4 => {
+                // Each side rewinds, and neither hears the other's word.
+                let nodes = draft.shuffled();
+                let (ours, theirs) = nodes.split_at(nodes.len() / 2);
+                draft.cut(at - secs(2), back, both_ways(&ours.iter().copied().collect(), &theirs.iter().copied().collect()));
+                draft.at(at, Deed::Edit { node: ours[0], edit: rewind(Some(source)) });
+                draft.at(at + moment, Deed::Edit { node: theirs[0], edit: rewind(Some(source)) });
+            }
+            _ => {
+                let node = draft.node();
+                draft.at(at + moment, Deed::Drain { node, draining: true });
+                draft.at(at + moment + back, Deed::Drain { node, draining: false });
+            }
+        }
+    }
+    settled(draft);
 }
 
 fn long_away(draft: &mut Draft) {

@@ -223,12 +223,16 @@ fn candidates_do_take_epochs() {
 
 /// An attempt at the successor of a record that node 3 owned, for which `gone` are waited for no longer. Node 5 is no witness of it, but there.
 fn takeover(gone: Option<BTreeSet<NodeId>>) -> Attempt {
+    Attempt::new(proposal(gone))
+}
+
+fn proposal(gone: Option<BTreeSet<NodeId>>) -> Proposal {
     let epoch = Epoch { counter: 4, taker: node(3) };
     let base = Record { epoch, owner: Some(node(3)), witnesses: vec![witness(0), witness(1), witness(2)] };
     let ballot = Epoch { counter: 5, taker: node(4) };
     let (checkpoint, witnesses) = (Checkpoint::default(), vec![witness(4)]);
     let without = gone.map(|gone| Without { gone, others: BTreeSet::from([node(5)]) });
-    Attempt::new(Proposal { source: source(), ballot, owner: node(4), base, checkpoint, witnesses, gone: BTreeSet::new(), without })
+    Proposal { source: source(), ballot, owner: node(4), base, checkpoint, witnesses, gone: BTreeSet::new(), without }
 }
 
 /// Answers what the attempt asks of one node, by one word; what it asks of others is lost.
@@ -257,6 +261,26 @@ fn impatience_overrules_no_witness_that_hears_the_owner() {
         matches!(attempt.poll_outcome(), Some(Outcome::GivenUp { why, .. }) if why == stored),
         "it came as far as its own witnesses, who are mute"
     );
+}
+
+/// "Counted and told": also where it is decided for another, who cannot know (scenario `rewinds`, seed 7: a drained node gave away what it had no majority
+/// for, and its new owner was taken for one that had).
+#[test]
+fn what_is_given_away_without_a_majority_is_told_as_that() {
+    let decided = |gone: Option<BTreeSet<NodeId>>| {
+        let mut giving = Attempt::new(Proposal { owner: node(6), ..proposal(gone) });
+        let silent = if giving.without.is_some() { vec![node(1), node(2)] } else { Vec::new() };
+        while let Some((to, request)) = giving.poll_request() {
+            match request {
+                Request::Up => giving.handle_up(witness(to.0[0])),
+                request if silent.contains(&to) || to == node(5) => giving.handle_failed(to, &request),
+                request => giving.handle_vote(to, &request, Vote::Yes { checkpoint: Checkpoint::default(), accepted: None }),
+            }
+        }
+        let Some(Outcome::Decided { without_majority, .. }) = giving.poll_outcome() else { panic!("it is not decided") };
+        without_majority
+    };
+    assert!(decided(Some(BTreeSet::from([node(1), node(2)]))) && !decided(None));
 }
 
 /// Only the silence of a majority is waited for with patience; a lost duel or a refusal is not.

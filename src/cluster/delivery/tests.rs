@@ -387,7 +387,7 @@ fn a_second_close_can_only_shorten_the_flush() {
 
 #[test]
 fn the_rewind_of_the_checkpoint_stays() {
-    let resume = Checkpoint { rewind: logvine_gossip::Stamp(7), files: BTreeMap::new() };
+    let resume = Checkpoint { rewind: logvine_gossip::Stamp(7), ..Checkpoint::default() };
     let mut delivery = Delivery::new(DeliveryConfig::default(), &[name("out")], resume, 1);
     delivery.handle_batch(at(0), batch(0, 0..100, 1)).unwrap();
     assert_eq!(delivery.checkpoint().rewind, logvine_gossip::Stamp(7));

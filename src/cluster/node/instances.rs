@@ -28,13 +28,15 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Instances {
     running: BTreeMap<Name, Instance>,
-    pinned: BTreeMap<(Stamp, Name), Pinned>,
+    pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
 }
 
 #[derive(Debug)]
 struct Instance {
     uid: Stamp,
     revision: Stamp,
+    /// The rewind generation of the pinned sources that it finds.
+    rewind: Stamp,
     /// When it was started here, by the wall.
     begun: UnixMicros,
     /// The last command by which it was asked to begin anew.
@@ -89,6 +91,20 @@ impl Instances {
         }
     }
 
+    /// What is known of a runner's pinned sources here.
+    pub(super) fn pinned_of(&self, uid: Stamp) -> impl Iterator<Item = (&Name, &Pinned)> {
+        let of_runner = (uid, first_name())..;
+        self.pinned.range(of_runner).take_while(move |((of, _), _)| *of == uid).map(|((_, source), pinned)| (source, pinned))
+    }
+
+    /// Takes note of the rewind generation that a runner's instance is to be told, if it is there and has not been told of one as late.
+    pub(super) fn note_rewind(&mut self, runner: &Name, uid: Stamp, rewind: Stamp, always: bool) -> bool {
+        let Some(instance) = self.running.get_mut(runner).filter(|instance| instance.uid == uid && !instance.stopping) else { return false };
+        let is_news = rewind > instance.rewind;
+        instance.rewind = instance.rewind.max(rewind);
+        is_news || always
+    }
+
     pub(super) fn source_error(&self, runner: &Name, source: &Name) -> Option<String> {
         self.running.get(runner)?.status.as_ref()?.0.source_errors.get(source).cloned()
     }
@@ -107,7 +123,12 @@ impl Node {
                 self.note_checkpoint(now, &runner, &source, epoch, &checkpoint);
             }
             InstanceEvent::Checkpoint { runner, source, epoch: None, checkpoint, place } => {
-                if let (Some(instance), Some(place)) = (self.instances.running.get(&runner), place) {
+                let known = self.instances.running.get(&runner).map(|instance| (instance.uid, source.clone()));
+                let known = known.and_then(|key| self.instances.pinned.get(&key));
+                let is_outranked = known.is_some_and(|known| known.checkpoint.rewind > checkpoint.rewind);
+                // A rewind may have been said since it was found.
+                self.dirty |= known.is_none();
+                if let (Some(instance), Some(place), false) = (self.instances.running.get(&runner), place, is_outranked) {
                     let (uid, pinned) = (instance.uid, Pinned { checkpoint: checkpoint.clone(), place });
                     self.write(Table::Pinned, pack(&(uid, &source)).to_vec(), Some(pack(&pinned).to_vec()));
                     self.instances.pinned.insert((uid, source.clone()), pinned);
@@ -172,6 +193,7 @@ impl Node {
     /// Starts and stops instances. A runner stops here once its sources are closed, so that their last checkpoints are known.
     pub(super) fn decide_instances(&mut self, now: Now) {
         self.forget_rollouts(now);
+        self.rewind_pinned();
         let wanted = self.wanted_here();
         for name in self.instances.running.keys().cloned().collect::<Vec<_>>() {
             let instance = &self.instances.running[&name];
@@ -215,6 +237,7 @@ impl Node {
         }
         let before = instance.and_then(|instance| instance.status.as_ref()).map(|(status, _)| status.clone());
         let Some(Chosen { revision, spec, on_trial }) = self.choose_revision(now, name, &runner, before.as_ref()) else { return };
+        let (rewind, _) = self.catalog.rewinds_on(name, &self.id());
         let is_there = match self.instances.running.get_mut(name) {
             Some(instance) if instance.revision == revision => return,
             Some(instance) => {
@@ -222,15 +245,13 @@ impl Node {
                 true
             }
             None => {
-                let instance = Instance { uid, revision, begun: now.wall, restart: None, stopping: false, status: None, said: None };
+                let instance = Instance { uid, revision, rewind, begun: now.wall, restart: None, stopping: false, status: None, said: None };
                 self.instances.running.insert(name.clone(), instance);
                 false
             }
         };
-        let of_runner = (uid, first_name())..;
-        let pinned = self.instances.pinned.range(of_runner).take_while(|((of, _), _)| *of == uid);
-        let pinned = pinned.map(|((_, source), pinned)| (source.clone(), pinned.clone())).collect();
-        let command = InstanceCommand::Start { runner: name.clone(), uid, revision, spec, pinned };
+        let pinned = self.instances.pinned_of(uid).map(|(source, pinned)| (source.clone(), pinned.clone())).collect();
+        let command = InstanceCommand::Start { runner: name.clone(), uid, revision, spec, pinned, rewind };
         if on_trial && is_there {
             self.once_durable(After::Instance(command));
         } else {
@@ -295,8 +316,16 @@ mod tests {
 
     /// How often the node map is written in a minute in which an instance tells `status(second)`.
     fn words(status: impl Fn(u64) -> InstanceStatus) -> usize {
-        let mut instance =
-            Instance { uid: Stamp(1), revision: Stamp(1), begun: UnixMicros(0), restart: None, stopping: false, status: None, said: None };
+        let mut instance = Instance {
+            uid: Stamp(1),
+            revision: Stamp(1),
+            rewind: Stamp::ZERO,
+            begun: UnixMicros(0),
+            restart: None,
+            stopping: false,
+            status: None,
+            said: None,
+        };
         let said = (0..60).filter(|second| {
             let now = Instant::from_micros(second * 1_000_000);
             let status = status(*second);

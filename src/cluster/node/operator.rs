@@ -8,7 +8,7 @@ use logvine_gossip::{NodeId, Now, Stamp, StateError, check_entry};
 
 use super::{CommandId, Node, Output, calls::Pending};
 use crate::{
-    catalog::{Desired, DesiredValue, Origin, RunnerValue, SourceValue, desired_key, drain_key, pack, runner_key, source_key, tag_key},
+    catalog::{Desired, DesiredValue, Origin, RewindScope, RunnerValue, SourceValue, desired_key, drain_key, pack, runner_key, source_key, tag_key},
     command::{Answer, Command, CommandError, Said},
     member::value,
     message::Request,
@@ -138,6 +138,7 @@ impl Node {
             Command::Desire { runners, nodes, desired } => self.desire(stamp, runners, nodes.as_ref(), desired),
             Command::Follow { runners, nodes } => self.follow(stamp, runners, &nodes),
             Command::Restart { runners, nodes } => self.restart(stamp, runners, nodes.as_ref()),
+            Command::Rewind { runners, nodes, sources } => self.rewind(stamp, runners, nodes.as_ref(), &sources),
             Command::PatchSources { runner, put, remove } => self.patch_sources(stamp, &runner, put, &remove),
             Command::SetTags { node, tags } => self.set_tags(stamp, node, &tags),
             Command::RenameTag { from, to } => self.rename_tag(stamp, from, to),
@@ -193,9 +194,10 @@ impl Node {
         for source in sources {
             self.put_source(&mut draft, &name, uid, source, Origin::Spec);
         }
-        for source in dropped {
-            draft.put(source_key(&name, &source), None);
+        for source in &dropped {
+            draft.put(source_key(&name, source), None);
         }
+        self.clear_rewinds(&mut draft, &name, |scope| matches!(scope, RewindScope::Source(source) if dropped.contains(source)));
         Ok(draft)
     }
 
@@ -209,6 +211,7 @@ impl Node {
         for node in self.catalog.overrides_of(name).map(|(node, ..)| Some(node)).chain([None]) {
             self.clear(&mut draft, desired_key(name, node));
         }
+        self.clear_rewinds(&mut draft, name, |_| true);
         draft.put(runner_key(name), None);
         Ok(draft)
     }
@@ -298,6 +301,7 @@ impl Node {
         for source in remove {
             draft.put(source_key(name, source), None);
         }
+        self.clear_rewinds(&mut draft, name, |scope| matches!(scope, RewindScope::Source(source) if remove.contains(source)));
         Ok(draft)
     }
 
@@ -379,7 +383,7 @@ impl Node {
     }
 
     /// The nodes that a runner's placement selects now, whatever is desired there.
-    fn placed_anyhow(&self, name: &Name) -> Vec<NodeId> {
+    pub(super) fn placed_anyhow(&self, name: &Name) -> Vec<NodeId> {
         self.catalog.runner(name).map(|runner| self.placed_by(runner.spec.placement.selection())).unwrap_or_default()
     }
 
@@ -388,7 +392,7 @@ impl Node {
         self.view.values().filter(|info| selection.as_ref().is_ok_and(|selection| selection.matches(*info))).map(|info| info.id).collect()
     }
 
-    fn selected(&self, selection: &Selection) -> Result<Vec<NodeId>, CommandError> {
+    pub(super) fn selected(&self, selection: &Selection) -> Result<Vec<NodeId>, CommandError> {
         let ids: Vec<_> = self.view.values().filter(|info| selection.matches(*info)).map(|info| info.id).collect();
         if ids.is_empty() { Err(CommandError::NobodySelected { selection: selection.to_string() }) } else { Ok(ids) }
     }

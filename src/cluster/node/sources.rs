@@ -12,6 +12,7 @@ mod heartbeat;
 mod orphans;
 mod pace;
 mod rankings;
+mod rewinding;
 mod taking;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -107,8 +108,6 @@ enum Activity {
     Giving { to: NodeId, cause: Cause },
     /// Closed for this node's own stop: the claim stays, for it will be back.
     Resting,
-    /// Nobody holds a copy of its checkpoint; an operator must rewind it.
-    Waiting,
 }
 
 /// What follows a close.
@@ -331,6 +330,7 @@ impl Node {
         {
             return;
         }
+        self.rewind_if_due(now, name, source);
         let assigns = place.assigns;
         self.note_unowned(now, name, source, !place.eligible.is_empty() && assigns);
         let (eligible, ranked) = (place.eligible, place.ranked.clone());
@@ -424,7 +424,7 @@ impl Node {
             // Its entry has changed: read on from where it is, as the entry says now.
             return self.close(now, key, Then::Reopen, FLUSH);
         }
-        if owned.open.is_none() && is_free && self.instances.is_ready(name, key.uid) {
+        if owned.open.is_none() && is_free && owned.may_be_read() && self.instances.is_ready(name, key.uid) {
             owned.open = Some(owned.record.epoch);
             owned.revision = source.revision;
             let resume = owned.progress.last().1.clone();
@@ -522,6 +522,12 @@ impl Owned {
         self.activity == Activity::Reading
     }
 
+    /// Not while nobody knows how far it was read; nor where its rewind is on too few disks: whoever owned it next would not know of what was sent since.
+    fn may_be_read(&self) -> bool {
+        let (_, present) = self.progress.last();
+        !present.is_lost() && (self.progress.held().rewind == present.rewind || planted("rewound-before-held"))
+    }
+
     fn end_offer(&mut self) -> Option<Offer> {
         let Activity::Offering(offer) = self.activity.clone() else { return None };
         self.activity = Activity::Reading;
@@ -554,6 +560,6 @@ impl Owned {
 
     /// Whether it waits for an operator, as nobody holds a copy of its checkpoint.
     pub fn is_waiting(&self) -> bool {
-        self.activity == Activity::Waiting
+        self.progress.last().1.is_lost()
     }
 }

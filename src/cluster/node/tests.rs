@@ -13,6 +13,7 @@ mod plans;
 mod renaming;
 mod restarts;
 mod revisions;
+mod rewinds;
 mod rollouts;
 mod sources;
 mod takeovers;
@@ -412,7 +413,7 @@ impl Host {
                 };
                 self.node.handle_instance(now, InstanceEvent::Status { runner, status });
             }
-            InstanceCommand::Held { .. } => {}
+            InstanceCommand::Rewind { .. } | InstanceCommand::Held { .. } => {}
         }
     }
 }

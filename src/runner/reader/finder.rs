@@ -160,11 +160,17 @@ impl Finder {
         scan
     }
 
-    /// The reader of `source` was dropped. `known`: where its file is to be gone on with; None if all of it was read, and it is found again only should
-    /// it grow under another name.
+    /// The reader of `source` was dropped, or its file is not found yet. `known`: where that is to be gone on with; None if all of it was read, and it is
+    /// found again only should it grow under another name.
     pub async fn finished(&mut self, source: &Name, known: Option<Pinned>) {
         let mut memory = self.memory.lock().await;
-        let Some(identity) = memory.sources.remove(source) else { return };
+        let Some(identity) = memory.sources.remove(source) else {
+            if let (Some(known), true) = (known, memory.waiting.contains_key(source)) {
+                let waiting = Waiting::of(&known, &memory.senders);
+                memory.waiting.insert(source.clone(), waiting);
+            }
+            return;
+        };
         let Some(progress) = self.context.known().followed.remove(&identity) else { return };
         if let Some(known) = known {
             let waiting = Waiting::of(&known, &memory.senders);

@@ -56,6 +56,12 @@ impl HttpReaders {
         Ok(Self { dialer, start_at: spec.start_at, poll: Duration::from_millis(spec.poll_ms), line_bytes_max: spec.line_bytes_max })
     }
 
+    /// The same, for sources that are read from their beginning whatever the spec says of those that were never read.
+    #[must_use]
+    pub fn from_beginning(self) -> Self {
+        Self { start_at: StartAt::Beginning, ..self }
+    }
+
     /// Follows `source` from `resume` (of `Checkpoint::resume`) on; None: from the spec's `start_at`. Errors: the URL is malformed or forbidden.
     pub fn open(&self, source: &SourceSpec, resume: Option<(FileKey, Position)>) -> Result<HttpReader, ReadError> {
         let url: Url = source.url.parse().map_err(|error| ReadError::new(format!("`{}` is not a URL: {error}", source.url)))?;

@@ -78,6 +78,8 @@ impl Node {
             match reply.refused {
                 None => {
                     let held = owned.progress.acknowledge(now.at, &owned.record, from, *number).cloned();
+                    // It may wait for just that.
+                    self.dirty |= held.is_some() && owned.open.is_none();
                     if let (Some(checkpoint), Some(open)) = (held, owned.open) {
                         let (runner, source) = (owned.runner.clone(), key.source.clone());
                         let command = InstanceCommand::Held { runner, source, epoch: Some(open), checkpoint };

@@ -220,11 +220,16 @@ impl Node {
                     self.after.push(After::Reply(to, Reply::Offer(OfferReply::Admitted { promised })));
                 }
             }
-            Outcome::Decided { record, checkpoint } => {
+            Outcome::Decided { record, checkpoint, without_majority } => {
                 // Whoever begins there must begin with these positions: its witnesses have none of them before a STORE (the model's `handover`).
                 memory.base = Some(record.clone());
                 memory.checkpoint.merge(&checkpoint);
                 let to = record.owner.expect("decided for an owner");
+                if without_majority {
+                    // Its new owner has a majority of its own witnesses, and cannot know.
+                    let (runner, source, epoch) = (attempt.runner.clone(), key.source.clone(), record.epoch);
+                    self.tell(Event::WithoutMajority { runner, source, epoch });
+                }
                 let cause = if let Why::GaveTo { cause, .. } = attempt.why { cause } else { Cause::default() };
                 self.ask(now, to, Request::Release { source: key.clone(), record, checkpoint, cause }, Pending::Release(key.clone()));
             }
@@ -255,10 +260,12 @@ impl Node {
 
     /// This node owns a source under an activated record: keeps the record, claims it, and reads. Only now.
     pub(super) fn own(&mut self, now: Now, key: &SourceKey, attempt: &Try, record: Record, checkpoint: Checkpoint, without_majority: bool) {
+        let (runner, why, epoch) = (attempt.runner.clone(), attempt.why.clone(), record.epoch);
+        let stored = checkpoint;
+        let checkpoint = self.marked_if_lost(key, attempt, &stored, without_majority);
+        let is_lost = checkpoint.is_lost();
         self.witnesses.keep(key, &record, &checkpoint);
         self.write_row(key);
-        let (runner, why, epoch) = (attempt.runner.clone(), attempt.why.clone(), record.epoch);
-        let is_lost = without_majority && attempt.was_owned && checkpoint.files.is_empty() && !self.sources.owned.contains_key(key);
         let claim = Claim {
             key: key.clone(),
             epoch,
@@ -274,13 +281,16 @@ impl Node {
         }
         if let Some(owned) = self.sources.owned.get_mut(key) {
             owned.record = record;
-            let Claim { since, is_lost, is_unsplittable, .. } = owned.claim;
-            owned.claim = Claim { since, is_lost, is_unsplittable, ..claim };
-            let claim = owned.claim.clone();
             owned.progress.renew(now.at);
-            if !owned.progress.last().1.covers(&checkpoint) && !planted("renewed-reads-on") {
-                // Another owned it meanwhile, and went further: go on from there.
+            // Another owned it meanwhile, and went further, or a copy was found: go on from there.
+            let is_further = !owned.progress.last().1.covers(&checkpoint) && !planted("renewed-reads-on");
+            if is_further {
                 owned.progress.advance(&checkpoint);
+            }
+            let Claim { since, is_unsplittable, .. } = owned.claim;
+            owned.claim = Claim { since, is_unsplittable, is_lost: owned.is_waiting(), ..claim };
+            let claim = owned.claim.clone();
+            if is_further {
                 self.close(now, key, Then::Reopen, Duration::ZERO);
             }
             self.say(now, &claim_key(&runner, &key.source), &claim);
@@ -293,16 +303,14 @@ impl Node {
         {
             self.counters.takeover_pauses.add(now.at.since(*gone));
         }
-        let activity = if is_lost {
+        if is_lost {
             self.tell(Event::WaitingForCheckpoint { runner: runner.clone(), source: source.clone() });
-            Activity::Waiting
-        } else {
-            Activity::Reading
-        };
+        }
         self.tell(Event::Taken { runner: runner.clone(), source, epoch, why: why.clone() });
         let given = if let Why::HandedOver { from, cause } = why { Some((from, cause)) } else { None };
         let moved = self.balancing.note_owned(now, key, checkpoint.bytes(), given);
-        let progress = Progress::new(now.at, checkpoint);
+        let mut progress = Progress::new(now.at, stored);
+        progress.advance(&checkpoint);
         let owned = Owned {
             runner,
             record,
@@ -312,7 +320,7 @@ impl Node {
             claim,
             open: None,
             revision: Stamp::ZERO,
-            activity,
+            activity: Activity::Reading,
             paused_at: now.at,
             close_due: now.at,
         };
