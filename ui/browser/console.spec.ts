@@ -250,6 +250,11 @@ test('a runner goes back to what it was', async ({ page }) => {
   await confirm(page, 3)
   await expect(page.getByRole('dialog').getByText('applied', { exact: true })).toHaveCount(3)
   await cluster.until('it is what it was', async () => (await cluster.get(2, '/v1/runners/turned')).spec.transform.vrl === '.as = "before"')
+  // On `all`, which means five nodes, of which three are targets.
+  await page.goto(`${cluster.url(2)}/runners/turned`)
+  await page.getByRole('button', { name: 'Restart' }).click()
+  await confirm(page, 3)
+  await expect(page.getByRole('dialog').getByText('applied', { exact: true })).toHaveCount(3)
 })
 
 test('a plan shows what would move if a node died, before and after', async ({ page }) => {

@@ -2,14 +2,14 @@ import { Alert, Button, type ButtonProps, Group, Loader, Modal, Stack, Text, Tex
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import type { TargetRow, Written } from '../api/client'
-import { operation, self } from '../api/queries'
+import { operation, selected, self } from '../api/queries'
 import { Go } from './Go'
 import { List } from './List'
 import { Trouble } from './Remote'
 import { Status } from './Status'
 import { useWords } from './words'
 
-/** What is said with a deed. `expected` makes it fail where it would concern more or fewer nodes than were shown. */
+/** What is said with a deed. `expected` makes it fail where its selection means more or fewer nodes by then than when it was shown. */
 export interface Said {
   dry_run: boolean
   reason?: string
@@ -21,6 +21,8 @@ export interface Deed {
   /** What comes of it, and what is lost. */
   loses: string
   danger?: boolean
+  /** Where it concerns a selection of nodes: that one. */
+  selection?: string
   run: (said: Said) => Promise<Written>
 }
 
@@ -89,9 +91,18 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
   const [reason, setReason] = useState('')
   const [typed, setTyped] = useState('')
   const [wrong, setWrong] = useState(false)
-  const looked = useQuery({ queryKey: ['dry run', deed.title], queryFn: () => deed.run({ dry_run: true }), gcTime: 0, retry: false })
+  const looked = useQuery({
+    queryKey: ['dry run', deed.title],
+    queryFn: async () => {
+      const [written, meant] = await Promise.all([deed.run({ dry_run: true }), deed.selection === undefined ? undefined : selected(deed.selection)])
+      // A selection may mean nodes where the runner is not placed: they are no targets, but they count.
+      return { ...written, expected: meant?.length }
+    },
+    gcTime: 0,
+    retry: false,
+  })
   const done = useMutation({
-    mutationFn: (expected: number) => deed.run({ dry_run: false, reason: reason || undefined, expected }),
+    mutationFn: (expected: number | undefined) => deed.run({ dry_run: false, reason: reason || undefined, expected }),
     onSettled: () => client.invalidateQueries(),
   })
   if (done.data) return <Outcome written={done.data} onClose={onClose} />
@@ -102,11 +113,11 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         <Loader size="sm" /> <Text size="sm">{t('looking')}</Text>
       </Group>
     )
-  const targets = looked.data.targets
+  const { targets, expected } = looked.data
   const isBulk = targets.length > 1
   const go = () => {
     if (isBulk && typed.trim() !== String(targets.length)) return setWrong(true)
-    done.mutate(targets.length)
+    done.mutate(expected)
   }
   return (
     <form onSubmit={(event) => (event.preventDefault(), go())}>

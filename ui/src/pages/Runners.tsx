@@ -195,7 +195,7 @@ function RunnerPage({ view }: { view: RunnerView }) {
         <Group gap="xs" align="end">
           <SelectionInput label={t('on_nodes')} value={selection} onSet={(value) => setSelection(value ?? 'all')} />
           {VERBS.map(({ verb, loses, danger }) => (
-            <Barred key={verb} barred={bar} onClick={() => setDeed({ title: `${t(verb)}: ${view.name} @ ${selection}`, loses: t(loses), danger, run: on(verb) })}>
+            <Barred key={verb} barred={bar} onClick={() => setDeed({ title: `${t(verb)}: ${view.name} @ ${selection}`, loses: t(loses), danger, selection, run: on(verb) })}>
               {t(verb)}
             </Barred>
           ))}

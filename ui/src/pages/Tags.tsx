@@ -113,6 +113,7 @@ function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => v
       title: `${t(verb)}: ${chosen.join(', ')} @ ${tag}`,
       loses: t(VERBS[verb]),
       danger: verb === 'stop' || verb === 'remove',
+      selection: tag,
       run: ({ dry_run, reason, expected }) =>
         ask(api.POST('/v1/operations', { params: { query: { dry_run } }, body: { runners: chosen, verb, nodes: tag, reason, expected_count: expected } })),
     })
