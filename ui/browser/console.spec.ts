@@ -240,6 +240,40 @@ test('a runner tells how it did, what fails at which stage, and what came when',
   await expect(page.getByRole('img', { name: /moves on \d nodes within the hour/ })).toBeVisible()
 })
 
+test('what was read is read again, once it was seen how much that is', async ({ page }) => {
+  const sources = [0, 1].map((at) => ({ id: `again-${at}`, url: `${cluster.webUrl}/again-${at}` }))
+  for (const source of sources) cluster.log(source.id, `once more ${source.id}\n`)
+  await cluster.put(1, '/v1/runners/again', {
+    name: 'again', placement: { spread: 'web' }, reader: { type: 'http', poll_ms: 200 }, sources, senders: [{ name: 'out', type: 'file', path: cluster.path('again-{node}.ndjson') }],
+  })
+  const written = () => ['a1', 'a2', 'a3'].flatMap((node) => cluster.read(`again-${node}.ndjson`).split('\n')).filter((line) => line.includes('once more'))
+  await cluster.until('both are written', async () => written().length === 2)
+  await page.goto(`${cluster.url(2)}/runners/again`)
+  // What is acknowledged is told by each node now and then: the question is asked until it is all known.
+  const dialog = page.getByRole('dialog')
+  await expect(async () => {
+    await page.getByRole('button', { name: 'Rewind' }).click()
+    await expect(dialog.getByText('Sources read and sent again: 2, 36 B')).toBeVisible({ timeout: 5000 }).catch(async (error) => {
+      await page.keyboard.press('Escape')
+      throw error
+    })
+  }).toPass({ timeout: 120_000 })
+  await page.screenshot({ path: 'screenshots/rewind.png' })
+  expect(await violations(page), 'a rewind').toEqual([])
+  await dialog.getByLabel('Type 2 to confirm').fill('3')
+  await dialog.locator('button[type=submit]').click()
+  await expect(dialog.getByText('That is not 2')).toBeVisible()
+  await dialog.getByLabel('Type 2 to confirm').fill('2')
+  await dialog.locator('button[type=submit]').click()
+  await cluster.until('both are written again', async () => written().length === 4)
+  await page.goto(`${cluster.url(2)}/sources/again/again-1`)
+  await page.getByRole('button', { name: 'Rewind' }).click()
+  await expect(dialog.getByText('Sources read and sent again: 1, 18 B')).toBeVisible()
+  await dialog.locator('button[type=submit]').click()
+  await cluster.until('one is written a third time', async () => written().filter((line) => line.includes('again-1')).length === 3)
+  expect(written().filter((line) => line.includes('again-0')).length).toBe(2)
+})
+
 test('a runner goes back to what it was', async ({ page }) => {
   const spec = { name: 'turned', placement: { every: 'web' }, reader: { type: 'file', paths: [cluster.path('turned.log')] }, senders: [{ name: 'out', type: 'file', path: cluster.path('turned.ndjson') }] }
   for (const vrl of ['.as = "before"', '.as = "after"']) await cluster.put(2, '/v1/runners/turned', { ...spec, transform: { vrl } })

@@ -28,6 +28,7 @@ export type Problem = Schemas['Problem']
 export type TapRow = Schemas['TapRow']
 export type Tried = Schemas['Tried']
 export type TryBody = Schemas['Try']
+export type RewindPreview = Schemas['RewindPreview']
 export type RunnerVerb = Schemas['RunnerVerb']
 
 /** Why a request did not come to an answer that can be shown. Without a problem document, no node answered at all. */

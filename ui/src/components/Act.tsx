@@ -1,8 +1,9 @@
 import { Alert, Button, type ButtonProps, Group, Loader, Modal, Stack, Text, TextInput, Tooltip } from '@mantine/core'
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
-import type { TargetRow, Written } from '../api/client'
+import type { RewindPreview, TargetRow, Written } from '../api/client'
 import { operation, selected, self } from '../api/queries'
+import { bytes, count } from '../logic/format'
 import { Go } from './Go'
 import { List } from './List'
 import { Trouble } from './Remote'
@@ -113,10 +114,12 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         <Loader size="sm" /> <Text size="sm">{t('looking')}</Text>
       </Group>
     )
-  const { targets, expected } = looked.data
-  const isBulk = targets.length > 1
+  const { targets, rewind, expected } = looked.data
+  // What a deed is large by: sources where they are read again, else nodes.
+  const size = rewind ? rewind.sources_total : targets.length
+  const isBulk = size > 1
   const go = () => {
-    if (isBulk && typed.trim() !== String(targets.length)) return setWrong(true)
+    if (isBulk && typed.trim() !== String(size)) return setWrong(true)
     done.mutate(expected)
   }
   return (
@@ -127,14 +130,15 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         </Alert>
         <Text fw={600}>{t('resolved', { n: targets.length })}</Text>
         <Targets rows={targets} />
+        {rewind && <Again preview={rewind} />}
         {looked.data.plan && <Text size="sm">{t('plan_moves', { n: looked.data.plan.moves_total })}</Text>}
         <TextInput label={t('reason')} description={t('reason_help')} value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={500} />
         {isBulk && (
           <TextInput
-            label={t('type_count', { n: targets.length })}
+            label={t('type_count', { n: size })}
             inputMode="numeric"
             value={typed}
-            error={wrong && t('type_count_wrong', { n: targets.length })}
+            error={wrong && t('type_count_wrong', { n: size })}
             onChange={(event) => (setTyped(event.currentTarget.value), setWrong(false))}
           />
         )}
@@ -149,6 +153,33 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         </Group>
       </Stack>
     </form>
+  )
+}
+
+/** What a rewind has read and sent again, by source; and whose part is not known. */
+function Again({ preview }: { preview: RewindPreview }) {
+  const { t, language } = useWords()
+  return (
+    <Stack gap="xs">
+      <Text fw={600}>{t('again', { n: count(preview.sources_total, language), bytes: bytes(preview.bytes) })}</Text>
+      <List
+        label={t('again_list')}
+        short
+        rows={preview.sources}
+        rowKey={(row) => `${row.runner}/${row.source}@${row.node}`}
+        empty={t('again_nothing')}
+        columns={[
+          { key: 'source', title: t('source'), width: 'minmax(0, 2fr)', cell: (row) => row.path ?? `${row.runner}/${row.source}` },
+          { key: 'node', title: t('node'), cell: (row) => row.node_name },
+          { key: 'bytes', title: t('again_bytes'), width: '7em', cell: (row) => bytes(row.bytes) },
+        ]}
+      />
+      {preview.unanswered.map((row) => (
+        <Text size="sm" c="var(--bad)" key={row.node + row.why}>
+          {t('again_unknown', { node: row.node_name, why: row.why })}
+        </Text>
+      ))}
+    </Stack>
   )
 }
 

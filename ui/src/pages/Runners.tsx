@@ -161,6 +161,7 @@ const VERBS = [
   { verb: 'start', loses: 'start_loses', danger: false },
   { verb: 'stop', loses: 'stop_loses', danger: true },
   { verb: 'restart', loses: 'restart_loses', danger: false },
+  { verb: 'rewind', loses: 'rewind_loses', danger: true },
   { verb: 'remove', loses: 'remove_loses', danger: true },
   { verb: 'follow', loses: 'follow_loses', danger: false },
 ] as const satisfies readonly { verb: RunnerVerb; loses: string; danger: boolean }[]

@@ -5,6 +5,7 @@ import { useCallback, useEffect, useMemo, useState } from 'react'
 import { api, ask, type PlanView, type SourceRow, type SourceView } from '../api/client'
 import { useStream } from '../api/events'
 import { findings, nodes, source as sourceQuery, sources } from '../api/queries'
+import { Act, Barred, type Deed, useRoleBar } from '../components/Act'
 import { Go } from '../components/Go'
 import { type Column, List } from '../components/List'
 import { Moves } from '../components/Moves'
@@ -300,6 +301,8 @@ export function Source() {
 
 function SourcePage({ view }: { view: SourceView }) {
   const { t } = useWords()
+  const bar = useRoleBar()
+  const [deed, setDeed] = useState<Deed>()
   const events = useStream().events.filter((event) => event.runner === view.runner && event.source === view.id).slice(-20).reverse()
   const places = (of: SourceView['held']) =>
     of?.map((place) => `${place.file.slice(0, 12)} #${place.lineage}: ${Object.entries(place.offsets).map(([sender, offset]) => `${sender} ${offset}`).join(', ')}`).join('; ') ?? '–'
@@ -308,9 +311,28 @@ function SourcePage({ view }: { view: SourceView }) {
       <Go to="/sources" size="sm">
         ← {t('sources')}
       </Go>
-      <Title order={1} size="h3">
-        {view.runner}/{view.id}
-      </Title>
+      <Group justify="space-between">
+        <Title order={1} size="h3">
+          {view.runner}/{view.id}
+        </Title>
+        <Barred
+          barred={bar}
+          onClick={() =>
+            setDeed({
+              title: `${t('rewind')}: ${view.runner}/${view.id}`, loses: t('rewind_loses'), danger: true, selection: 'all',
+              run: ({ dry_run, reason, expected }) =>
+                ask(
+                  api.POST('/v1/runners/{runner}/{verb}', {
+                    params: { path: { runner: view.runner, verb: 'rewind' }, query: { dry_run } },
+                    body: { nodes: 'all', sources: [view.id], reason, expected_count: expected },
+                  }),
+                ),
+            })
+          }
+        >
+          {t('rewind')}
+        </Barred>
+      </Group>
       <Panel title={t('owner')}>
         <Group className="figures">
           <Figure title={t('state')} text={<Status word={view.state} />} />
@@ -333,6 +355,7 @@ function SourcePage({ view }: { view: SourceView }) {
       <Panel title={t('moved_lately')}>
         <Events rows={events} empty={t('no_events')} />
       </Panel>
+      <Act deed={deed} onClose={() => setDeed(undefined)} />
     </Stack>
   )
 }

@@ -99,7 +99,7 @@ function RunnersOf({ tag }: { tag: string }) {
   ))
 }
 
-const VERBS = { start: 'start_loses', stop: 'stop_loses', restart: 'restart_loses', remove: 'remove_loses', follow: 'follow_loses' } as const satisfies Partial<Record<RunnerVerb, string>>
+const VERBS = { start: 'start_loses', stop: 'stop_loses', restart: 'restart_loses', rewind: 'rewind_loses', remove: 'remove_loses', follow: 'follow_loses' } as const satisfies Partial<Record<RunnerVerb, string>>
 type Verb = keyof typeof VERBS
 
 /** Which runners of a tag, and what to do with them. */
@@ -112,7 +112,7 @@ function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => v
     onAsk({
       title: `${t(verb)}: ${chosen.join(', ')} @ ${tag}`,
       loses: t(VERBS[verb]),
-      danger: verb === 'stop' || verb === 'remove',
+      danger: verb === 'stop' || verb === 'remove' || verb === 'rewind',
       selection: tag,
       run: ({ dry_run, reason, expected }) =>
         ask(api.POST('/v1/operations', { params: { query: { dry_run } }, body: { runners: chosen, verb, nodes: tag, reason, expected_count: expected } })),
