@@ -30,7 +30,7 @@ const ADMITTED_HOME: u128 = 1_080;
 pub(crate) struct Conduct {
     /// By source, its last move for load or to its home, if nothing else has moved it since.
     shifts: BTreeMap<Name, Shift>,
-    /// Offers that nodes have not replied to: what is offered, and how.
+    /// Offers that nodes have not replied to: its rate, and how.
     offers: BTreeMap<RequestId, (u64, Kind)>,
 }
 
@@ -63,14 +63,14 @@ impl World {
 
     /// A node is offered a source.
     pub(crate) fn note_offer(&mut self, id: RequestId, request: &Request) {
-        if let Request::Offer { weight, kind, .. } = request {
-            self.conduct.offers.insert(id, (*weight, *kind));
+        if let Request::Offer { bytes_per_s: Some(rate), kind, .. } = request {
+            self.conduct.offers.insert(id, (*rate, *kind));
         }
     }
 
     /// A6: who lets a source in for load has room for it then, by what it knows of the others and by what it has, reservations included.
     pub(crate) fn admission_holds(&mut self, at: usize, id: RequestId, is_admitted: bool) -> Result<(), String> {
-        let Some((weight, kind)) = self.conduct.offers.remove(&id).filter(|_| is_admitted) else { return Ok(()) };
+        let Some((rate, kind)) = self.conduct.offers.remove(&id).filter(|_| is_admitted) else { return Ok(()) };
         let limit = match kind {
             Kind::Shed | Kind::Placed => ADMITTED,
             Kind::Home => ADMITTED_HOME,
@@ -80,7 +80,7 @@ impl World {
         let Some(process) = &self.hosts[at].process else { return Ok(()) };
         let node = &process.node;
         // What it has now, which includes what it has just reserved.
-        let load = node.load(now);
+        let (load, weight) = (node.load(now), node.weighs(rate));
         let present = node.view().values().filter(|info| info.is_live() && info.phase == Phase::Active && info.unsteady.is_none());
         let (mut all, mut able) = (0_u128, 0_u128);
         for info in present {

@@ -5,7 +5,8 @@
 //! receiver: OFFER ─> true load + reservations + rate within 1.05 of its share? ─> ADMIT, reserved for 30 s · else REFUSE with the true load
 //! ```
 //! Weights that everybody recomputes oscillate; here only who is overloaded acts, the receiver decides on what it knows for sure, and the gap between 1.08
-//! and 1.03 is wider than what a refusal leaves open. Integers throughout: shares are in 1/65,536 of the fair one.
+//! and 1.03 is wider than what a refusal leaves open. Integers throughout: shares are in 1/65,536 of the fair one. A source has a rate, in bytes a second;
+//! what it weighs differs from node to node, by what a byte costs there: an owner reckons at the cost that each says, a receiver at its true one.
 //! Not here: how a source is handed over (`node::sources`), who ranks where (`ranking`), how rates and loads are measured (`rate`, `load`).
 
 pub mod load;
@@ -96,8 +97,8 @@ pub struct Held<K> {
     pub ranking: RankingKey,
     /// The best nodes of its ranking, best first; the first is its home.
     pub best: Vec<NodeId>,
-    /// What it weighs here, and whether that is known by now.
-    pub weight: u64,
+    /// Bytes a second, and whether that is known by now.
+    pub rate: u64,
     pub known: bool,
     pub since: Instant,
     /// How it came, if it was given to this node for its load.
@@ -111,15 +112,16 @@ pub struct Held<K> {
 pub struct Arrival {
     pub from: NodeId,
     pub at: Instant,
-    /// What it weighed then.
-    pub weight: u64,
+    /// Bytes a second, then.
+    pub rate: u64,
 }
 
 /// What to offer, to the first of these that admits it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move<K> {
     pub key: K,
-    pub weight: u64,
+    /// Bytes a second: what that weighs is each node's own to say.
+    pub rate: u64,
     pub kind: Kind,
     pub targets: Vec<NodeId>,
 }
@@ -136,6 +138,7 @@ pub struct Balance<K> {
     me: NodeId,
     /// By pool: since when, and for how many ticks, this node has too much.
     hot: BTreeMap<BTreeSet<NodeId>, (Instant, u32)>,
+    /// Bytes a second, and until when.
     reserved: BTreeMap<K, (u64, Instant)>,
     giant_at: Option<Instant>,
     home_at: Option<Instant>,
@@ -165,7 +168,7 @@ impl<K: Ord + Clone> Balance<K> {
         let pools_now: BTreeSet<BTreeSet<NodeId>> = pools.iter().map(|(pool, _)| pool.ids()).collect();
         self.hot.retain(|ids, _| pools_now.contains(ids));
         let unsplittable = std::mem::take(&mut self.unsplittable);
-        let mut leaving: u64 = pools.iter().flat_map(|(_, held)| held).filter(|held| held.leaving).map(|held| held.weight).sum();
+        let mut leaving: u64 = pools.iter().flat_map(|(_, held)| held).filter(|held| held.leaving).map(|held| held.rate).sum();
         let (mut moves, homing) = (Vec::new(), self.home_at.is_none_or(|at| now.since(at) >= HOME_EVERY));
         for (mut pool, held) in pools {
             pool.lighten(self.me, leaving);
@@ -179,7 +182,7 @@ impl<K: Ord + Clone> Balance<K> {
             if look.moves.is_empty() {
                 self.send_home(&mut look, homing);
             }
-            leaving += look.moves.iter().map(|moved| moved.weight).sum::<u64>();
+            leaving += look.moves.iter().map(|moved| moved.rate).sum::<u64>();
             moves.append(&mut look.moves);
         }
         moves
@@ -192,7 +195,7 @@ impl<K: Ord + Clone> Balance<K> {
 
     /// Who should have a new or orphaned source that this node could take: nobody else, if it has room or nobody has; else the first of these that admits it.
     pub fn place(&self, now: Instant, pool: &Pool, source: &Held<K>) -> Vec<NodeId> {
-        if self.is_idle(pool) || pool.share(self.me, source.weight) <= TARGET {
+        if self.is_idle(pool) || pool.share(self.me, source.rate) <= TARGET {
             return Vec::new();
         }
         self.targets(now, pool, source)
@@ -202,19 +205,19 @@ impl<K: Ord + Clone> Balance<K> {
     pub fn relieve(&self, now: Instant, pool: &Pool, source: &Held<K>) -> Vec<NodeId> {
         let mut targets = self.targets(now, pool, source);
         let mut others: Vec<_> = pool.others(self.me).filter(|id| !targets.contains(id)).collect();
-        others.sort_by_key(|id| (pool.share(*id, source.weight), *id));
+        others.sort_by_key(|id| (pool.share(*id, source.rate), *id));
         targets.extend(others);
         targets.truncate(crate::ranking::TOP);
         targets
     }
 
-    /// An offer: lets the source in, and keeps room for it for a while; or says how much this node has. `pool` has this node's true load, reservations
-    /// included.
-    pub fn admit(&mut self, now: Instant, pool: &Pool, key: &K, weight: u64, kind: Kind, from: NodeId) -> Result<(), Refused> {
+    /// An offer of a source of `rate` bytes a second: lets it in, and keeps room for it for a while; or says how much this node has. `pool` has this
+    /// node's true load, reservations included, and what a byte costs here: who offers it may reckon otherwise.
+    pub fn admit(&mut self, now: Instant, pool: &Pool, key: &K, rate: u64, kind: Kind, from: NodeId) -> Result<(), Refused> {
         self.expire(now);
-        let again = self.reserved.get(key).map_or(0, |(weight, _)| *weight);
-        let load = pool.load(self.me).saturating_sub(again);
-        let fair = pool.fair(self.me);
+        let again = self.reserved.get(key).map_or(0, |(rate, _)| *rate);
+        let load = pool.load(self.me).saturating_sub(pool.weight(self.me, again));
+        let (fair, weight) = (pool.fair(self.me), pool.weight(self.me, rate));
         let limit = match kind {
             Kind::Shed | Kind::Placed => ADMIT,
             Kind::Home if pool.since(self.me).is_some_and(|since| now.since(since) < YOUNG + STEADY) => ADMIT_YOUNG,
@@ -227,21 +230,21 @@ impl<K: Ord + Clone> Balance<K> {
         if share(load.saturating_add(weight), fair) > limit && !planted("no-admission") {
             return Err(Refused { load });
         }
-        self.reserved.insert(key.clone(), (weight, now + RESERVED_FOR));
+        self.reserved.insert(key.clone(), (rate, now + RESERVED_FOR));
         Ok(())
     }
 
-    /// A source is this node's now, and counts by itself. Returns what was reserved for it, if it was admitted for its load.
+    /// A source is this node's now, and counts by itself. Returns the rate that was reserved for it, if it was admitted for its load.
     pub fn settle(&mut self, key: &K) -> Option<u64> {
         if planted("reservation-leaked") {
-            return self.reserved.get(key).map(|(weight, _)| *weight);
+            return self.reserved.get(key).map(|(rate, _)| *rate);
         }
-        self.reserved.remove(key).map(|(weight, _)| weight)
+        self.reserved.remove(key).map(|(rate, _)| rate)
     }
 
-    /// What is reserved for sources that have not come yet.
+    /// Bytes a second that are reserved for sources that have not come yet.
     pub fn reserved(&self, now: Instant) -> u64 {
-        self.reserved.values().filter(|(_, until)| now < *until || planted("reservation-leaked")).map(|(weight, _)| weight).sum()
+        self.reserved.values().filter(|(_, until)| now < *until || planted("reservation-leaked")).map(|(rate, _)| rate).sum()
     }
 
     fn expire(&mut self, now: Instant) {
@@ -268,7 +271,7 @@ impl<K: Ord + Clone> Balance<K> {
         if ticks < HOT_TICKS && !eager {
             return;
         }
-        look.held.sort_by(|one, other| (other.weight, &one.key).cmp(&(one.weight, &other.key)));
+        look.held.sort_by(|one, other| (other.rate, &one.key).cmp(&(one.rate, &other.key)));
         self.shed_fitting(look, down_to, most);
         if look.moves.is_empty() && most > 0 {
             self.shed_lump(look, down_to);
@@ -285,7 +288,8 @@ impl<K: Ord + Clone> Balance<K> {
             if excess == 0 || look.moves.len() >= most {
                 break;
             }
-            let fits = held.weight >= (excess / 256).max(1) && held.weight <= excess + excess / 4;
+            let weight = look.pool.weight(self.me, held.rate);
+            let fits = weight >= (excess / 256).max(1) && weight <= excess + excess / 4;
             if fits && may_go(held, look.now) {
                 let targets = self.targets(look.now, &look.pool, held);
                 if !targets.is_empty() {
@@ -300,7 +304,7 @@ impl<K: Ord + Clone> Balance<K> {
     fn shed_lump(&self, look: &mut Look<K>, down_to: u64) {
         let excess = self.excess(look, down_to);
         for held in look.held.clone().into_iter().rev() {
-            if held.weight > excess + excess / 4 && may_go(held, look.now) {
+            if look.pool.weight(self.me, held.rate) > excess + excess / 4 && may_go(held, look.now) {
                 let targets = self.targets(look.now, &look.pool, held);
                 if !targets.is_empty() {
                     return self.give(look, held, Kind::Shed, targets);
@@ -311,13 +315,14 @@ impl<K: Ord + Clone> Balance<K> {
 
     /// Nobody has room: a giant goes to whom it overloads less, or to a larger node, which then sheds what is small. Else people are told.
     fn shed_giant(&mut self, look: &mut Look<K>, unsplittable: &BTreeSet<K>) {
-        let giants: Vec<_> = look.held.iter().copied().filter(|held| share(held.weight, look.fair) >= GIANT).collect();
+        let weight = |held: &Held<K>| look.pool.weight(self.me, held.rate);
+        let giants: Vec<_> = look.held.iter().copied().filter(|held| share(weight(held), look.fair) >= GIANT).collect();
         let is_due = self.giant_at.is_none_or(|at| look.now.since(at) >= GIANT_AFTER);
         for held in giants.iter().filter(|held| may_go(held, look.now) && is_due) {
             let came_from = no_return(held, look.now);
             let mut targets: Vec<_> = look.pool.others(self.me).filter(|id| Some(*id) != came_from).collect();
-            targets.retain(|id| look.pool.share(*id, held.weight) <= self.giant_limit(&look.pool, self.me, *id));
-            targets.sort_by_key(|id| (look.pool.share(*id, held.weight), *id));
+            targets.retain(|id| look.pool.share(*id, held.rate) <= self.giant_limit(&look.pool, self.me, *id));
+            targets.sort_by_key(|id| (look.pool.share(*id, held.rate), *id));
             targets.truncate(crate::ranking::TOP);
             if !targets.is_empty() {
                 self.giant_at = Some(look.now);
@@ -325,8 +330,7 @@ impl<K: Ord + Clone> Balance<K> {
             }
         }
         // One that could go, and only waits for its turn, is told of no more than before.
-        let too_large = look.pool.least_fair() / 2;
-        let tell = |held: &&&Held<K>| held.weight > too_large && (is_due || unsplittable.contains(&held.key));
+        let tell = |held: &&&Held<K>| look.pool.is_too_large(held.rate) && (is_due || unsplittable.contains(&held.key));
         self.unsplittable.extend(giants.iter().take(1).filter(tell).map(|held| held.key.clone()));
     }
 
@@ -346,10 +350,10 @@ impl<K: Ord + Clone> Balance<K> {
             let Some(since) = look.pool.since(home) else { continue };
             let age = look.now.since(since);
             let is_young = age >= STEADY && age < YOUNG && held.since < since;
-            let after = look.pool.share(home, held.weight);
+            let after = look.pool.share(home, held.rate);
             let stayed = look.now.since(held.since) >= NO_RETURN;
-            let may_return =
-                homing && has_none_to_spare && stayed && has_changed(held) && share(held.weight, look.fair) <= HOME_SMALL && after <= HOME_ROOM;
+            let is_small = share(look.pool.weight(self.me, held.rate), look.fair) <= HOME_SMALL;
+            let may_return = homing && has_none_to_spare && stayed && has_changed(held) && is_small && after <= HOME_ROOM;
             if is_young && fast < YOUNG_MOST && after <= ADMIT_YOUNG && may_go(held, look.now) {
                 fast += 1;
             } else if !is_young && may_return && slow < HOME_MOST {
@@ -363,9 +367,9 @@ impl<K: Ord + Clone> Balance<K> {
     }
 
     fn give(&self, look: &mut Look<K>, held: &Held<K>, kind: Kind, targets: Vec<NodeId>) {
-        look.pool.shift(self.me, targets[0], held.weight);
+        look.pool.shift(self.me, targets[0], held.rate);
         look.held.retain(|other| other.key != held.key);
-        look.moves.push(Move { key: held.key.clone(), weight: held.weight, kind, targets });
+        look.moves.push(Move { key: held.key.clone(), rate: held.rate, kind, targets });
     }
 
     /// What this node has above a share.
@@ -378,13 +382,13 @@ impl<K: Ord + Clone> Balance<K> {
     fn targets(&self, now: Instant, pool: &Pool, held: &Held<K>) -> Vec<NodeId> {
         let came_from = no_return(held, now);
         let bar = if planted("no-hysteresis") { HEADROOM } else { TARGET };
-        let has_room = |id: &NodeId| *id != self.me && Some(*id) != came_from && pool.has(id) && pool.share(*id, held.weight) <= bar;
+        let has_room = |id: &NodeId| *id != self.me && Some(*id) != came_from && pool.has(id) && pool.share(*id, held.rate) <= bar;
         let mut targets: Vec<_> = held.best.iter().copied().filter(has_room).collect();
-        let appeal = |id: NodeId| pool.score(held.ranking, id) + pool::ln(HEADROOM.saturating_sub(pool.share(id, held.weight)).max(1));
+        let appeal = |id: NodeId| pool.score(held.ranking, id) + pool::ln(HEADROOM.saturating_sub(pool.share(id, held.rate)).max(1));
         targets.sort_by_cached_key(|id| std::cmp::Reverse((appeal(*id), *id)));
-        if targets.is_empty() && share(held.weight, pool.fair(self.me)) > LARGE {
+        if targets.is_empty() && share(pool.weight(self.me, held.rate), pool.fair(self.me)) > LARGE {
             targets = pool.others(self.me).filter(has_room).collect();
-            targets.sort_by_cached_key(|id| (pool.share(*id, held.weight), *id));
+            targets.sort_by_cached_key(|id| (pool.share(*id, held.rate), *id));
             targets.truncate(crate::ranking::TOP);
         }
         targets
@@ -403,7 +407,7 @@ fn may_go<K>(held: &Held<K>, now: Instant) -> bool {
 
 /// Whether a guest is another than it was when it came. One of a constant rate has no reason to move: its home gave it away at that rate (A3).
 fn has_changed<K>(held: &Held<K>) -> bool {
-    held.moved.is_none_or(|arrival| held.weight.abs_diff(arrival.weight) > arrival.weight / 8)
+    held.moved.is_none_or(|arrival| held.rate.abs_diff(arrival.rate) > arrival.rate / 8)
 }
 
 /// Who gave it to this node not long ago.

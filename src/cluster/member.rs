@@ -6,6 +6,7 @@ use logvine_gossip::{Gossip, NodeId, NodeMap, Status, UnixMicros};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    balance::load::ByteCost,
     catalog::{Catalog, unpack},
     event::Why,
     instance::Epoch,
@@ -104,6 +105,8 @@ pub struct NodeInfo {
     pub unsteady: Option<Unsteady>,
     /// What it has to do, in bytes a second or what is worth as much.
     pub load: u64,
+    /// What a byte costs it: its own rates, and others' that may come, weigh so much there.
+    pub cost: ByteCost,
     /// None until its node map has come.
     pub meta: Option<Meta>,
     /// What it calls itself, or called itself when it was last heard.
@@ -124,6 +127,7 @@ impl NodeInfo {
             capacity: Capacity(value(map, "capacity").unwrap_or(16)),
             unsteady: Unsteady::read(map),
             load: value(map, "load").unwrap_or(0),
+            cost: value(map, "cost").unwrap_or_default(),
             name: meta.as_ref().map(|meta| meta.name.clone()),
             meta,
         }

@@ -43,6 +43,9 @@ pub enum Request {
         /// What it weighs at its owner: bytes a second, or what is worth as much.
         #[serde(default)]
         weight: u64,
+        /// How fast it is: who is offered it reckons what that weighs there. None from a node that tells the weight alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes_per_s: Option<u64>,
         /// How much the receiver lets in. A node that knows nothing of load must be rid of what it offers.
         #[serde(default)]
         kind: Kind,

@@ -5,7 +5,7 @@
 //! ```
 //! The snapshot is taken between two inputs of the node; the plan is made apart from it, as it takes a while for many sources.
 //! Not here: a decision of its own. Who takes and who gives is `assignment`'s word, who ranks where `ranking`'s, what is shed and let in `balance`'s
-//! (`loads`). What a source weighs is known to its owner and its witnesses; of what this node is neither, each is taken for its part of what its owner says.
+//! (`loads`). How fast a source is its owner and its witnesses know; of what this node is neither, each is taken for its part of what its owner says.
 
 mod loads;
 
@@ -125,8 +125,8 @@ struct SourceAt {
     key: SourceKey,
     selection: Option<Selection>,
     owner: Option<NodeId>,
-    /// Bytes a second, or what is worth as much.
-    weight: u64,
+    /// Bytes a second.
+    rate: u64,
     certain: bool,
 }
 
@@ -167,12 +167,12 @@ impl Snapshot {
                     key: source.key.clone(),
                     selection: source.spec.selection.as_deref().and_then(|text| text.parse().ok()),
                     owner: claims.iter().map(|(id, _)| *id).find(is_there),
-                    weight: 0,
+                    rate: 0,
                     certain: true,
                 });
             }
         }
-        weigh(&mut sources, &nodes, |key| node.weight_of(key));
+        weigh(&mut sources, &nodes, |key| node.rate_of(key));
         Self { nodes, away, joined: BTreeSet::new(), runners, sources }
     }
 
@@ -249,9 +249,10 @@ impl Snapshot {
                     status: Status::Alive,
                     phase: Phase::Active,
                     tags: tags.clone(),
-                    capacity: capacity.unwrap_or_else(|| self.usual_capacity()),
+                    capacity: capacity.unwrap_or_else(|| self.usual(|info| info.capacity)),
                     unsteady: None,
                     load: 0,
+                    cost: self.usual(|info| info.cost),
                     meta: None,
                     name: Some(name.clone()),
                 };
@@ -274,7 +275,7 @@ impl Snapshot {
                     key: SourceKey { uid: Stamp(u64::MAX), source: added_name(number), created: Stamp(u64::MAX) },
                     selection: selection.clone(),
                     owner: None,
-                    weight: 0,
+                    rate: 0,
                     certain: false,
                 });
                 self.sources.extend(added);
@@ -283,11 +284,11 @@ impl Snapshot {
         Ok(None)
     }
 
-    /// The median of what the live nodes can bear.
-    fn usual_capacity(&self) -> Capacity {
-        let mut capacities: Vec<_> = self.nodes.values().filter(|info| info.is_live()).map(|info| info.capacity).collect();
-        capacities.sort_unstable();
-        capacities.get(capacities.len() / 2).copied().unwrap_or_default()
+    /// The median of what the live nodes say.
+    fn usual<T: Ord + Copy + Default>(&self, of: impl Fn(&NodeInfo) -> T) -> T {
+        let mut said: Vec<_> = self.nodes.values().filter(|info| info.is_live()).map(of).collect();
+        said.sort_unstable();
+        said.get(said.len() / 2).copied().unwrap_or_default()
     }
 
     fn node(&mut self, id: &NodeId) -> Result<&mut NodeInfo, PlanError> {
@@ -341,7 +342,7 @@ impl Snapshot {
                     _ => None,
                 }),
             };
-            loads.shift(owner, next.map(|(to, _)| to), source.weight);
+            loads.shift(owner, next.map(|(to, _)| to), source.rate);
             let Some((to, word)) = next else { return Placed::new(None, "no_node", ranked) };
             (owner, why) = (Some(to), word);
         }
@@ -355,20 +356,20 @@ impl Snapshot {
     }
 }
 
-/// What each source weighs: as `known` says; else its part of what its owner has beside those that are known.
+/// How fast each source is: as `known` says; else its part of what its owner has beside those that are known, at what a byte costs that.
 fn weigh(sources: &mut [SourceAt], nodes: &BTreeMap<NodeId, NodeInfo>, known: impl Fn(&SourceKey) -> Option<u64>) {
-    let weights: Vec<Option<u64>> = sources.iter().map(|source| known(&source.key)).collect();
-    let mut left: BTreeMap<NodeId, (u64, u64)> = nodes.values().map(|info| (info.id, (info.load, 0))).collect();
-    for (source, weight) in sources.iter().zip(&weights) {
-        let Some((load, unknown)) = source.owner.and_then(|owner| left.get_mut(&owner)) else { continue };
-        match weight {
-            Some(weight) => *load = load.saturating_sub(*weight),
+    let rates: Vec<Option<u64>> = sources.iter().map(|source| known(&source.key)).collect();
+    let mut left: BTreeMap<NodeId, (u64, u64)> = nodes.values().map(|info| (info.id, (info.cost.rate_of(info.load), 0))).collect();
+    for (source, rate) in sources.iter().zip(&rates) {
+        let Some((all, unknown)) = source.owner.and_then(|owner| left.get_mut(&owner)) else { continue };
+        match rate {
+            Some(rate) => *all = all.saturating_sub(*rate),
             None => *unknown += 1,
         }
     }
-    for (source, weight) in sources.iter_mut().zip(weights) {
-        let part = || source.owner.and_then(|owner| left.get(&owner)).and_then(|(load, unknown)| load.checked_div(*unknown));
-        source.weight = weight.or_else(part).unwrap_or(0);
+    for (source, rate) in sources.iter_mut().zip(rates) {
+        let part = || source.owner.and_then(|owner| left.get(&owner)).and_then(|(all, unknown)| all.checked_div(*unknown));
+        source.rate = rate.or_else(part).unwrap_or(0);
     }
 }
 

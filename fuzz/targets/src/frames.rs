@@ -74,7 +74,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("checkpoints", Request::Checkpoints(vec![item(Some(checkpoint())), item(None)])),
         ("orphans", Request::Orphans(vec![Orphan { source: source(), record: record(4), checkpoint: checkpoint() }])),
         ("question", Request::Question(source())),
-        ("offer", Request::Offer { source: source(), epoch: epoch(4), weight: 1 << 20, kind: Kind::Shed }),
+        ("offer", Request::Offer { source: source(), epoch: epoch(4), weight: 1 << 20, bytes_per_s: Some(1 << 19), kind: Kind::Shed }),
         ("release", Request::Release { source: source(), record: record(5), checkpoint: checkpoint(), cause: Cause::Draining }),
         ("inspect", Request::Inspect(source())),
         ("hold", Request::Hold { stamp: Stamp(9 << 16), entries: entries() }),

@@ -48,9 +48,6 @@ const LINE_BYTES_MAX: usize = 4 << 10;
 const WEIGHTS: [u64; 8] = [1, 1, 1, 2, 2, 3, 5, 8];
 /// In thousandths: the goal is 1,100 for rates that are known exactly; here a minute of whole lines is counted.
 const EVEN: u64 = 1_150;
-/// A node with half of its machine left has 1,800 if it gives nothing away. What a byte costs it has doubled, and it reckons at that cost what the others have
-/// room for: it is rid of its smaller sources only. Its capacity makes that good, a quarter octave in five minutes.
-const RELIEVED: u64 = 1_600;
 
 impl Draft {
     /// Busy machines, and a runner with ten sources a node on average, of unlike rates; the first weighs `first`, in thousandths of a node's fair share.
@@ -121,8 +118,8 @@ fn capacity_change(draft: &mut Draft) {
     draft.expect(Expectation::Even { at: draft.begin - secs(1), permille: EVEN });
     let node = draft.node();
     draft.at(draft.begin, Deed::Quota { node, permille: 500 });
-    draft.expect(Expectation::Even { at: draft.begin + KNOWN, permille: RELIEVED });
-    draft.expect(Expectation::Even { at: draft.end(), permille: RELIEVED });
+    draft.expect(Expectation::Even { at: draft.begin + KNOWN, permille: EVEN });
+    draft.expect(Expectation::Even { at: draft.end(), permille: EVEN });
     let count = draft.scenario.sources.len() as u64 / 5;
     draft.rests(draft.begin, count);
 }

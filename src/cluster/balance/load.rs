@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use logvine_gossip::Instant;
+use serde::{Deserialize, Serialize};
 
 use crate::ranking::{Capacity, log2, nats};
 
@@ -31,19 +32,49 @@ pub struct HostLoad {
 ///
 /// What is measured of a process lags behind what it was given; a node that went by it would give away too much. So the measures go into the *cost* of a byte,
 /// slowly, and the load is the bytes at that cost: it falls in the moment in which a source goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
-    /// What a byte costs, in 1/65,536 of one.
-    factor: u64,
+    byte: ByteCost,
     host: HostLoad,
 }
 
-/// A byte never costs more than so many.
-const COST_MOST: u64 = 16;
+/// What a byte costs a node, in 1/65,536 of one: from one to sixteen. A node says it in its map, as `cost`, so that others know what a source of theirs would
+/// weigh there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "u32")]
+pub struct ByteCost(u32);
 
-impl Default for Cost {
+const ONE: u32 = 1 << 16;
+/// A byte never costs more than so many.
+const COST_MOST: u32 = 16;
+
+impl Default for ByteCost {
     fn default() -> Self {
-        Self { factor: 1 << 16, host: HostLoad::default() }
+        Self(ONE)
+    }
+}
+
+impl From<u32> for ByteCost {
+    fn from(cost: u32) -> Self {
+        Self(cost.clamp(ONE, COST_MOST * ONE))
+    }
+}
+
+impl ByteCost {
+    /// What a source of this rate weighs.
+    pub fn of(self, bytes_per_s: u64) -> u64 {
+        u64::try_from((u128::from(bytes_per_s) * u128::from(self.0)) >> 16).unwrap_or(u64::MAX)
+    }
+
+    /// The rate of a source that weighs so much: what [`Self::of`] takes.
+    pub fn rate_of(self, weight: u64) -> u64 {
+        u64::try_from((u128::from(weight) << 16) / u128::from(self.0.max(1))).unwrap_or(u64::MAX)
+    }
+
+    /// What is to be told, where `said` was told last: that, while it is off by less than a sixteenth. Who lets a source in reckons exactly.
+    #[must_use]
+    pub fn told(self, said: Self) -> Self {
+        if self.0.abs_diff(said.0) < said.0 / 16 { said } else { self }
     }
 }
 
@@ -51,35 +82,36 @@ impl Cost {
     /// The host has measured, while `bytes_per_s` went through the node.
     pub fn observe(&mut self, host: HostLoad, capacity: Capacity, bytes_per_s: u64) {
         self.host = host;
-        let measured = self.measured(capacity).max(bytes_per_s);
-        if let Some(sample) = (measured << 10).checked_div(bytes_per_s) {
-            let sample = (sample << 6).clamp(1 << 16, COST_MOST << 16);
+        if is_next_to_nothing(capacity, bytes_per_s) {
+            return;
+        }
+        let measured = u128::from(self.measured(capacity).max(bytes_per_s));
+        if let Some(sample) = (measured << 16).checked_div(u128::from(bytes_per_s)) {
+            let sample = ByteCost::from(u32::try_from(sample).unwrap_or(u32::MAX));
             // A mean over some twenty measures.
-            self.factor = (self.factor * 19 + sample) / 20;
+            self.byte = ByteCost((self.byte.0 * 19 + sample.0) / 20);
         }
     }
 
-    /// What a source of this rate weighs here.
-    pub fn of(&self, bytes_per_s: u64) -> u64 {
-        u64::try_from((u128::from(bytes_per_s) * u128::from(self.factor)) >> 16).unwrap_or(u64::MAX)
-    }
-
-    /// The rate of a source that weighs so much here: what [`Self::of`] takes.
-    pub fn rate_of(&self, weight: u64) -> u64 {
-        u64::try_from((u128::from(weight) << 16) / u128::from(self.factor.max(1))).unwrap_or(u64::MAX)
+    /// What a byte costs here.
+    pub fn byte(&self) -> ByteCost {
+        self.byte
     }
 
     /// The load of a node through which so much goes.
     pub fn load(&self, capacity: Capacity, bytes_per_s: u64) -> u64 {
-        // What is busy with next to no bytes is busy with something else.
-        let is_next_to_nothing = bytes_per_s < bearable(capacity) / 64;
-        if is_next_to_nothing { self.measured(capacity).max(bytes_per_s) } else { self.of(bytes_per_s) }
+        if is_next_to_nothing(capacity, bytes_per_s) { self.measured(capacity).max(bytes_per_s) } else { self.byte.of(bytes_per_s) }
     }
 
     fn measured(&self, capacity: Capacity) -> u64 {
         let permille = self.host.cpu_permille.max(self.host.queue_permille).min(1_000);
         bearable(capacity) / 1_000 * u64::from(permille)
     }
+}
+
+/// What is busy with next to no bytes is busy with something else, and says nothing of what they cost.
+fn is_next_to_nothing(capacity: Capacity, bytes_per_s: u64) -> bool {
+    bytes_per_s < bearable(capacity) / 64
 }
 
 /// When a capacity that was measured is worth a word.
@@ -157,7 +189,8 @@ pub(super) mod tests {
         assert!(half.abs_diff(8 << 20) < 100_000, "{half}");
         let after = cost.load(one_core, 2 << 20);
         assert!(after.abs_diff(4 << 20) < 100_000, "a source that goes takes its cost with it at once: {after}");
-        assert!(cost.rate_of(cost.of(3 << 20)).abs_diff(3 << 20) <= 1, "and its weight says how fast it is");
+        let byte = cost.byte();
+        assert!(byte.rate_of(byte.of(3 << 20)).abs_diff(3 << 20) <= 1, "and its weight says how fast it is");
     }
 
     #[test]
@@ -165,6 +198,28 @@ pub(super) mod tests {
         let mut cost = Cost::default();
         cost.observe(HostLoad { cpu_permille: 900, queue_permille: 0 }, Capacity(16), 0);
         assert!(cost.load(Capacity(16), 0) > 14 << 20);
+    }
+
+    /// An idle process is never quite idle: a byte does not cost sixteen because ten came by.
+    #[test]
+    fn who_does_next_to_nothing_learns_nothing_of_what_a_byte_costs() {
+        let mut cost = Cost::default();
+        for _ in 0..200 {
+            cost.observe(HostLoad { cpu_permille: 5, queue_permille: 0 }, Capacity(16), 10);
+        }
+        assert_eq!(cost.byte(), ByteCost::default());
+    }
+
+    #[test]
+    fn a_cost_is_told_when_it_is_off_by_a_sixteenth() {
+        let said = ByteCost::from(160_000);
+        let told = |cost| ByteCost::from(cost).told(said);
+        assert_eq!([told(151_000), told(169_999), told(170_000)], [said, said, ByteCost(170_000)]);
+        assert_eq!(
+            [ByteCost::from(0), ByteCost::from(u32::MAX)],
+            [ByteCost(ONE), ByteCost(16 * ONE)],
+            "whatever is said, a byte costs one to sixteen"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use logvine_gossip::{Instant, NodeId};
 
-use super::load::bearable;
+use super::load::{ByteCost, bearable};
 use crate::ranking::{Capacity, RankingKey, log2, nats, score_of};
 
 /// A node as it says it is.
@@ -13,6 +13,7 @@ pub struct Peer {
     pub capacity: Capacity,
     /// What it has, reservations included, in bytes a second or what is worth as much.
     pub load: u64,
+    pub cost: ByteCost,
     /// Since when it is active.
     pub since: Instant,
 }
@@ -59,17 +60,16 @@ impl Pool {
         }
     }
 
-    /// Load that goes from one to another.
-    pub fn shift(&mut self, from: NodeId, to: NodeId, weight: u64) {
-        let moved = weight.min(self.load(from));
-        self.set_load(from, self.load(from) - moved);
-        self.set_load(to, self.load(to).saturating_add(moved));
+    /// A source of this rate goes from one to another.
+    pub fn shift(&mut self, from: NodeId, to: NodeId, rate: u64) {
+        self.set_load(from, self.load(from).saturating_sub(self.weight(from, rate)));
+        self.set_load(to, self.load(to).saturating_add(self.weight(to, rate)));
     }
 
     /// What is leaving a node counts for nobody's target any more, but for the mean still.
-    pub(super) fn lighten(&mut self, id: NodeId, weight: u64) {
+    pub(super) fn lighten(&mut self, id: NodeId, rate: u64) {
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.load = peer.load.saturating_sub(weight);
+            peer.load = peer.load.saturating_sub(peer.cost.of(rate));
         }
     }
 
@@ -113,14 +113,19 @@ impl Pool {
         u64::try_from(fair).unwrap_or(u64::MAX)
     }
 
-    /// The fair load of the smallest node. Sources above half of it cannot be balanced by moving (PITFALLS §3).
-    pub(super) fn least_fair(&self) -> u64 {
-        self.peers.keys().map(|id| self.fair(*id)).min().unwrap_or(0)
+    /// What a source of this rate weighs at a node.
+    pub(super) fn weight(&self, id: NodeId, rate: u64) -> u64 {
+        self.peers.get(&id).map_or(rate, |peer| peer.cost.of(rate))
     }
 
-    /// A node's utilisation with `more` load, beside the mean: ρ and v of DESIGN §5.2, in 1/65,536.
-    pub fn share(&self, id: NodeId, more: u64) -> u64 {
-        share(self.load(id).saturating_add(more), self.fair(id))
+    /// Whether a source of this rate is above half of the fair load of the smallest node: moving cannot balance it (PITFALLS §3).
+    pub(super) fn is_too_large(&self, rate: u64) -> bool {
+        self.peers.keys().any(|id| self.weight(*id, rate) > self.fair(*id) / 2)
+    }
+
+    /// A node's utilisation with a source of this rate more, beside the mean: ρ and v of DESIGN §5.2, in 1/65,536.
+    pub fn share(&self, id: NodeId, rate: u64) -> u64 {
+        share(self.load(id).saturating_add(self.weight(id, rate)), self.fair(id))
     }
 
     /// Where a node stands in a source's ranking, in 1/65,536 nat.

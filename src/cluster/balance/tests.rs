@@ -1,4 +1,4 @@
-use super::*;
+use super::{load::ByteCost, *};
 use crate::ranking::ranking;
 
 const MIB: u64 = 1 << 20;
@@ -13,7 +13,7 @@ fn secs(n: u64) -> Instant {
 
 /// Nodes 1, 2, … of one core each, active since the beginning, with so many thousandths of what they bear.
 fn pool(permille: &[u64]) -> Pool {
-    let peer = |permille: u64| Peer { capacity: Capacity(16), load: 16 * MIB * permille / 1_000, since: secs(0) };
+    let peer = |permille: u64| Peer { capacity: Capacity(16), load: 16 * MIB * permille / 1_000, cost: ByteCost::default(), since: secs(0) };
     Pool::new((1..).zip(permille).map(|(n, permille)| (node(n), peer(*permille))).collect())
 }
 
@@ -21,8 +21,8 @@ fn pool(permille: &[u64]) -> Pool {
 fn held(key: u64, permille: u64) -> Held<u64> {
     let nodes = (1..9).map(|n| (node(n), Capacity(16))).collect();
     let best = ranking(&nodes, RankingKey::from_bits(key), 8);
-    let weight = 16 * MIB * permille / 1_000;
-    Held { key, ranking: RankingKey::from_bits(key), best, weight, known: true, since: secs(0), moved: None, leaving: false }
+    let rate = 16 * MIB * permille / 1_000;
+    Held { key, ranking: RankingKey::from_bits(key), best, rate, known: true, since: secs(0), moved: None, leaving: false }
 }
 
 fn sources(permille: &[u64]) -> Vec<Held<u64>> {
@@ -102,7 +102,7 @@ fn admission_counts_what_it_has_reserved() {
 #[test]
 fn what_was_moved_stays_and_does_not_go_back() {
     let mut one = held(1, 50);
-    one.moved = Some(Arrival { from: node(2), at: secs(1_000), weight: one.weight });
+    one.moved = Some(Arrival { from: node(2), at: secs(1_000), rate: one.rate });
     one.since = secs(1_000);
     let gives = |at: u64| {
         let mut balance = Balance::new(node(1));
@@ -113,6 +113,34 @@ fn what_was_moved_stays_and_does_not_go_back() {
     assert_eq!(gives(1_299), None);
     assert_eq!(gives(1_300), Some(vec![node(3)]));
     assert_eq!(gives(1_600).map(|targets| targets.len()), Some(2));
+}
+
+/// Found by the scenario `capacity-change`: a node whose bytes cost it twice what they cost others took them to weigh as much there, and found room for its
+/// smallest sources only.
+#[test]
+fn what_a_source_weighs_elsewhere_is_reckoned_at_the_cost_there() {
+    let seen = |here, there| {
+        let peer = |permille: u64, cost: u32| Peer {
+            capacity: Capacity(16),
+            load: 16 * MIB * permille / 1_000,
+            cost: ByteCost::from(cost << 16),
+            since: secs(0),
+        };
+        Pool::new([(node(1), peer(900, here)), (node(2), peer(500, there)), (node(3), peer(500, there))].into())
+    };
+    // 40 thousandths at one a byte: 160 here; the others have room for 152.
+    let gives = |here, there| {
+        let mut balance = Balance::new(node(1));
+        balance.tick(secs(1_000), vec![(seen(here, there), vec![held(1, 40)])]);
+        balance.tick(secs(1_005), vec![(seen(here, there), vec![held(1, 40)])])
+    };
+    assert_eq!(gives(4, 4), []);
+    let moves = gives(4, 1);
+    assert_eq!((moves.len(), moves[0].targets.len(), moves[0].rate), (1, 2, held(1, 40).rate));
+    // Who is offered it reckons at its own cost, whatever the other believed of it.
+    let mut receiver = Balance::new(node(2));
+    assert!(receiver.admit(secs(1_005), &seen(1, 8), &1, moves[0].rate, Kind::Shed, node(1)).is_err());
+    assert!(receiver.admit(secs(1_005), &seen(1, 1), &1, moves[0].rate, Kind::Shed, node(1)).is_ok());
 }
 
 #[test]
@@ -134,24 +162,26 @@ fn a_giant_goes_to_a_larger_node_or_is_told() {
         told.push(balance.unsplittable().len());
     }
     assert_eq!(told, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1], "after 30 s");
-    let large = Peer { capacity: Capacity(22), load: 20 * MIB, since: secs(0) };
+    let cost = ByteCost::default();
+    let large = Peer { capacity: Capacity(22), load: 20 * MIB, cost, since: secs(0) };
     let with_large = || {
-        let peers = [(node(1), Peer { capacity: Capacity(16), load: 16 * MIB * 7 / 10, since: secs(0) }), (node(2), large)];
+        let peers = [(node(1), Peer { capacity: Capacity(16), load: 16 * MIB * 7 / 10, cost, since: secs(0) }), (node(2), large)];
         Pool::new(peers.into())
     };
     let mut balance = Balance::new(node(1));
     let moves: Vec<_> = (0..8).flat_map(|n| balance.tick(secs(1_000 + n * 5), vec![(with_large(), giant())])).collect();
     assert_eq!((moves.len(), moves[0].kind, &moves[0].targets), (1, Kind::Giant, &vec![node(2)]));
     let mut receiver = Balance::new(node(2));
-    assert!(receiver.admit(secs(1_040), &with_large(), &1, moves[0].weight, Kind::Shed, node(1)).is_err());
-    assert!(receiver.admit(secs(1_040), &with_large(), &1, moves[0].weight, Kind::Giant, node(1)).is_ok());
+    assert!(receiver.admit(secs(1_040), &with_large(), &1, moves[0].rate, Kind::Shed, node(1)).is_err());
+    assert!(receiver.admit(secs(1_040), &with_large(), &1, moves[0].rate, Kind::Giant, node(1)).is_ok());
 }
 
 /// A node that comes is filled by those whose sources it is the home of; guests of long standing go a few at a time, if they are not what they were.
 #[test]
 fn sources_go_home() {
-    let mut peers: BTreeMap<_, _> = (1..4).map(|n| (node(n), Peer { capacity: Capacity(16), load: 8 * MIB, since: secs(0) })).collect();
-    peers.insert(node(4), Peer { capacity: Capacity(16), load: 0, since: secs(1_000) });
+    let peer = |load, since| Peer { capacity: Capacity(16), load, cost: ByteCost::default(), since: secs(since) };
+    let mut peers: BTreeMap<_, _> = (1..4).map(|n| (node(n), peer(8 * MIB, 0))).collect();
+    peers.insert(node(4), peer(0, 1_000));
     let mut guests = sources(&[5; 40]);
     for guest in &mut guests {
         guest.best = vec![node(4), node(1)];
@@ -160,7 +190,7 @@ fn sources_go_home() {
     assert_eq!([gives(1_014, &guests), gives(1_015, &guests), gives(1_119, &guests)], [4, 40, 40]);
     assert_eq!(gives(1_120, &guests), HOME_MOST, "no longer young");
     for guest in &mut guests {
-        guest.moved = Some(Arrival { from: node(4), at: secs(0), weight: guest.weight });
+        guest.moved = Some(Arrival { from: node(4), at: secs(0), rate: guest.rate });
     }
     assert_eq!(gives(1_120, &guests), 0, "they are what they were when they were given away");
 }

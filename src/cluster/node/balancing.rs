@@ -9,7 +9,7 @@ use crate::{
     assignment::Eligible,
     balance::{
         self, Arrival, Balance, Held, Kind, Move, Peer, Pool, Refused,
-        load::{Cost, HostLoad, SlowCapacity, bearable},
+        load::{ByteCost, Cost, HostLoad, SlowCapacity, bearable},
         rate::Rate,
     },
     event::{Cause, Event},
@@ -22,6 +22,8 @@ use crate::{
 
 /// The word for a node's load in its map: bytes a second, or what is worth as much.
 pub(super) const LOAD: &str = "load";
+/// The word for what a byte costs it.
+const COST: &str = "cost";
 
 /// See the module's text.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(super) struct Balancing {
     capacity: SlowCapacity,
     next_tick: Instant,
     said: u64,
+    said_cost: ByteCost,
     unsplittable: BTreeSet<SourceKey>,
 }
 
@@ -47,32 +50,37 @@ impl Balancing {
             capacity: SlowCapacity::new(now.at, capacity),
             next_tick: now.at + balance::TICK + offset,
             said: 0,
+            said_cost: ByteCost::default(),
             unsplittable: BTreeSet::new(),
         }
     }
 
     /// The node map begins anew.
     pub(super) fn say_again(&mut self) {
-        self.said = 0;
+        (self.said, self.said_cost) = (0, ByteCost::default());
     }
 
     pub(super) fn capacity(&self) -> Capacity {
         self.capacity.said()
     }
 
-    fn weight(&self, source: &SourceKey) -> u64 {
-        self.cost.of(self.rates.get(source).map_or(0, Rate::bytes_per_s))
+    /// What a byte costs here.
+    pub(super) fn cost(&self) -> ByteCost {
+        self.cost.byte()
+    }
+
+    fn rate(&self, source: &SourceKey) -> u64 {
+        self.rates.get(source).map_or(0, Rate::bytes_per_s)
     }
 
     /// A source is this node's now: what was reserved for it is its rate, until more is known. Returns how it came, if for its load.
     pub(super) fn note_owned(&mut self, now: Now, source: &SourceKey, bytes: u64, given: Option<(NodeId, Cause)>) -> Option<Arrival> {
         let reserved = self.balance.settle(source);
-        if let Some(weight) = reserved.filter(|weight| *weight > 0) {
-            // Its former owner told what it weighs, not how many bytes that is.
-            self.rates.insert(source.clone(), Rate::known(now.at, bytes, self.cost.rate_of(weight)));
+        if let Some(rate) = reserved.filter(|rate| *rate > 0) {
+            self.rates.insert(source.clone(), Rate::known(now.at, bytes, rate));
         }
         let (from, _) = given.filter(|(_, cause)| matches!(cause, Cause::Load | Cause::Home))?;
-        Some(Arrival { from, at: now.at, weight: reserved.unwrap_or(0) })
+        Some(Arrival { from, at: now.at, rate: reserved.unwrap_or(0) })
     }
 }
 
@@ -92,13 +100,17 @@ impl Node {
     /// This node's load, reservations included: bytes a second, or what is worth as much.
     pub fn load(&self, now: Now) -> u64 {
         let Balancing { balance, cost, capacity, .. } = &self.balancing;
-        cost.load(capacity.said(), self.bytes_per_s()).saturating_add(balance.reserved(now.at))
+        cost.load(capacity.said(), self.bytes_per_s()).saturating_add(cost.byte().of(balance.reserved(now.at)))
     }
 
-    /// What a source weighs here, if this node owns or witnesses it and has seen it for long enough.
-    pub(crate) fn weight_of(&self, source: &SourceKey) -> Option<u64> {
-        let rate = self.balancing.rates.get(source).filter(|rate| rate.is_known())?;
-        Some(self.balancing.cost.of(rate.bytes_per_s()))
+    /// What a source of this rate, in bytes a second, weighs here.
+    pub fn weighs(&self, rate: u64) -> u64 {
+        self.balancing.cost().of(rate)
+    }
+
+    /// How fast a source is, in bytes a second, if this node owns or witnesses it and has seen it for long enough.
+    pub(crate) fn rate_of(&self, source: &SourceKey) -> Option<u64> {
+        Some(self.balancing.rates.get(source).filter(|rate| rate.is_known())?.bytes_per_s())
     }
 
     /// What goes through this node: the movable sources by their rates, and what its runners tell beyond that.
@@ -121,6 +133,11 @@ impl Node {
             self.balancing.said = load;
             self.say(now, LOAD, &load);
         }
+        let cost = self.balancing.cost().told(self.balancing.said_cost);
+        if cost != self.balancing.said_cost {
+            self.balancing.said_cost = cost;
+            self.say(now, COST, &cost);
+        }
         if due && self.phase == Phase::Active && self.stopping.is_none() {
             self.give_away(now);
         }
@@ -141,10 +158,10 @@ impl Node {
     fn give_away(&mut self, now: Now) {
         let pools = self.pools(now);
         let moves = self.balancing.balance.tick(now.at, pools);
-        for Move { key, weight, kind, targets } in moves {
+        for Move { key, rate, kind, targets } in moves {
             if self.sources.has_handover_free() {
                 let cause = if kind == Kind::Home { Cause::Home } else { Cause::Load };
-                self.offer(now, &key, Offer::new(targets, cause, kind, weight));
+                self.offer(now, &key, Offer::new(targets, cause, kind, rate));
             }
         }
         self.tell_unsplittable(now);
@@ -177,7 +194,7 @@ impl Node {
             key: key.clone(),
             ranking: RankingKey::of(key),
             best,
-            weight: self.balancing.weight(key),
+            rate: self.balancing.rate(key),
             known: self.balancing.rates.get(key).is_some_and(Rate::is_known),
             since: owned.map_or(Instant::ZERO, super::Owned::since),
             moved: owned.and_then(super::Owned::moved),
@@ -189,8 +206,9 @@ impl Node {
     pub(super) fn pool(&self, now: Now, eligible: &BTreeMap<NodeId, Eligible>) -> Pool {
         let present = eligible.iter().filter(|(_, node)| node.present);
         let peer = |(id, node): (&NodeId, &Eligible)| {
-            let load = if *id == self.id() { self.load(now) } else { self.view.get(id).map_or(0, |info| info.load) };
-            (*id, Peer { capacity: node.capacity, load, since: node.since })
+            let said = || self.view.get(id).map_or_else(Default::default, |info| (info.load, info.cost));
+            let (load, cost) = if *id == self.id() { (self.load(now), self.balancing.cost()) } else { said() };
+            (*id, Peer { capacity: node.capacity, load, cost, since: node.since })
         };
         Pool::new(present.map(peer).collect())
     }
@@ -209,7 +227,7 @@ impl Node {
         let pool = self.pool(now, eligible);
         let held = self.held(key, best);
         let targets = if pool.is_idle() { vec![first] } else { self.balancing.balance.relieve(now.at, &pool, &held) };
-        Offer::new(targets, cause, Kind::Drained, held.weight)
+        Offer::new(targets, cause, Kind::Drained, held.rate)
     }
 
     /// To whom a source should go that this node has just taken, as nobody had it: nobody, if this node has room.
@@ -220,16 +238,16 @@ impl Node {
         let best = self.sources.caches.best(&group, key);
         let held = self.held(key, best);
         // It is owned already: what it weighs is in the load.
-        pool.set_load(self.id(), self.load(now).saturating_sub(held.weight));
+        pool.set_load(self.id(), self.load(now).saturating_sub(self.weighs(held.rate)));
         let targets = self.balancing.balance.place(now.at, &pool, &held);
-        (!targets.is_empty()).then(|| Offer::new(targets, Cause::Load, Kind::Placed, held.weight))
+        (!targets.is_empty()).then(|| Offer::new(targets, Cause::Load, Kind::Placed, held.rate))
     }
 
     /// An offer: whether this node has room for it.
-    pub(super) fn has_room(&mut self, now: Now, from: NodeId, runner: &Name, key: &SourceKey, weight: u64, kind: Kind) -> Result<(), Refused> {
+    pub(super) fn has_room(&mut self, now: Now, from: NodeId, runner: &Name, key: &SourceKey, rate: u64, kind: Kind) -> Result<(), Refused> {
         let (Some(source), Some(found)) = (self.catalog.source(runner, &key.source), self.catalog.runner(runner)) else { return Ok(()) };
         let pool = self.pool(now, &self.eligible(now, runner, found, source.spec.selection.as_deref()));
-        self.balancing.balance.admit(now.at, &pool, key, weight, kind, from)
+        self.balancing.balance.admit(now.at, &pool, key, rate, kind, from)
     }
 
     /// People are told once of each source that is too large to be balanced, and see it in its claim as long as it is.
@@ -241,7 +259,7 @@ impl Node {
             let Some((runner, claim)) = self.sources.mark_unsplittable(key, is_now) else { continue };
             self.say(now, &claim_key(&runner, &key.source), &claim);
             if is_now {
-                let bytes_per_s = self.balancing.weight(key);
+                let bytes_per_s = self.balancing.rate(key);
                 self.tell(Event::Unsplittable { runner, source: key.source.clone(), bytes_per_s });
             }
         }

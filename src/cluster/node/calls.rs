@@ -219,8 +219,9 @@ impl Node {
                     self.sources.owned(&source).map(|owned| Ownership { epoch: owned.record.epoch, majority: owned.progress.has_majority(now.at) });
                 self.after.push(After::Reply(to, Reply::Question(ownership)));
             }
-            Request::Offer { source, weight, kind, .. } => {
-                let reply = self.serve_offer(now, from, &source, weight, kind);
+            Request::Offer { source, weight, bytes_per_s, kind, .. } => {
+                let rate = bytes_per_s.unwrap_or_else(|| self.balancing.cost().rate_of(weight));
+                let reply = self.serve_offer(now, from, &source, rate, kind);
                 self.after.push(After::Reply(to, Reply::Offer(reply)));
             }
             Request::Release { source, record, checkpoint, cause } => self.serve_release(now, from, &source, record, checkpoint, cause, to),
@@ -265,7 +266,7 @@ impl Node {
         }
     }
 
-    fn serve_offer(&mut self, now: Now, from: NodeId, source: &SourceKey, weight: u64, kind: Kind) -> OfferReply {
+    fn serve_offer(&mut self, now: Now, from: NodeId, source: &SourceKey, rate: u64, kind: Kind) -> OfferReply {
         let refused = |reason: &str, load| OfferReply::Refused { reason: reason.to_owned(), load };
         if self.phase != Phase::Active {
             return refused("not active", None);
@@ -274,7 +275,7 @@ impl Node {
         if !self.may_own(now, &name, source) {
             return refused("not in the source's selection", None);
         }
-        match self.has_room(now, from, &name, source, weight, kind) {
+        match self.has_room(now, from, &name, source, rate, kind) {
             Ok(()) => OfferReply::Admitted { promised: self.witnesses.row(source).map_or(Epoch::default(), |row| row.promised) },
             Err(Refused { load }) => refused("no room", Some(load)),
         }

@@ -9,7 +9,8 @@ use logvine_gossip::{Instant, NodeId};
 
 use super::{Group, SETTLED, Snapshot, SourceAt};
 use crate::{
-    balance::{Arrival, Balance, Held, Kind, Peer, Pool, TICK},
+    assignment::Eligible,
+    balance::{Arrival, Balance, Held, Kind, Peer, Pool, TICK, load::ByteCost},
     event::Cause,
     name::Name,
     ranking::RankingKey,
@@ -45,33 +46,36 @@ impl Placed {
 
 /// What each node has to do by now.
 #[derive(Debug)]
-pub(super) struct Loads(BTreeMap<NodeId, u64>);
+pub(super) struct Loads(BTreeMap<NodeId, (u64, ByteCost)>);
 
 impl Loads {
     /// As gossip tells them.
     pub(super) fn of(snapshot: &Snapshot) -> Self {
-        Self(snapshot.nodes.values().map(|info| (info.id, info.load)).collect())
+        Self(snapshot.nodes.values().map(|info| (info.id, (info.load, info.cost))).collect())
     }
 
     pub(super) fn get(&self, id: &NodeId) -> u64 {
-        self.0.get(id).copied().unwrap_or(0)
+        self.0.get(id).map_or(0, |(load, _)| *load)
     }
 
-    /// A source goes from one to another.
-    pub(super) fn shift(&mut self, from: Option<NodeId>, to: Option<NodeId>, weight: u64) {
-        if let Some(load) = from.and_then(|from| self.0.get_mut(&from)) {
-            *load = load.saturating_sub(weight);
+    /// A source of this rate goes from one to another.
+    pub(super) fn shift(&mut self, from: Option<NodeId>, to: Option<NodeId>, rate: u64) {
+        if let Some((load, cost)) = from.and_then(|from| self.0.get_mut(&from)) {
+            *load = load.saturating_sub(cost.of(rate));
         }
-        if let Some(load) = to.and_then(|to| self.0.get_mut(&to)) {
-            *load = load.saturating_add(weight);
+        if let Some((load, cost)) = to.and_then(|to| self.0.get_mut(&to)) {
+            *load = load.saturating_add(cost.of(rate));
         }
     }
 
     fn pool(&self, snapshot: &Snapshot, group: &Group, now: Instant) -> Pool {
         let since = |id: &NodeId| if snapshot.joined.contains(id) { before(SETTLED, JOINED_AGO) } else { Instant::ZERO };
         let present = group.eligible.iter().filter(|(_, node)| node.present);
-        let peers = present.map(|(id, node)| (*id, Peer { capacity: node.capacity, load: self.get(id), since: since(id).min(now) }));
-        Pool::new(peers.collect())
+        let peer = |(id, node): (&NodeId, &Eligible)| {
+            let (load, cost) = self.0.get(id).copied().unwrap_or_default();
+            (*id, Peer { capacity: node.capacity, load, cost, since: since(id).min(now) })
+        };
+        Pool::new(present.map(peer).collect())
     }
 
     /// To whom `me` gives a source that it may not keep: the first of its ranking where load does not matter.
@@ -110,16 +114,16 @@ impl Loads {
                     let admits = |to: &NodeId, balances: &mut BTreeMap<NodeId, Balance<usize>>| {
                         let pool = self.pool(snapshot, group, now);
                         let Some(balance) = balances.get_mut(to) else { return false };
-                        let admitted = balance.admit(now, &pool, &moved.key, moved.weight, moved.kind, node).is_ok();
+                        let admitted = balance.admit(now, &pool, &moved.key, moved.rate, moved.kind, node).is_ok();
                         balance.settle(&moved.key);
                         admitted
                     };
                     if let Some(to) = moved.targets.iter().copied().find(|to| admits(to, &mut balances)) {
-                        self.shift(Some(node), Some(to), moved.weight);
+                        self.shift(Some(node), Some(to), moved.rate);
                         let cause = if moved.kind == Kind::Home { Cause::Home } else { Cause::Load };
                         let place = &mut placed[moved.key];
                         (place.owner, place.why) = (Some(to), cause.word());
-                        place.moved = Some(Arrival { from: node, at: now, weight: moved.weight });
+                        place.moved = Some(Arrival { from: node, at: now, rate: moved.rate });
                         quiet = 0;
                     }
                 }
@@ -146,7 +150,7 @@ fn held(at: usize, source: &SourceAt, best: Vec<NodeId>, moved: Option<Arrival>)
         key: at,
         ranking: RankingKey::of(&source.key),
         best,
-        weight: source.weight,
+        rate: source.rate,
         known: true,
         since: moved.map_or(before(SETTLED, OWNED_FOR), |moved| moved.at),
         moved,

@@ -21,6 +21,7 @@ fn settled() -> Snapshot {
         unsteady: None,
         // Busy: an idle cluster moves nothing for one that comes.
         load: 8 << 20,
+        cost: crate::balance::load::ByteCost::default(),
         meta: None,
         name: Some(name(&format!("n{n}"))),
     };
@@ -30,7 +31,7 @@ fn settled() -> Snapshot {
         key: SourceKey { uid: Stamp(1), source: name(&format!("s{number:02}")), created: Stamp(number) },
         selection: None,
         owner: None,
-        weight: 0,
+        rate: 0,
         certain: true,
     };
     let mut snapshot = Snapshot {

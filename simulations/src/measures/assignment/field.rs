@@ -9,7 +9,11 @@ use std::{
 };
 
 use logvine_cluster::{
-    balance::{Arrival, Balance, Held, Kind, Move, Peer, Pool, load::bearable, rate::Rate},
+    balance::{
+        Arrival, Balance, Held, Kind, Move, Peer, Pool,
+        load::{ByteCost, bearable},
+        rate::Rate,
+    },
     quantise,
     ranking::{Capacity, RankingKey, Rankings},
 };
@@ -240,7 +244,7 @@ impl Field {
         let now = at(self.now);
         flow.rate = Rate::known(now, bytes(flow.bytes), flow.rate.bytes_per_s());
         (flow.owner, flow.since, flow.leaving) = (Some(to), now, false);
-        flow.moved = kind.map(|_| Arrival { from, at: now, weight: flow.rate.bytes_per_s() });
+        flow.moved = kind.map(|_| Arrival { from, at: now, rate: flow.rate.bytes_per_s() });
         self.machines[to].owned.insert(source);
         self.machines[to].balance.settle(&source);
         self.moves.push(Moved { at: self.now, source, from, to: self.machines[to].id, kind });
@@ -254,7 +258,7 @@ impl Field {
             let first = self.home(source);
             let (pool, held) = (self.pool(first), self.held(source));
             let targets = self.machines[first].balance.place(at(self.now), &pool, &held);
-            let admits = targets.iter().find_map(|target| self.offer(source, *target, held.weight, Kind::Placed, self.machines[first].id));
+            let admits = targets.iter().find_map(|target| self.offer(source, *target, held.rate, Kind::Placed, self.machines[first].id));
             self.give(source, admits.unwrap_or(first), from, None);
         }
     }
@@ -284,7 +288,7 @@ impl Field {
             let delay = self.machines[by].late.max(1 + (by * 31 + n * 17) as u64 % 3);
             let heard = machine.said.iter().rev().find(|(said, _)| said + delay <= self.now).or(machine.said.front());
             let load = if n == by { own } else { heard.map_or(0, |(_, load)| *load) };
-            (machine.id, Peer { capacity: machine.capacity, load, since: machine.since })
+            (machine.id, Peer { capacity: machine.capacity, load, cost: ByteCost::default(), since: machine.since })
         };
         Pool::new(live.map(peer).collect::<BTreeMap<_, _>>())
     }
@@ -292,8 +296,8 @@ impl Field {
     fn held(&mut self, source: u32) -> Held<u32> {
         let best = self.rankings.best(&source, |_| unreachable!("every source has its row")).collect();
         let flow = &self.flows[source as usize];
-        let (weight, known) = (flow.rate.bytes_per_s(), flow.rate.is_known());
-        Held { key: source, ranking: flow.key, best, weight, known, since: flow.since, moved: flow.moved, leaving: flow.leaving }
+        let (rate, known) = (flow.rate.bytes_per_s(), flow.rate.is_known());
+        Held { key: source, ranking: flow.key, best, rate, known, since: flow.since, moved: flow.moved, leaving: flow.leaving }
     }
 
     fn tick(&mut self, machine: usize) {
@@ -306,8 +310,8 @@ impl Field {
         let held = owned.iter().map(|source| self.held(*source)).collect();
         let moves = self.machines[machine].balance.tick(at(self.now), vec![(pool, held)]);
         let from = self.machines[machine].id;
-        for Move { key, weight, kind, targets } in moves {
-            if let Some(to) = targets.iter().find_map(|target| self.offer(key, *target, weight, kind, from)) {
+        for Move { key, rate, kind, targets } in moves {
+            if let Some(to) = targets.iter().find_map(|target| self.offer(key, *target, rate, kind, from)) {
                 self.flows[key as usize].leaving = true;
                 self.under_way.push((self.now + HANDOVER, key, to, kind));
             }
@@ -315,15 +319,15 @@ impl Field {
     }
 
     /// Asks a node whether it takes a source. A dead one says nothing.
-    fn offer(&mut self, source: u32, target: NodeId, weight: u64, kind: Kind, from: NodeId) -> Option<usize> {
+    fn offer(&mut self, source: u32, target: NodeId, rate: u64, kind: Kind, from: NodeId) -> Option<usize> {
         let to = self.find(target);
         if !self.machines[to].live {
             return None;
         }
         let pool = self.pool(to);
-        self.machines[to].balance.admit(at(self.now), &pool, &source, weight, kind, from).ok()?;
+        self.machines[to].balance.admit(at(self.now), &pool, &source, rate, kind, from).ok()?;
         if kind != Kind::Giant {
-            self.admitted_most = self.admitted_most.max(pool.share(target, weight));
+            self.admitted_most = self.admitted_most.max(pool.share(target, rate));
         }
         Some(to)
     }

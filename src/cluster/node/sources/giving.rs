@@ -35,12 +35,13 @@ pub(in crate::node) struct Offer {
     at: usize,
     cause: Cause,
     kind: Kind,
-    weight: u64,
+    /// Bytes a second.
+    rate: u64,
 }
 
 impl Offer {
-    pub(in crate::node) fn new(targets: Vec<NodeId>, cause: Cause, kind: Kind, weight: u64) -> Self {
-        Self { targets, at: 0, cause, kind, weight }
+    pub(in crate::node) fn new(targets: Vec<NodeId>, cause: Cause, kind: Kind, rate: u64) -> Self {
+        Self { targets, at: 0, cause, kind, rate }
     }
 
     fn to(&self) -> Option<NodeId> {
@@ -61,7 +62,8 @@ impl Node {
     pub(in crate::node) fn offer(&mut self, now: Now, key: &SourceKey, offer: Offer) {
         let Some(owned) = self.sources.owned.get_mut(key).filter(|owned| owned.activity == Activity::Reading) else { return };
         let Some(to) = offer.to() else { return };
-        let request = Request::Offer { source: key.clone(), epoch: owned.record.epoch, weight: offer.weight, kind: offer.kind };
+        let (epoch, weight) = (owned.record.epoch, self.balancing.cost().of(offer.rate));
+        let request = Request::Offer { source: key.clone(), epoch, weight, bytes_per_s: Some(offer.rate), kind: offer.kind };
         owned.activity = Activity::Offering(offer);
         self.ask(now, to, request, Pending::Offer(key.clone()));
     }
