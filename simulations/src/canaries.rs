@@ -39,6 +39,8 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("repair-never", "witness-erosion", 6, 5),
     ("deleted-source-runs", "config-storm", 6, 2),
     ("witnesses-from-view", "split-with-sources", 9, 2),
+    ("no-admission", "rate-bursts", 7, 6),
+    ("moved-too-soon", "rate-bursts", 5, 6),
 ];
 
 /// Bugs behind what seeds do not draw: seals, forgers, firewalls, recorded datagrams, clocks that are years off, absences of eight days, and a moment within
@@ -82,12 +84,12 @@ const BY_TEST: &[&str] = &[
     "restart-late",
     "rename-at-once",
     "early-word-unheard",
-    "no-admission",
     "no-hysteresis",
     "no-idle-guard",
-    "moved-too-soon",
     "reservation-leaked",
     "capacity-jumps",
+    "giants-unbounded",
+    "promise-after-close",
     "renewed-reads-on",
     "rewind-outranked",
     "rewound-before-held",

@@ -46,12 +46,12 @@ impl Machine {
         (self.plan.bytes_per_s * u64::from(self.quota) / u64::from(WHOLE)).max(1)
     }
 
-    /// How busy it is, while so many bytes are sent in one span between two measures; and what it bears, in the balance's own measure.
-    fn measure(&self, sent: u64) -> (HostLoad, u64) {
+    /// How busy it is, while so many bytes are sent in one span between two measures, and with queues so full; and what it bears, in the balance's own measure.
+    fn measure(&self, sent: u64, queue_permille: u32) -> (HostLoad, u64) {
         let possible = self.bytes_per_s() * MEASURE_EVERY.as_secs();
         let cpu_permille = u32::try_from((sent * u64::from(WHOLE) / possible).min(u64::from(WHOLE))).expect("at most a thousand");
         let bears = bearable(Capacity(self.plan.capacity)) / u64::from(WHOLE) * u64::from(self.quota);
-        (HostLoad { cpu_permille, queue_permille: 0 }, bears)
+        (HostLoad { cpu_permille, queue_permille }, bears)
     }
 }
 
@@ -67,7 +67,7 @@ impl World {
     pub(crate) fn measure_load(&mut self, at: usize, life: Life) {
         let Some(machine) = self.hosts[at].machine else { return };
         let Some(process) = self.hosts[at].process(life) else { return };
-        let (load, bears) = machine.measure(std::mem::take(&mut process.sent));
+        let (load, bears) = machine.measure(std::mem::take(&mut process.sent), process.plane.queue_permille());
         self.input(at, life, |process, now| process.node.handle_host_load(now, load, bears));
         self.after(MEASURE_EVERY, Event::Measure { host: at, life });
     }

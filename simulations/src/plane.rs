@@ -143,6 +143,11 @@ impl Plane {
                     self.step(id, |flow| flow.delivery.handle_close(now, flush));
                 }
             }
+            InstanceCommand::Cap { runner, source, epoch, bytes_per_s } => {
+                for id in self.ids(|flow| (&flow.runner, &flow.source, flow.epoch) == (&runner, &source, epoch)) {
+                    self.step(id, |flow| flow.delivery.handle_cap(now, bytes_per_s));
+                }
+            }
             InstanceCommand::Held { runner, source, epoch, checkpoint } => {
                 for id in self.ids(|flow| (&flow.runner, &flow.source, Some(flow.epoch)) == (&runner, &source, epoch)) {
                     self.step(id, |flow| flow.delivery.handle_held(now, &checkpoint));
@@ -207,6 +212,12 @@ impl Plane {
     /// Which source a flow reads, as long as it is open.
     pub fn source(&self, id: FlowId) -> Option<&Name> {
         self.flows.get(&id).map(|flow| &flow.source)
+    }
+
+    /// How full the queues of its flows' slowest senders are, in thousandths, on average.
+    pub fn queue_permille(&self) -> u32 {
+        let sum: u32 = self.flows.values().map(|flow| flow.delivery.queue_permille()).sum();
+        sum.checked_div(u32::try_from(self.flows.len()).unwrap_or(u32::MAX)).unwrap_or(0)
     }
 
     /// Whether something is being flushed.

@@ -1,4 +1,5 @@
-//! Measures how busy this process is, for the balance (`logvine_cluster::balance::load`): the processors' time that it took, and how many it may use.
+//! Measures how busy this process is, for the balance (`logvine_cluster::balance::load`): the processors' time that it took, how many it may use, and how
+//! full its senders' queues are.
 
 use std::{num::NonZero, time::Duration};
 
@@ -10,18 +11,20 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep};
 
 use super::AgentHandle;
+use crate::runner::Sights;
 
 /// From one measure to the next: as often as the balance looks.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells the node how busy this process is, for as long as the node runs.
-pub(super) async fn watch(handle: AgentHandle) {
+pub(super) async fn watch(handle: AgentHandle, sights: Sights) {
     let (mut at, mut used) = (Instant::now(), cpu_time());
     loop {
         sleep(MEASURE_EVERY).await;
         let (at_before, used_before) = (std::mem::replace(&mut at, Instant::now()), std::mem::replace(&mut used, cpu_time()));
         let cores = cores();
-        let host = HostLoad { cpu_permille: permille(used.saturating_sub(used_before), at - at_before, cores), queue_permille: 0 };
+        let cpu_permille = permille(used.saturating_sub(used_before), at - at_before, cores);
+        let host = HostLoad { cpu_permille, queue_permille: sights.queue_permille() };
         let bears = bearable(Capacity(16)).saturating_mul(cores);
         if handle.change(move |node, now| node.handle_host_load(now, host, bears)).await.is_err() {
             return;

@@ -147,7 +147,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     let handle = AgentHandle::new(calls, clock, udp.clone(), whom);
     tokio::spawn(seeds::watch(config.clone(), handle.clone(), endpoint.clone(), unheard));
     tokio::spawn(host::watch(handle.clone(), dir.path().to_owned()));
-    tokio::spawn(load::watch(handle.clone()));
+    tokio::spawn(load::watch(handle.clone(), context.sights.clone()));
     let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone());
     let series = Series::default();
     tokio::spawn(series.clone().watch(handle.clone()));

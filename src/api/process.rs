@@ -8,6 +8,7 @@ use axum::{
     response::IntoResponse,
 };
 use logvine_cluster::{
+    balance::load::bearable,
     delivery::DeliveryConfig,
     member::Phase,
     node::{Counters, Node},
@@ -106,6 +107,7 @@ fn exposition(node: &Node, now: Now, udp: &UdpCounters) -> String {
     text.family("logvine_sources", "gauge", "Movable sources, by state as this node sees it.", by("state", glance.sources_by_state));
     text.plain("logvine_sources_owned", "gauge", "Movable sources that this node owns.", float(node.owned_sources().count() as u64));
     moves(&mut text, node.counters());
+    loads(&mut text, node, now);
     text.plain("logvine_catalog_entries", "gauge", "Entries of the catalog, tombstones included.", float(node.gossip().catalog().len() as u64));
     let instances: Vec<_> = node.instances().map(|(name, status)| (name.to_string(), status)).collect();
     let of = |value: fn(&logvine_cluster::instance::InstanceStatus) -> u64| {
@@ -147,6 +149,22 @@ fn gossip(text: &mut Exposition, node: &Node, udp: &UdpCounters) {
     let refused = udp.refused.by_reason().into_iter().chain(node.gossip().datagrams_refused().by_reason());
     let refused = refused.map(|(reason, count)| (vec![("reason", reason.to_owned())], float(count)));
     text.family("logvine_gossip_refused_total", "counter", "Datagrams refused: unsealed ones and strangers', and those that opened.", refused);
+}
+
+/// What this node has to do, of what it bears, and what stands in the way of sharing it.
+fn loads(text: &mut Exposition, node: &Node, now: Now) {
+    let info = node.view().get(&node.id());
+    let bears = info.map_or(0, |info| bearable(info.capacity));
+    let help = "What this node has to do: bytes a second, or what is worth as much by its processors and its senders' queues; reservations included.";
+    text.plain("logvine_load_bytes_per_second", "gauge", help, float(node.load(now)));
+    text.plain("logvine_capacity_bytes_per_second", "gauge", "The load that this node bears.", float(bears));
+    let help = "What a byte costs this node, in bytes: 1 while it is busy with nothing but their number, at most 16.";
+    text.plain("logvine_byte_cost_ratio", "gauge", help, float(node.weighs(1 << 16)) / 65_536.0);
+    let (unsplittable, held_back) = node.giants();
+    let help = "Sources of this node's that overload it and are too large for any other: to be split, or given a larger node.";
+    text.plain("logvine_sources_unsplittable", "gauge", help, float(unsplittable as u64));
+    let help = "Of those, sources that are read more slowly than they grow, as this node is full.";
+    text.plain("logvine_sources_held_back", "gauge", help, float(held_back as u64));
 }
 
 /// What became of this node's sources since its start.

@@ -497,7 +497,12 @@ async fn metrics_tell_what_the_view_has() {
     let api = Api::new();
     api.put_runner("fleet").await;
     let text = api.get("/metrics").await.body.as_str().unwrap().to_owned();
-    for name in ["logvine_sources_taken_total", "logvine_repeated_bytes_bound_total", "logvine_handover_pause_seconds_count"] {
+    for name in [
+        "logvine_sources_taken_total",
+        "logvine_repeated_bytes_bound_total",
+        "logvine_handover_pause_seconds_count",
+        "logvine_sources_unsplittable 0",
+    ] {
         assert!(text.contains(&format!("\n{name}")), "{name} is missing:\n{text}");
     }
     assert!(text.contains("logvine_nodes{status=\"alive\"} 1\n") && text.contains("logvine_runners 1\n"), "{text}");

@@ -45,6 +45,8 @@ pub struct Attempt {
     by_majority: bool,
     /// Which of the base's witnesses have said a word as such.
     answered: BTreeSet<NodeId>,
+    /// It asks nobody to accept yet: the owner still has the source, and its last position is to come.
+    held: bool,
     stage: Stage,
     requests: VecDeque<(NodeId, Request)>,
     outcome: Option<Outcome>,
@@ -126,6 +128,7 @@ impl Attempt {
             unheard: BTreeSet::new(),
             by_majority: false,
             answered: BTreeSet::new(),
+            held: false,
             stage: Stage::Done,
             requests: VecDeque::new(),
             outcome: None,
@@ -156,12 +159,30 @@ impl Attempt {
             unheard: BTreeSet::new(),
             by_majority: true,
             answered: BTreeSet::new(),
+            held: false,
             stage: Stage::Done,
             requests: VecDeque::new(),
             outcome: None,
         };
         attempt.store(record, BTreeSet::new());
         attempt
+    }
+
+    /// Asks for promises alone, until [`Self::go_on`]: who hands a source over may ask for them while it still has it.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Asks to accept what was held back, with the last position.
+    pub fn go_on(&mut self, checkpoint: &Checkpoint) {
+        self.held = false;
+        self.checkpoint.merge(checkpoint);
+        self.step();
+    }
+
+    /// Whether a majority has promised, so that nothing but [`Self::go_on`] is waited for.
+    pub fn is_promised(&self) -> bool {
+        matches!(&self.stage, Stage::Promise { votes, .. } if self.base.is_majority(votes.keys()))
     }
 
     /// The next call to make. Each is answered by one of the `handle_*`.
@@ -255,8 +276,11 @@ impl Attempt {
 
     /// It took too long.
     pub fn handle_deadline(&mut self) {
-        let promised = matches!(&self.stage, Stage::Promise { votes, .. } if self.without.is_some() || self.base.is_majority(votes.keys()));
-        if promised {
+        if self.held && self.is_promised() {
+            return; // a flush takes its time
+        }
+        let asked = matches!(self.stage, Stage::Promise { .. });
+        if asked && !self.held && (self.without.is_some() || self.is_promised()) {
             // Those that could answer have: go on with what they gave, if the new witnesses are up.
             self.choose(true);
             if matches!(self.stage, Stage::Accept { .. }) {
@@ -371,6 +395,9 @@ impl Attempt {
     /// more answer may show that it need not be.
     fn choose(&mut self, late: bool) {
         let Stage::Promise { votes, refused } = &self.stage else { return };
+        if self.held {
+            return; // `go_on` comes back here
+        }
         let all_answered = votes.len() + refused.len() >= self.base.witnesses.len();
         // A proposal without an owner is nobody's: a peer that has one is broken.
         let found = votes.values().flatten().filter(|accepted| accepted.record.owner.is_some()).max_by_key(|accepted| accepted.ballot);

@@ -9,6 +9,7 @@
 //! what it weighs differs from node to node, by what a byte costs there: an owner reckons at the cost that each says, a receiver at its true one.
 //! Not here: how a source is handed over (`node::sources`), who ranks where (`ranking`), how rates and loads are measured (`rate`, `load`).
 
+mod cap;
 pub mod load;
 mod pool;
 pub mod rate;
@@ -143,6 +144,8 @@ pub struct Balance<K> {
     giant_at: Option<Instant>,
     home_at: Option<Instant>,
     unsplittable: BTreeSet<K>,
+    /// Of those, which are held back, and to how many bytes a second.
+    caps: BTreeMap<K, u64>,
 }
 
 /// One tick's look at one pool.
@@ -156,7 +159,15 @@ struct Look<'a, K> {
 
 impl<K: Ord + Clone> Balance<K> {
     pub fn new(me: NodeId) -> Self {
-        Self { me, hot: BTreeMap::new(), reserved: BTreeMap::new(), giant_at: None, home_at: None, unsplittable: BTreeSet::new() }
+        Self {
+            me,
+            hot: BTreeMap::new(),
+            reserved: BTreeMap::new(),
+            giant_at: None,
+            home_at: None,
+            unsplittable: BTreeSet::new(),
+            caps: BTreeMap::new(),
+        }
     }
 
     /// Decides what to give away now, for load or to go home. Each pool: the present nodes of one selection, this node with its true load and what it has
@@ -167,7 +178,7 @@ impl<K: Ord + Clone> Balance<K> {
         self.expire(now);
         let pools_now: BTreeSet<BTreeSet<NodeId>> = pools.iter().map(|(pool, _)| pool.ids()).collect();
         self.hot.retain(|ids, _| pools_now.contains(ids));
-        let unsplittable = std::mem::take(&mut self.unsplittable);
+        let (unsplittable, caps) = (std::mem::take(&mut self.unsplittable), std::mem::take(&mut self.caps));
         let mut leaving: u64 = pools.iter().flat_map(|(_, held)| held).filter(|held| held.leaving).map(|held| held.rate).sum();
         let (mut moves, homing) = (Vec::new(), self.home_at.is_none_or(|at| now.since(at) >= HOME_EVERY));
         for (mut pool, held) in pools {
@@ -179,6 +190,7 @@ impl<K: Ord + Clone> Balance<K> {
                 continue;
             }
             self.shed(&mut look, SHED_MOST.saturating_sub(moves.len()), &unsplittable);
+            self.hold_back(&look, &caps);
             if look.moves.is_empty() {
                 self.send_home(&mut look, homing);
             }
@@ -191,6 +203,11 @@ impl<K: Ord + Clone> Balance<K> {
     /// Sources that are too large for any node but their owner, which is overloaded by them: people must split them, or add a larger node.
     pub fn unsplittable(&self) -> &BTreeSet<K> {
         &self.unsplittable
+    }
+
+    /// Which of those are held back, and to how many bytes a second: their node is full.
+    pub fn caps(&self) -> &BTreeMap<K, u64> {
+        &self.caps
     }
 
     /// Who should have a new or orphaned source that this node could take: nobody else, if it has room or nobody has; else the first of these that admits it.
@@ -332,6 +349,20 @@ impl<K: Ord + Clone> Balance<K> {
         // One that could go, and only waits for its turn, is told of no more than before.
         let tell = |held: &&&Held<K>| look.pool.is_too_large(held.rate) && (is_due || unsplittable.contains(&held.key));
         self.unsplittable.extend(giants.iter().take(1).filter(tell).map(|held| held.key.clone()));
+    }
+
+    /// What is too large for any other node waits, where this one is full. One that waits is told of: it may look small enough for that.
+    fn hold_back(&mut self, look: &Look<K>, before: &BTreeMap<K, u64>) {
+        for held in &look.held {
+            let capped = before.get(&held.key).copied();
+            if (!self.unsplittable.contains(&held.key) && capped.is_none()) || planted("giants-unbounded") {
+                continue;
+            }
+            if let Some(cap) = cap::cap(&look.pool, self.me, held, capped).filter(|_| look.pool.is_of_several()) {
+                self.unsplittable.insert(held.key.clone());
+                self.caps.insert(held.key.clone(), cap);
+            }
+        }
     }
 
     /// Up to which share `to` lets a giant of `from` in.

@@ -31,11 +31,13 @@ use crate::{
 };
 
 mod lane;
+mod pace;
 #[cfg(test)]
 mod tests;
 mod window;
 
 use lane::{Failure, Lane, Part, PartState};
+use pace::Pace;
 use window::Window;
 
 /// How a [`Delivery`] is bounded and paced.
@@ -186,6 +188,7 @@ pub struct Delivery {
     /// Bytes that all senders have acknowledged since `told`.
     untold_bytes: u64,
     closing: Closing,
+    pace: Pace,
     outputs: VecDeque<Output>,
 }
 
@@ -235,6 +238,7 @@ impl Delivery {
             told_at: None,
             untold_bytes: 0,
             closing: Closing::No,
+            pace: Pace::default(),
             outputs: VecDeque::new(),
             config,
         };
@@ -252,7 +256,18 @@ impl Delivery {
 
     /// Whether the reader may bring another batch.
     pub fn may_read(&self) -> bool {
-        self.closing == Closing::No && self.entries.len() < self.config.batches_max && self.buffered_bytes < self.config.buffer_bytes_max
+        let has_room = self.entries.len() < self.config.batches_max && self.buffered_bytes < self.config.buffer_bytes_max;
+        self.closing == Closing::No && has_room && self.pace.waits_until().is_none()
+    }
+
+    /// How full the queue of its slowest sender is, in thousandths: what was read and is not acknowledged, of what may be. A sender that only an operator
+    /// can mend makes nobody busy.
+    pub fn queue_permille(&self) -> u32 {
+        if self.lanes.iter().any(|lane| matches!(lane.trouble, Some(Trouble::Paused { .. }))) {
+            return 0;
+        }
+        let part = |of: u64, all: u64| u32::try_from((of * 1_000).checked_div(all).unwrap_or(0).min(1_000)).expect("at most a thousand");
+        part(self.buffered_bytes, self.config.buffer_bytes_max).max(part(self.entries.len() as u64, self.config.batches_max as u64))
     }
 
     /// Payload bytes that wait for a sender's acknowledgement.
@@ -298,6 +313,7 @@ impl Delivery {
         let entry = Entry { parts: parts.collect(), emitted: false, done: false, batch };
         self.read_to = self.read_to.max(Some((entry.batch.file, entry.batch.end.offset)));
         self.buffered_bytes += entry.batch.bytes;
+        self.pace.note(now.at, entry.batch.span());
         self.entries.push_back(entry);
         self.note_done(id);
         self.settle(now);
@@ -365,6 +381,12 @@ impl Delivery {
         self.settle(now);
     }
 
+    /// From now on no more bytes a second are read than this on average; None: as many as the senders take.
+    pub fn handle_cap(&mut self, now: Now, bytes_per_s: Option<u64>) {
+        self.pace.set(bytes_per_s);
+        self.settle(now);
+    }
+
     /// Reads no more. What was emitted is flushed for at most `flush`; what was not is forgotten, and read again without a repeat by whoever reads
     /// next. Said again, it can only end sooner.
     pub fn handle_close(&mut self, now: Now, flush: Duration) {
@@ -397,7 +419,8 @@ impl Delivery {
         let retry =
             self.lanes.iter().enumerate().filter(|(at, lane)| lane.in_flight == 0 && self.has_work(*at)).filter_map(|(_, lane)| lane.blocked_until);
         let checkpoint = self.told_at.filter(|_| self.is_dirty()).map(|at| (at + self.config.checkpoint_every, "checkpoint"));
-        retry.map(|at| (at, "retry")).chain(close).chain(checkpoint).min()
+        let cap = self.pace.waits_until().map(|at| (at, "cap"));
+        retry.map(|at| (at, "retry")).chain(close).chain(checkpoint).chain(cap).min()
     }
 
     /// Whether something emitted is ready for this lane: that can be sent whatever the window says. A blocked lane has it, as what failed was
@@ -466,6 +489,7 @@ impl Delivery {
         if self.closing == Closing::Closed {
             return;
         }
+        self.pace.settle(now.at);
         for lane in 0..self.lanes.len() {
             self.advance(lane);
         }

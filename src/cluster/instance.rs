@@ -51,6 +51,9 @@ pub enum InstanceCommand {
     Open { runner: Name, source: Arc<SourceSpec>, epoch: Epoch, resume: Checkpoint },
     /// Stop reading a source, flush for at most `flush`, answer `Closed`. Zero: drop what is in flight at once.
     Close { runner: Name, source: Name, epoch: Epoch, flush: Duration },
+    /// Read a source at no more than so many bytes a second on average; None: as fast as its senders take it. Said again every few seconds as long as it
+    /// holds; one that is opened anew is not capped.
+    Cap { runner: Name, source: Name, epoch: Epoch, bytes_per_s: Option<u64> },
     /// A checkpoint is safe: held by a majority of the witnesses (movable), or on this node's disk (pinned, no epoch). The window moves on.
     Held { runner: Name, source: Name, epoch: Option<Epoch>, checkpoint: Checkpoint },
 }

@@ -40,6 +40,8 @@ pub(super) struct SourceNote {
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) place: Option<FilePlace>,
     pub(super) lag: LagClock,
+    /// How full the queue of its slowest sender is.
+    pub(super) queue_permille: u32,
 }
 
 /// Shared by the tasks of one instance.
@@ -131,6 +133,12 @@ impl Board {
         detail.sources = sources.iter().take(most).map(row).collect();
     }
 
+    /// How full the queues of the sources' slowest senders are, in thousandths, summed, and how many sources these are.
+    pub(super) fn queues(&self) -> (u64, u64) {
+        let sources = self.sources();
+        (sources.values().map(|note| u64::from(note.queue_permille)).sum(), sources.len() as u64)
+    }
+
     /// The senders that do not get on, each with the trouble of one of its sources.
     pub(super) fn troubles(&self) -> BTreeMap<Name, Trouble> {
         self.sources().values().flat_map(|note| note.troubles.clone()).collect()
@@ -210,6 +218,15 @@ mod tests {
             meter.fill(&board, Duration::from_secs(1), &mut status);
         }
         assert_eq!(status.records_per_s, 0.0);
+    }
+
+    #[test]
+    fn queues_are_summed_over_sources() {
+        let board = Board::default();
+        for (source, permille) in [("a", 1_000), ("b", 0), ("c", 200)] {
+            board.note(&source.parse().unwrap(), |note| note.queue_permille = permille);
+        }
+        assert_eq!(board.queues(), (1_200, 3));
     }
 
     #[test]

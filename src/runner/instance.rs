@@ -32,7 +32,7 @@ use super::{
     board::Meter,
     reader::finder::Scan,
     source::{EndReason, SourceEnd},
-    tasks::{Built, TaskEvent, Tasks, Wanted},
+    tasks::{Built, Handle, TaskEvent, Tasks, Wanted},
 };
 
 /// How long a change of revision flushes (DESIGN §5.3: a planned handover).
@@ -150,15 +150,25 @@ impl Instance {
             }
             InstanceCommand::Open { source, epoch, resume, .. } => self.open(source, epoch, resume),
             InstanceCommand::Close { source, epoch, flush, .. } => self.close(source, epoch, flush).await,
+            InstanceCommand::Cap { source, epoch, bytes_per_s, .. } => {
+                if let Some(handle) = self.at_work(&source, Some(epoch)) {
+                    handle.cap(bytes_per_s);
+                }
+            }
             InstanceCommand::Held { source, epoch, checkpoint, .. } => {
                 if let Some(opened) = self.opened.get_mut(&source).filter(|opened| Some(opened.epoch) == epoch) {
                     opened.checkpoint.merge(&checkpoint);
                 }
-                if let Some(handle) = self.tasks.as_ref().and_then(|tasks| tasks.sources.get(&source)).filter(|handle| handle.epoch == epoch) {
+                if let Some(handle) = self.at_work(&source, epoch) {
                     handle.hold(checkpoint);
                 }
             }
         }
+    }
+
+    /// The task that reads a source under this epoch.
+    fn at_work(&self, source: &Name, epoch: Option<Epoch>) -> Option<&Handle> {
+        self.tasks.as_ref().and_then(|tasks| tasks.sources.get(source)).filter(|handle| handle.epoch == epoch)
     }
 
     async fn start(&mut self, mut wanted: Wanted) {

@@ -84,6 +84,7 @@ fn runner(command: &InstanceCommand) -> &Name {
         | InstanceCommand::Stop { runner, .. }
         | InstanceCommand::Open { runner, .. }
         | InstanceCommand::Close { runner, .. }
+        | InstanceCommand::Cap { runner, .. }
         | InstanceCommand::Held { runner, .. } => runner,
     }
 }

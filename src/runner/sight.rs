@@ -233,6 +233,14 @@ impl Sights {
         lock(&self.0).get(runner).cloned()
     }
 
+    /// How full the queues of this node's sources' slowest senders are, in thousandths, on average: one sink of many that takes nothing does not make a node
+    /// look full.
+    pub(crate) fn queue_permille(&self) -> u32 {
+        let boards: Vec<_> = lock(&self.0).values().filter_map(|sight| lock(&sight.board).upgrade()).collect();
+        let (sum, count) = boards.iter().map(|board| board.queues()).fold((0, 0), |(sum, count), (of, sources)| (sum + of, count + sources));
+        u32::try_from(sum.checked_div(count).unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn begin(&self, runner: &Name) -> Arc<Sight> {
         lock(&self.0).entry(runner.clone()).or_default().clone()
     }
@@ -293,6 +301,26 @@ mod tests {
 
     const fn at(seconds: u64) -> UnixMicros {
         UnixMicros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_nodes_queue_is_the_mean_of_its_sources() {
+        let sights = Sights::default();
+        assert_eq!(sights.queue_permille(), 0);
+        let boards = ["busy", "quiet", "gone"].map(|runner| {
+            let runner = runner.parse().unwrap();
+            let board = Arc::new(Board::new(sights.begin(&runner)));
+            sights.begin(&runner).look_at(&board, &[]);
+            board
+        });
+        let [busy, quiet, gone] = &boards;
+        for (board, source, permille) in [(busy, "a", 1_000), (busy, "b", 500), (quiet, "a", 0), (gone, "a", 900)] {
+            board.note(&source.parse().unwrap(), |note| note.queue_permille = permille);
+        }
+        assert_eq!(sights.queue_permille(), 600);
+        let [_busy, _quiet, gone] = boards;
+        drop(gone);
+        assert_eq!(sights.queue_permille(), 500, "of an instance that has ended nothing is left");
     }
 
     #[test]

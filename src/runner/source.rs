@@ -51,6 +51,7 @@ impl Follow for HttpReader {
 #[derive(Debug)]
 pub(super) enum SourceCommand {
     Held(Checkpoint),
+    Cap { bytes_per_s: Option<u64> },
     Close { flush: Duration },
 }
 
@@ -160,6 +161,7 @@ impl<R: Follow> Source<R> {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(SourceCommand::Held(checkpoint)) => self.delivery.handle_held(clock::now(), &checkpoint),
+                    Some(SourceCommand::Cap { bytes_per_s }) => self.delivery.handle_cap(clock::now(), bytes_per_s),
                     Some(SourceCommand::Close { flush }) => {
                         self.reading = None;
                         self.reader = None;
@@ -296,7 +298,8 @@ impl<R: Follow> Source<R> {
         }
         let troubles: Vec<(Name, Trouble)> = self.delivery.troubles().map(|(sender, trouble)| (sender.clone(), trouble.clone())).collect();
         let trouble = troubles.iter().map(|(_, trouble)| trouble).max_by_key(|trouble| matches!(trouble, Trouble::Paused { .. })).cloned();
-        self.shared.board.note(&self.source, |note| (note.trouble, note.troubles) = (trouble, troubles));
+        let queue_permille = self.delivery.queue_permille();
+        self.shared.board.note(&self.source, |note| (note.trouble, note.troubles, note.queue_permille) = (trouble, troubles, queue_permille));
         (self.finished && self.delivery.is_drained()).then_some(EndReason::Finished)
     }
 

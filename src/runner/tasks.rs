@@ -117,6 +117,11 @@ impl Handle {
         let _ = self.commands.send(SourceCommand::Held(checkpoint));
     }
 
+    /// See [`Delivery::handle_cap`].
+    pub(super) fn cap(&self, bytes_per_s: Option<u64>) {
+        let _ = self.commands.send(SourceCommand::Cap { bytes_per_s });
+    }
+
     /// Said again, it can only end sooner.
     pub(super) fn close(&self, flush: Duration) {
         let _ = self.commands.send(SourceCommand::Close { flush });

@@ -38,6 +38,8 @@ pub(super) const ALL: &[Named] = &[
 const EVEN_BY: Duration = secs(240);
 /// Rates look back over two minutes, and so does what a byte costs: what has changed is known by then, and evened out.
 const KNOWN: Duration = secs(240);
+/// Where a byte costs twice as much at once: what it costs is a mean of a hundred seconds, and after three of these it is known to a twentieth of the change.
+const COST_KNOWN: Duration = secs(300);
 /// A machine bears 1 MiB/s by its capacity, and is fully busy at an eighth of that: a byte costs eight.
 const MACHINE: MachinePlan = MachinePlan { capacity: 0, bytes_per_s: 128 << 10 };
 /// What all sources together write, in thousandths of what all machines can take: far from idle, and with room.
@@ -46,17 +48,21 @@ const BUSY_PERMILLE: u64 = 500;
 const LINE_BYTES_MAX: usize = 4 << 10;
 /// How unlike sources are.
 const WEIGHTS: [u64; 8] = [1, 1, 1, 2, 2, 3, 5, 8];
+/// Sources a node.
+const A_NODE: usize = 10;
+/// Where a node is left with half of its machine: a tenth of all would be a third of what it may have then, and nothing of that size fits in anywhere.
+const A_NODE_FINE: usize = 18;
 /// In thousandths: the goal is 1,100 for rates that are known exactly; here a minute of whole lines is counted.
 const EVEN: u64 = 1_150;
 
 impl Draft {
-    /// Busy machines, and a runner with ten sources a node on average, of unlike rates; the first weighs `first`, in thousandths of a node's fair share.
-    fn load(&mut self, first: Option<u64>) {
+    /// Busy machines, and a runner with so many sources a node on average, of unlike rates; the first weighs `first`, in thousandths of a node's fair share.
+    fn load(&mut self, a_node: usize, first: Option<u64>) {
         for node in &mut self.scenario.nodes {
             node.machine = Some(MACHINE);
         }
         let nodes = self.count() as u64;
-        let count = (self.count() * 10).min(90);
+        let count = (self.count() * a_node).min(90);
         let mut weights: Vec<u64> = (0..count).map(|_| WEIGHTS[self.rng.random_range(0..WEIGHTS.len())] * 1_000_000).collect();
         if let Some(permille) = first {
             // Of `nodes` shares it has so much, and the others have the rest.
@@ -82,7 +88,7 @@ impl Draft {
 }
 
 fn giant_source(draft: &mut Draft) {
-    draft.load(Some(1_500));
+    draft.load(A_NODE, Some(1_500));
     let end = draft.end();
     for at in [draft.begin, end] {
         draft.expect(Expectation::Alone { source: 0, at });
@@ -92,7 +98,7 @@ fn giant_source(draft: &mut Draft) {
 }
 
 fn rate_bursts(draft: &mut Draft) {
-    draft.load(None);
+    draft.load(A_NODE, None);
     draft.length = draft.length.max(KNOWN + secs(60));
     draft.expect(Expectation::Even { at: draft.begin - secs(1), permille: EVEN });
     let sources = draft.scenario.sources.len();
@@ -113,12 +119,12 @@ fn rate_bursts(draft: &mut Draft) {
 }
 
 fn capacity_change(draft: &mut Draft) {
-    draft.load(None);
-    draft.length = draft.length.max(KNOWN + secs(60));
+    draft.load(A_NODE_FINE, None);
+    draft.length = draft.length.max(COST_KNOWN + secs(60));
     draft.expect(Expectation::Even { at: draft.begin - secs(1), permille: EVEN });
     let node = draft.node();
     draft.at(draft.begin, Deed::Quota { node, permille: 500 });
-    draft.expect(Expectation::Even { at: draft.begin + KNOWN, permille: EVEN });
+    draft.expect(Expectation::Even { at: draft.begin + COST_KNOWN, permille: EVEN });
     draft.expect(Expectation::Even { at: draft.end(), permille: EVEN });
     let count = draft.scenario.sources.len() as u64 / 5;
     draft.rests(draft.begin, count);

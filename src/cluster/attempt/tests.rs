@@ -318,6 +318,39 @@ fn what_may_have_been_decided_is_not_taken_back() {
     assert!(accepting > 1 && promised.poll_outcome().is_none(), "it goes on");
 }
 
+/// A handover asks for promises while the source is still read; nobody is asked to accept before its last position is there, however long that takes.
+#[test]
+fn what_is_held_asks_for_promises_alone() {
+    let yes = || Vote::Yes { checkpoint: Checkpoint::default(), accepted: None };
+    let mut attempt = takeover(None);
+    attempt.hold();
+    for n in [1, 2] {
+        assert!(!attempt.is_promised());
+        let (to, request) = std::iter::from_fn(|| attempt.poll_request()).find(|(to, _)| *to == node(n)).expect("it is asked");
+        attempt.handle_vote(to, &request, yes());
+    }
+    attempt.handle_up(witness(4));
+    assert!(attempt.is_promised());
+    attempt.handle_deadline();
+    assert!(attempt.poll_request().is_none() && attempt.poll_outcome().is_none(), "a flush takes its time");
+    attempt.go_on(&at(7));
+    let accepts = std::iter::from_fn(|| attempt.poll_request()).collect::<Vec<_>>();
+    assert_eq!(accepts.iter().filter(|(_, request)| matches!(request, Request::Accept { .. })).count(), 3);
+    for (to, request) in accepts {
+        attempt.handle_vote(to, &request, yes());
+    }
+    let stored = std::iter::from_fn(|| attempt.poll_request()).find_map(|(_, request)| match request {
+        Request::Store { checkpoint, .. } => Some(offset(&checkpoint)),
+        _ => None,
+    });
+    assert_eq!(stored, Some(7), "with the last position");
+    // Too few promise: it does not wait for the flush to say so.
+    let mut attempt = takeover(None);
+    attempt.hold();
+    attempt.handle_deadline();
+    assert!(matches!(attempt.poll_outcome(), Some(Outcome::GivenUp { .. })));
+}
+
 /// A node that lost its disk may hold a record as a pointer; it never voted as that record's witness, and does not begin to.
 #[test]
 fn a_pointer_is_no_vote() {

@@ -24,7 +24,7 @@ pub fn bearable(capacity: Capacity) -> u64 {
 pub struct HostLoad {
     /// Time on processors since it was told last, in thousandths of what the node may use.
     pub cpu_permille: u32,
-    /// How full the fullest sender's queue is, in thousandths.
+    /// How full the queues of its sources' slowest senders are, in thousandths, on average.
     pub queue_permille: u32,
 }
 

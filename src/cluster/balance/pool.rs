@@ -118,6 +118,19 @@ impl Pool {
         self.peers.get(&id).map_or(rate, |peer| peer.cost.of(rate))
     }
 
+    pub(super) fn rate_of(&self, id: NodeId, weight: u64) -> u64 {
+        self.peers.get(&id).map_or(weight, |peer| peer.cost.rate_of(weight))
+    }
+
+    /// The rate that is half of what the smallest node bears, at what a byte costs there.
+    pub(super) fn half_of_the_smallest(&self) -> u64 {
+        self.peers.values().map(|peer| peer.cost.rate_of(bearable(peer.capacity) / 2)).min().unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn is_of_several(&self) -> bool {
+        self.peers.len() > 1
+    }
+
     /// Whether a source of this rate is above half of the fair load of the smallest node: moving cannot balance it (PITFALLS §3).
     pub(super) fn is_too_large(&self, rate: u64) -> bool {
         self.peers.keys().any(|id| self.weight(*id, rate) > self.fair(*id) / 2)

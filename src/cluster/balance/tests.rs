@@ -215,6 +215,39 @@ fn a_drained_source_finds_a_place_even_if_nobody_has_room() {
     assert!(receiver.admit(secs(1), &full, &1, MIB, Kind::Must, node(1)).is_ok());
 }
 
+/// A source that fills its node waits, so that what is beside it need not; where its node is not full nothing is held back.
+#[test]
+fn a_giant_is_held_back_where_its_node_is_full() {
+    let held = |rate: u64| vec![held(1, rate)];
+    let caps = |balance: &mut Balance<u64>, seconds: std::ops::Range<u64>, own: u64, giant: u64| {
+        for at in seconds.step_by(5) {
+            balance.tick(secs(at), vec![(pool(&[own, 500, 500]), held(giant))]);
+        }
+        balance.caps().get(&1).map(|cap| cap * 1_000 / (16 * MIB))
+    };
+    let mut balance = Balance::new(node(1));
+    assert_eq!(caps(&mut balance, 1_000..1_060, 940, 800), None, "told of, and not held back");
+    assert_eq!(balance.unsplittable().len(), 1);
+    // 200 beside it: 700 of 900 are left. It is seen slower then, and stays held back.
+    assert_eq!(caps(&mut balance, 1_060..1_065, 1_000, 800), Some(699));
+    assert_eq!(caps(&mut balance, 1_065..1_200, 900, 700), Some(699));
+    assert_eq!(balance.unsplittable().len(), 1, "people are told as long as it waits");
+    assert_eq!(caps(&mut balance, 1_200..1_205, 890, 650), Some(659), "others need more");
+    assert_eq!(caps(&mut balance, 1_205..1_210, 990, 620), Some(529));
+    assert_eq!(caps(&mut balance, 1_210..1_215, 990, 520), Some(500), "half of what the smallest node bears it always gets");
+    assert_eq!(caps(&mut balance, 1_215..1_220, 700, 430), None, "it needs less");
+}
+
+/// The only node has nobody to compare with: it reads as fast as it can.
+#[test]
+fn the_only_node_holds_nothing_back() {
+    let mut balance = Balance::new(node(1));
+    for at in (1_000..1_100).step_by(5) {
+        balance.tick(secs(at), vec![(pool(&[1_000]), vec![held(1, 1_000)])]);
+    }
+    assert_eq!((balance.caps().len(), balance.unsplittable().len()), (0, 0));
+}
+
 #[cfg(feature = "canary")]
 #[test]
 fn canaries_are_seen() {
@@ -224,5 +257,6 @@ fn canaries_are_seen() {
     turns_red("no-hysteresis", a_node_acts_when_it_is_hot_in_two_ticks_running);
     turns_red("no-idle-guard", an_idle_cluster_moves_nothing);
     turns_red("moved-too-soon", what_was_moved_stays_and_does_not_go_back);
+    turns_red("giants-unbounded", a_giant_is_held_back_where_its_node_is_full);
     turns_red("capacity-jumps", load::tests::a_capacity_changes_by_a_step_and_seldom);
 }

@@ -75,6 +75,45 @@ fn two_senders(resume: Checkpoint) -> Delivery {
     Delivery::new(DeliveryConfig::default(), &[name("a"), name("b")], resume, 1)
 }
 
+/// DESIGN §5.2, rate cap: back-pressure on the reader, whatever the senders would take.
+#[test]
+fn under_a_cap_a_batch_waits_until_the_one_before_has_had_its_time() {
+    let mut delivery = one_sender();
+    delivery.handle_cap(at(0), Some(1_000));
+    let mut read = Vec::new();
+    for millis in (0..3_000).step_by(10) {
+        delivery.handle_timeout(at(millis));
+        if delivery.may_read() {
+            let start = read.len() as u64 * 500;
+            delivery.handle_batch(at(millis), batch(0, start..start + 500, 1)).unwrap();
+            read.push(millis);
+        }
+    }
+    assert_eq!(read, [0, 500, 1_000, 1_500, 2_000, 2_500]);
+    assert_eq!(delivery.poll_timeout().map(|(at, why)| (at.as_micros(), why)), Some((3_000_000, "cap")));
+    delivery.handle_cap(at(2_600), None);
+    assert!(delivery.may_read(), "lifted, it is read at once");
+    delivery.handle_cap(at(2_600), Some(1));
+    delivery.handle_batch(at(2_600), batch(0, 3_000..4_000, 1)).unwrap();
+    delivery.handle_timeout(at(12_600));
+    assert!(delivery.may_read(), "a large batch under a low cap: no source stands still for longer");
+}
+
+/// DESIGN §5.2: sender queues enter the load. A sink that answers in time leaves them next to empty, one that does not fills them.
+#[test]
+fn a_queue_is_as_full_as_what_waits_for_its_slowest_sender() {
+    let mut delivery = two_senders(Checkpoint::default());
+    assert_eq!(delivery.queue_permille(), 0);
+    for number in 0..32 {
+        delivery.handle_batch(at(0), batch(0, number * 10..number * 10 + 10, 1)).unwrap();
+    }
+    assert_eq!(delivery.queue_permille(), 500, "half of the batches that may wait");
+    delivery.handle_batch(at(0), batch(0, 320..(3 << 20) + 320, 1)).unwrap();
+    assert_eq!(delivery.queue_permille(), 750, "three quarters of the bytes");
+    delivery.handle_outcome(at(1), SendId(0), Outcome::Paused { reason: "401".into() });
+    assert_eq!(delivery.queue_permille(), 0, "another node would stand before the same door");
+}
+
 #[test]
 fn a_batch_goes_to_every_sender_and_is_done_when_all_have_it() {
     let mut delivery = two_senders(Checkpoint::default());

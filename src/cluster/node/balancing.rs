@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use logvine_gossip::{Instant, NodeId, Now};
 
-use super::{Node, sources::Offer};
+use super::{Node, Output, sources::Offer};
 use crate::{
     assignment::Eligible,
     balance::{
@@ -13,6 +13,7 @@ use crate::{
         rate::Rate,
     },
     event::{Cause, Event},
+    instance::InstanceCommand,
     member::{Phase, claim_key},
     name::Name,
     quantise,
@@ -37,6 +38,7 @@ pub(super) struct Balancing {
     said: u64,
     said_cost: ByteCost,
     unsplittable: BTreeSet<SourceKey>,
+    capped: BTreeSet<SourceKey>,
 }
 
 impl Balancing {
@@ -52,6 +54,7 @@ impl Balancing {
             said: 0,
             said_cost: ByteCost::default(),
             unsplittable: BTreeSet::new(),
+            capped: BTreeSet::new(),
         }
     }
 
@@ -165,6 +168,7 @@ impl Node {
             }
         }
         self.tell_unsplittable(now);
+        self.hold_back();
     }
 
     /// Sources of runners whose nodes are the same are balanced together.
@@ -248,6 +252,24 @@ impl Node {
         let (Some(source), Some(found)) = (self.catalog.source(runner, &key.source), self.catalog.runner(runner)) else { return Ok(()) };
         let pool = self.pool(now, &self.eligible(now, runner, found, source.spec.selection.as_deref()));
         self.balancing.balance.admit(now.at, &pool, key, rate, kind, from)
+    }
+
+    /// Tells the data plane of what is held back, each time anew, and once of what is not any more.
+    fn hold_back(&mut self) {
+        let caps = self.balancing.balance.caps().clone();
+        let before = std::mem::replace(&mut self.balancing.capped, caps.keys().cloned().collect());
+        for key in before.iter().chain(caps.keys().filter(|key| !before.contains(key))) {
+            let Some(owned) = self.sources.owned(key) else { continue };
+            let Some(epoch) = owned.open_epoch() else { continue };
+            let (runner, source) = (owned.runner().clone(), key.source.clone());
+            let bytes_per_s = caps.get(key).copied();
+            self.outputs.push_back(Output::Instance(InstanceCommand::Cap { runner, source, epoch, bytes_per_s }));
+        }
+    }
+
+    /// Sources of this node's that are too large for any other, and how many of them are held back.
+    pub fn giants(&self) -> (usize, usize) {
+        (self.balancing.unsplittable.len(), self.balancing.capped.len())
     }
 
     /// People are told once of each source that is too large to be balanced, and see it in its claim as long as it is.

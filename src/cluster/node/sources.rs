@@ -102,6 +102,8 @@ enum Activity {
     Reading,
     /// Asked another whether it will take it.
     Offering(Offer),
+    /// It will: the witnesses are asked for their promises, while the source is still read.
+    Promising { to: NodeId, cause: Cause },
     /// The data plane stops reading and flushes.
     Closing(Then),
     /// Another's record is being decided, or has been: `Release` under way.
@@ -535,7 +537,8 @@ impl Owned {
     }
 
     fn is_on_its_way(&self) -> bool {
-        matches!(self.activity, Activity::Offering(_) | Activity::Closing(Then::Give { .. }) | Activity::Giving { .. })
+        use Activity::{Closing, Giving, Offering, Promising};
+        matches!(self.activity, Offering(_) | Promising { .. } | Closing(Then::Give { .. }) | Giving { .. })
     }
 
     /// Its activated record.
@@ -551,6 +554,11 @@ impl Owned {
     /// What a majority of the witnesses holds.
     pub fn held(&self) -> &Checkpoint {
         self.progress.held()
+    }
+
+    /// The epoch under which the data plane reads it.
+    pub(super) fn open_epoch(&self) -> Option<Epoch> {
+        self.open
     }
 
     /// Whether the data plane reads it.

@@ -413,7 +413,7 @@ impl Host {
                 };
                 self.node.handle_instance(now, InstanceEvent::Status { runner, status });
             }
-            InstanceCommand::Rewind { .. } | InstanceCommand::Held { .. } => {}
+            InstanceCommand::Rewind { .. } | InstanceCommand::Held { .. } | InstanceCommand::Cap { .. } => {}
         }
     }
 }

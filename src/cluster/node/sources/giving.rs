@@ -6,9 +6,11 @@ use logvine_gossip::{NodeId, Now};
 
 use super::{
     super::{After, Node, Output, calls::Pending},
-    Activity, Owned, Purpose, Then,
+    Activity, Owned, Purpose, Then, Try,
+    taking::ATTEMPT_DEADLINE,
 };
 use crate::{
+    attempt::Attempt,
     balance::Kind,
     canary::planted,
     checkpoint::Checkpoint,
@@ -73,13 +75,62 @@ impl Node {
         let Some(to) = offer.to() else { return };
         let memory = self.sources.memory.entry(key.clone()).or_default();
         memory.seen = memory.seen.max(promised);
+        self.dirty = true;
+        let Some(owned) = self.sources.owned.get_mut(key).filter(|_| !self.sources.attempts.contains_key(key) && !planted("promise-after-close"))
+        else {
+            return self.close_to_give(now, key, to, offer.cause); // its record is being renewed: first that, then a further one
+        };
+        owned.activity = Activity::Promising { to, cause: offer.cause };
+        self.attempt_to_give(now, key, to, offer.cause);
+    }
+
+    /// Once a majority has promised, the source is closed. Until then it is read as ever: a pause has only the trips that need its last position.
+    ///
+    /// The promises fence its checkpoints, but no flush waits for its window: what was not emitted when a source is closed is never emitted.
+    pub(super) fn close_when_promised(&mut self, now: Now, key: &SourceKey) {
+        let is_promised = |found: &Try| found.attempt.as_ref().is_some_and(Attempt::is_promised);
+        let Some(Activity::Promising { to, cause }) = self.sources.owned.get(key).map(|owned| owned.activity.clone()) else { return };
+        if self.sources.attempts.get(key).is_some_and(is_promised) {
+            self.close_to_give(now, key, to, cause);
+        }
+    }
+
+    fn close_to_give(&mut self, now: Now, key: &SourceKey, to: NodeId, cause: Cause) {
         let flush = match () {
             () if planted("flush-skipped") => Duration::ZERO,
             () if planted("flush-unbounded") => HANDOVER_FLUSH * 60,
             () => HANDOVER_FLUSH,
         };
-        self.close(now, key, Then::Give { to, cause: offer.cause }, flush);
-        self.dirty = true;
+        self.close(now, key, Then::Give { to, cause }, flush);
+    }
+
+    /// Takes an epoch for another, from what this node has of the source now.
+    fn attempt_to_give(&mut self, now: Now, key: &SourceKey, to: NodeId, cause: Cause) {
+        let Some(owned) = self.sources.owned.get(key) else { return };
+        let (runner, record, checkpoint) = (owned.runner.clone(), owned.record.clone(), owned.progress.last().1.clone());
+        self.attempt(now, key, Purpose::Give, &runner, to, record, checkpoint, Why::GaveTo { to, cause });
+    }
+
+    /// No epoch was taken for another. Who still reads the source goes on; who has closed it takes a further epoch for itself, or for another.
+    pub(super) fn note_not_given(&mut self, now: Now, key: &SourceKey) {
+        let memory = self.sources.memory.entry(key.clone()).or_default();
+        let Some(owned) = self.sources.owned.get_mut(key) else { return };
+        match owned.activity {
+            Activity::Promising { .. } => {
+                owned.activity = Activity::Reading;
+                if memory.base.as_ref().is_none_or(|base| base.epoch <= owned.record.epoch) {
+                    // Those that have promised acknowledge nothing under its present epoch any more.
+                    let (runner, record, why) = (owned.runner.clone(), owned.record.clone(), owned.claim.why.clone());
+                    let checkpoint = owned.progress.last().1.clone();
+                    self.attempt(now, key, Purpose::Renew, &runner, self.id(), record, checkpoint, why);
+                }
+            }
+            Activity::Closing(Then::Give { .. }) => {} // tried anew when it is closed
+            _ => {
+                memory.returned = true;
+                self.let_go(now, key);
+            }
+        }
     }
 
     /// An offer was refused, or not answered: the next in turn is asked. `load`: what the receiver has.
@@ -101,8 +152,12 @@ impl Node {
     /// Stops reading; `then` follows once the data plane has closed the source.
     pub(super) fn close(&mut self, now: Now, key: &SourceKey, then: Then, flush: Duration) {
         let Some(owned) = self.sources.owned.get_mut(key) else { return };
-        if matches!(owned.activity, Activity::Closing(_) | Activity::Giving { .. } | Activity::Resting) {
-            return;
+        match owned.activity {
+            Activity::Closing(_) | Activity::Giving { .. } | Activity::Resting => return,
+            // A stop waits for what is on its way; whatever else closes it ends that.
+            Activity::Promising { .. } if then == Then::Rest => return,
+            Activity::Promising { .. } if !matches!(then, Then::Give { .. }) => drop(self.sources.attempts.remove(key)),
+            _ => {}
         }
         owned.activity = Activity::Closing(then);
         owned.paused_at = now.at;
@@ -146,7 +201,14 @@ impl Node {
         match then {
             Then::Give { to, cause } => {
                 owned.activity = Activity::Giving { to, cause };
-                self.attempt(now, key, Purpose::Give, &runner, to, record, checkpoint, Why::GaveTo { to, cause });
+                match self.sources.attempts.get_mut(key).filter(|found| found.purpose == Purpose::Give) {
+                    Some(Try { attempt: Some(attempt), deadline, .. }) => {
+                        attempt.go_on(&checkpoint);
+                        *deadline = now.at + ATTEMPT_DEADLINE;
+                        self.pump(now, key);
+                    }
+                    _ => self.attempt_to_give(now, key, to, cause),
+                }
             }
             Then::Rest => {
                 owned.activity = Activity::Resting;

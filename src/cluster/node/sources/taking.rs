@@ -152,7 +152,11 @@ impl Node {
             && let Some(proposal) = attempt.proposal.take()
         {
             attempt.deadline = now.at + ATTEMPT_DEADLINE;
-            attempt.attempt = Some(Attempt::new(proposal));
+            let mut proposed = Attempt::new(proposal);
+            if self.sources.owned.get(key).is_some_and(|owned| matches!(owned.activity, Activity::Promising { .. })) {
+                proposed.hold();
+            }
+            attempt.attempt = Some(proposed);
             self.pump(now, key);
         }
     }
@@ -169,6 +173,7 @@ impl Node {
         }
         self.leave_to_its_owner(now, key);
         self.pump(now, key);
+        self.close_when_promised(now, key);
     }
 
     /// A candidate that has just heard from the witnesses whose the source is leaves it to that node, if that is away and will be back (DESIGN §5.5).
@@ -238,7 +243,6 @@ impl Node {
                 memory.checkpoint.merge(&checkpoint);
                 // Patience is with witnesses that are silent; a refusal, or a duel that was lost, is none of it.
                 memory.stuck_since = if stuck { memory.stuck_since.or(Some(now.at)) } else { None };
-                memory.returned |= attempt.purpose == Purpose::Give;
                 memory.denied = None;
                 if memory.base.as_ref().is_none_or(|known| known.epoch < base.epoch) {
                     memory.base = Some(base);
@@ -251,8 +255,7 @@ impl Node {
                     self.after.push(After::Reply(to, Reply::Offer(OfferReply::Refused { reason: why.to_owned(), load: None })));
                 }
                 if attempt.purpose == Purpose::Give {
-                    // It is closed already: this node takes a further epoch for itself, or for another.
-                    self.let_go(now, key);
+                    self.note_not_given(now, key);
                 }
             }
         }

@@ -91,6 +91,42 @@ fn what_a_byte_costs_is_counted_once_when_a_source_is_given_on() {
     let (even, moved) = (counts(&cluster), moves(&cluster));
     assert!(even.iter().all(|count| (9..=11).contains(count)), "{before:?} became {even:?}");
     assert!(moved <= 2 * before.iter().map(|count| count.saturating_sub(10)).sum::<usize>(), "{moved} moves from {before:?} to {even:?}");
+    // Each knows what a byte costs the others, within a sixteenth.
+    let costs = cluster.hosts.values().flat_map(|host| host.node.view().values().map(|info| info.cost.of(1_000)));
+    assert!(costs.into_iter().all(|cost| (3_700..4_300).contains(&cost)), "{:?}", cluster.hosts[&id(1)].node.view());
+}
+
+/// DESIGN §5.2, rate cap: what is too large for any node waits where it fills its own, as long as it needs that much.
+#[test]
+fn a_source_that_fills_its_node_is_held_back() {
+    let mut cluster = cluster();
+    let mut at = [0; SOURCES];
+    let mut flow = |cluster: &mut Cluster, seconds: u64, giant: u64| {
+        for _ in 0..seconds {
+            for (n, at) in at.iter_mut().enumerate() {
+                *at += if n == 0 { giant } else { MIB / 4 };
+                if cluster.reader(&format!("s{n}")).is_some() {
+                    cluster.acknowledge(&format!("s{n}"), *at);
+                }
+            }
+            cluster.run(1);
+        }
+    };
+    let last = |cluster: &Cluster| {
+        let (owner, _) = cluster.reader("s0").expect("somebody reads it");
+        let cap = |command: &InstanceCommand| {
+            if let InstanceCommand::Cap { source, bytes_per_s, .. } = command { Some((source.clone(), *bytes_per_s)) } else { None }
+        };
+        (cluster.hosts[&owner].commands.iter().filter_map(cap).next_back(), cluster.hosts[&owner].node.giants())
+    };
+    flow(&mut cluster, 60, 12 * MIB);
+    assert_eq!(last(&cluster).0, None, "its node is not full");
+    flow(&mut cluster, 200, 18 * MIB);
+    let (Some((source, Some(cap))), giants) = last(&cluster) else { panic!("{:?}", last(&cluster)) };
+    assert_eq!((source, giants), (name("s0"), (1, 1)));
+    assert!((8 * MIB..=16 * MIB * 9 / 10).contains(&cap), "{cap}");
+    flow(&mut cluster, 600, 2 * MIB);
+    assert_eq!(last(&cluster), (Some((name("s0"), None)), (0, 0)), "it needs less");
 }
 
 /// One that returns to a busy cluster gets what it is the home of.

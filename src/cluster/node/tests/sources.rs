@@ -15,6 +15,23 @@ fn each_source_is_read_by_one_node() {
     }
 }
 
+/// DESIGN §5.3, planned handover: a source stands still for the trips that need its last position, not for the promises.
+#[test]
+fn a_handover_has_its_promises_before_its_source_is_closed() {
+    let mut cluster = Cluster::of(3);
+    cluster.apply(&["a"]);
+    cluster.run(10);
+    let (owner, _) = cluster.reader("a").unwrap();
+    let asked = |cluster: &Cluster| cluster.promises.get(&owner).copied().unwrap_or(0);
+    let before = asked(&cluster);
+    cluster.host(owner).plane_hangs = true;
+    cluster.drain(owner, true);
+    cluster.run(3);
+    let is_close = |command: &&InstanceCommand| matches!(command, InstanceCommand::Close { .. });
+    assert_eq!(cluster.hosts[&owner].commands.iter().filter(is_close).count(), 1, "it is being closed");
+    assert_eq!(asked(&cluster) - before, 2, "and the two other witnesses have promised already");
+}
+
 /// DESIGN §2: what depends on a write is said once that is on disk. The repeated word finds nothing to change, yet the first is not on disk either.
 #[test]
 fn a_repeated_checkpoint_is_acknowledged_no_sooner_than_the_first() {
@@ -271,5 +288,6 @@ fn who_takes_its_source_once_more_reads_on_from_where_the_witnesses_are() {
 #[cfg(feature = "canary")]
 #[test]
 fn canaries_are_seen() {
+    crate::canary::turns_red("promise-after-close", a_handover_has_its_promises_before_its_source_is_closed);
     crate::canary::turns_red("renewed-reads-on", who_takes_its_source_once_more_reads_on_from_where_the_witnesses_are);
 }
