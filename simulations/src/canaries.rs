@@ -39,7 +39,6 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("repair-never", "witness-erosion", 6, 5),
     ("deleted-source-runs", "config-storm", 6, 2),
     ("witnesses-from-view", "split-with-sources", 9, 2),
-    ("no-admission", "rate-bursts", 7, 6),
     ("moved-too-soon", "rate-bursts", 5, 6),
 ];
 
@@ -84,6 +83,7 @@ const BY_TEST: &[&str] = &[
     "restart-late",
     "rename-at-once",
     "early-word-unheard",
+    "no-admission",
     "no-hysteresis",
     "no-idle-guard",
     "reservation-leaked",
