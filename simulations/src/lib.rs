@@ -12,6 +12,7 @@ pub mod canaries;
 mod carry;
 pub mod chance;
 mod conduct;
+mod contests;
 pub mod custody;
 pub mod disk;
 pub mod expectations;

@@ -196,13 +196,13 @@ impl World {
         let command = match order {
             Order::Apply => {
                 self.tell(Some(at), format_args!("is asked to apply the runner"));
-                Command::PutRunner { spec: Box::new(self.runner(0)), if_match: None }
+                Command::PutRunner { spec: Box::new(self.runner(0)) }
             }
             Order::Edit { edit, count } => {
                 self.tell(Some(at), format_args!("is asked to change the runner: {edit:?}"));
                 let desire = |desired| Command::Desire { runners: vec![runner_name()], nodes: None, desired };
                 match edit {
-                    Edit::Revise => Command::PutRunner { spec: Box::new(self.runner(count)), if_match: None },
+                    Edit::Revise => Command::PutRunner { spec: Box::new(self.runner(count)) },
                     Edit::Stop => desire(Desired::Stopped),
                     Edit::Start => desire(Desired::Running),
                     Edit::Restart => Command::Restart { runners: vec![runner_name()], nodes: None },
@@ -230,13 +230,17 @@ impl World {
         let id = CommandId(self.operator.commands);
         self.operator.commands += 1;
         let now = self.hosts[at].now(self.now);
+        let found = self.found_at(at);
         let Some(process) = &mut self.hosts[at].process else { return };
         process.commands.insert(id, number);
-        if let Err(error) = process.node.handle_command(now, id, command) {
-            self.tell(Some(at), format_args!("refuses: {error}"));
-            if matches!(error, CommandError::NothingRuns | CommandError::NotFound { kind: "source", .. }) {
-                // It is stopped, or what was to be rewound was removed: that is an answer.
-                self.operator.pending.remove(&number);
+        match process.node.handle_command(now, id, command) {
+            Ok(()) => self.note_word(at, found),
+            Err(error) => {
+                self.tell(Some(at), format_args!("refuses: {error}"));
+                if matches!(error, CommandError::NothingRuns | CommandError::NotFound { kind: "source", .. }) {
+                    // It is stopped, or what was to be rewound was removed: that is an answer.
+                    self.operator.pending.remove(&number);
+                }
             }
         }
         self.carry_out(at);

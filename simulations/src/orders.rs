@@ -32,7 +32,8 @@ pub(crate) struct Orders {
     withdrawn: BTreeSet<String>,
 }
 
-type Broken = (&'static str, String);
+/// Which invariant does not hold, and how that shows.
+pub(crate) type Broken = (&'static str, String);
 
 impl World {
     /// Takes note of operations that are on a disk now.

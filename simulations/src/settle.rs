@@ -75,6 +75,8 @@ impl World {
         self.check(|world| world.no_source_moved_since(moves))?;
         self.check(|world| world.accepted_writes_survive())?;
         self.check(|world| world.rows_are_true())?;
+        self.check(|world| world.losers_are_told())?;
+        self.check(|world| world.last_writers_hold())?;
         self.check(|world| world.all_hold_the_same_node_maps())
     }
 

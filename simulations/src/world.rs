@@ -29,6 +29,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     chance::{Concern, stream},
     conduct::Conduct,
+    contests::Contests,
     expectations::Watch,
     faults::Standstill,
     host::{Host, Life, gossip_address},
@@ -189,6 +190,7 @@ pub struct World {
     pub(crate) sinks: BTreeMap<Name, Sink>,
     pub(crate) operator: Operator,
     pub(crate) orders: Orders,
+    pub(crate) contests: Contests,
     pub(crate) ledgers: Vec<Ledger>,
     /// Epochs that were taken without a majority.
     pub(crate) minority: BTreeSet<(Name, Epoch)>,
@@ -234,6 +236,7 @@ impl World {
             sinks: BTreeMap::new(),
             operator: Operator::default(),
             orders: Orders::default(),
+            contests: Contests::default(),
             ledgers: scenario.sources.iter().map(|source| Ledger::new(scenario.terms(source))).collect(),
             whys: BTreeMap::new(),
             minority: BTreeSet::new(),

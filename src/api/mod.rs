@@ -3,6 +3,7 @@
 mod access;
 mod body;
 mod components;
+mod conflict;
 mod connections;
 mod console;
 #[cfg(test)]

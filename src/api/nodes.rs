@@ -19,7 +19,7 @@ use super::{
     known::not_found,
     listing::{ListQuery, Listing, Params, Path},
     problem::Problem,
-    written::{WriteQuery, Writing, Written, write},
+    written::{RevisionHeaders, WriteQuery, Writing, Written, write},
 };
 use crate::agent::Unheard;
 
@@ -89,8 +89,8 @@ pub(super) struct Tags {
 }
 
 /// Gives a node exactly these tags
-#[utoipa::path(put, path = "/v1/nodes/{node}/tags", operation_id = "node_tag", tag = "nodes", params(WriteQuery), request_body = Tags,
-    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(put, path = "/v1/nodes/{node}/tags", operation_id = "node_tag", tag = "nodes", params(WriteQuery, RevisionHeaders), request_body = Tags,
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn set_tags(State(app): State<App>, Path(text): Path<String>, Writing(query): Writing, document: Document) -> ApiResult<Written> {
     let tags = document.read::<Tags>()?.tags;
     if tags.len() > TAGS_MAX {
@@ -154,7 +154,7 @@ pub(super) async fn rename_tag(
 ) -> ApiResult<Written> {
     let from = super::runners::name(&tag)?;
     let Renamed { to, reason } = document.read()?;
-    query.reason = query.reason.or(reason);
+    query.give_reason(reason)?;
     write(&app, &query, Command::RenameTag { from, to }).await
 }
 

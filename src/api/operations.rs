@@ -21,7 +21,7 @@ use super::{
     problem::Problem,
     rewinds::rewind,
     runners::name,
-    written::{WriteQuery, Writing, Written, selected, write},
+    written::{RevisionHeaders, WriteQuery, Writing, Written, selected, write},
 };
 
 /// Which operations.
@@ -142,9 +142,9 @@ pub(super) async fn bulk(State(app): State<App>, Writing(query): Writing, docume
 /// `rewind` has its sources read again from their beginning, once, whoever collects them by then; a dry run tells how much that would be. The sources of a
 /// reader that nodes share (`http`) are no node's own: rewind `all` of them, or name some.
 #[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners",
-    params(WriteQuery, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`, `restart`, `rewind`")),
+    params(WriteQuery, RevisionHeaders, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`, `restart`, `rewind`")),
     request_body = OnNodes, responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written),
-        (status = 404, body = Problem), (status = 422, body = Problem)))]
+        (status = 404, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn verb(
     State(app): State<App>,
     Path((runner, verb)): Path<(String, String)>,

@@ -175,23 +175,15 @@ impl ApiError {
         )
     }
 
-    pub(super) fn unconditional(header: &str) -> Self {
-        let detail = format!("{header} is not looked at here: only a runner has a revision that a change can depend on.");
-        Self::new(StatusCode::BAD_REQUEST, "urn:logvine:unconditional", "The change cannot be conditional", detail, "Send it without that header.")
-    }
-
-    /// Somebody else changed the runner since it was read; `differences` are the places where both say something else.
+    /// Somebody else changed it since it was read; `differences` are the places where both say something else.
     pub(super) fn revision(wanted: Stamp, present: Stamp, differences: Vec<Fault>) -> Self {
         let (detail, action) = if wanted == Stamp::ZERO {
-            let detail = format!("There is such a runner already, at revision {present}.");
+            let detail = format!("There is one already, at revision {present}.");
             (detail, format!("Choose another name, or replace it with If-Match: \"{present}\"."))
         } else if present == Stamp::ZERO {
-            (
-                format!("The change is for revision {wanted}, and there is no such runner now."),
-                "Send it without If-Match to create it again.".to_owned(),
-            )
+            (format!("The change is for revision {wanted}, and there is nothing now."), "Send it without If-Match to create it again.".to_owned())
         } else {
-            let detail = format!("The change is for revision {wanted}, and the runner is at revision {present} now.");
+            let detail = format!("The change is for revision {wanted}, and what it changes is at revision {present} now.");
             (detail, format!("Read it again and repeat the change with If-Match: \"{present}\"."))
         };
         let mut error = Self::new(StatusCode::PRECONDITION_FAILED, "urn:logvine:revision", "It was changed meanwhile", detail, action);
@@ -251,6 +243,13 @@ impl From<CommandError> for ApiError {
             CommandError::NotFound { kind, name } => Self::not_found(kind, &name, &format!("GET /v1/{kind}s")),
             CommandError::Invalid { faults } => Self::invalid(detail, faults),
             CommandError::Conflict { wanted, revision } => Self::revision(wanted, revision, Vec::new()),
+            CommandError::Unconditional => Self::new(
+                StatusCode::BAD_REQUEST,
+                "urn:logvine:unconditional",
+                "The change cannot be conditional",
+                "If-Match and If-None-Match are not looked at here: what this changes has no revision, or several.".to_owned(),
+                "Send it without that header; of several runners send one at a time.",
+            ),
             CommandError::TooMany { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:logvine:too-many", "Too much at once", detail, "Send it in parts.")
             }

@@ -1,7 +1,15 @@
 //! Runners and their instances.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use super::{
+    ApiError, ApiResult, App,
+    body::Document,
+    known::not_found,
+    listing::{ListQuery, Listing, PageQuery, Params, Path},
+    nodes::meant,
+    problem::Problem,
+    written::{RevisionHeaders, WriteQuery, Writing, Written, write},
+};
+use crate::document;
 use axum::{
     Json,
     extract::State,
@@ -9,44 +17,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use logvine_cluster::{
-    command::{Command, CommandError},
+    command::Command,
     name::Name,
     operation::ENTRIES_MAX,
     spec::RunnerSpec,
     view::{self, RevisionRow, RunnerRow, RunnerView},
 };
-use serde::Deserialize;
-use serde_json::Value;
-use utoipa::IntoParams;
-
-use super::{
-    ApiError, ApiResult, App,
-    body::Document,
-    known::{explain, not_found},
-    listing::{ListQuery, Listing, PageQuery, Params, Path},
-    nodes::meant,
-    problem::{Fault, Problem},
-    written::{Conditional, WriteQuery, Written, obey, write},
-};
-use crate::document;
-
-/// Places that are told where two changes meet: beyond that they are two different runners.
-const DIFFERENCES_MAX: usize = 50;
-
-/// The revision that a change is for.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "the description's words; `Conditional` reads the headers")]
-pub(super) struct RevisionHeaders {
-    /// Only if the runner's revision is still this one, in quotes as a GET's ETag has it.
-    #[serde(rename = "If-Match")]
-    #[param(pattern = "^\"[0-9]+\"$", nullable = false)]
-    if_match: Option<String>,
-    /// `*`: only if there is no such runner yet.
-    #[serde(rename = "If-None-Match")]
-    #[param(pattern = "^[*]$", nullable = false)]
-    if_none_match: Option<String>,
-}
 
 /// All runners, by name
 #[utoipa::path(get, path = "/v1/runners", operation_id = "runner_list", tag = "runners", params(ListQuery),
@@ -101,12 +77,7 @@ fn stamp(text: &str) -> u64 {
 #[utoipa::path(put, path = "/v1/runners/{runner}", operation_id = "runner_apply", tag = "runners", params(WriteQuery, RevisionHeaders),
     request_body(content((RunnerSpec = "application/json"), (RunnerSpec = "application/yaml"), (RunnerSpec = "application/toml"))),
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 412, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn put(
-    State(app): State<App>,
-    Path(runner): Path<String>,
-    Conditional(query, if_match): Conditional,
-    document: Document,
-) -> ApiResult<Written> {
+pub(super) async fn put(State(app): State<App>, Path(runner): Path<String>, Writing(query): Writing, document: Document) -> ApiResult<Written> {
     let name = name(&runner)?;
     // Compiling a transform takes milliseconds of CPU; other requests must not wait for it.
     let checked = tokio::task::spawn_blocking(move || document::runner(&document.text, document.format, Some(&name)));
@@ -116,53 +87,14 @@ pub(super) async fn put(
     if spec.sources.len() > ENTRIES_MAX {
         return Err(ApiError::too_many("/sources", spec.sources.len(), ENTRIES_MAX));
     }
-    match obey(&app, &query, Command::PutRunner { spec: Box::new(spec.clone()), if_match }).await? {
-        Ok(written) => Ok(written),
-        Err(CommandError::Conflict { wanted, revision }) => {
-            let present = app.agent().look(move |node, _| view::runner(node, &spec.name).map(|present| (present, spec))).await?;
-            let differences = present.map(|(present, sent)| differences(&present.spec, &sent)).unwrap_or_default();
-            Err(ApiError::revision(wanted, revision, differences))
-        }
-        Err(error) => Err(explain(&app, error).await),
-    }
-}
-
-/// The places where two specs say something else: what is there, and what was sent.
-fn differences(present: &RunnerSpec, sent: &RunnerSpec) -> Vec<Fault> {
-    let leaves = |spec| {
-        let mut leaves = BTreeMap::new();
-        gather(String::new(), &serde_json::to_value(spec).unwrap_or_default(), &mut leaves);
-        leaves
-    };
-    let (present, sent): (BTreeMap<String, String>, BTreeMap<String, String>) = (leaves(present), leaves(sent));
-    let pointers: BTreeSet<&String> = present.keys().chain(sent.keys()).collect();
-    let word = |value: Option<&String>| value.map_or("nothing", String::as_str).to_owned();
-    let differing = pointers.into_iter().filter(|pointer| present.get(*pointer) != sent.get(*pointer));
-    let fault = |pointer: &String| Fault {
-        pointer: pointer.clone(),
-        detail: format!("is {} now, and {} in what was sent", word(present.get(pointer)), word(sent.get(pointer))),
-    };
-    differing.map(fault).take(DIFFERENCES_MAX).collect()
-}
-
-/// The leaves of a document by their JSON pointers (RFC 6901).
-fn gather(pointer: String, value: &Value, leaves: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(fields) if !fields.is_empty() => {
-            fields.iter().for_each(|(key, value)| gather(format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")), value, leaves));
-        }
-        Value::Array(items) if !items.is_empty() => {
-            items.iter().enumerate().for_each(|(at, value)| gather(format!("{pointer}/{at}"), value, leaves));
-        }
-        leaf => drop(leaves.insert(pointer, leaf.to_string())),
-    }
+    write(&app, &query, Command::PutRunner { spec: Box::new(spec) }).await
 }
 
 /// Deletes a runner and what is remembered of its sources
 #[utoipa::path(delete, path = "/v1/runners/{runner}", operation_id = "runner_delete", tag = "runners", params(WriteQuery, RevisionHeaders),
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 412, body = Problem)))]
-pub(super) async fn delete(State(app): State<App>, Path(runner): Path<String>, Conditional(query, if_match): Conditional) -> ApiResult<Written> {
-    write(&app, &query, Command::DeleteRunner { runner: name(&runner)?, if_match }).await
+pub(super) async fn delete(State(app): State<App>, Path(runner): Path<String>, Writing(query): Writing) -> ApiResult<Written> {
+    write(&app, &query, Command::DeleteRunner { runner: name(&runner)? }).await
 }
 
 pub(super) fn name(text: &str) -> ApiResult<Name> {

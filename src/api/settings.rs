@@ -13,7 +13,7 @@ use super::{
     body::Document,
     listing::{Listing, PageQuery, Params, Path},
     problem::Problem,
-    written::{WriteQuery, Writing, Written, write},
+    written::{RevisionHeaders, WriteQuery, Writing, Written, write},
 };
 
 /// A cluster-wide setting.
@@ -57,8 +57,8 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<PageQuery
 }
 
 /// Sets a setting on all nodes
-#[utoipa::path(put, path = "/v1/settings/{setting}", operation_id = "setting_set", tag = "settings", params(WriteQuery), request_body = NewValue,
-    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(put, path = "/v1/settings/{setting}", operation_id = "setting_set", tag = "settings", params(WriteQuery, RevisionHeaders), request_body = NewValue,
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn set(State(app): State<App>, Path(name): Path<String>, Writing(query): Writing, document: Document) -> ApiResult<Written> {
     let setting = find(&name)?;
     let value = document.read::<NewValue>()?.value;
@@ -66,8 +66,8 @@ pub(super) async fn set(State(app): State<App>, Path(name): Path<String>, Writin
 }
 
 /// Takes a setting back to its default
-#[utoipa::path(delete, path = "/v1/settings/{setting}", operation_id = "setting_unset", tag = "settings", params(WriteQuery),
-    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem)))]
+#[utoipa::path(delete, path = "/v1/settings/{setting}", operation_id = "setting_unset", tag = "settings", params(WriteQuery, RevisionHeaders),
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 412, body = Problem)))]
 pub(super) async fn unset(State(app): State<App>, Path(name): Path<String>, Writing(query): Writing) -> ApiResult<Written> {
     let setting = find(&name)?;
     write(&app, &query, Command::Set { setting, value: None }).await

@@ -19,7 +19,7 @@ use super::{
     nodes::meant,
     problem::Problem,
     runners::name,
-    written::{WriteQuery, Writing, Written, obey},
+    written::{RevisionHeaders, WriteQuery, Writing, Written, obey},
 };
 
 /// Which sources.
@@ -90,8 +90,8 @@ pub(super) struct Patch {
 }
 
 /// Adds, replaces and removes sources of a runner
-#[utoipa::path(patch, path = "/v1/runners/{runner}/sources", operation_id = "source_add", tag = "sources", params(WriteQuery), request_body = Patch,
-    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(patch, path = "/v1/runners/{runner}/sources", operation_id = "source_add", tag = "sources", params(WriteQuery, RevisionHeaders), request_body = Patch,
+    responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn patch(State(app): State<App>, Path(runner): Path<String>, Writing(mut query): Writing, document: Document) -> ApiResult<Written> {
     let Patch { put, remove, reason } = document.read()?;
     for (pointer, count) in [("/put", put.len()), ("/remove", remove.len())] {

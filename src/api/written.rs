@@ -17,7 +17,7 @@ use logvine_gossip::{NodeId, Stamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, ApiResult, App, Role, known::explain, listing::Params, rewinds::RewindPreview};
+use super::{ApiError, ApiResult, App, Role, conflict::differences, known::explain, listing::Params, rewinds::RewindPreview};
 
 /// Longer than a UUID, shorter than a nuisance in every node's catalog.
 pub(super) const KEY_BYTES_MAX: usize = 128;
@@ -39,6 +39,9 @@ pub(super) struct WriteQuery {
     actor: String,
     #[serde(skip)]
     idempotency_key: Option<String>,
+    /// The revision that the change is for.
+    #[serde(skip)]
+    if_match: Option<Stamp>,
 }
 
 impl WriteQuery {
@@ -53,24 +56,25 @@ impl WriteQuery {
     }
 }
 
-/// What all writes take, from the query and the headers. They depend on no revision.
+/// The revision that a change is for.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "the description's words; `Writing` reads the headers")]
+pub(super) struct RevisionHeaders {
+    /// Only if what is changed is still at this revision, in quotes as a GET's ETag has it.
+    #[serde(rename = "If-Match")]
+    #[param(pattern = "^\"[0-9]+\"$", nullable = false)]
+    if_match: Option<String>,
+    /// `*`: only if there is nothing yet.
+    #[serde(rename = "If-None-Match")]
+    #[param(pattern = "^[*]$", nullable = false)]
+    if_none_match: Option<String>,
+}
+
+/// What all writes take, from the query and the headers.
 pub(super) struct Writing(pub(super) WriteQuery);
 
 impl<S: Send + Sync> FromRequestParts<S> for Writing {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
-        if let Some(header) = [header::IF_MATCH, header::IF_NONE_MATCH].into_iter().find(|header| parts.headers.contains_key(header)) {
-            return Err(ApiError::unconditional(header.as_str()));
-        }
-        Conditional::from_request_parts(parts, state).await.map(|Conditional(query, _)| Self(query))
-    }
-}
-
-/// The same, and the revision that the change is for.
-pub(super) struct Conditional(pub(super) WriteQuery, pub(super) Option<Stamp>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Conditional {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
@@ -84,7 +88,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Conditional {
             return Err(ApiError::bad_request(format!("reason: at most {REASON_BYTES_MAX} bytes")));
         }
         let actor = parts.extensions.get::<Role>().map(ToString::to_string).unwrap_or_default();
-        Ok(Self(WriteQuery { actor, idempotency_key: key, ..query }, if_match(&parts.headers)?))
+        Ok(Self(WriteQuery { actor, idempotency_key: key, if_match: if_match(&parts.headers)?, ..query }))
     }
 }
 
@@ -131,6 +135,18 @@ pub(super) async fn write(app: &App, query: &WriteQuery, command: Command) -> Ap
 
 /// The same, for those who have something to say to the refusal.
 pub(super) async fn obey(app: &App, query: &WriteQuery, command: Command) -> ApiResult<Result<Written, CommandError>> {
+    let Some(revision) = query.if_match else { return carry_out(app, query, command).await };
+    let conditional = Command::If { revision, command: Box::new(command.clone()) };
+    match carry_out(app, query, conditional).await? {
+        Err(CommandError::Conflict { wanted, revision }) => {
+            let differences = app.agent().look(move |node, _| differences(node, &command)).await?;
+            Err(ApiError::revision(wanted, revision, differences))
+        }
+        result => Ok(result),
+    }
+}
+
+async fn carry_out(app: &App, query: &WriteQuery, command: Command) -> ApiResult<Result<Written, CommandError>> {
     if query.dry_run {
         let foreseen = app.agent().change(move |node, now| {
             let foreseen = node.foresee(now, command)?;
@@ -170,11 +186,7 @@ pub(super) fn selected(node: &Node, selection: &str) -> Vec<NodeId> {
 fn if_match(headers: &HeaderMap) -> ApiResult<Option<Stamp>> {
     if let Some(value) = headers.get(header::IF_NONE_MATCH) {
         let all = value == "*";
-        return if all {
-            Ok(Some(Stamp::ZERO))
-        } else {
-            Err(ApiError::bad_request("If-None-Match: only `*` is understood: there is no such runner yet"))
-        };
+        return if all { Ok(Some(Stamp::ZERO)) } else { Err(ApiError::bad_request("If-None-Match: only `*` is understood: there is nothing yet")) };
     }
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or("?").trim().trim_matches('"');

@@ -236,6 +236,9 @@ struct ChangeArgs {
     /// Why, for the record: `operation list` shows it
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Only if what is changed is still at this revision (`show`, with `-o json`, tells it)
+    #[arg(long, value_name = "REVISION")]
+    if_match: Option<String>,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -263,14 +266,11 @@ enum RunnerVerb {
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// Also delete all runners that these files do not name
-        #[arg(long)]
+        #[arg(long, conflicts_with = "if_match")]
         prune: bool,
         /// Do not ask before that
         #[arg(short, long, requires = "prune")]
         yes: bool,
-        /// Only if its revision is still this one (`runner show` tells it)
-        #[arg(long, value_name = "REVISION", conflicts_with = "prune")]
-        if_match: Option<String>,
         /// Only if there is no such runner yet
         #[arg(long, conflicts_with_all = ["if_match", "prune"])]
         if_absent: bool,
@@ -283,9 +283,6 @@ enum RunnerVerb {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
-        /// Only if its revision is still this one (`runner show` tells it)
-        #[arg(long, value_name = "REVISION")]
-        if_match: Option<String>,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -347,14 +344,11 @@ struct NodesArgs {
 enum SourceVerb {
     /// All movable sources with their owners
     List {
-        /// Only of this runner
-        #[arg(long)]
-        runner: Option<String>,
         /// Only those in this state: collected, failing, waiting, waiting_for_checkpoint, unowned, no_node
         #[arg(long)]
         state: Option<String>,
         #[command(flatten)]
-        list: ListArgs,
+        of: OfRunnerArgs,
     },
     /// One source, with the exact position that its owner knows
     Show { runner: String, source: String },
@@ -386,14 +380,11 @@ enum SourceVerb {
 enum InstanceVerb {
     /// All instances
     List {
-        /// Only of this runner
-        #[arg(long)]
-        runner: Option<String>,
         /// Only those in this state: starting, running, paused, failed, stopped, "waiting for node"
         #[arg(long)]
         state: Option<String>,
         #[command(flatten)]
-        list: ListArgs,
+        of: OfRunnerArgs,
     },
     /// One instance: positions, lag, each stage's errors, each sender
     Show {
@@ -407,6 +398,16 @@ enum InstanceVerb {
 enum ComponentVerb {
     /// All readers, parse stages, transforms and senders; with `-o json` also their schemas
     List(PageArgs),
+}
+
+/// How much of a list of what belongs to runners.
+#[derive(Debug, Clone, Default, Args)]
+struct OfRunnerArgs {
+    /// Only of this runner
+    #[arg(long)]
+    runner: Option<String>,
+    #[command(flatten)]
+    list: ListArgs,
 }
 
 /// How much of a list.

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::{
-    Exit, Failure, ListArgs, OutputFormat, output,
+    Exit, Failure, OfRunnerArgs, OutputFormat, output,
     output::Column,
     remote::{Remote, given},
 };
@@ -34,9 +34,6 @@ const LOOK: Duration = Duration::from_millis(300);
 pub(super) enum OperationVerb {
     /// All operations of the last seven days, the newest first
     List {
-        /// Only on this runner
-        #[arg(long)]
-        runner: Option<String>,
         /// Only with this verb: apply, stop, …
         #[arg(long)]
         verb: Option<String>,
@@ -44,7 +41,7 @@ pub(super) enum OperationVerb {
         #[arg(long)]
         state: Option<String>,
         #[command(flatten)]
-        list: ListArgs,
+        of: OfRunnerArgs,
     },
     /// One operation, with what became of it on each of its nodes
     Show { operation: String },
@@ -55,7 +52,7 @@ pub(super) enum OperationVerb {
 impl Remote {
     pub(super) async fn operation(&self, verb: OperationVerb) -> Result<Exit, Failure> {
         match verb {
-            OperationVerb::List { runner, verb, state, list } => {
+            OperationVerb::List { verb, state, of: OfRunnerArgs { runner, list } } => {
                 let query = given(&[("runner", &runner), ("verb", &verb), ("state", &state)]);
                 self.list(&["operations"], &list, &query, OPERATIONS, "/id").await
             }
@@ -103,8 +100,8 @@ impl Remote {
             OutputFormat::Json => output::print(&format!("{answer:#}\n"))?,
             OutputFormat::Name => output::print(&output::names("/operation", std::slice::from_ref(answer)))?,
             OutputFormat::Table => {
-                let targets = targets(answer);
-                let concerned = format!("it concerns {} node{}", targets.len(), if targets.len() == 1 { "" } else { "s" });
+                let targets = targets(answer).len();
+                let concerned = format!("it concerns {targets} node{}", if targets == 1 { "" } else { "s" });
                 let accepted = answer.pointer("/accepted") == Some(&Value::Bool(true));
                 let operation = answer.pointer("/operation").and_then(Value::as_str).unwrap_or_default();
                 let head = match (dry_run, accepted) {
@@ -122,7 +119,7 @@ impl Remote {
                 if let Some(rewind) = answer.get("rewind").filter(|rewind| !rewind.is_null()) {
                     print_rewind(rewind)?;
                 }
-                let open: Vec<_> = targets.into_iter().filter(|row| row.pointer("/state").and_then(Value::as_str) != Some("applied")).collect();
+                let open = open(answer);
                 if !open.is_empty() {
                     output::print(&output::table(TARGETS, &open))?;
                 }
@@ -149,6 +146,11 @@ fn targets(answer: &Value) -> Vec<Value> {
     answer.pointer("/targets").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
+/// Those where it is not done.
+fn open(answer: &Value) -> Vec<Value> {
+    targets(answer).into_iter().filter(|row| row.pointer("/state").and_then(Value::as_str) != Some("applied")).collect()
+}
+
 fn count(answer: &Value, state: &str) -> usize {
     targets(answer).iter().filter(|row| row.pointer("/state").and_then(Value::as_str) == Some(state)).count()
 }
@@ -167,6 +169,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// Issue 5: a spec that fails on 3 of 20 nodes ends with 2, and the three are shown with why; `-o json` and `operation show` have all twenty.
+    #[test]
+    fn a_write_that_three_of_twenty_nodes_could_not_carry_out_ends_with_two_and_shows_them() {
+        let row = |n: usize| match n {
+            4 | 11 | 20 => json!({ "node": format!("{n:032}"), "node_name": format!("n{n}"), "state": "failed", "reason": "no such file" }),
+            n => json!({ "node": format!("{n:032}"), "node_name": format!("n{n}"), "state": "applied", "reason": null }),
+        };
+        let answer = json!({ "operation": "7-ab", "accepted": true, "targets": (1..=20).map(row).collect::<Vec<_>>() });
+        assert_eq!(outcome(&answer), Exit::Partly);
+        assert_eq!(Exit::Partly as u8, 2);
+        assert_eq!(counts(&answer), "17 applied, 3 failed, 0 pending");
+        let (shown, all) = (output::table(TARGETS, &open(&answer)), output::table(TARGETS, &targets(&answer)));
+        assert_eq!((shown.lines().count(), all.lines().count()), (1 + 3, 1 + 20), "a head above");
+        assert!(["n4 ", "n11 ", "n20 "].iter().all(|name| shown.contains(name)) && shown.matches("no such file").count() == 3, "{shown}");
+    }
 
     #[test]
     fn a_target_that_could_not_makes_the_exit_code_and_one_that_is_away_does_not() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, ComponentVerb, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb,
-    OutputFormat, PageArgs, PlanArgs, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
+    OfRunnerArgs, OutputFormat, PageArgs, PlanArgs, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
     client::Client,
     events, live,
     local::read_text,
@@ -154,11 +154,11 @@ impl Remote {
     }
 
     /// Sends a write and says what became of it.
-    async fn write(&self, method: Method, path: &[&str], change: ChangeArgs, body: Option<(&str, String)>) -> Result<Exit, Failure> {
+    pub(super) async fn write(&self, method: Method, path: &[&str], change: ChangeArgs, body: Option<(&str, String)>) -> Result<Exit, Failure> {
         self.write_if(None, method, path, &change, body).await
     }
 
-    /// The same under a condition: a header with its value.
+    /// The same under a condition, a header with its value, beside that of `--if-match`.
     pub(super) async fn write_if(
         &self,
         condition: Option<(&str, String)>,
@@ -170,7 +170,8 @@ impl Remote {
         let mut query = change.reason.as_deref().map(|reason| vec![("reason", reason)]).unwrap_or_default();
         query.extend(change.dry_run.then_some(("dry_run", "true")));
         let mut request = self.client.request(method, path, &query);
-        if let Some((header, value)) = condition {
+        let revision = change.if_match.as_deref().map(|revision| ("if-match", format!("\"{}\"", revision.trim_matches('"'))));
+        for (header, value) in condition.into_iter().chain(revision) {
             request = request.header(header, value);
         }
         if let Some((content_type, body)) = body {
@@ -297,7 +298,7 @@ impl Remote {
 
     async fn source(&self, verb: SourceVerb) -> Result<Exit, Failure> {
         match verb {
-            SourceVerb::List { runner, state, list } => {
+            SourceVerb::List { state, of: OfRunnerArgs { runner, list } } => {
                 let query = given(&[("runner", &runner), ("state", &state)]);
                 self.list(&["sources"], &list, &query, SOURCES, "/id").await
             }
@@ -318,7 +319,7 @@ impl Remote {
 
     async fn instance(&self, verb: InstanceVerb) -> Result<Exit, Failure> {
         match verb {
-            InstanceVerb::List { runner, state, list } => {
+            InstanceVerb::List { state, of: OfRunnerArgs { runner, list } } => {
                 let query = given(&[("runner", &runner), ("state", &state)]);
                 self.list(&["instances"], &list, &query, INSTANCES, "/runner").await
             }

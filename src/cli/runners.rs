@@ -49,7 +49,6 @@ struct Written {
 struct Applying {
     prune: bool,
     yes: bool,
-    if_match: Option<String>,
     if_absent: bool,
     change: ChangeArgs,
 }
@@ -59,13 +58,10 @@ impl Remote {
         match verb {
             RunnerVerb::List(list) => self.list(&["runners"], &list, &[], RUNNERS, "/name").await,
             RunnerVerb::Show { runner } => self.one(&["runners", &runner], "/name").await,
-            RunnerVerb::Apply { files, prune, yes, if_match, if_absent, change } => {
-                self.apply(&files, Applying { prune, yes, if_match, if_absent, change }).await
-            }
-            RunnerVerb::Delete { runner, yes, if_match, change } => {
+            RunnerVerb::Apply { files, prune, yes, if_absent, change } => self.apply(&files, Applying { prune, yes, if_absent, change }).await,
+            RunnerVerb::Delete { runner, yes, change } => {
                 confirm(yes || change.dry_run, &format!("delete runner {runner} and what is remembered of its sources"))?;
-                let condition = if_match.as_deref().map(condition);
-                self.write_if(condition, Method::DELETE, &["runners", &runner], &change, None).await
+                self.write(Method::DELETE, &["runners", &runner], change, None).await
             }
             RunnerVerb::Start(on) => self.on_nodes("start", on).await,
             RunnerVerb::Stop(on) => self.on_nodes("stop", on).await,
@@ -82,14 +78,10 @@ impl Remote {
     /// Applies every file, also after one is refused; the exit code is the first refusal's.
     async fn apply(&self, files: &[PathBuf], applying: Applying) -> Result<Exit, Failure> {
         let runners = read(files)?;
-        if applying.if_match.is_some() && runners.len() != 1 {
+        if applying.change.if_match.is_some() && runners.len() != 1 {
             return Err(Failure::usage(format!("--if-match: a revision is of one runner, and these are {}", runners.len())));
         }
-        let condition = match (&applying.if_match, applying.if_absent) {
-            (Some(revision), _) => Some(condition(revision)),
-            (None, true) => Some(("if-none-match", "*".to_owned())),
-            (None, false) => None,
-        };
+        let condition = applying.if_absent.then(|| ("if-none-match", "*".to_owned()));
         let mut exit = Exit::Ok;
         for Written { name, text, format } in &runners {
             let body = Some((format.content_type(), text.clone()));
@@ -159,10 +151,6 @@ impl Remote {
         (body["runners"], body["verb"]) = (json!(runners), json!(verb));
         self.write_json(Method::POST, &["operations"], change, &body).await
     }
-}
-
-fn condition(revision: &str) -> (&'static str, String) {
-    ("if-match", format!("\"{}\"", revision.trim_matches('"')))
 }
 
 /// The runners of files, and of all files of directories that end like one, by name of the file.

@@ -15,6 +15,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("rollout-after-failure", "a revision that failed on one node is tried by the next (DESIGN §4)"),
     ("restart-late", "a node carries out a restart that it hears of after it was away (DESIGN §6)"),
     ("early-word-unheard", "of two words said at once the one that has lost is not told where it is heard last (DESIGN §10)"),
+    ("conditions-ignored", "a change is carried out on another revision than it is for (DESIGN §8.2, `If-Match`)"),
     ("rename-at-once", "a tag's old name is taken away before all have heard of the new one (DESIGN §4)"),
     ("accepted-on-one-disk", "a write counts as accepted once its relay has it on disk (S9)"),
     ("published-before-held", "a node that is cut off keeps a write in its catalog that it then says is withdrawn (DESIGN §6)"),

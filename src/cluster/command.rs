@@ -19,14 +19,17 @@ pub const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
 /// What an operator asks for.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Create or replace a runner. With `if_match`, only if its revision is still that (`Stamp::ZERO`: only if there is none).
+    /// Only if what the command changes is still at this revision (`Stamp::ZERO`: only if nothing is there). See `Node::revision_of`.
+    If {
+        revision: Stamp,
+        command: Box<Command>,
+    },
+    /// Create or replace a runner.
     PutRunner {
         spec: Box<RunnerSpec>,
-        if_match: Option<Stamp>,
     },
     DeleteRunner {
         runner: Name,
-        if_match: Option<Stamp>,
     },
     /// Start, stop or remove runners: on all of their nodes (`nodes` none), or on those that a selection resolves to now.
     Desire {
@@ -87,6 +90,13 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// What is to be done, whatever it depends on.
+    pub fn unconditional(&self) -> &Self {
+        if let Self::If { command, .. } = self { command.unconditional() } else { self }
+    }
+}
+
 /// Who commands, and how it was said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said {
@@ -114,6 +124,8 @@ pub enum CommandError {
     Invalid { faults: Vec<SpecFault> },
     #[error("the revision is {revision} now, not {wanted}: read it again and repeat the change")]
     Conflict { wanted: Stamp, revision: Stamp },
+    #[error("what it changes has no revision that it could depend on")]
+    Unconditional,
     #[error("`{selection}` matches no node")]
     NobodySelected { selection: String },
     #[error("none of these runners is to run on any of these nodes: start them there, and they begin anew")]

@@ -10,6 +10,7 @@
 
 mod balancing;
 mod calls;
+mod conditions;
 mod counters;
 mod disk;
 mod expecting;

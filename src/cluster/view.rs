@@ -97,6 +97,7 @@ fn node_row(node: &Node, now: Now, info: &NodeInfo, sources: usize, counted: &BT
         status: status_word(info.status).to_owned(),
         phase: info.phase.word().to_owned(),
         tags: info.tags.iter().map(Name::to_string).collect(),
+        tags_revision: node.tags_revision(&info.id).to_string(),
         gossip: member.map_or(own.gossip, |member| member.gossip).to_string(),
         quic: member.map_or(own.quic, |member| member.quic).to_string(),
         http: info.meta.as_ref().and_then(|meta| meta.http).map(|http| http.to_string()),
@@ -154,7 +155,12 @@ pub fn runners(node: &Node) -> Vec<RunnerRow> {
 pub fn runner(node: &Node, name: &Name) -> Option<RunnerView> {
     let runner = node.catalog().runner(name)?;
     let sources = sources_of_spec(node, name);
-    Some(RunnerView { row: runner_row(node, name, runner), spec: RunnerSpec { sources, ..(*runner.spec).clone() } })
+    Some(RunnerView {
+        row: runner_row(node, name, runner),
+        desired_revision: node.desired_revision(name).to_string(),
+        sources_revision: node.sources_revision(name).to_string(),
+        spec: RunnerSpec { sources, ..(*runner.spec).clone() },
+    })
 }
 
 /// What a runner was and is, the newest first, as far as this node has stored it; nothing of one that it never stored.

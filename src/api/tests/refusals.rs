@@ -115,12 +115,52 @@ async fn a_change_that_meets_another_is_shown_beside_it() {
     assert_problem(&put(&[("if-none-match", "\"1\"")], &ours).await, 400, "urn:logvine:bad-request");
 }
 
+/// DESIGN §8.2, `If-Match`: what is read with a thing is what a change of it may depend on; where another came between, both are shown.
+#[tokio::test]
+async fn tags_desires_sources_and_settings_have_revisions_too() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let tags = |tag: &str| ("PUT", "/v1/nodes/here/tags", json!({ "tags": [tag] }));
+    let put = |url: &str| ("PATCH", "/v1/runners/fleet/sources", json!({ "put": [{ "id": "s-1", "url": url }] }));
+    let set = |value: u64| ("PUT", "/v1/settings/expect_nodes", json!({ "value": value }));
+    let verb = |path| ("POST", path, json!({ "nodes": "all" }));
+    let read = async |path: &str, pointer: &str| api.get(path).await.body.pointer(pointer).unwrap().as_str().map_or("0".to_owned(), str::to_owned);
+    let cases = [
+        (tags("ours"), tags("theirs"), "/v1/nodes/here", "/tags_revision", "is [\"theirs\"] now, and [\"ours\"] in what was sent"),
+        (put("http://ours/"), put("http://theirs/"), "/v1/runners/fleet", "/sources_revision", "http://theirs/"),
+        (set(2), set(3), "/v1/settings", "/items/0/revision", "is 3 now, and 2 in what was sent"),
+        (
+            verb("/v1/runners/fleet/stop"),
+            verb("/v1/runners/fleet/start"),
+            "/v1/runners/fleet",
+            "/desired_revision",
+            "fleet is wanted running now; stopped was sent",
+        ),
+    ];
+    for ((method, path, ours), (other_method, other_path, theirs), at, pointer, both) in cases {
+        let before = format!("\"{}\"", read(at, pointer).await);
+        assert!(api.send(other_method, other_path, &[], &theirs.to_string()).await.status.is_success());
+        let between = read(at, pointer).await;
+        for query in ["", "?dry_run=true"] {
+            let refused = api.send(method, &format!("{path}{query}"), &[("if-match", &before)], &ours.to_string()).await;
+            assert_problem(&refused, 412, "urn:logvine:revision");
+            let (detail, shown) = (refused.body["detail"].as_str().unwrap(), refused.body["errors"][0]["detail"].as_str().unwrap());
+            assert!(detail.contains(before.trim_matches('"')) && detail.contains(&between) && shown.contains(both), "{}", refused.body);
+        }
+        assert_eq!(read(at, pointer).await, between, "what is refused changes nothing");
+        let done = api.send(method, path, &[("if-match", &format!("\"{between}\""))], &ours.to_string()).await;
+        assert!(done.status.is_success(), "{}", done.body);
+    }
+}
+
 /// To ignore the condition would be to do what the caller asked not to do.
 #[tokio::test]
 async fn a_condition_that_is_not_looked_at_is_refused() {
     let api = Api::new();
     let refused = api.send("POST", "/v1/nodes/here/drain", &[("if-match", "\"1\"")], "").await;
     assert_problem(&refused, 400, "urn:logvine:unconditional");
+    let several = json!({ "runners": ["a", "b"], "verb": "stop", "nodes": "all" }).to_string();
+    assert_problem(&api.send("POST", "/v1/operations", &[("if-match", "\"1\"")], &several).await, 400, "urn:logvine:unconditional");
     assert_eq!(api.get("/v1/nodes/here").await.body["drain"], Value::Null);
 }
 

@@ -53,12 +53,13 @@ impl Node {
         if matches!(command, Command::Inspect { .. }) {
             return Ok(Foresight { targets: Vec::new(), thought: None });
         }
-        let changes = match &command {
+        let meant = command.unconditional();
+        let changes = match meant {
             Command::Drain { node, draining: true } => vec![Change::Leaves(*node)],
             _ => Vec::new(),
         };
         let moves = matches!(
-            command,
+            meant,
             Command::PutRunner { .. }
                 | Command::Desire { .. }
                 | Command::Follow { .. }
@@ -94,7 +95,7 @@ impl Node {
     }
 
     /// What a key holds here: what is proposed is there already.
-    fn present(&self, key: &str) -> Option<Entry> {
+    pub(super) fn present(&self, key: &str) -> Option<Entry> {
         let proposed = self.proposed().filter(|(proposed, _)| proposed == key).last().map(|(_, entry)| entry.clone());
         proposed.or_else(|| self.gossip.catalog().get(key).cloned()).filter(|entry| entry.value.is_some())
     }

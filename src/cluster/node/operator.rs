@@ -133,8 +133,12 @@ impl Node {
 
     pub(super) fn draft(&self, stamp: Stamp, command: Command) -> Result<Draft, CommandError> {
         let draft = match command {
-            Command::PutRunner { spec, if_match } => self.put_runner(stamp, *spec, if_match),
-            Command::DeleteRunner { runner, if_match } => self.delete_runner(stamp, &runner, if_match),
+            Command::If { revision, command } => {
+                self.check_revision(revision, &command)?;
+                self.draft(stamp, *command)
+            }
+            Command::PutRunner { spec } => self.put_runner(stamp, *spec),
+            Command::DeleteRunner { runner } => self.delete_runner(stamp, &runner),
             Command::Desire { runners, nodes, desired } => self.desire(stamp, runners, nodes.as_ref(), desired),
             Command::Follow { runners, nodes } => self.follow(stamp, runners, &nodes),
             Command::Restart { runners, nodes } => self.restart(stamp, runners, nodes.as_ref()),
@@ -167,14 +171,13 @@ impl Node {
         Ok(draft)
     }
 
-    fn put_runner(&self, stamp: Stamp, mut spec: RunnerSpec, if_match: Option<Stamp>) -> Result<Draft, CommandError> {
+    fn put_runner(&self, stamp: Stamp, mut spec: RunnerSpec) -> Result<Draft, CommandError> {
         let faults = spec.faults();
         if !faults.is_empty() {
             return Err(CommandError::Invalid { faults });
         }
         let name = spec.name.clone();
         let before = self.catalog.runner(&name);
-        check_revision(if_match, before.map(|runner| runner.revision))?;
         // Those that it leaves have something to do, too.
         let mut targets: BTreeSet<_> = self.placed_by(spec.placement.selection()).into_iter().collect();
         targets.extend(self.placed_anyhow(&name));
@@ -201,9 +204,8 @@ impl Node {
         Ok(draft)
     }
 
-    fn delete_runner(&self, stamp: Stamp, name: &Name, if_match: Option<Stamp>) -> Result<Draft, CommandError> {
-        let revision = self.catalog.runner(name).ok_or_else(|| no_runner(name))?.revision;
-        check_revision(if_match, Some(revision))?;
+    fn delete_runner(&self, stamp: Stamp, name: &Name) -> Result<Draft, CommandError> {
+        self.catalog.runner(name).ok_or_else(|| no_runner(name))?;
         let mut draft = Draft { runners: vec![name.clone()], ..Draft::new(stamp, Verb::Delete, self.placed_anyhow(name)) };
         for source in self.catalog.sources(name) {
             draft.put(source_key(name, &source.key.source), None);
@@ -399,14 +401,6 @@ impl Node {
 
     fn known(&self, node: NodeId) -> Result<(), CommandError> {
         if self.view.contains_key(&node) { Ok(()) } else { Err(CommandError::NotFound { kind: "node", name: node.to_string() }) }
-    }
-}
-
-fn check_revision(if_match: Option<Stamp>, present: Option<Stamp>) -> Result<(), CommandError> {
-    let revision = present.unwrap_or(Stamp::ZERO);
-    match if_match {
-        Some(wanted) if wanted != revision => Err(CommandError::Conflict { wanted, revision }),
-        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod absence;
 mod balance;
+mod conditions;
 mod contests;
 mod days;
 mod foresight;
@@ -302,7 +303,7 @@ impl Cluster {
     }
 
     fn apply(&mut self, sources: &[&str]) {
-        self.command(id(1), Command::PutRunner { spec: Box::new(spec(sources)), if_match: None });
+        self.command(id(1), Command::PutRunner { spec: Box::new(spec(sources)) });
     }
 
     fn patch(&mut self, put: &[&str], remove: &[&str]) {

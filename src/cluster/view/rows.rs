@@ -20,6 +20,8 @@ pub struct NodeRow {
     /// What it says of itself: `joining`, `active`, `draining`, `away`.
     pub phase: String,
     pub tags: Vec<String>,
+    /// The stamp of the last word of an operator on its tags, 0 where there was none; for `If-Match`.
+    pub tags_revision: String,
     /// Its gossip address (UDP).
     pub gossip: String,
     /// Where it takes calls (QUIC).
@@ -128,6 +130,10 @@ pub struct RunnerRow {
 pub struct RunnerView {
     #[serde(flatten)]
     pub row: RunnerRow,
+    /// The stamp of the last word on whether it shall run, as a whole or on single nodes, 0 where there was none; for `If-Match` of `start`, `stop`, …
+    pub desired_revision: String,
+    /// The stamp of the last change of its sources, 0 where it never had any; for `If-Match` of a change of sources.
+    pub sources_revision: String,
     pub spec: RunnerSpec,
 }
 

@@ -24,7 +24,7 @@ fn cluster(nodes: u8) -> Cluster {
 
 fn apply(cluster: &mut Cluster, via: u8, runner: &str) {
     let spec = RunnerSpec { name: name(runner), ..spec(&["a"]) };
-    cluster.command(id(via), Command::PutRunner { spec: Box::new(spec), if_match: None });
+    cluster.command(id(via), Command::PutRunner { spec: Box::new(spec) });
 }
 
 /// The senders of whoever reads a runner's source have acknowledged some of it: a source without a copy of its checkpoint would wait for an operator.
@@ -39,7 +39,7 @@ fn acknowledge(cluster: &mut Cluster, runner: &str) {
 }
 
 fn delete(cluster: &mut Cluster, via: u8, runner: &str) {
-    cluster.command(id(via), Command::DeleteRunner { runner: name(runner), if_match: None });
+    cluster.command(id(via), Command::DeleteRunner { runner: name(runner) });
     cluster.run(10);
 }
 

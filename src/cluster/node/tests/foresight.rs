@@ -56,7 +56,7 @@ fn a_stop_on_one_node_a_drain_and_another_placement_move_what_they_were_foreseen
     cluster.run(3);
     let mut placed = spec(&SOURCES);
     placed.placement = crate::spec::Placement::Spread("web".to_owned());
-    ask_and_do(&mut cluster, Command::PutRunner { spec: Box::new(placed), if_match: None });
+    ask_and_do(&mut cluster, Command::PutRunner { spec: Box::new(placed) });
     cluster.command(id(1), Command::SetTags { node: id(2), tags: [name("web")].into() });
     cluster.run(3);
     ask_and_do(&mut cluster, Command::SetTags { node: id(1), tags: BTreeSet::new() });
@@ -73,7 +73,7 @@ fn new_sources_are_counted_and_where_they_go_is_said_to_be_uncertain() {
         edited.transform = serde_json::from_value(serde_json::json!({ "vrl": ".a = 1" })).unwrap();
         edited
     };
-    assert_eq!(foreseen(&mut cluster, 3, Command::PutRunner { spec: Box::new(edited), if_match: None }).moves, [], "an edit alone moves nothing");
+    assert_eq!(foreseen(&mut cluster, 3, Command::PutRunner { spec: Box::new(edited) }).moves, [], "an edit alone moves nothing");
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn it_is_accepted_when_two_others_have_it_on_disk() {
 #[test]
 fn a_node_of_one_answers_at_once() {
     let mut cluster = Cluster::of(1);
-    let applied = cluster.command(id(1), Command::PutRunner { spec: Box::new(spec(&["s1"])), if_match: None });
+    let applied = cluster.command(id(1), Command::PutRunner { spec: Box::new(spec(&["s1"])) });
     assert!(answer(&cluster, 1, applied).is_some_and(|(_, accepted)| accepted));
     cluster.host(id(1)).disk_stalls = true;
     let stopped = cluster.command(id(1), stop());
@@ -229,7 +229,7 @@ fn an_edit_of_a_revision_that_is_no_more_is_refused_also_while_the_later_one_is_
     let changed = |text: &str| {
         let mut spec = spec(&["s1"]);
         spec.transform = serde_json::from_value(serde_json::json!({ "vrl": text })).unwrap();
-        Command::PutRunner { spec: Box::new(spec), if_match: Some(revision) }
+        Command::If { revision, command: Box::new(Command::PutRunner { spec: Box::new(spec) }) }
     };
     cluster.swallows = [id(2), id(3)].into();
     cluster.command(id(1), changed(".a = 1"));
@@ -268,7 +268,7 @@ fn nodes_reconcile_by_themselves() {
     let tagged = || {
         let mut spec = spec(&[]);
         spec.placement = crate::spec::Placement::Spread("web".to_owned());
-        Command::PutRunner { spec: Box::new(spec), if_match: None }
+        Command::PutRunner { spec: Box::new(spec) }
     };
     let runs = |cluster: &Cluster| cluster.hosts.values().map(|host| u8::from(host.node.instances().next().is_some())).collect::<Vec<_>>();
     cluster.command(id(1), tagged());
@@ -284,7 +284,7 @@ fn nodes_reconcile_by_themselves() {
     assert_eq!(runs(&cluster), [0, 0, 1]);
     cluster.command(id(1), stop_on("name=n3"));
     cluster.run(3);
-    cluster.command(id(1), Command::DeleteRunner { runner: name("logs"), if_match: None });
+    cluster.command(id(1), Command::DeleteRunner { runner: name("logs") });
     cluster.run(3);
     cluster.command(id(2), tagged());
     cluster.run(3);
@@ -315,7 +315,7 @@ fn a_bulk_stop_sets_no_more_desired_states_than_a_catalog_can_take() {
 fn a_target_that_cannot_run_it_says_why() {
     let mut cluster = Cluster::of(3);
     cluster.host(id(2)).fails = true;
-    let command = cluster.command(id(1), Command::PutRunner { spec: Box::new(spec(&["s1"])), if_match: None });
+    let command = cluster.command(id(1), Command::PutRunner { spec: Box::new(spec(&["s1"])) });
     cluster.run(3);
     let (operation, accepted) = answer(&cluster, 1, command).unwrap();
     assert!(accepted);
@@ -323,6 +323,28 @@ fn a_target_that_cannot_run_it_says_why() {
     let node = &cluster.hosts[&id(3)].node;
     let row = node.rows(node.operation(&operation).unwrap().0).swap_remove(1);
     assert_eq!(row.state, RowState::Failed { reason: "cannot run".to_owned() });
+}
+
+/// Issue 5: a spec that fails on 3 of 20 nodes. All 20 rows, in the answer to whoever asked and at every other node, and three of them say why.
+#[test]
+fn a_spec_that_three_of_twenty_nodes_cannot_run_has_twenty_rows_of_which_three_say_why() {
+    let mut cluster = Cluster::of(20);
+    for n in [4, 11, 20] {
+        cluster.host(id(n)).fails = true;
+    }
+    let command = cluster.command(id(7), Command::PutRunner { spec: Box::new(spec(&["s1"])) });
+    let (operation, accepted) = answer(&cluster, 7, command).expect("three that fail keep nobody waiting");
+    assert!(accepted, "what three cannot run is written all the same");
+    cluster.run(5);
+    for n in 1..=20 {
+        assert_eq!(rows(&cluster, n, &operation), "111x111111x11111111x", "{n} derives the same");
+        let node = &cluster.hosts[&id(n)].node;
+        let rows = node.rows(node.operation(&operation).unwrap().0);
+        let reasons: Vec<_> = rows.into_iter().filter(|row| row.state == RowState::Failed { reason: "cannot run".to_owned() }).collect();
+        assert_eq!(reasons.iter().map(|row| row.node).collect::<Vec<_>>(), [id(4), id(11), id(20)]);
+    }
+    let told = |host: &Host| host.told.iter().filter(|event| matches!(event, Event::Refused { operation: of, .. } if *of == operation)).count();
+    assert!(cluster.hosts.values().all(|host| told(host) == 3), "and as events, on every node");
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn tagged(nodes: u8) -> Cluster {
     for n in 1..=3 {
         cluster.command(id(1), Command::SetTags { node: id(n), tags: [name("web")].into() });
     }
-    cluster.command(id(1), Command::PutRunner { spec: Box::new(spec), if_match: None });
+    cluster.command(id(1), Command::PutRunner { spec: Box::new(spec) });
     cluster.run(5);
     cluster
 }

@@ -5,7 +5,7 @@ use super::*;
 fn edit(cluster: &mut Cluster, via: u8, at: usize) {
     let mut spec = spec(&["s1"]);
     spec.transform = serde_json::from_value(serde_json::json!({ "vrl": format!(".edit = {at}") })).unwrap();
-    cluster.command(id(via), Command::PutRunner { spec: Box::new(spec), if_match: None });
+    cluster.command(id(via), Command::PutRunner { spec: Box::new(spec) });
     cluster.run(3);
 }
 
@@ -29,7 +29,7 @@ fn the_last_twenty_specs_are_kept_on_each_node_and_survive_a_restart_and_a_delet
     assert_eq!(edits(&cluster, 2), newest_first);
     let rows = cluster.hosts[&id(2)].disk.keys().filter(|(table, _)| *table == Table::Revision).count();
     assert_eq!(rows, 20, "what is kept no more is on no disk either");
-    cluster.command(id(1), Command::DeleteRunner { runner: name("logs"), if_match: None });
+    cluster.command(id(1), Command::DeleteRunner { runner: name("logs") });
     cluster.run(3);
     assert_eq!(edits(&cluster, 3)[..2], ["-".to_owned(), "22".to_owned()]);
 }
@@ -38,7 +38,7 @@ fn the_last_twenty_specs_are_kept_on_each_node_and_survive_a_restart_and_a_delet
 fn a_revision_leads_to_who_wrote_it() {
     let mut cluster = Cluster::of(2);
     let said = Said { actor: "ann".to_owned(), reason: Some("a try".to_owned()), idempotency_key: None };
-    cluster.order(id(1), Command::PutRunner { spec: Box::new(spec(&["s1"])), if_match: None }, said);
+    cluster.order(id(1), Command::PutRunner { spec: Box::new(spec(&["s1"])) }, said);
     cluster.run(5);
     let node = &cluster.hosts[&id(2)].node;
     let row = crate::view::revisions(node, &name("logs")).swap_remove(0);

@@ -202,7 +202,7 @@ impl Cluster {
     /// Two nodes that read a file of their own each, 100 bytes of which are acknowledged.
     fn of_files() -> Self {
         let mut cluster = Self::of(2);
-        cluster.command(id(1), Command::PutRunner { spec: Box::new(files()), if_match: None });
+        cluster.command(id(1), Command::PutRunner { spec: Box::new(files()) });
         cluster.run(5);
         for node in [id(1), id(2)] {
             cluster.acknowledge_file(node, at(100));
@@ -281,7 +281,7 @@ fn a_node_that_was_away_reads_its_files_again_when_it_is_back() {
 #[test]
 fn a_file_of_which_no_word_had_come_when_it_was_rewound_is_read_again_too() {
     let mut cluster = Cluster::of(2);
-    cluster.command(id(1), Command::PutRunner { spec: Box::new(files()), if_match: None });
+    cluster.command(id(1), Command::PutRunner { spec: Box::new(files()) });
     cluster.run(5);
     cluster.command(id(1), rewind(&[]));
     cluster.run(5);
@@ -319,7 +319,7 @@ fn a_rewind_does_not_outlive_what_it_was_of() {
     cluster.patch(&[], &["a"]);
     cluster.run(5);
     assert_eq!(cluster.generation(3, "rewind/logs/a"), Stamp::ZERO);
-    cluster.command(id(1), Command::DeleteRunner { runner: name("logs"), if_match: None });
+    cluster.command(id(1), Command::DeleteRunner { runner: name("logs") });
     cluster.run(5);
     cluster.apply(&["a", "b"]);
     cluster.run(20);

@@ -20,7 +20,7 @@ fn edit(cluster: &mut Cluster, via: u8) -> (Stamp, Stamp) {
     let before = cluster.node(id(via)).catalog().runner(&name("logs")).unwrap().revision;
     let mut spec = spec(&["s1"]);
     spec.transform = serde_json::from_value(serde_json::json!({ "vrl": format!(".edit = {before}") })).unwrap();
-    cluster.command(id(via), Command::PutRunner { spec: Box::new(spec), if_match: None });
+    cluster.command(id(via), Command::PutRunner { spec: Box::new(spec) });
     (before, cluster.node(id(via)).catalog().runner(&name("logs")).unwrap().revision)
 }
 
