@@ -526,6 +526,29 @@ pub fn started(me: NodeId, last: Option<&str>) -> Words {
     Words { level: Level::Info, kind: "node.started", node: Some(me), runner: None, source: None, operation: None, detail }
 }
 
+/// A look at records: by whom, of which runner, at what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look<'a> {
+    /// The role of whoever asked.
+    pub(crate) by: &'a str,
+    pub(crate) runner: &'a str,
+    /// The stage of a tap, or what was tried.
+    pub(crate) at: &'a str,
+}
+
+/// These nodes, with their names, show records to somebody. `outcome`: of a trial, why it failed if it did; none of a tap, which goes on.
+pub(crate) fn looked(nodes: &[(NodeId, String)], Look { by, runner, at }: &Look<'_>, outcome: Option<Result<(), &str>>) -> Words {
+    let by = if by.is_empty() { "somebody" } else { by };
+    let names = nodes.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let (kind, detail) = match outcome {
+        None => ("runner.tapped", format!("{by} looks at the records of {runner} at `{at}` on {names}")),
+        Some(Ok(())) => ("runner.tried", format!("{by} tried `{at}` of {runner} on {names}")),
+        Some(Err(why)) => ("runner.tried", format!("{by} tried `{at}` of {runner} on {names}, in vain: {why}")),
+    };
+    let node = if let [(node, _)] = nodes { Some(*node) } else { None };
+    Words { level: Level::Info, kind, node, runner: Some((*runner).to_owned()), source: None, operation: None, detail }
+}
+
 /// A store that could not be read.
 pub fn store_set_aside(aside: &SetAside) -> Words {
     let detail =

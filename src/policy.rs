@@ -17,7 +17,7 @@ use reqwest::{
     Client, ClientBuilder, Url,
     dns::{Addrs, Name, Resolve, Resolving},
 };
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 /// `[policy]` of the node's configuration, with the flags `--allow-read`, `--allow-write` and `--allow-connect`. A list that is empty stands for its
@@ -200,6 +200,21 @@ impl Policy {
         self.check("write", &self.write, &at)?;
         let file = open(&at, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE).map_err(io)?;
         self.check_opened("write", &self.write, path, file)
+    }
+
+    /// Whether [`Self::open_append`] may and can open this: true where the file is there, false where it would be made. Makes nothing. Blocks on the disk.
+    pub fn check_append(&self, path: &Path) -> Result<bool, OpenError> {
+        let io = |source| OpenError::Io { path: path.display().to_string(), source };
+        let at = real(path);
+        self.check("write", &self.write, &at)?;
+        if at.exists() {
+            let file = open(&at, OFlags::RDWR | OFlags::APPEND).map_err(io)?;
+            return self.check_opened("write", &self.write, path, file).map(|_| true);
+        }
+        // What is missing is made in the first directory above that is there.
+        let above = at.ancestors().skip(1).find(|above| above.exists()).unwrap_or(&at);
+        rustix::fs::access(above, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| io(error.into()))?;
+        if above.is_dir() { Ok(false) } else { Err(io(io::ErrorKind::NotADirectory.into())) }
     }
 
     /// Whether a glob whose fixed part is `directory` can match anything that may be read: so that a forbidden one is told at once, not never.

@@ -220,9 +220,6 @@ impl World {
         self.hosts[at].process(life).expect("it called").calls.insert(call);
         self.after(deadline, Event::CallFails { host: at, life, call, reason: "no reply in time" });
         let Some(host) = place(to.quic).filter(|host| self.hosts.get(*host).is_some_and(|host| host.id == to.id)) else { return };
-        if let Request::Hold { entries, .. } = &request {
-            self.note_carried(entries);
-        }
         let (caller, called) = (&self.hosts[at].name, &self.hosts[host].name);
         match &request {
             // A thousand members are a hundred kilobytes: not a line for each byte.
@@ -338,7 +335,6 @@ impl World {
     /// Takes note of what is on a disk now.
     pub(crate) fn note_durable(&mut self, at: usize, writes: &[Write]) {
         self.note_operations(at, writes);
-        self.note_stored(at, writes);
         for write in writes.iter().filter(|write| write.table == Table::Witness) {
             let Some(value) = &write.value else { continue };
             let key: SourceKey = rmp_serde::from_slice(&write.key).expect("a witness's row has its source as the key");

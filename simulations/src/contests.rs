@@ -1,14 +1,10 @@
 //! Two words said at once (DESIGN §10): what each had seen is taken down where it is said, so who has lost is known here by another way than the nodes'.
 //!
-//! What a word wrote is known from what its relay sends and stores, what it had seen from its relay's catalog at that moment. Nodes go by what operations
-//! say of themselves.
+//! What a word wrote and what it had seen is known from its relay's catalog and proposals at that moment. Nodes go by what operations say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use logvine_cluster::{
-    node::{Node, Table, Write},
-    operation::Stage,
-};
+use logvine_cluster::node::Node;
 use logvine_gossip::{Entry, NodeId, Stamp};
 
 use crate::{host::Life, orders::Broken, world::World};
@@ -51,14 +47,10 @@ impl Word {
 impl World {
     /// What a command to this node finds there: its catalog, and what was said to it before and nobody has taken yet.
     pub(crate) fn found_at(&self, at: usize) -> Found {
-        let Some(process) = &self.hosts[at].process else { return Found::new() };
-        let node = &process.node;
-        let mut found: Found = node.gossip().catalog().held_under("").map(|(key, entry)| (key.to_owned(), entry.stamp)).collect();
-        for (operation, _) in node.operations().into_iter().filter(|(_, stage)| *stage == Stage::Proposed) {
-            for key in self.contests.words.get(&operation.id).into_iter().flat_map(|word| &word.wrote) {
-                let stamp = found.entry(key.clone()).or_default();
-                *stamp = operation.stamp.max(*stamp);
-            }
+        let mut found = Found::new();
+        for (key, entry) in self.hosts[at].process.iter().flat_map(|process| entries(&process.node)) {
+            let stamp = found.entry(key.to_owned()).or_default();
+            *stamp = entry.stamp.max(*stamp);
         }
         found
     }
@@ -68,25 +60,10 @@ impl World {
         let Some(process) = &self.hosts[at].process else { return };
         let mine = process.node.operations().into_iter().map(|(operation, _)| operation).find(|operation| operation.origin == self.hosts[at].id);
         let Some((id, order)) = mine.map(|operation| (operation.id.clone(), (operation.stamp, operation.origin))) else { return };
+        let written = entries(&process.node).filter(|(key, entry)| (entry.stamp, entry.origin) == order && !key.starts_with("operation/"));
+        let wrote = written.map(|(key, _)| key.to_owned()).collect();
         let ran = self.hosts.iter().enumerate().filter(|(_, host)| host.process.is_some()).map(|(at, host)| (at, host.life)).collect();
-        self.contests.words.entry(id).or_insert(Word { order, found, wrote: BTreeSet::new(), ran });
-    }
-
-    /// A relay has this carried to others.
-    pub(crate) fn note_carried(&mut self, entries: &[(String, Entry)]) {
-        for (key, entry) in entries {
-            self.contests.note_wrote(key, entry);
-        }
-    }
-
-    /// The same of a relay that is alone: its disk is all there is.
-    pub(crate) fn note_stored(&mut self, at: usize, writes: &[Write]) {
-        for write in writes.iter().filter(|write| write.table == Table::Catalog) {
-            let entry = write.value.as_ref().and_then(|value| rmp_serde::from_slice::<Entry>(value).ok());
-            if let Some(entry) = entry.filter(|entry| entry.origin == self.hosts[at].id) {
-                self.contests.note_wrote(&String::from_utf8_lossy(&write.key), &entry);
-            }
-        }
+        self.contests.words.entry(id).or_insert(Word { order, found, wrote, ran });
     }
 
     /// A node tells that a word was overruled unseen.
@@ -141,14 +118,7 @@ impl World {
     }
 }
 
-impl Contests {
-    fn note_wrote(&mut self, key: &str, entry: &Entry) {
-        // The operation itself has a key of its own, which nobody else writes.
-        if key.starts_with("operation/") {
-            return;
-        }
-        if let Some(word) = self.words.values_mut().rev().find(|word| word.order == (entry.stamp, entry.origin)) {
-            word.wrote.insert(key.to_owned());
-        }
-    }
+/// All that a node holds, and what it has proposed to others.
+fn entries(node: &Node) -> impl Iterator<Item = (&str, &Entry)> {
+    node.gossip().catalog().held_under("").chain(node.proposed().map(|(key, entry)| (key.as_str(), entry)))
 }

@@ -1,39 +1,62 @@
 //! What one node asks of another's data plane: how an instance does, its live records, a sample of a source (DESIGN §6, §8.2).
 //!
-//! No state is changed by it, nothing of it is remembered, and it never reaches a node that was away. What the asked node may read is its own policy's.
+//! No state is changed by it, and it never reaches a node that was away; who looked at records, at what and where, is told as an event by the asked node.
+//! What that node may read is its own policy's.
 
-use std::{sync::Arc, time::Duration};
+mod ways;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use logvine_cluster::{
+    member::NodeInfo,
     message::{Reply, Request},
     name::Name,
     view::name_of,
 };
-use logvine_gossip::NodeId;
-use logvine_transport::Endpoint;
+use logvine_gossip::{NodeId, Peer};
+use logvine_transport::{CallError, Endpoint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use self::ways::{Lost, Way, Ways};
 use super::{AgentHandle, Unavailable};
-use crate::runner::{
-    RunnerContext,
-    sample::{self, Sample, SampleSpec},
-    sight::Detail,
-    tap::{Fetched, TapSpec},
+use crate::{
+    events::{self, EventLog, Look},
+    runner::{
+        RunnerContext,
+        sample::{self, Sample, SampleSpec},
+        sight::Detail,
+        tap::{Fetched, TapSpec},
+    },
 };
 
 /// A fetch waits two seconds for a record, a sample five for a source.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// For what a helper passes on.
+const PATIENCE_WITH_HELPERS: Duration = Duration::from_secs(9);
 /// Questions of peers that are answered at once; each is a short wait or a short read.
 const ANSWERED_AT_ONCE_MAX: usize = 64;
 
 /// A question.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    Instance { runner: Name },
-    Tap { runner: Name, tap: TapSpec },
+    Instance {
+        runner: Name,
+    },
+    Tap {
+        runner: Name,
+        tap: TapSpec,
+    },
     Sample(Box<SampleSpec>),
+    /// Of a helper: to ask this of a node that the asking one does not reach. Packed, as a question in a question has no depth.
+    For {
+        node: NodeId,
+        ask: Bytes,
+    },
 }
 
 /// Its answer.
@@ -67,12 +90,15 @@ struct Inner {
     handle: AgentHandle,
     endpoint: Endpoint,
     context: RunnerContext,
+    events: EventLog,
+    ways: Ways,
     answering: Semaphore,
 }
 
 impl Asking {
-    pub(super) fn new(handle: AgentHandle, endpoint: Endpoint, context: RunnerContext) -> Self {
-        Self(Arc::new(Inner { handle, endpoint, context, answering: Semaphore::new(ANSWERED_AT_ONCE_MAX) }))
+    pub(super) fn new(handle: AgentHandle, endpoint: Endpoint, context: RunnerContext, events: EventLog) -> Self {
+        let answering = Semaphore::new(ANSWERED_AT_ONCE_MAX);
+        Self(Arc::new(Inner { handle, endpoint, context, events, ways: Ways::default(), answering }))
     }
 
     /// Asks a node. Errors: it is not there, or it has no answer.
@@ -86,23 +112,47 @@ impl Asking {
 
     async fn relay(&self, node: NodeId, ask: &Ask) -> Result<Told, AskError> {
         let looked = self.0.handle.look(move |view, _| {
-            let member = view.gossip().member(&node);
-            (member.map(|member| (member.peer(), member.status.is_live())), name_of(view, &node))
+            let member = |id: &NodeId| view.gossip().member(id).filter(|member| member.status.is_live()).map(|member| member.peer());
+            let others = view.view().values().filter(|info| info.is_live()).map(|info: &NodeInfo| info.id).filter(|id| *id != view.id());
+            let others: Vec<(NodeId, Peer)> = others.filter_map(|id| Some((id, member(&id)?))).collect();
+            (member(&node), others, name_of(view, &node))
         });
-        let (peer, name) = looked.await?;
+        let (peer, others, name) = looked.await?;
         let unreachable = |why: String| AskError::Unreachable { name: name.clone(), why };
-        let peer = match peer {
-            Some((peer, true)) => peer,
-            _ => return Err(unreachable("it is not alive, as this node sees it".to_owned())),
+        let Some(peer) = peer else { return Err(unreachable("it is not alive, as this node sees it".to_owned())) };
+        let packed = |ask: &Ask| rmp_serde::to_vec_named(ask).map(Bytes::from).map_err(|error| unreachable(error.to_string()));
+        let body = packed(ask)?;
+        let passed_on = packed(&Ask::For { node, ask: body.clone() })?;
+        let mut errand = self.0.ways.to(Instant::now(), node, others.iter().map(|(id, _)| *id));
+        let lost = |lost: Lost| match lost {
+            Lost::Cut(why) | Lost::Refused(why) => unreachable(why),
         };
-        let body = rmp_serde::to_vec_named(ask).map_err(|error| unreachable(error.to_string()))?;
-        match self.0.endpoint.call(peer.id, peer.quic, &Request::Host(body.into()), PATIENCE).await {
-            Ok(Reply::Host(body)) => {
-                rmp_serde::from_slice(&body).map_err(|_| unreachable("its answer makes no sense: is it of another version?".to_owned()))
+        let body = loop {
+            let way = errand.next().map_err(lost)?;
+            let brought = match way {
+                Way::Direct => self.call(&peer, body.clone(), PATIENCE).await,
+                Way::Through(helper) => match others.iter().find(|(id, _)| *id == helper) {
+                    Some((_, helper)) => self.call(helper, passed_on.clone(), PATIENCE_WITH_HELPERS).await,
+                    None => std::unreachable!("helpers are of the others"),
+                },
+            };
+            if let Some(end) = errand.end(way, brought) {
+                break end.map_err(lost)?;
             }
-            Ok(Reply::Refused(why)) => Err(unreachable(why)),
-            Ok(_) => Err(unreachable("its answer makes no sense: is it of another version?".to_owned())),
-            Err(error) => Err(unreachable(error.to_string())),
+        };
+        rmp_serde::from_slice(&body).map_err(|_| unreachable(STRANGE.to_owned()))
+    }
+
+    /// Asks one node, and nobody else for it.
+    async fn call(&self, peer: &Peer, body: Bytes, patience: Duration) -> Result<Bytes, Lost> {
+        match self.0.endpoint.call(peer.id, peer.quic, &Request::Host(body), patience).await {
+            Ok(Reply::Host(body)) => Ok(body),
+            Ok(Reply::Refused(why)) => Err(Lost::Refused(why)),
+            Ok(_) => Err(Lost::Refused(STRANGE.to_owned())),
+            Err(error @ (CallError::NotSent { .. } | CallError::Interrupted { .. } | CallError::Deadline { .. })) => {
+                Err(Lost::Cut(error.to_string()))
+            }
+            Err(error) => Err(Lost::Refused(error.to_string())),
         }
     }
 
@@ -111,13 +161,29 @@ impl Asking {
         let Ok(_turn) = self.0.answering.try_acquire() else {
             return Reply::Refused("it answers too many questions already: ask again later".to_owned());
         };
-        let Ok(ask) = rmp_serde::from_slice(body) else {
-            return Reply::Refused("it does not understand the question: is it of another version?".to_owned());
-        };
-        match rmp_serde::to_vec_named(&self.answer(&ask).await) {
-            Ok(told) => Reply::Host(told.into()),
-            Err(error) => Reply::Refused(error.to_string()),
+        let unknown = || Reply::Refused("it does not understand the question: is it of another version?".to_owned());
+        match rmp_serde::from_slice(body) {
+            Ok(Ask::For { node, ask }) => match rmp_serde::from_slice(&ask) {
+                // Whoever helps asks nobody else to help.
+                Ok(Ask::For { .. }) | Err(_) => unknown(),
+                Ok(_) => self.pass_on(node, ask).await.map_or_else(Reply::Refused, Reply::Host),
+            },
+            Ok(ask) => match rmp_serde::to_vec_named(&self.answer(&ask).await) {
+                Ok(told) => Reply::Host(told.into()),
+                Err(error) => Reply::Refused(error.to_string()),
+            },
+            Err(_) => unknown(),
         }
+    }
+
+    /// Asks a node for another that does not reach it. Errors: why there is no answer, for people.
+    async fn pass_on(&self, node: NodeId, ask: Bytes) -> Result<Bytes, String> {
+        let looked =
+            self.0.handle.look(move |view, _| view.gossip().member(&node).filter(|member| member.status.is_live()).map(|member| member.peer()));
+        let peer = looked.await.map_err(|error| error.to_string())?.ok_or("it is not alive, as the node sees it that was to help")?;
+        self.call(&peer, ask, PATIENCE).await.map_err(|lost| match lost {
+            Lost::Cut(why) | Lost::Refused(why) => why,
+        })
     }
 
     async fn answer(&self, ask: &Ask) -> Told {
@@ -125,17 +191,45 @@ impl Asking {
         match ask {
             Ask::Instance { runner } => Told::Instance(sights.of(runner).map(|sight| Box::new(sight.detail()))),
             Ask::Tap { runner, tap } => match sights.of(runner) {
-                Some(sight) => sight.taps.fetch(tap).await.map_or_else(|error| Told::Refused(error.to_string()), Told::Tap),
+                Some(sight) => {
+                    let is_new = !sight.taps.has(tap.id);
+                    let fetched = sight.taps.fetch(tap).await;
+                    if is_new && fetched.is_ok() {
+                        self.tell(&Look { by: &tap.by, runner: runner.as_str(), at: tap.stage.word() }, None);
+                    }
+                    fetched.map_or_else(|error| Told::Refused(error.to_string()), Told::Tap)
+                }
                 None => Told::Refused(format!("{runner} does not run on {}", self.0.context.node_name)),
             },
-            Ask::Sample(spec) => sample::take(&self.0.context, spec).await.map_or_else(Told::Refused, Told::Sample),
+            Ask::Sample(spec) => {
+                let taken = sample::take(&self.0.context, spec).await;
+                let runner = spec.runner_name();
+                self.tell(&Look { by: &spec.by, runner: &runner, at: spec.input.word() }, Some(taken.as_ref().map(drop).map_err(String::as_str)));
+                taken.map_or_else(Told::Refused, Told::Sample)
+            }
+            Ask::For { .. } => Told::Refused("it is for another node".to_owned()),
         }
+    }
+
+    /// Somebody looks at records here, or has tried a runner: with what came of it.
+    fn tell(&self, look: &Look<'_>, outcome: Option<Result<(), &str>>) {
+        let here = (self.0.context.node_id, self.0.context.node_name.to_string());
+        self.0.events.tell(self.0.handle.now().wall, events::looked(&[here], look, outcome));
     }
 }
 
+/// Of an answer that cannot be read.
+const STRANGE: &str = "its answer makes no sense: is it of another version?";
+
 /// Asking of a node that is alone, with its QUIC on any port.
 #[cfg(test)]
-pub(crate) fn test_asking(home: &std::path::Path, handle: AgentHandle, node_id: NodeId, key: logvine_gossip::seal::ClusterKey) -> Asking {
+pub(crate) fn test_asking(
+    home: &std::path::Path,
+    handle: AgentHandle,
+    node_id: NodeId,
+    key: logvine_gossip::seal::ClusterKey,
+    events: EventLog,
+) -> Asking {
     let keyring = logvine_gossip::seal::Keyring::new(vec![key]).unwrap();
     let node_key = logvine_transport::NodeKey::generate().unwrap();
     let (endpoint, _) = Endpoint::bind("127.0.0.1:0".parse().unwrap(), &node_key, &keyring, &logvine_transport::EndpointConfig::default()).unwrap();
@@ -143,5 +237,5 @@ pub(crate) fn test_asking(home: &std::path::Path, handle: AgentHandle, node_id: 
     let data_dir = home.join("data");
     let policy = Arc::new(crate::policy::Policy::new(&config, true, &data_dir));
     let context = RunnerContext { node_name: "here".parse().unwrap(), node_id, policy, data_dir, sights: crate::runner::Sights::default() };
-    Asking::new(handle, endpoint, context)
+    Asking::new(handle, endpoint, context, events)
 }

@@ -151,7 +151,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone());
     let series = Series::default();
     tokio::spawn(series.clone().watch(handle.clone()));
-    let asking = Asking::new(handle.clone(), endpoint.clone(), context);
+    let asking = Asking::new(handle.clone(), endpoint.clone(), context, events.clone());
     let app = api::App::new(handle.clone(), asking.clone(), keys.clone(), events.clone(), series, &config, access, cluster);
     let server = tokio::spawn(async move {
         if let Err(error) = api::serve(http, tls, app).await {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{
         IntoResponse, Response, Sse,
@@ -12,7 +12,6 @@ use axum::{
 };
 use futures::{Stream, stream};
 use logvine_cluster::{
-    checkpoint::Checkpoint,
     name::Name,
     spec::{RunnerSpec, SpecFault},
     view::{self, InstanceRow, Place, name_of, places, rfc3339},
@@ -24,21 +23,22 @@ use tokio::sync::mpsc;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    ApiError, ApiResult, App,
+    ApiError, ApiResult, App, Role,
     body::Document,
     known::not_found,
     listing::{Params, Path},
-    nodes::{find, resolve},
+    nodes::resolve,
     problem::Problem,
     runners::name,
 };
 use crate::{
     agent::asking::{Ask, AskError, Told},
     document::{self, Format},
+    events::{Look, looked},
     runner::{
         sample::{Input, LINES_MAX, Sample, SampleSpec},
         sight::{Detail, ErrorNote},
-        tap::{Fetched, Stage, TapSpec, pattern},
+        tap::{Fetched, Stage, TapSpec, Tapped, pattern},
     },
 };
 
@@ -172,9 +172,8 @@ fn shaped(row: InstanceRow, detail: Detail, unanswered: Option<String>) -> Insta
         acknowledged: note.acknowledged_at.map(rfc3339),
         trouble: note.trouble,
     });
-    let acknowledged = |checkpoint: &Checkpoint| places(checkpoint);
     let sources = detail.sources.into_iter().map(|at| SourceAtRow {
-        acknowledged: acknowledged(&at.acknowledged),
+        acknowledged: places(&at.acknowledged),
         source: at.source,
         path: at.path,
         lag_bytes: at.lag_bytes,
@@ -249,6 +248,15 @@ pub(super) struct TapRow {
     cut: bool,
 }
 
+impl TapRow {
+    fn new(node: NodeId, node_name: &str, stage: Stage, Tapped { source, sender, text, cut }: Tapped) -> Self {
+        // Only the agent's own words are JSON for sure: a line may look like it.
+        let record = if stage == Stage::Read || cut { None } else { serde_json::from_str(&text).ok() };
+        let line = if record.is_none() { Some(text) } else { None };
+        Self { node: node.to_string(), node_name: node_name.to_owned(), source, sender, line, record, cut }
+    }
+}
+
 /// The data of the other events: `skipped` (records that matched and had no room), `trouble` (a node that does not answer), `end`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TapWord {
@@ -261,7 +269,12 @@ pub(super) struct TapWord {
 /// Events: `record`, and `skipped`, `trouble`, `end` with a word. Wants the role `operate`: records are what logs say, not what the cluster does.
 #[utoipa::path(get, path = "/v1/runners/{runner}/tap", operation_id = "runner_tap", tag = "runners", params(TapQuery),
     responses((status = 200, body = TapRow, content_type = "text/event-stream"), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn tap(State(app): State<App>, Path(runner): Path<String>, Params(query): Params<TapQuery>) -> ApiResult<Response> {
+pub(super) async fn tap(
+    State(app): State<App>,
+    Extension(role): Extension<Role>,
+    Path(runner): Path<String>,
+    Params(query): Params<TapQuery>,
+) -> ApiResult<Response> {
     let runner_name = name(&runner)?;
     if let Some(text) = &query.grep {
         pattern(text).map_err(|error| ApiError::bad_request(error.to_string()))?;
@@ -272,13 +285,15 @@ pub(super) async fn tap(State(app): State<App>, Path(runner): Path<String>, Para
         }
     }
     let nodes = tapped(&app, &runner_name, query.node.clone()).await?;
-    let id = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
-    let spec = TapSpec { id, stage: query.stage, source: query.source, grep: query.grep, one_of: query.sample };
+    let id = getrandom::u64().map_err(|error| ApiError::unreachable(format!("the system gives no random number: {error}")))?;
+    let by = role.to_string();
+    tell(&app, &nodes, &Look { by: &by, runner: &runner, at: query.stage.word() }, None).await?;
+    let spec = TapSpec { id, stage: query.stage, source: query.source, grep: query.grep, one_of: query.sample, by };
     let (events, arriving) = mpsc::channel(1);
     for (node, node_name) in nodes {
         tokio::spawn(fetch(app.clone(), node, node_name, runner_name.clone(), spec.clone(), events.clone()));
     }
-    Ok(Sse::new(limited(arriving, query.limit)).keep_alive(KeepAlive::default()).into_response())
+    Ok(Sse::new(limited(arriving, query.stage, query.limit)).keep_alive(KeepAlive::default()).into_response())
 }
 
 /// The nodes that have a runner's records, with their names.
@@ -297,15 +312,18 @@ async fn tapped(app: &App, runner: &Name, only: Option<String>) -> ApiResult<Vec
     looked.await?
 }
 
+/// Takes note of a look at others' records; a look at this node's own is told where it is answered.
+async fn tell(app: &App, nodes: &[(NodeId, String)], look: &Look<'_>, outcome: Option<Result<(), &str>>) -> ApiResult<()> {
+    let me = app.agent().look(|node, _| node.id()).await?;
+    let others: Vec<_> = nodes.iter().filter(|(node, _)| *node != me).cloned().collect();
+    if !others.is_empty() {
+        app.events().tell(app.agent().now().wall, looked(&others, look, outcome));
+    }
+    Ok(())
+}
+
 /// Fetches from one node as long as somebody listens.
-async fn fetch(
-    app: App,
-    node: NodeId,
-    node_name: String,
-    runner: Name,
-    tap: TapSpec,
-    events: mpsc::Sender<(NodeId, String, Result<Fetched, String>)>,
-) {
+async fn fetch(app: App, node: NodeId, node_name: String, runner: Name, tap: TapSpec, events: mpsc::Sender<Arrived>) {
     let ask = Ask::Tap { runner, tap };
     loop {
         let fetched = tokio::select! {
@@ -327,12 +345,14 @@ async fn fetch(
 }
 
 type Sent = Result<Event, Infallible>;
+/// From which node, with its name, what it brought or why it brought nothing.
+type Arrived = (NodeId, String, Result<Fetched, String>);
 
 /// What arrives, until it is enough.
-fn limited(arriving: mpsc::Receiver<(NodeId, String, Result<Fetched, String>)>, limit: u32) -> impl Stream<Item = Sent> {
+fn limited(arriving: mpsc::Receiver<Arrived>, stage: Stage, limit: u32) -> impl Stream<Item = Sent> {
     let troubles = BTreeMap::<NodeId, String>::new();
     let state = (arriving, Vec::<Event>::new().into_iter(), limit, troubles);
-    stream::unfold(state, |(mut arriving, mut ready, mut left, mut troubles)| async move {
+    stream::unfold(state, move |(mut arriving, mut ready, mut left, mut troubles)| async move {
         loop {
             if let Some(event) = ready.next() {
                 return Some((Ok(event), (arriving, ready, left, troubles)));
@@ -347,12 +367,7 @@ fn limited(arriving: mpsc::Receiver<(NodeId, String, Result<Fetched, String>)>, 
                     troubles.remove(&node);
                     for record in records.into_iter().take(left as usize) {
                         left -= 1;
-                        let (line, raw) = match serde_json::from_str::<Box<RawValue>>(&record.text) {
-                            Ok(raw) if !record.cut && raw.get().starts_with('{') && record.text.contains("\"body\"") => (None, Some(raw)),
-                            _ => (Some(record.text), None),
-                        };
-                        let (id, node_name) = (node.to_string(), node_name.clone());
-                        let row = TapRow { node: id, node_name, source: record.source, sender: record.sender, line, record: raw, cut: record.cut };
+                        let row = TapRow::new(node, &node_name, stage, record);
                         events.push(Event::default().event("record").json_data(row).unwrap_or_default());
                     }
                     if skipped > 0 {
@@ -427,47 +442,50 @@ pub(super) struct Tried {
 /// Reads the first lines of a source on a node, under that node's policy, and takes them through the stages
 #[utoipa::path(post, path = "/v1/try/read", operation_id = "try_read", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub(super) async fn try_read(State(app): State<App>, document: Document) -> ApiResult<Json<Tried>> {
+pub(super) async fn try_read(State(app): State<App>, Extension(role): Extension<Role>, document: Document) -> ApiResult<Json<Tried>> {
     let Try { runner, node, source, count, lines: _ } = Try::read(&document)?;
-    tried(&app, runner, node, Input::Source { source, lines: count.unwrap_or(10) }).await
+    tried(&app, role, runner, node, Input::Source { source, lines: count.unwrap_or(10) }).await
 }
 
 /// Takes lines through the parse stage and the transform of a runner
 #[utoipa::path(post, path = "/v1/try/parse", operation_id = "try_parse", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub(super) async fn try_parse(State(app): State<App>, document: Document) -> ApiResult<Json<Tried>> {
-    try_lines(&app, &document).await
+pub(super) async fn try_parse(State(app): State<App>, Extension(role): Extension<Role>, document: Document) -> ApiResult<Json<Tried>> {
+    try_lines(&app, role, &document).await
 }
 
 /// The same; the answer has each record before and after its transform
 #[utoipa::path(post, path = "/v1/try/transform", operation_id = "try_transform", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub(super) async fn try_transform(State(app): State<App>, document: Document) -> ApiResult<Json<Tried>> {
-    try_lines(&app, &document).await
+pub(super) async fn try_transform(State(app): State<App>, Extension(role): Extension<Role>, document: Document) -> ApiResult<Json<Tried>> {
+    try_lines(&app, role, &document).await
 }
 
-/// Builds all of a runner on a node, its senders too, and sends nothing: whether secrets, files and addresses are there and allowed
+/// Builds all of a runner on a node and looks at its senders' sinks, which get nothing: whether secrets, files and addresses are there, allowed and answer
 #[utoipa::path(post, path = "/v1/try/send", operation_id = "try_send", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub(super) async fn try_send(State(app): State<App>, document: Document) -> ApiResult<Json<Tried>> {
+pub(super) async fn try_send(State(app): State<App>, Extension(role): Extension<Role>, document: Document) -> ApiResult<Json<Tried>> {
     let Try { runner, node, .. } = Try::read(&document)?;
-    tried(&app, runner, node, Input::Nothing).await
+    tried(&app, role, runner, node, Input::Nothing).await
 }
 
-async fn try_lines(app: &App, document: &Document) -> ApiResult<Json<Tried>> {
+async fn try_lines(app: &App, role: Role, document: &Document) -> ApiResult<Json<Tried>> {
     let Try { runner, node, lines, .. } = Try::read(document)?;
-    tried(app, runner, node, Input::Lines(lines)).await
+    tried(app, role, runner, node, Input::Lines(lines)).await
 }
 
 fn fault(pointer: &str, detail: String) -> ApiError {
     ApiError::invalid("The body has a fault.", vec![SpecFault { pointer: pointer.to_owned(), detail }])
 }
 
-async fn tried(app: &App, runner: Value, node: Option<String>, input: Input) -> ApiResult<Json<Tried>> {
-    let id = match node {
-        Some(text) => find(app, text).await?,
-        None => app.agent().look(|node, _| node.id()).await?,
-    };
+async fn tried(app: &App, role: Role, runner: Value, node: Option<String>, input: Input) -> ApiResult<Json<Tried>> {
+    let (id, node_name) = app
+        .agent()
+        .look(move |view, _| {
+            let id = node.map_or_else(|| Ok(view.id()), |text| resolve(view, &text))?;
+            Ok::<_, ApiError>((id, name_of(view, &id)))
+        })
+        .await??;
     let text = runner.to_string();
     // Compiling a transform takes milliseconds of CPU; other requests must not wait for it.
     let checked = tokio::task::spawn_blocking(move || document::runner(&text, Format::Json, None)).await;
@@ -477,7 +495,12 @@ async fn tried(app: &App, runner: Value, node: Option<String>, input: Input) -> 
         ApiError::invalid("The runner has faults.", faults.into_iter().map(below).collect())
     })?;
     let runner = serde_json::to_string(&spec).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    match app.asking().ask(id, &Ask::Sample(Box::new(SampleSpec { runner, input }))).await {
+    let (by, at) = (role.to_string(), input.word());
+    let told = app.asking().ask(id, &Ask::Sample(Box::new(SampleSpec { runner, input, by: by.clone() }))).await;
+    let outcome = told.as_ref().map(drop).map_err(ToString::to_string);
+    let look = Look { by: &by, runner: spec.name.as_str(), at };
+    tell(app, &[(id, node_name)], &look, Some(outcome.as_ref().copied().map_err(String::as_str))).await?;
+    match told {
         Ok(Told::Sample(sample)) => Ok(Json(Tried { node: id.to_string(), sample })),
         Ok(_) => Err(ApiError::unreachable("its answer makes no sense: is it of another version?")),
         Err(AskError::Refused(why)) => Err(fault("/runner", why)),
@@ -507,13 +530,23 @@ mod tests {
     #[tokio::test]
     async fn a_stream_ends_with_as_many_records_as_were_asked_for() {
         let (events, arriving) = mpsc::channel(4);
-        let fetched = Fetched { records: vec![record("a"), record("{\"offset\":0,\"body\":\"b\"}"), record("c")], skipped: 7 };
+        let fetched = Fetched { records: vec![record("{\"offset\":0,\"body\":\"a\"}"), record("{\"offset\":1"), record("c")], skipped: 7 };
         events.send((NodeId([1; 16]), "n1".to_owned(), Ok(fetched))).await.unwrap();
-        let text = text(limited(arriving, 2)).await;
+        let text = text(limited(arriving, Stage::Send, 2)).await;
         assert_eq!(text.matches("event: record").count(), 2, "{text}");
-        assert!(text.contains("\"line\":\"a\"") && text.contains("\"record\":{\"offset\":0,\"body\":\"b\"}"), "{text}");
+        assert!(text.contains("\"record\":{\"offset\":0,\"body\":\"a\"}") && text.contains("\"line\":\"{\\\"offset\\\":1\""), "{text}");
         assert!(text.contains("7 records that match") && text.contains("event: end"), "{text}");
         assert!(events.is_closed(), "and who fetches for it knows");
+    }
+
+    /// What somebody logged is a line, also where it looks like a record of ours.
+    #[tokio::test]
+    async fn a_line_that_looks_like_a_record_is_a_line() {
+        let (events, arriving) = mpsc::channel(4);
+        let fetched = Fetched { records: vec![record("{\"body\":\"b\"}")], skipped: 0 };
+        events.send((NodeId([1; 16]), "n1".to_owned(), Ok(fetched))).await.unwrap();
+        let text = text(limited(arriving, Stage::Read, 1)).await;
+        assert!(text.contains("\"line\":") && !text.contains("\"record\":"), "{text}");
     }
 
     #[tokio::test]
@@ -523,7 +556,7 @@ mod tests {
             events.send((NodeId([1; 16]), "n1".to_owned(), Err(why.to_owned()))).await.unwrap();
         }
         drop(events);
-        let text = text(limited(arriving, 2)).await;
+        let text = text(limited(arriving, Stage::Send, 2)).await;
         assert_eq!(text.matches("event: trouble").count(), 3, "{text}");
     }
 }

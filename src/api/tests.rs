@@ -54,8 +54,9 @@ impl Api {
         let access = Access::load(&config).unwrap();
         let (agent, me) = test_handle(&config);
         let keys = test_keys(home.path(), agent.clone(), cluster_key(1));
-        let asking = test_asking(home.path(), agent.clone(), me, cluster_key(1));
-        let app = App::new(agent, asking, keys, EventLog::new(me), crate::series::Series::default(), &config, access, ClusterId([7; 8]));
+        let events = EventLog::new(me);
+        let asking = test_asking(home.path(), agent.clone(), me, cluster_key(1), events.clone());
+        let app = App::new(agent, asking, keys, events, crate::series::Series::default(), &config, access, ClusterId([7; 8]));
         Self { router: router(app), home }
     }
 
@@ -612,7 +613,8 @@ async fn a_runner_is_tried_before_it_is_applied() {
     assert_eq!((&read.body["source"], read.body["records"].as_array().unwrap().len()), (&json!(path), 2));
     let parsed = ask("parse", json!({ "runner": runner, "lines": ["{", "{}"] })).await;
     assert!(parsed.body["records"][0]["error"].is_string() && parsed.body["records"][1]["error"].is_null(), "{}", parsed.body);
-    assert_eq!(ask("send", json!({ "runner": runner })).await.status, StatusCode::OK);
+    let sent = ask("send", json!({ "runner": runner })).await;
+    assert_eq!((sent.status, &sent.body["senders"][0]["sender"], &sent.body["senders"][0]["ok"]), (StatusCode::OK, &json!("out"), &json!(true)));
     assert_problem(&ask("read", json!({ "runner": runner, "node": "there" })).await, 404, "urn:logvine:not-found");
     let faulty = ask("read", json!({ "runner": { "name": "r" } })).await;
     assert_problem(&faulty, 422, "urn:logvine:invalid");
@@ -625,6 +627,25 @@ async fn a_runner_is_tried_before_it_is_applied() {
         assert_problem(&ask(what, body).await, 422, "urn:logvine:invalid");
     }
     assert_problem(&api.get("/v1/runners/r").await, 404, "urn:logvine:not-found");
+}
+
+/// Whoever looks at records leaves a trace: who, at what, on whom, and what came of it.
+#[tokio::test]
+async fn a_trial_is_told_as_an_event_with_who_and_where_and_what_came_of_it() {
+    let api = Api::with_tokens(&[("operate", "token")]);
+    let runner = json!({
+        "name": "r", "placement": { "every": "all" }, "reader": { "type": "file", "paths": ["/x"] }, "senders": [{ "name": "out", "type": "stdout" }],
+    });
+    let headers = [("authorization", "Bearer token")];
+    let ask = async |what: &str, body: Value| api.send("POST", &format!("/v1/try/{what}"), &headers, &body.to_string()).await.status;
+    assert_eq!(ask("parse", json!({ "runner": runner, "lines": ["x"] })).await, StatusCode::OK);
+    assert_eq!(ask("read", json!({ "runner": runner, "source": "/elsewhere" })).await, StatusCode::UNPROCESSABLE_ENTITY);
+    let events = api.send("GET", "/v1/events?kind=runner.tried&runner=r", &headers, "").await.body;
+    let told: Vec<&str> = events["items"].as_array().unwrap().iter().map(|row| row["detail"].as_str().unwrap()).collect();
+    assert_eq!(told.len(), 2, "{events}");
+    assert!(told.contains(&"operate tried `lines` of r on here"), "{told:?}");
+    assert!(told.iter().any(|told| told.starts_with("operate tried `read` of r on here, in vain: ")), "{told:?}");
+    assert!(events["items"].as_array().unwrap().iter().all(|row| row["node"].is_string()));
 }
 
 #[tokio::test]

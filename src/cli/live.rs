@@ -12,6 +12,8 @@ use crate::document::Format;
 
 const RECORDS: &[Column] = &[("OFFSET", "/offset"), ("ERROR", "/error"), ("LINE", "/line"), ("RECORD", "/record")];
 
+const SINKS: &[Column] = &[("SENDER", "/sender"), ("OK", "/ok"), ("WHAT WAS SEEN", "/detail")];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stage {
     /// Lines as they were read
@@ -107,7 +109,7 @@ pub(super) enum TryVerb {
         #[command(flatten)]
         what: TryArgs,
     },
-    /// Build all of the runner on a node, its senders too, and send nothing
+    /// Build all of the runner on a node and look at its senders' sinks, which get nothing; exit code 1 if one is not well
     Send {
         #[command(flatten)]
         what: TryArgs,
@@ -139,16 +141,17 @@ pub(super) async fn attempt(remote: &Remote, verb: TryVerb) -> Result<Exit, Fail
     let request = remote.client.request(Method::POST, &["try", word], &[]).header(header::CONTENT_TYPE, Format::Json.content_type());
     let (_, answer) = remote.client.send(request.body(body.to_string())).await?;
     let rows = answer["records"].as_array().cloned().unwrap_or_default();
+    let sinks = answer["senders"].as_array().cloned().unwrap_or_default();
     for error in answer["errors"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         output::warn(error);
     }
     match remote.output {
         OutputFormat::Json => output::print(&format!("{answer:#}\n"))?,
-        OutputFormat::Table if word == "send" => output::print("it can be built there\n")?,
+        OutputFormat::Table if word == "send" => output::print(&format!("it can be built there\n\n{}", output::table(SINKS, &sinks)))?,
         OutputFormat::Table => output::print(&output::table(RECORDS, &rows))?,
         OutputFormat::Name => output::print(&output::names("/line", &rows))?,
     }
-    Ok(Exit::Ok)
+    Ok(if sinks.iter().all(|sink| sink["ok"] == true) { Exit::Ok } else { Exit::Error })
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,13 +1,13 @@
 //! Tries a runner that is not applied: reads a few lines of a source, and takes them through its stages (DESIGN §8.2: try before you save).
 //!
-//! On the node where it shall run, under that node's policy, with that node's files and secrets. It delivers nothing and remembers nothing.
+//! On the node where it shall run, under that node's policy, with that node's files and secrets. It delivers nothing; all that stays is an event.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use logvine_cluster::{
     name::Name,
-    spec::{ReaderSpec, RunnerSpec, SourceSpec, StartAt},
+    spec::{ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt},
 };
 use logvine_gossip::Stamp;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,10 @@ use super::{
     parse::Parser,
     reader::{Read, Reader, finder::Finder, http::HttpReaders},
     record::{Line, Record},
-    sender::ndjson::{self, Origin},
+    sender::{
+        self, SinkCheck,
+        ndjson::{self, Origin},
+    },
     tasks::{Built, Wanted},
     transform::Transform,
 };
@@ -31,6 +34,8 @@ pub(crate) const LINES_MAX: usize = 100;
 const LINE_BYTES_MAX: usize = 16 << 10;
 /// A source that has not answered by then is said to be silent.
 const READ_WITHIN: Duration = Duration::from_secs(5);
+/// Senders whose sinks are looked at, all at once.
+const SENDERS_MAX: usize = 32;
 /// Paths that are listed.
 const PATHS_MAX: usize = 100;
 
@@ -40,6 +45,9 @@ pub(crate) struct SampleSpec {
     /// The runner as JSON: its shape is checked by whoever runs it.
     pub(crate) runner: String,
     pub(crate) input: Input,
+    /// Who tries it, for the record.
+    #[serde(default)]
+    pub(crate) by: String,
 }
 
 /// Where lines come from.
@@ -49,8 +57,27 @@ pub(crate) enum Input {
     Source { source: Option<String>, lines: usize },
     /// These lines, through the stages alone.
     Lines(Vec<String>),
-    /// None: only whether the runner can be built there, its senders too.
+    /// None: only whether the runner can be built there, and whether its senders' sinks are there for it.
     Nothing,
+}
+
+impl SampleSpec {
+    /// The runner's name; empty where it says none.
+    pub(crate) fn runner_name(&self) -> String {
+        let runner: Value = serde_json::from_str(&self.runner).unwrap_or_default();
+        runner["name"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Input {
+    /// What is tried with it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Source { .. } => "read",
+            Self::Lines(_) => "lines",
+            Self::Nothing => "send",
+        }
+    }
 }
 
 /// What came of it.
@@ -65,6 +92,8 @@ pub(crate) struct Sample {
     pub records: Vec<SampleRecord>,
     /// What cannot be read, though the rest was.
     pub errors: Vec<String>,
+    /// Each sender's sink, as it was seen; only where the senders are tried.
+    pub senders: Vec<SinkCheck>,
 }
 
 /// One line and what became of it.
@@ -110,7 +139,12 @@ mod as_text {
 pub(crate) async fn take(context: &RunnerContext, sample: &SampleSpec) -> Result<Sample, String> {
     let spec: RunnerSpec = serde_json::from_str(&sample.runner).map_err(|error| format!("the runner is not one that this node knows: {error}"))?;
     match &sample.input {
-        Input::Nothing => build(context, spec).await.map(|()| Sample::default()),
+        Input::Nothing => {
+            let look = |sender: &SenderSpec| sender::check(sender.clone(), spec.name.clone(), context.node_name.clone(), context.policy.clone());
+            let looks: Vec<_> = spec.senders.iter().take(SENDERS_MAX).map(look).collect();
+            build(context, spec).await?;
+            Ok(Sample { senders: futures::future::join_all(looks).await, ..Sample::default() })
+        }
         Input::Lines(lines) => {
             let lines = lines.iter().take(LINES_MAX).scan(0, |offset, line| {
                 let begin = *offset;
@@ -264,7 +298,7 @@ mod tests {
             "name": "r", "placement": { "every": "all" }, "reader": { "type": "file", "paths": [paths] }, "parse": { "type": "json" },
             "senders": [{ "name": "out", "type": "stdout" }],
         });
-        SampleSpec { runner: runner.to_string(), input }
+        SampleSpec { runner: runner.to_string(), input, by: String::new() }
     }
 
     #[tokio::test]

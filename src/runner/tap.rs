@@ -4,7 +4,7 @@
 //! counts the rest; it never makes a record wait. It ends when nobody has fetched from it for [`IDLE_MAX`].
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -46,6 +46,18 @@ pub(crate) enum Stage {
     Send,
 }
 
+impl Stage {
+    /// Its name.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Parse => "parse",
+            Self::Transform => "transform",
+            Self::Send => "send",
+        }
+    }
+}
+
 /// What a tap takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TapSpec {
@@ -57,6 +69,9 @@ pub(crate) struct TapSpec {
     pub(crate) grep: Option<String>,
     /// Of those that match, one of so many.
     pub(crate) one_of: u32,
+    /// Who looks, for the record.
+    #[serde(default)]
+    pub(crate) by: String,
 }
 
 /// A record, as it was at the stage.
@@ -105,8 +120,8 @@ struct Tap {
 
 #[derive(Debug)]
 struct Waiting {
-    fetched: Fetched,
-    records: VecDeque<Tapped>,
+    records: Vec<Tapped>,
+    skipped: u64,
     bytes: usize,
     matched: u64,
     asked: Instant,
@@ -125,7 +140,7 @@ impl Taps {
 
     fn looking(&self, now: Instant, stage: Stage, source: &str) -> Looking {
         let mut taps = lock(&self.taps);
-        taps.retain(|_, tap| now.saturating_duration_since(lock(&tap.waiting).asked) < IDLE_MAX);
+        end_idle(&mut taps, now);
         self.active.store(taps.len(), Relaxed);
         let wanted = taps.values().filter(|tap| tap.spec.stage == stage && tap.spec.source.as_deref().is_none_or(|only| only == source));
         Looking(wanted.cloned().collect())
@@ -144,16 +159,21 @@ impl Taps {
         Ok(lock(&tap.waiting).take())
     }
 
+    /// Whether a tap of this id looks already.
+    pub(crate) fn has(&self, id: u64) -> bool {
+        lock(&self.taps).contains_key(&id)
+    }
+
     fn tap(&self, spec: &TapSpec) -> Result<Arc<Tap>, TapError> {
         if let Some(tap) = lock(&self.taps).get(&spec.id) {
             return Ok(tap.clone());
         }
         let grep = spec.grep.as_deref().map(pattern).transpose()?;
         let now = Instant::now();
-        let waiting = Waiting { fetched: Fetched::default(), records: VecDeque::new(), bytes: 0, matched: 0, asked: now };
+        let waiting = Waiting { records: Vec::new(), skipped: 0, bytes: 0, matched: 0, asked: now };
         let tap = Arc::new(Tap { spec: spec.clone(), grep, waiting: Mutex::new(waiting), arrived: Notify::new() });
         let mut taps = lock(&self.taps);
-        taps.retain(|_, tap| now.saturating_duration_since(lock(&tap.waiting).asked) < IDLE_MAX);
+        end_idle(&mut taps, now);
         if taps.len() >= TAPS_MAX {
             return Err(TapError::TooMany);
         }
@@ -207,11 +227,11 @@ impl Waiting {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         let kept = &text[..text.len().min(TEXT_BYTES_MAX)];
         if self.records.len() >= WAITING_MAX || self.bytes + kept.len() > WAITING_BYTES_MAX {
-            self.fetched.skipped += 1;
+            self.skipped += 1;
             return;
         }
         self.bytes += kept.len();
-        self.records.push_back(Tapped {
+        self.records.push(Tapped {
             source: source.to_owned(),
             sender: sender.map(str::to_owned),
             text: String::from_utf8_lossy(kept).into_owned(),
@@ -222,8 +242,13 @@ impl Waiting {
     fn take(&mut self) -> Fetched {
         self.asked = Instant::now();
         self.bytes = 0;
-        Fetched { records: std::mem::take(&mut self.records).into(), ..std::mem::take(&mut self.fetched) }
+        Fetched { records: std::mem::take(&mut self.records), skipped: std::mem::take(&mut self.skipped) }
     }
+}
+
+/// Nobody fetches from these any more.
+fn end_idle(taps: &mut BTreeMap<u64, Arc<Tap>>, now: Instant) {
+    taps.retain(|_, tap| now.saturating_duration_since(lock(&tap.waiting).asked) < IDLE_MAX);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -236,7 +261,7 @@ mod tests {
     use super::*;
 
     fn spec(stage: Stage) -> TapSpec {
-        TapSpec { id: 1, stage, source: None, grep: None, one_of: 1 }
+        TapSpec { id: 1, stage, source: None, grep: None, one_of: 1, by: String::new() }
     }
 
     /// Makes the tap, as its first fetch does.

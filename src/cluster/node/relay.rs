@@ -132,7 +132,7 @@ impl Node {
     }
 
     /// What is proposed here and not in the catalog yet, in the order of its stamps.
-    pub(super) fn proposed(&self) -> impl Iterator<Item = &(String, Entry)> {
+    pub fn proposed(&self) -> impl Iterator<Item = &(String, Entry)> {
         let proposals = self.relay.proposals.values().filter(|errand| errand.proposal.stage == Stage::Proposed);
         let is_news = |(key, entry): &&(String, Entry)| self.gossip.catalog().held(key).is_none_or(|held| held.stamp < entry.stamp);
         proposals.flat_map(move |errand| errand.proposal.parts.iter().flatten().filter(is_news))

@@ -40,6 +40,19 @@ impl HttpSender {
         Ok(Self { url, dialer, policy: policy.clone(), headers: spec.headers.clone(), resolved })
     }
 
+    /// Asks the sink for its head, with this sender's headers: where it is, and what it answers. Errors: why it does not, for people.
+    pub(super) async fn head(&self) -> Result<(String, StatusCode), String> {
+        let client = self.dialer.client(&self.url).map_err(|denied| denied.to_string())?;
+        let place = place(&self.url);
+        match client.head(self.url.clone()).headers(self.resolved.clone()).send().await {
+            Ok(response) => Ok((place, response.status())),
+            Err(error) => Err(match denied(&error) {
+                Some(denied) => denied.to_string(),
+                None => format!("{place}: {}", causes(&error.without_url())),
+            }),
+        }
+    }
+
     pub(super) async fn run(mut self, mut jobs: Jobs) {
         let mut requests = FuturesUnordered::new();
         loop {

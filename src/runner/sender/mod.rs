@@ -8,18 +8,22 @@ use bytes::Bytes;
 use logvine_cluster::{
     delivery::{Outcome, SendId},
     name::Name,
-    spec::SenderSpec,
+    spec::{FileSenderSpec, SenderSpec},
 };
 use tokio::sync::mpsc;
 
 use crate::policy::Policy;
 
+mod check;
 mod file;
 mod http;
 pub mod ndjson;
 mod stdout;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use check::SinkCheck;
+pub(super) use check::check;
 
 /// Records to bring to a sink, as NDJSON.
 #[derive(Debug)]
@@ -67,10 +71,7 @@ impl Sender {
     /// Prepares a sender of `runner` on `node`. Errors: what is wrong with its spec here, for people. Blocks on the disk (secrets).
     pub(super) fn new(spec: &SenderSpec, runner: &Name, node: &Name, policy: &Arc<Policy>) -> Result<Self, String> {
         match spec {
-            SenderSpec::File(spec) => {
-                let path = spec.path.replace("{node}", node.as_str()).replace("{runner}", runner.as_str());
-                Ok(Self::File(file::FileSender::new(PathBuf::from(path), policy.clone())))
-            }
+            SenderSpec::File(spec) => Ok(Self::File(file::FileSender::new(file_path(spec, runner, node), policy.clone()))),
             SenderSpec::Stdout(_) => Ok(Self::Stdout),
             SenderSpec::Http(spec) => http::HttpSender::new(spec, policy).map(Self::Http),
         }
@@ -84,6 +85,11 @@ impl Sender {
             Self::Http(sender) => sender.run(jobs).await,
         }
     }
+}
+
+/// Where a file sender of `runner` writes on `node`.
+fn file_path(spec: &FileSenderSpec, runner: &Name, node: &Name) -> PathBuf {
+    spec.path.replace("{node}", node.as_str()).replace("{runner}", runner.as_str()).into()
 }
 
 /// One write's worth of jobs.

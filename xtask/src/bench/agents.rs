@@ -20,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// The API's port (DESIGN §8.1).
 const HTTP_PORT: u16 = 7948;
 /// Linux counts CPU time in hundredths of a second, on every architecture.
-const TICKS_PER_S: f64 = 100.0;
+pub(super) const TICKS_PER_S: f64 = 100.0;
 
 /// What to measure.
 #[derive(Debug)]
@@ -215,7 +215,8 @@ fn gossip_bytes(nodes: u8) -> anyhow::Result<f64> {
     })
 }
 
-fn cpu_ticks(agents: &Agents) -> anyhow::Result<f64> {
+/// Processor time that all agents have used.
+pub(super) fn cpu_ticks(agents: &Agents) -> anyhow::Result<f64> {
     agents.children.iter().try_fold(0.0, |sum, child| {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).context("read an agent's CPU time: did it end?")?;
         // The second field is the program's name in parentheses and may hold anything; utime and stime are the 14th and 15th.

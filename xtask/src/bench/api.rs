@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::agents::{address, alive, build, get, start};
+use super::agents::{TICKS_PER_S, address, alive, build, cpu_ticks, get, start};
 
 /// Connections, each with a thread that keeps its own time.
 const CONNECTIONS: u32 = 16;
@@ -53,20 +53,21 @@ impl Options {
 /// Builds the program, measures, prints.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let program = build(&options.profile)?;
-    let _agents = start(&program, 1, &[])?;
+    let agents = start(&program, 1, &[])?;
     let agent = address(1);
     wait("the agent answers", || (alive(agent) == Some(1)).then_some(()))?;
     fill(agent, options.sources)?;
     println!("{} sources, {} requests/s over {CONNECTIONS} connections for {} s …", options.sources, options.rate, options.seconds);
-    println!("\n| call | bytes | asked/s | answered/s | not 200 | p50 | p90 | p99 | p99.9 | worst |");
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("\n| call | bytes | asked/s | answered/s | not 200 | p50 | p90 | p99 | p99.9 | worst | CPU / request |");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     // The first page is the goal; a row beside it, so that one sees what the list costs.
     for path in ["/v1/sources", "/v1/sources?limit=1000&runner=bench", "/v1/self"] {
         let bytes = get(agent, path).context("ask for a page")?.len();
-        let begin = Instant::now();
+        let (begin, cpu) = (Instant::now(), cpu_ticks(&agents)?);
         let answers = load(agent, path, options)?;
         let over = (begin.elapsed() - WARM_UP).as_secs_f64();
-        print(path, bytes, options, &answers, over);
+        let cpu_s = (cpu_ticks(&agents)? - cpu) / TICKS_PER_S;
+        print(path, bytes, options, &answers, over, cpu_s);
     }
     Ok(true)
 }
@@ -181,12 +182,15 @@ impl Connection {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of requests, as a rate")]
-fn print(path: &str, bytes: usize, options: &Options, answers: &[Answered], over: f64) {
+fn print(path: &str, bytes: usize, options: &Options, answers: &[Answered], over: f64, cpu_s: f64) {
     let at = |share: f64| format!("{:.2} ms", quantile(answers, share).as_secs_f64() * 1e3);
     let wrong = answers.iter().filter(|(_, status)| *status != 200).count();
     let rate = answers.len() as f64 / over;
+    // What does not depend on who else uses the machine. The warm-up is asked and not counted.
+    let all = answers.len() as f64 * (options.seconds + WARM_UP.as_secs()) as f64 / options.seconds as f64;
+    let cpu_ms = cpu_s * 1e3 / all.max(1.0);
     println!(
-        "| `{path}` | {bytes} | {} | {rate:.0} | {wrong} | {} | {} | {} | {} | {} |",
+        "| `{path}` | {bytes} | {} | {rate:.0} | {wrong} | {} | {} | {} | {} | {} | {cpu_ms:.2} ms |",
         options.rate,
         at(0.5),
         at(0.9),
