@@ -10,35 +10,36 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     net::SocketAddr,
-    num::{NonZeroU8, NonZeroUsize},
     time::Duration,
 };
 
-use foca::{Foca, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer};
+use foca::{Foca, Message, NoCustomBroadcast, State, Timer};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Generation, GossipConfig, Instant, Me, Member, Met, NodeId, Now, Status,
-    canary::planted,
-    marks,
+    Generation, GossipConfig, Instant, Me, Member, Met, NodeId, Now, Status, marks,
     swim::{CodecError, Identity, SwimCodec, peek},
 };
 
 mod accusations;
+mod asked;
 mod census;
 mod draws;
 pub(crate) mod guards;
 mod health;
 mod knocks;
 pub(crate) mod refusal;
+mod settings;
 mod timers;
 
 use accusations::Prolonged;
+use asked::Asked;
 use census::Census;
 use guards::{Buddies, StallGuard};
 use health::{Health, Sign};
 use refusal::{Found, Refusals};
+use settings::{foca_config, suspicion, transmissions};
 use timers::Timers;
 
 /// Foca's bytes in one datagram; with our own header and the seal it stays below 1,400. Foca goes through all that it has to tell for each packet that it
@@ -46,12 +47,6 @@ use timers::Timers;
 const SWIM_BYTES_MAX: usize = 67 + 33 * 34;
 /// Most members, down ones too: twice the 10,000 of the largest simulation.
 pub(crate) const MEMBERS_MAX: usize = 20_000;
-/// The fewest transmissions of a membership update: with foca's lan preset (4) one of 16 nodes missed a death for 15 s.
-const TRANSMISSIONS_MIN: f64 = 12.0;
-/// Up to so many nodes a suspicion's time is as configured: measured with 1,024.
-const NODES_FEW: usize = 1_024;
-/// How long foca itself remembers the dead. The view keeps them; in foca each costs a timer (512,000 in a split of 1,024).
-const REMOVE_DOWN_AFTER: Duration = Duration::from_secs(3_600);
 
 /// What is to be done after an input.
 #[derive(Debug, PartialEq)]
@@ -146,79 +141,6 @@ pub(crate) struct Membership {
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Membership").field("me", self.foca.identity()).field("view", &self.view).finish_non_exhaustive()
-    }
-}
-
-/// What foca asked for during one call.
-#[derive(Default)]
-struct Asked {
-    sends: Vec<(Identity, Vec<u8>)>,
-    timers: Vec<(Timer<Identity>, Duration)>,
-    touched: BTreeSet<NodeId>,
-    probe_failed: bool,
-    active: bool,
-    defunct: bool,
-}
-
-impl Runtime<Identity> for Asked {
-    fn notify(&mut self, notification: Notification<'_, Identity>) {
-        match notification {
-            Notification::MemberUp(member) | Notification::MemberDown(member) | Notification::Rename(_, member) => {
-                self.touched.insert(member.id);
-            }
-            Notification::ProbeFailed(_, member) => {
-                self.touched.insert(member.id);
-                self.probe_failed = true;
-            }
-            Notification::Active => self.active = true,
-            Notification::Defunct => self.defunct = true,
-            Notification::Idle | Notification::Rejoin(_) | Notification::DataReceived(_) | Notification::DataSent(_) => {}
-        }
-    }
-
-    fn send_to(&mut self, to: Identity, data: &[u8]) {
-        self.sends.push((to, data.to_vec()));
-    }
-
-    fn submit_after(&mut self, event: Timer<Identity>, after: Duration) {
-        self.timers.push((event, after));
-    }
-}
-
-fn periodic(frequency: Duration, members: usize) -> Option<PeriodicParams> {
-    Some(PeriodicParams { frequency, num_members: NonZeroUsize::new(members)? })
-}
-
-/// How often an update is sent among `nodes`: max(12, 4·log10 n).
-fn transmissions(nodes: usize) -> NonZeroU8 {
-    if planted("few-transmissions") {
-        return NonZeroU8::MIN;
-    }
-    let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
-    let wanted = (4.0 * f64::from(nodes.max(1)).log10()).max(TRANSMISSIONS_MIN).ceil();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "12 to 39, for any u32")]
-    NonZeroU8::new(wanted as u8).expect("at least twelve")
-}
-
-/// How long a suspect has to speak among `nodes`: the configured time, and beyond a thousand as much more as its word needs more hops.
-fn suspicion(configured: Duration, nodes: usize) -> Duration {
-    configured * nodes.max(NODES_FEW).ilog2() / NODES_FEW.ilog2()
-}
-
-fn foca_config(config: &GossipConfig) -> foca::Config {
-    foca::Config {
-        probe_period: config.probe_period,
-        probe_rtt: config.probe_rtt,
-        num_indirect_probes: NonZeroUsize::new(config.indirect_probes).unwrap_or(NonZeroUsize::MIN),
-        max_transmissions: transmissions(1),
-        suspect_to_down_after: config.suspicion,
-        remove_down_after: Some(REMOVE_DOWN_AFTER),
-        max_packet_size: NonZeroUsize::new(SWIM_BYTES_MAX).expect("not zero"),
-        // Nodes that are declared down would never learn it otherwise.
-        notify_down_members: true,
-        periodic_announce: periodic(config.announce_interval, 1),
-        periodic_announce_to_down_members: periodic(config.announce_down_interval, 2).filter(|_| !planted("no-watchdog")),
-        periodic_gossip: periodic(config.gossip_interval, config.gossip_members),
     }
 }
 

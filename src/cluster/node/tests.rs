@@ -23,7 +23,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
-use logvine_gossip::{GossipConfig, UnixMicros};
+use logvine_gossip::{GossipConfig, Stamp, Status, UnixMicros};
 
 use super::*;
 use crate::{
