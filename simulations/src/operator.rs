@@ -36,8 +36,10 @@ pub enum Edit {
     Restart,
     /// A source is removed, for good.
     Remove(usize),
-    /// A source is read again from its beginning, or all are.
-    Rewind(Option<usize>),
+    /// A source is read again from its beginning.
+    Rewind(usize),
+    /// All are.
+    RewindAll,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +129,7 @@ impl World {
                 let says = |order: &Order| matches!(order, Order::Edit { edit: Edit::Stop | Edit::Start, .. });
                 self.operator.pending.retain(|_, (order, _)| !says(order));
             }
-            Edit::Restart | Edit::Rewind(_) => {}
+            Edit::Restart | Edit::Rewind(_) | Edit::RewindAll => {}
             Edit::Remove(source) => {
                 self.operator.removed.insert(source);
             }
@@ -206,9 +208,9 @@ impl World {
                     Edit::Stop => desire(Desired::Stopped),
                     Edit::Start => desire(Desired::Running),
                     Edit::Restart => Command::Restart { runners: vec![runner_name()], nodes: None },
-                    Edit::Rewind(source) => {
-                        let sources = source.into_iter().map(|source| self.sources[source].plan.id.clone()).collect();
-                        Command::Rewind { runners: vec![runner_name()], nodes: None, sources }
+                    Edit::Rewind(_) | Edit::RewindAll => {
+                        let single = if let Edit::Rewind(source) = edit { Some(self.sources[source].plan.id.clone()) } else { None };
+                        Command::Rewind { runners: vec![runner_name()], nodes: None, sources: single.into_iter().collect() }
                     }
                     Edit::Remove(source) => {
                         let id = self.sources[source].plan.id.clone();

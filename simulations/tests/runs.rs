@@ -83,8 +83,8 @@ fn a_drained_node_gives_its_sources_away() {
         expect![[r#"
             20.000 b   is asked to drain b
             20.004 b   answers: written
-            20.029 c   takes s03 (2-b): handed over by b (draining)
-            20.036 b   releases s03 (1-b): given to c (draining)"#]],
+            20.023 c   takes s03 (2-b): handed over by b (draining)
+            20.028 b   releases s03 (1-b): given to c (draining)"#]],
     );
 }
 

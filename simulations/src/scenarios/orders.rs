@@ -90,9 +90,8 @@ fn rewinds(draft: &mut Draft) {
     draft.scenario.network.loss = draft.rng.random_range(0..60);
     for (turn, at) in draft.times(secs(3), secs(8)).into_iter().enumerate() {
         let (via, source) = (draft.node(), draft.rng.random_range(0..draft.scenario.sources.len()));
-        let rewind = |source| Edit::Rewind(source);
-        let which = draft.rng.random_bool(0.7).then_some(source);
-        draft.at(at, Deed::Edit { node: via, edit: rewind(which) });
+        let edit = if draft.rng.random_bool(0.7) { Edit::Rewind(source) } else { Edit::RewindAll };
+        draft.at(at, Deed::Edit { node: via, edit });
         // Outages that meet a cut are over before anybody's patience with the proved dead: who goes on without a majority has, by the next epoch, one of its
         // own, beside the one that the others have beyond the cut (DESIGN §5.3). That is told and ends by itself, and is not what is looked for here.
         let (moment, back) = (draft.between(Duration::ZERO, WRITE * 3), draft.between(secs(2), secs(5)));
@@ -108,8 +107,8 @@ fn rewinds(draft: &mut Draft) {
                 let nodes = draft.shuffled();
                 let (ours, theirs) = nodes.split_at(nodes.len() / 2);
                 draft.cut(at - secs(1), back.min(secs(4)), both_ways(&ours.iter().copied().collect(), &theirs.iter().copied().collect()));
-                draft.at(at, Deed::Edit { node: ours[0], edit: rewind(Some(source)) });
-                draft.at(at + moment, Deed::Edit { node: theirs[0], edit: rewind(Some(source)) });
+                draft.at(at, Deed::Edit { node: ours[0], edit: Edit::Rewind(source) });
+                draft.at(at + moment, Deed::Edit { node: theirs[0], edit: Edit::Rewind(source) });
             }
             _ => {
                 let node = draft.node();

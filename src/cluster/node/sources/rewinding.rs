@@ -9,7 +9,7 @@ use std::time::Duration;
 use logvine_gossip::Now;
 
 use super::{super::Node, Activity, Then, Try};
-use crate::{canary::planted, catalog::Source, checkpoint::Checkpoint, event::Event, member::claim_key, name::Name, record::SourceKey};
+use crate::{catalog::Source, checkpoint::Checkpoint, event::Event, member::claim_key, name::Name, record::SourceKey};
 
 impl Node {
     /// Sets a source back that this node owns, if a rewind of it is due. What is in flight is dropped: it is read again.
@@ -41,9 +41,6 @@ impl Node {
         if without_majority && attempt.was_owned && !stored.is_copy() && !self.sources.owned.contains_key(key) {
             // A rewind that was said before is done, for all that is known: another is wanted.
             (checkpoint.lost, checkpoint.rewind) = (true, self.catalog.rewind_of(&attempt.runner, key));
-        }
-        if planted("lost-forgotten") && !without_majority {
-            checkpoint.lost = false;
         }
         checkpoint
     }

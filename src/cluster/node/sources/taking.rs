@@ -264,7 +264,8 @@ impl Node {
     /// This node owns a source under an activated record: keeps the record, claims it, and reads. Only now.
     pub(super) fn own(&mut self, now: Now, key: &SourceKey, attempt: &Try, record: Record, checkpoint: Checkpoint, without_majority: bool) {
         let (runner, why, epoch) = (attempt.runner.clone(), attempt.why.clone(), record.epoch);
-        let stored = checkpoint;
+        let mut stored = checkpoint;
+        stored.lost &= without_majority || !planted("lost-forgotten");
         let checkpoint = self.marked_if_lost(key, attempt, &stored, without_majority);
         let is_lost = checkpoint.is_lost();
         self.witnesses.keep(key, &record, &checkpoint);
