@@ -3,7 +3,7 @@ import type { NodeRow } from '../api/client'
 import { elsewhere, others } from './failover'
 
 const node = (name: string, ip: string, http: string | null, rest: Partial<NodeRow> = {}): NodeRow => ({
-  id: name, name, me: false, status: 'alive', phase: 'active', tags: [], gossip: `${ip}:7946`, quic: `${ip}:7947`, generation: '1', capacity: 0,
+  id: name, name, me: false, status: 'alive', phase: 'active', tags: [], tags_revision: '0', gossip: `${ip}:7946`, quic: `${ip}:7947`, generation: '1', capacity: 0,
   runners: 0, sources: 0, load_bytes_per_s: 0, load_pct: 0, http, ...rest,
 })
 const place = (hostname: string) => ({ protocol: 'http:', hostname, port: '7948', pathname: '/sources', search: '?runner=fleet' })
