@@ -30,8 +30,8 @@ const SAID_MAX: usize = 64;
 const REPORT_WITHIN: Duration = Duration::from_secs(10);
 /// An operation that is older when this node hears of it is no news.
 const TOLD_WITHIN: Duration = Duration::from_secs(3_600);
-/// Old operations that are deleted at once.
-const FORGET_MAX: usize = 100;
+/// Old operations that are deleted at once, every ten seconds: more than operators say in that time (200 a second), or [`KEPT_MAX`] would be no bound.
+const FORGET_MAX: usize = 2_500;
 
 /// What is known of operations' targets.
 #[derive(Debug, Default)]
