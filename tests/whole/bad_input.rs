@@ -184,8 +184,7 @@ async fn a_path_that_the_policy_forbids_stops_that_runner_only() {
     std::fs::write(cluster.path("app.log"), "secret\n").unwrap();
     let file = cluster.path("forbidden.json");
     std::fs::write(&file, file_runner(&cluster, "forbidden", &json!({})).to_string()).unwrap();
-    // A node that is joining starts nothing yet: the answer would say `pending`.
-    until("the node collects", async || (cluster.nodes[0].get("/v1/self").await?["phase"] == "active").then_some(())).await;
+    cluster.all_take_part().await;
     let applied = run(&["runner", "apply", file.to_str().unwrap(), "--api", &cluster.nodes[0].api()]);
     assert_eq!(applied.status.code(), Some(2), "{applied:?}");
     assert!(String::from_utf8_lossy(&applied.stdout).contains("--allow-read"), "{applied:?}");

@@ -95,7 +95,7 @@ pub(crate) struct Node {
 }
 
 impl Cluster {
-    /// Starts `nodes` agents, tagged `collectors`, and waits until each sees all.
+    /// Starts `nodes` agents, tagged `collectors`, and waits until each sees all and takes part.
     pub(crate) async fn start(nodes: usize) -> Self {
         Self::start_with(nodes, &[]).await
     }
@@ -107,6 +107,7 @@ impl Cluster {
             node.start();
         }
         cluster.all_see_all().await;
+        cluster.all_take_part().await;
         cluster
     }
 
@@ -135,6 +136,17 @@ impl Cluster {
                 if node.sees("alive").await? != running {
                     return None;
                 }
+            }
+            Some(())
+        })
+        .await;
+    }
+
+    /// Waits until every running node takes part: one that is joining starts nothing, and what is said to it is not in its catalog yet.
+    pub(crate) async fn all_take_part(&self) {
+        until("all nodes take part", async || {
+            for node in self.nodes.iter().filter(|node| node.process.is_some()) {
+                (node.get("/v1/self").await?["phase"] == "active").then_some(())?;
             }
             Some(())
         })
