@@ -19,5 +19,7 @@ export default defineConfig({
     },
     viewport: { width: 1280, height: 900 },
     locale: 'en-GB',
+    // Nothing fades in: what is on the page is judged and pictured as it stays.
+    contextOptions: { reducedMotion: 'reduce' },
   },
 })

@@ -10,7 +10,7 @@ use crate::{Instant, NodeId};
 /// Most topics at a time.
 const TOPICS_MAX: usize = 4_096;
 /// After this long push-pull has brought it everywhere (measured: p99 7 s among 1,024).
-const AGE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const AGE_MAX: Duration = Duration::from_secs(10);
 /// How many seconds' budget may be spent at once: an operator's command of some dozen entries goes out whole.
 const BURST_SECONDS: u64 = 4;
 

@@ -73,18 +73,14 @@ for (const [name, path, there] of PAGES)
       // Nothing sticks out: a page never scrolls sideways.
       expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth), `${scheme} ${width}`).toBeLessThanOrEqual(0)
       // What is drawn differs by width, its colours by scheme: two of the four say it all.
-      if ((scheme === 'light') === (width === 1280)) await expectAccessible(page, `${scheme} ${width}`)
+      if ((scheme === 'light') === (width === 1280)) expect(await violations(page), `${scheme} ${width}`).toEqual([])
     }
   })
 
 /** What axe finds against WCAG 2.2 AA. */
-/** Looks again while there is something: what fades in is judged once it is there. */
-async function expectAccessible(page: Page, what: string) {
-  const violations = async () => {
-    const found = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']).analyze()
-    return found.violations.map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.html).join(' | ')}`)
-  }
-  await expect.poll(violations, { message: what, timeout: 30_000 }).toEqual([])
+async function violations(page: Page) {
+  const found = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']).analyze()
+  return found.violations.map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.html).join(' | ')}`)
 }
 
 test('the console speaks Chinese too', async ({ page }) => {
@@ -156,7 +152,7 @@ test('a runner is created with the guide, and its records arrive', async ({ page
   await expect(made).toContainText('"seen": true')
   await expect(made).toContainText('"node": "a2"')
   await page.screenshot({ path: 'screenshots/try.png', fullPage: true })
-  await expectAccessible(page, 'a trial')
+  expect(await violations(page), 'a trial').toEqual([])
   await page.getByRole('button', { name: 'Next' }).click()
   await page.getByLabel('File on the node that sends').fill(cluster.path('guided.ndjson'))
   // What is typed outlives a reload.
@@ -187,7 +183,7 @@ test('records are seen as they pass', async ({ page }) => {
   }).toPass({ timeout: 60_000 })
   await expect(records).toContainText('web-0')
   await page.screenshot({ path: 'screenshots/tap.png', fullPage: true })
-  await expectAccessible(page, 'records')
+  expect(await violations(page), 'records').toEqual([])
   await page.getByRole('button', { name: 'Stop watching' }).click()
   await expect(page.getByRole('button', { name: 'Watch', exact: true })).toBeVisible()
 })
@@ -263,7 +259,7 @@ test('what was read is read again, once it was seen how much that is', async ({ 
     })
   }).toPass({ timeout: 120_000 })
   await page.screenshot({ path: 'screenshots/rewind.png' })
-  await expectAccessible(page, 'a rewind')
+  expect(await violations(page), 'a rewind').toEqual([])
   await dialog.getByLabel('Type 2 to confirm').fill('3')
   await dialog.locator('button[type=submit]').click()
   await expect(dialog.getByText('That is not 2')).toBeVisible()
@@ -314,7 +310,7 @@ test('a runner is stopped by tag with one node down: pending there, then applied
   await page.getByLabel('What', { exact: true }).selectOption('stop')
   await page.getByRole('dialog').getByRole('button', { name: 'Next' }).click()
   await expect(page.getByRole('dialog').getByText('3 targets')).toBeVisible()
-  await expectAccessible(page, 'a question')
+  expect(await violations(page), 'a question').toEqual([])
   await page.screenshot({ path: 'screenshots/question.png' })
   await confirm(page, 3)
   const dialog = page.getByRole('dialog')

@@ -8,7 +8,7 @@ use crate::{
     canary::planted,
     membership::Membership,
     push_pull::{DATAGRAM_STATE_BYTES, Replica, entry_size},
-    rumour::{PHASE, TAGS, Topic, fan_out},
+    rumour::{AGE_MAX, PHASE, TAGS, Topic, fan_out},
     wire::{Gone, Parts},
 };
 
@@ -22,8 +22,6 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// While node maps differ they are compared more often. Measured, 1,024 nodes that each change a word every 5 s: at one comparison a second a change is
 /// known to all in 5.6 s (p50) for 7.8 KB/s a node.
 const PUSH_PULL_HASTE: f64 = 0.6;
-/// What was said longer ago than this is everywhere (measured: p99 7 s among 1,024).
-const LATELY: Duration = Duration::from_secs(10);
 /// How many known nodes are called at a time, besides the seeds.
 const SEEK_MEMBERS: usize = 3;
 /// An entry up to this size is rumoured whole, so that a rumour fits one packet of any link; a larger one by its key, and pulled.
@@ -73,7 +71,7 @@ impl Gossip {
 
     fn note_said(&mut self, now: Now) {
         self.said.push_back((now.at, self.replica.nodes.mark_of(self.me.id).whole_to));
-        while self.said.get(1).is_some_and(|(at, _)| now.at.since(*at) >= LATELY) {
+        while self.said.get(1).is_some_and(|(at, _)| now.at.since(*at) >= AGE_MAX) {
             self.said.pop_front();
         }
     }
