@@ -92,7 +92,7 @@ pub fn runner(text: &str, format: Format, name: Option<&Name>) -> Result<RunnerS
     let spec: RunnerSpec = typed(tree).map_err(|fault| vec![fault])?;
     let mut faults = spec.faults();
     if let Some(program) = &spec.transform.vrl
-        && let Err(diagnostic) = crate::runner::transform::check(program)
+        && let Err(diagnostic) = logvine_runner::transform::check(program)
     {
         faults.push(fault("/transform/vrl", format!("does not compile:\n{}", diagnostic.trim_end())));
     }

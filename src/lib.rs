@@ -13,7 +13,5 @@ pub mod demo;
 pub mod document;
 pub mod events;
 pub mod near;
-pub mod policy;
-pub mod runner;
 pub mod series;
 pub mod store;

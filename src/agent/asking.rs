@@ -18,21 +18,19 @@ use logvine_cluster::{
     view::name_of,
 };
 use logvine_gossip::{NodeId, Peer};
+use logvine_runner::{
+    RunnerContext,
+    sample::{self, Sample, SampleSpec},
+    sight::Detail,
+    tap::{Fetched, TapSpec},
+};
 use logvine_transport::{CallError, Endpoint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use self::ways::{Lost, Way, Ways};
 use super::{AgentHandle, Unavailable};
-use crate::{
-    events::{self, EventLog, Look},
-    runner::{
-        RunnerContext,
-        sample::{self, Sample, SampleSpec},
-        sight::Detail,
-        tap::{Fetched, TapSpec},
-    },
-};
+use crate::events::{self, EventLog, Look};
 
 /// A fetch waits two seconds for a record, a sample five for a source.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -233,9 +231,9 @@ pub(crate) fn test_asking(
     let keyring = logvine_gossip::seal::Keyring::new(vec![key]).unwrap();
     let node_key = logvine_transport::NodeKey::generate().unwrap();
     let (endpoint, _) = Endpoint::bind("127.0.0.1:0".parse().unwrap(), &node_key, &keyring, &logvine_transport::EndpointConfig::default()).unwrap();
-    let config = crate::policy::PolicyConfig { read: vec![home.to_owned()], ..crate::policy::PolicyConfig::default() };
+    let config = logvine_runner::policy::PolicyConfig { read: vec![home.to_owned()], ..logvine_runner::policy::PolicyConfig::default() };
     let data_dir = home.join("data");
-    let policy = Arc::new(crate::policy::Policy::new(&config, true, &data_dir));
-    let context = RunnerContext { node_name: "here".parse().unwrap(), node_id, policy, data_dir, sights: crate::runner::Sights::default() };
+    let policy = Arc::new(logvine_runner::policy::Policy::new(&config, true, &data_dir));
+    let context = RunnerContext { node_name: "here".parse().unwrap(), node_id, policy, data_dir, sights: logvine_runner::Sights::default() };
     Asking::new(handle, endpoint, context, events)
 }

@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep};
 
 use super::AgentHandle;
-use crate::runner::Sights;
+use logvine_runner::Sights;
 
 /// From one measure to the next: as often as the balance looks.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);

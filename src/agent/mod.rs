@@ -22,6 +22,10 @@ use std::{
 use anyhow::{Context, anyhow};
 use logvine_cluster::node::{Node, NodeConfig};
 use logvine_gossip::{Generation, GossipConfig, Me};
+use logvine_runner::{
+    RunnerContext, Runners, Sights,
+    policy::{Policy, PolicyConfig},
+};
 use logvine_transport::{Endpoint, EndpointConfig, NodeKey, Udp};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -43,8 +47,6 @@ use crate::{
     api,
     config::{Config, Effective, GossipPreset, LogFormat},
     events::EventLog,
-    policy::Policy,
-    runner::{RunnerContext, Runners, Sights},
     series::Series,
     store::{DataDir, Store},
 };
@@ -61,7 +63,7 @@ const INSTANCE_EVENTS_MAX: usize = 1024;
 /// Errors: why it could not start, or what of its own (a disk, a socket) failed; the message says what to do.
 pub fn run(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .thread_stack_size(crate::runner::transform::STACK_BYTES)
+        .thread_stack_size(logvine_runner::transform::STACK_BYTES)
         .enable_all()
         .build()
         .context("start the runtime")?;
@@ -91,7 +93,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     };
     let (store, restored) = Store::open(&dir)?;
     let exposed = exposed(&config);
-    if !exposed && config.policy == crate::policy::PolicyConfig::default() {
+    if !exposed && config.policy == PolicyConfig::default() {
         warn!("bound to loopback: runners may do all that this user may; --allow-read, --allow-write and --allow-connect narrow it");
     }
     let policy = Policy::new(&config.policy, exposed, dir.path()).keeping(own_files(&config, cluster_key_file));

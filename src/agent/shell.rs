@@ -14,6 +14,7 @@ use logvine_cluster::{
     node::{CallFailed, CallId, CommandId, Node, Output, RequestId},
 };
 use logvine_gossip::NodeId;
+use logvine_runner::Runners;
 use logvine_transport::{DEADLINE_MAX, Endpoint, Incoming, Refusal, Responder, Udp, knock};
 use tokio::{
     sync::{mpsc::Receiver, oneshot},
@@ -27,7 +28,7 @@ use super::{
     handle::{Call, Clock},
     keys::Keys,
 };
-use crate::{events::EventLog, runner::Runners, store::Store};
+use crate::{events::EventLog, store::Store};
 
 /// Transactions that may wait for the disk before operators' commands are refused and peers' calls wait too.
 /// Datagrams never wait: a slow disk is no dead node.

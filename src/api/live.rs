@@ -17,6 +17,11 @@ use logvine_cluster::{
     view::{self, InstanceRow, Place, name_of, places, rfc3339},
 };
 use logvine_gossip::NodeId;
+use logvine_runner::{
+    sample::{Input, LINES_MAX, Sample, SampleSpec},
+    sight::{Detail, ErrorNote},
+    tap::{Fetched, Stage, TapSpec, Tapped, pattern},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use tokio::sync::mpsc;
@@ -35,11 +40,6 @@ use crate::{
     agent::asking::{Ask, AskError, Told},
     document::{self, Format},
     events::{Look, looked},
-    runner::{
-        sample::{Input, LINES_MAX, Sample, SampleSpec},
-        sight::{Detail, ErrorNote},
-        tap::{Fetched, Stage, TapSpec, Tapped, pattern},
-    },
 };
 
 /// Nodes that one stream looks at.
@@ -514,7 +514,7 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
-    use crate::runner::tap::Tapped;
+    use logvine_runner::tap::Tapped;
 
     fn record(text: &str) -> Tapped {
         Tapped { source: "s".to_owned(), sender: None, text: text.to_owned(), cut: false }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use futures::{StreamExt, stream};
 use logvine_cluster::{command::Command, name::Name, selection::Selection, view::name_of};
 use logvine_gossip::NodeId;
+use logvine_runner::sight::Detail;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,10 +13,7 @@ use super::{
     ApiResult, App,
     written::{WriteQuery, Written, write},
 };
-use crate::{
-    agent::asking::{Ask, Told},
-    runner::sight::Detail,
-};
+use crate::agent::asking::{Ask, Told};
 
 /// Rows of a preview. What is more is in its sum.
 const ROWS_MAX: usize = 1_000;
@@ -126,7 +124,7 @@ mod tests {
     use logvine_cluster::checkpoint::{Checkpoint, FileKey, FileName, Position};
 
     use super::*;
-    use crate::runner::sight::SourceAt;
+    use logvine_runner::sight::SourceAt;
 
     fn at(source: &str, offset: u64) -> SourceAt {
         let file = FileKey { lineage: 0, name: FileName::of(b"head").unwrap() };

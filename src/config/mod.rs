@@ -16,7 +16,7 @@ use std::{
 
 use logvine_cluster::name::Name;
 
-use crate::policy::{ConnectRule, PolicyConfig};
+use logvine_runner::policy::{ConnectRule, PolicyConfig};
 
 pub use self::{address::Seed, args::AgentArgs, layers::Host};
 use self::{

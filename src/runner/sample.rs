@@ -13,7 +13,6 @@ use logvine_gossip::Stamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
-use utoipa::ToSchema;
 
 use super::{
     RunnerContext, Sights,
@@ -29,7 +28,7 @@ use super::{
 };
 
 /// Lines of a sample.
-pub(crate) const LINES_MAX: usize = 100;
+pub const LINES_MAX: usize = 100;
 /// Of one line; the rest is cut, and the cut is said.
 const LINE_BYTES_MAX: usize = 16 << 10;
 /// A source that has not answered by then is said to be silent.
@@ -41,18 +40,18 @@ const PATHS_MAX: usize = 100;
 
 /// What is tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct SampleSpec {
+pub struct SampleSpec {
     /// The runner as JSON: its shape is checked by whoever runs it.
-    pub(crate) runner: String,
-    pub(crate) input: Input,
+    pub runner: String,
+    pub input: Input,
     /// Who tries it, for the record.
     #[serde(default)]
-    pub(crate) by: String,
+    pub by: String,
 }
 
 /// Where lines come from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Input {
+pub enum Input {
     /// A source of the runner (its id, or a path that it finds; none: the first), so many lines from its beginning.
     Source { source: Option<String>, lines: usize },
     /// These lines, through the stages alone.
@@ -63,7 +62,7 @@ pub(crate) enum Input {
 
 impl SampleSpec {
     /// The runner's name; empty where it says none.
-    pub(crate) fn runner_name(&self) -> String {
+    pub fn runner_name(&self) -> String {
         let runner: Value = serde_json::from_str(&self.runner).unwrap_or_default();
         runner["name"].as_str().unwrap_or_default().to_owned()
     }
@@ -71,7 +70,7 @@ impl SampleSpec {
 
 impl Input {
     /// What is tried with it.
-    pub(crate) fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Source { .. } => "read",
             Self::Lines(_) => "lines",
@@ -81,9 +80,10 @@ impl Input {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
-pub(crate) struct Sample {
+pub struct Sample {
     /// The source that was read: an id, or a path.
     pub source: Option<String>,
     /// What the reader finds there: ids, or paths, at most 100.
@@ -97,9 +97,10 @@ pub(crate) struct Sample {
 }
 
 /// One line and what became of it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
-pub(crate) struct SampleRecord {
+pub struct SampleRecord {
     /// Of its first byte in the file.
     pub offset: u64,
     /// As it was read; bytes that are no UTF-8 are U+FFFD.
@@ -108,11 +109,11 @@ pub(crate) struct SampleRecord {
     pub cut: bool,
     /// As the parse stage made it.
     #[serde(with = "as_text")]
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub parsed: Value,
     /// As a sender would get it.
     #[serde(with = "as_text")]
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub record: Value,
     /// Why a stage failed on it.
     pub error: Option<String>,
@@ -136,7 +137,7 @@ mod as_text {
 }
 
 /// Tries it on this node. Errors: why it cannot be, for people.
-pub(crate) async fn take(context: &RunnerContext, sample: &SampleSpec) -> Result<Sample, String> {
+pub async fn take(context: &RunnerContext, sample: &SampleSpec) -> Result<Sample, String> {
     let spec: RunnerSpec = serde_json::from_str(&sample.runner).map_err(|error| format!("the runner is not one that this node knows: {error}"))?;
     match &sample.input {
         Input::Nothing => {

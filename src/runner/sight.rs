@@ -30,22 +30,22 @@ const MARKS_MAX: usize = 128;
 
 /// An error of a stage, as often as it came in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ErrorNote {
-    pub(crate) error: String,
+pub struct ErrorNote {
+    pub error: String,
     /// The source on which it came last; none where it concerns no single one.
-    pub(crate) source: Option<String>,
-    pub(crate) count: u64,
-    pub(crate) first_seen: UnixMicros,
-    pub(crate) last_seen: UnixMicros,
+    pub source: Option<String>,
+    pub count: u64,
+    pub first_seen: UnixMicros,
+    pub last_seen: UnixMicros,
 }
 
 /// The errors of one stage.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct StageErrors {
+pub struct StageErrors {
     /// All of them since the instance was first started in this process.
-    pub(crate) count: u64,
+    pub count: u64,
     /// The newest last, at most [`ERRORS_MAX`].
-    pub(crate) recent: VecDeque<ErrorNote>,
+    pub recent: VecDeque<ErrorNote>,
 }
 
 impl StageErrors {
@@ -68,67 +68,67 @@ impl StageErrors {
 
 /// How a sender does, over all sources of its instance.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct SenderNote {
+pub struct SenderNote {
     /// Records that its sink has acknowledged.
-    pub(crate) records: u64,
+    pub records: u64,
     /// Their bytes, as they were sent.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Sends that failed and are repeated.
-    pub(crate) retries: u64,
+    pub retries: u64,
     /// Records that its sink refused for themselves.
-    pub(crate) dead_lettered: u64,
+    pub dead_lettered: u64,
     /// Sends that have no answer yet.
-    pub(crate) in_flight: u64,
+    pub in_flight: u64,
     /// From the last send to its acknowledgement, its time in the sender's queue included.
-    pub(crate) ack_ms: Option<u64>,
-    pub(crate) acknowledged_at: Option<UnixMicros>,
+    pub ack_ms: Option<u64>,
+    pub acknowledged_at: Option<UnixMicros>,
     /// Why it does not get on now.
-    pub(crate) trouble: Option<String>,
+    pub trouble: Option<String>,
 }
 
 /// Where a source is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SourceAt {
-    pub(crate) source: String,
+pub struct SourceAt {
+    pub source: String,
     /// Where its file was last seen, if it is one of this node's.
-    pub(crate) path: Option<String>,
-    pub(crate) lag_bytes: u64,
-    pub(crate) lag_s: u64,
-    pub(crate) error: Option<String>,
-    pub(crate) acknowledged: Checkpoint,
+    pub path: Option<String>,
+    pub lag_bytes: u64,
+    pub lag_s: u64,
+    pub error: Option<String>,
+    pub acknowledged: Checkpoint,
 }
 
 /// All that an instance's node knows of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Detail {
+pub struct Detail {
     /// By stage: `read`, `parse`, `transform`, `send NAME`, `dead letters`, `instance`.
-    pub(crate) stages: BTreeMap<String, StageErrors>,
-    pub(crate) senders: BTreeMap<String, SenderNote>,
+    pub stages: BTreeMap<String, StageErrors>,
+    pub senders: BTreeMap<String, SenderNote>,
     /// Records and bytes of sources that were read since the task tree was built.
-    pub(crate) read_records: u64,
-    pub(crate) read_bytes: u64,
+    pub read_records: u64,
+    pub read_bytes: u64,
     /// The same that all senders have acknowledged.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// The longest of its sources'.
-    pub(crate) lag_s: u64,
+    pub lag_s: u64,
     /// Of each source, at most [`SOURCES_MAX`].
-    pub(crate) sources: Vec<SourceAt>,
-    pub(crate) sources_total: u64,
+    pub sources: Vec<SourceAt>,
+    pub sources_total: u64,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Sight {
+pub struct Sight {
     errors: Mutex<BTreeMap<String, StageErrors>>,
     senders: Mutex<BTreeMap<Name, SenderNote>>,
     board: Mutex<Weak<Board>>,
-    pub(crate) taps: Taps,
+    pub taps: Taps,
 }
 
 impl Sight {
     /// Notes an error of a stage; `count` records (or attempts) suffered it.
-    pub(crate) fn note_error(&self, stage: &str, source: Option<&Name>, error: &str, count: u64) {
+    pub fn note_error(&self, stage: &str, source: Option<&Name>, error: &str, count: u64) {
         let mut errors = lock(&self.errors);
         let wall = super::clock::now().wall;
         match errors.get_mut(stage) {
@@ -197,7 +197,7 @@ impl Sight {
     }
 
     /// All of it, as it is now.
-    pub(crate) fn detail(&self) -> Detail {
+    pub fn detail(&self) -> Detail {
         let mut detail = Detail { stages: lock(&self.errors).clone(), ..Detail::default() };
         detail.senders = lock(&self.senders).iter().map(|(name, note)| (name.to_string(), note.clone())).collect();
         let Some(board) = lock(&self.board).upgrade() else { return detail };
@@ -229,13 +229,13 @@ pub struct Sights(Arc<Mutex<BTreeMap<Name, Arc<Sight>>>>);
 
 impl Sights {
     /// What is seen of a runner here; none where it does not run and is not stopped by itself.
-    pub(crate) fn of(&self, runner: &Name) -> Option<Arc<Sight>> {
+    pub fn of(&self, runner: &Name) -> Option<Arc<Sight>> {
         lock(&self.0).get(runner).cloned()
     }
 
     /// How full the queues of this node's sources' slowest senders are, in thousandths, on average: one sink of many that takes nothing does not make a node
     /// look full.
-    pub(crate) fn queue_permille(&self) -> u32 {
+    pub fn queue_permille(&self) -> u32 {
         let boards: Vec<_> = lock(&self.0).values().filter_map(|sight| lock(&sight.board).upgrade()).collect();
         let (sum, count) = boards.iter().map(|board| board.queues()).fold((0, 0), |(sum, count), (of, sources)| (sum + of, count + sources));
         u32::try_from(sum.checked_div(count).unwrap_or(0)).unwrap_or(u32::MAX)

@@ -164,7 +164,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use super::*;
-    use crate::runner::record::Line;
+    use crate::record::Line;
 
     /// No stage panics that we know of; the supervisor's tests need one that does.
     pub(super) fn panic_if_told(line: &[u8]) {

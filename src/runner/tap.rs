@@ -15,7 +15,6 @@ use std::{
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::Instant};
-use utoipa::ToSchema;
 
 /// Taps of one instance at once.
 const TAPS_MAX: usize = 8;
@@ -33,9 +32,10 @@ const PATTERN_CHARS_MAX: usize = 1_000;
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// Where on their way records are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Stage {
+pub enum Stage {
     /// Lines as they were read.
     Read,
     /// Records as the parse stage made them.
@@ -48,7 +48,7 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// Its name.
-    pub(crate) fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Parse => "parse",
@@ -60,42 +60,42 @@ impl Stage {
 
 /// What a tap takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TapSpec {
+pub struct TapSpec {
     /// Names the tap; chosen by who asks, at random.
-    pub(crate) id: u64,
-    pub(crate) stage: Stage,
-    pub(crate) source: Option<String>,
+    pub id: u64,
+    pub stage: Stage,
+    pub source: Option<String>,
     /// A regular expression that the text must contain a match of.
-    pub(crate) grep: Option<String>,
+    pub grep: Option<String>,
     /// Of those that match, one of so many.
-    pub(crate) one_of: u32,
+    pub one_of: u32,
     /// Who looks, for the record.
     #[serde(default)]
-    pub(crate) by: String,
+    pub by: String,
 }
 
 /// A record, as it was at the stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Tapped {
-    pub(crate) source: String,
+pub struct Tapped {
+    pub source: String,
     /// Only of [`Stage::Send`].
-    pub(crate) sender: Option<String>,
+    pub sender: Option<String>,
     /// A line as text, or a record as JSON; bytes that are no UTF-8 are U+FFFD.
-    pub(crate) text: String,
-    pub(crate) cut: bool,
+    pub text: String,
+    pub cut: bool,
 }
 
 /// What a fetch brings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Fetched {
-    pub(crate) records: Vec<Tapped>,
+pub struct Fetched {
+    pub records: Vec<Tapped>,
     /// Records that matched and had no room since the last fetch.
-    pub(crate) skipped: u64,
+    pub skipped: u64,
 }
 
 /// Why a tap cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TapError {
+pub enum TapError {
     #[error("grep: {0}")]
     Pattern(String),
     #[error("{TAPS_MAX} taps look at this runner here already: end one of them")]
@@ -104,7 +104,7 @@ pub(crate) enum TapError {
 
 /// The taps of an instance.
 #[derive(Debug, Default)]
-pub(crate) struct Taps {
+pub struct Taps {
     /// How many there are: what each chunk asks.
     active: AtomicUsize,
     taps: Mutex<BTreeMap<u64, Arc<Tap>>>,
@@ -147,7 +147,7 @@ impl Taps {
     }
 
     /// What a tap has taken since it was asked last, waited for up to [`PATIENCE`]; makes the tap if there is none of that id.
-    pub(crate) async fn fetch(&self, spec: &TapSpec) -> Result<Fetched, TapError> {
+    pub async fn fetch(&self, spec: &TapSpec) -> Result<Fetched, TapError> {
         let tap = self.tap(spec)?;
         let arrived = tap.arrived.notified();
         let first = lock(&tap.waiting).take();
@@ -160,7 +160,7 @@ impl Taps {
     }
 
     /// Whether a tap of this id looks already.
-    pub(crate) fn has(&self, id: u64) -> bool {
+    pub fn has(&self, id: u64) -> bool {
         lock(&self.taps).contains_key(&id)
     }
 
@@ -184,7 +184,7 @@ impl Taps {
 }
 
 /// A pattern for `grep`. Errors: what is wrong with it, for people.
-pub(crate) fn pattern(text: &str) -> Result<Regex, TapError> {
+pub fn pattern(text: &str) -> Result<Regex, TapError> {
     if text.chars().count() > PATTERN_CHARS_MAX {
         return Err(TapError::Pattern(format!("it has more than {PATTERN_CHARS_MAX} characters")));
     }

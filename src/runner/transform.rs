@@ -17,10 +17,10 @@ use super::record::Record;
 
 /// The stack that threads which run transforms must have.
 #[cfg(feature = "vrl")]
-pub(crate) const STACK_BYTES: usize = depth::STACK_BYTES;
+pub const STACK_BYTES: usize = depth::STACK_BYTES;
 /// No program runs.
 #[cfg(not(feature = "vrl"))]
-pub(crate) const STACK_BYTES: usize = 2 << 20;
+pub const STACK_BYTES: usize = 2 << 20;
 
 /// A mark on a record says what is wrong, it does not repeat the record.
 const ERROR_CHARS_MAX: usize = 500;

@@ -7,7 +7,7 @@ use logvine_cluster::spec::JsonParseSpec;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{Taken, time};
-use crate::runner::record::Body;
+use crate::record::Body;
 
 #[derive(Debug)]
 pub(super) struct Json {

@@ -8,7 +8,7 @@ use memchr::memmem;
 use serde_json::{Number, Value};
 
 use super::{Fields, Taken, time};
-use crate::runner::record::Body;
+use crate::record::Body;
 
 const COMMON: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent"#;
 const COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;

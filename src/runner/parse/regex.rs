@@ -4,7 +4,7 @@ use bytes::Bytes;
 use logvine_cluster::spec::RegexParseSpec;
 
 use super::{Fields, Taken, time};
-use crate::runner::record::Body;
+use crate::record::Body;
 
 #[derive(Debug)]
 pub(super) struct Regex {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::{BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader, tail::Tail};
 use crate::{
     policy::{Dialer, Policy, denied},
-    runner::secret,
+    secret,
 };
 
 /// A host that does not answer a connection in this time is down or filtered.

@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use logvine_cluster::checkpoint::{FileKey, MARKER_BYTES_MAX, Position, hash64};
 
-use crate::runner::record::{Chunk, Line};
+use crate::record::{Chunk, Line};
 
 const MARKER_BYTES: usize = 256;
 const _: () = assert!(MARKER_BYTES as u64 == MARKER_BYTES_MAX);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use logvine_cluster::checkpoint::{FileKey, FileName, Position};
 
 use super::{Read, lines::Splitter};
-use crate::runner::record::Chunk;
+use crate::record::Chunk;
 
 /// The reading end of one source.
 #[derive(Debug)]

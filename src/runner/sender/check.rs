@@ -5,7 +5,6 @@ use std::{path::Path, sync::Arc, time::Duration};
 use logvine_cluster::{name::Name, spec::SenderSpec};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::{file_path, http::HttpSender};
 use crate::policy::Policy;
@@ -14,9 +13,10 @@ use crate::policy::Policy;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a look at a sender's sink has shown.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
-pub(crate) struct SinkCheck {
+pub struct SinkCheck {
     /// The sender's name.
     pub sender: String,
     /// Nothing speaks against it.
@@ -27,7 +27,7 @@ pub(crate) struct SinkCheck {
 
 /// Looks at a sender's sink from `node`. A file is opened and not written to, and not made where it is not there; an HTTP sink is dialled and asked for its
 /// head (RFC 9110 §9.3.2: a safe method), with the sender's own headers.
-pub(in crate::runner) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Arc<Policy>) -> SinkCheck {
+pub(crate) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Arc<Policy>) -> SinkCheck {
     let sender = spec.name().to_string();
     let looked = match spec {
         SenderSpec::Stdout(_) => Ok("it is this agent's standard output".to_owned()),
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::{
         policy::PolicyConfig,
-        runner::tests::sink::{Post, Sink},
+        tests::sink::{Post, Sink},
     };
 
     async fn looked(spec: serde_json::Value, config: PolicyConfig) -> SinkCheck {

@@ -6,12 +6,12 @@ use logvine_cluster::delivery::Outcome;
 
 use super::{Jobs, joined, next_group};
 use crate::{
+    append::{AppendError, AppendFile},
     policy::{OpenError, Policy},
-    runner::append::{AppendError, AppendFile},
 };
 
 #[derive(Debug)]
-pub(in crate::runner) struct FileSender {
+pub(crate) struct FileSender {
     file: AppendFile,
 }
 

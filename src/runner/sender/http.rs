@@ -13,7 +13,7 @@ use reqwest::{
 use super::{Job, Jobs};
 use crate::{
     policy::{Dialer, Policy, denied},
-    runner::secret,
+    secret,
 };
 
 /// Enough to keep a distant sink busy; more would only open connections.
@@ -22,7 +22,7 @@ const REQUESTS_MAX: usize = 8;
 const WORDS_BYTES_MAX: usize = 512;
 
 #[derive(Debug)]
-pub(in crate::runner) struct HttpSender {
+pub(crate) struct HttpSender {
     url: Url,
     dialer: Dialer,
     policy: Arc<Policy>,

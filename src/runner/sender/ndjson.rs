@@ -16,7 +16,7 @@ use std::io::Write;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, SecondsFormat};
 
-use crate::runner::record::{Body, Record};
+use crate::record::{Body, Record};
 
 /// What the lines of one source have in common.
 #[derive(Debug, Clone)]

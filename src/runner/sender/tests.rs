@@ -5,11 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    board::Board,
     policy::PolicyConfig,
-    runner::{
-        board::Board,
-        tests::sink::{Post, Sink},
-    },
+    tests::sink::{Post, Sink},
 };
 
 /// A sender at work, and the answers to what it is given.

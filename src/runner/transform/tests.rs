@@ -2,7 +2,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::runner::record::Body;
+use crate::record::Body;
 
 fn record(body: Body) -> Record {
     Record { id: [0; 16], offset: 0, time: None, body, error: None, cut: false }

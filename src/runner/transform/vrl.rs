@@ -11,7 +11,7 @@ use vrl::{
 };
 
 use super::depth;
-use crate::runner::record::Body;
+use crate::record::Body;
 
 /// Text of a record that nothing has taken apart.
 const MESSAGE: &str = "message";

@@ -11,10 +11,8 @@ use logvine_gossip::Stamp;
 use super::*;
 use crate::{
     policy::PolicyConfig,
-    runner::{
-        reader::{Read, Reader},
-        record::Chunk,
-    },
+    reader::{Read, Reader},
+    record::Chunk,
 };
 
 /// Enough looks for all that is decided by counting looks.
