@@ -36,7 +36,7 @@ use crate::{
     node::{HOST, Node, Revision},
     rollout::Hearsay,
     selection::Selection,
-    spec::{Placement, ReaderSpec, RunnerSpec, SourceSpec},
+    spec::{Placement, RunnerSpec, SourceSpec},
     steadiness::Unsteady,
 };
 
@@ -203,10 +203,7 @@ fn runner_row(node: &Node, name: &Name, runner: &Runner) -> RunnerRow {
         name: name.to_string(),
         uid: runner.uid.to_string(),
         revision: runner.revision.to_string(),
-        reader: match spec.reader {
-            ReaderSpec::File(_) => "file".to_owned(),
-            ReaderSpec::Http(_) => "http".to_owned(),
-        },
+        reader: spec.reader.word().to_owned(),
         placement: format!("{kind} {selection}"),
         desired: serde_word(&node.catalog().desired(name)),
         nodes: node.targets(name).len(),

@@ -17,7 +17,7 @@ use crate::{
     record::SourceKey,
     selection::Selection,
     setting::Setting,
-    spec::{ReaderSpec, RunnerSpec, SourceSpec, SpecFault},
+    spec::{RunnerSpec, SourceSpec, SpecFault},
 };
 
 /// What a command would write.
@@ -282,7 +282,7 @@ impl Node {
     fn patch_sources(&self, stamp: Stamp, name: &Name, put: Vec<SourceSpec>, remove: &[Name]) -> Result<Draft, CommandError> {
         let runner = self.catalog.runner(name).ok_or_else(|| no_runner(name))?;
         let mut faults = Vec::new();
-        if !matches!(runner.spec.reader, ReaderSpec::Http(_)) {
+        if !runner.spec.reader.is_movable() {
             faults.push(SpecFault { pointer: "/put".to_owned(), detail: "only a runner with an `http` reader has sources".to_owned() });
         }
         for (at, source) in put.iter().enumerate() {

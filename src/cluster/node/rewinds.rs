@@ -15,7 +15,7 @@ use crate::{
     name::Name,
     operation::{Operation, Outcome, Verb},
     selection::Selection,
-    spec::{ReaderSpec, SpecFault},
+    spec::SpecFault,
 };
 
 impl Node {
@@ -34,7 +34,7 @@ impl Node {
         let mut entries = Vec::new();
         for name in &runners {
             let runner = self.catalog.runner(name).ok_or_else(|| CommandError::NotFound { kind: "runner", name: name.to_string() })?;
-            if let (Some(_), ReaderSpec::Http(_)) = (nodes, &runner.spec.reader) {
+            if nodes.is_some() && runner.spec.reader.is_movable() {
                 let detail = format!("the sources of `{name}` are no node's own: name them by `sources`, or say `all`");
                 return Err(CommandError::Invalid { faults: vec![SpecFault { pointer: "/nodes".to_owned(), detail }] });
             }
@@ -71,10 +71,10 @@ impl Node {
     /// The nodes that may have a source of this id. A pinned one is its node's own, whose id its own begins with.
     fn readers_of(&self, name: &Name, runner: &Runner, source: &Name) -> Result<Vec<NodeId>, CommandError> {
         let placed = self.placed_anyhow(name);
-        let readers: Vec<_> = match &runner.spec.reader {
-            ReaderSpec::Http(_) if self.catalog.source(name, source).is_some() => return Ok(placed),
-            ReaderSpec::Http(_) => Vec::new(),
-            ReaderSpec::File(_) => placed.into_iter().filter(|node| source.as_str().starts_with(&format!("{}-", node.short()))).collect(),
+        let readers: Vec<_> = match runner.spec.reader.is_movable() {
+            true if self.catalog.source(name, source).is_some() => return Ok(placed),
+            true => Vec::new(),
+            false => placed.into_iter().filter(|node| source.as_str().starts_with(&format!("{}-", node.short()))).collect(),
         };
         let not_found = || CommandError::NotFound { kind: "source", name: format!("{name}/{source}") };
         if readers.is_empty() { Err(not_found()) } else { Ok(readers) }
@@ -89,9 +89,9 @@ impl Node {
     /// Sets back the pinned sources of this node of which a rewind is due, and has their instance begin again with them once that is on disk.
     pub(super) fn rewind_pinned(&mut self) {
         let me = self.id();
-        let of_files = |runner: &Runner| matches!(runner.spec.reader, ReaderSpec::File(_));
+        let is_pinned = |runner: &Runner| !runner.spec.reader.is_movable();
         let runners: Vec<_> =
-            self.catalog.runners().filter(|(_, runner)| of_files(runner)).map(|(name, runner)| (name.clone(), runner.uid)).collect();
+            self.catalog.runners().filter(|(_, runner)| is_pinned(runner)).map(|(name, runner)| (name.clone(), runner.uid)).collect();
         for (runner, uid) in runners {
             let (rewind, single) = self.catalog.rewinds_on(&runner, &me);
             let generation = |source: &Name| rewind.max(single.get(source).copied().unwrap_or(Stamp::ZERO));
@@ -121,7 +121,8 @@ impl Node {
             let single: Vec<_> = single.filter_map(|(scope, _)| if let RewindScope::Source(source) = scope { Some(source) } else { None }).collect();
             let is_here = |source: &Name| self.instances.pinned_of(runner.uid).any(|(known, _)| known == source);
             let of_me = |source: &Name| source.as_str().starts_with(&format!("{}-", me.short()));
-            if let (ReaderSpec::File(_), Some(source)) = (&runner.spec.reader, single.into_iter().find(|source| of_me(source) && !is_here(source))) {
+            let missing = single.into_iter().find(|source| of_me(source) && !is_here(source));
+            if let Some(source) = missing.filter(|_| !runner.spec.reader.is_movable()) {
                 return Some(Outcome::Failed { reason: format!("it has no source `{source}`, or none of it was read yet") });
             }
             if self.has_rewind_due(name) {
