@@ -33,6 +33,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("lonely-accuses", "a node that hears nobody accuses everybody (DESIGN §3.1)"),
     ("sick-accuses", "a node that stood still accuses others before it has heard a single answer"),
     ("knock-away", "a node that said that it would be back is proved gone while it restarts (DESIGN §5.5)"),
+    ("generations-shared", "two live copies of a node that cannot reach each other may take the same generation (DESIGN §9, S5)"),
     ("old-image-votes", "a node on an old disk image votes and owns by it (DESIGN §5.3, Restart)"),
     ("forged-self", "a node that hears what it never said in its own name lets it stand"),
     ("stamp-from-future", "an entry whose stamp is years ahead is taken, and wins for ever (PITFALLS §5, Cortex)"),

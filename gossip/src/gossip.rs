@@ -21,6 +21,7 @@ use crate::{
     NodeId, NodeMap, Now, Output, Restored, Stamp, StateError, Status, Traffic,
     canary::planted,
     clocks::Clocks,
+    ids::Share,
     marks,
     membership::{Effect, Membership},
     push_pull::Replica,
@@ -38,8 +39,6 @@ mod tables;
 
 use identity::Oneself;
 
-/// How many generations are reserved on disk at a time: one write per 64 renewals.
-const GENERATION_BLOCK: u64 = 64;
 /// Foca's word of a death rides on its datagrams; for so long after a goodbye they say too that it was one.
 const GOODBYE_TIME: Duration = Duration::from_secs(10);
 /// Most goodbyes in one datagram.
@@ -82,6 +81,7 @@ pub struct Gossip {
     config: GossipConfig,
     me: Me,
     stage: Stage,
+    share: Share,
     reserved: Generation,
     reserving: Option<Generation>,
     renew_to: Option<Generation>,
@@ -120,7 +120,12 @@ impl Gossip {
     ///
     /// If `me.generation` is not below `restored.reserved`, a block of generations is asked to be persisted first, and nothing is sent
     /// before `handle_reserved`.
-    pub fn new(now: Now, config: GossipConfig, me: Me, restored: Restored, seed: u64) -> Self {
+    pub fn new(now: Now, config: GossipConfig, mut me: Me, restored: Restored, seed: u64) -> Self {
+        let share = Share::draw(seed);
+        // Where the clock is behind what the disk has reserved, two copies of that disk would begin alike. Of one that begins by its clock, no other has the time.
+        if me.generation >= restored.reserved && me.generation.0 > now.wall.as_millis() {
+            me.generation = share.at_least(me.generation);
+        }
         let due = Due { seek: now.at, push_pull: now.at, members: now.at, rumours: None, renew: None };
         let met: BTreeMap<_, _> = restored.peers.into_iter().filter(|met| met.id != me.id).map(|met| (met.id, met)).collect();
         let mut gossip = Self {
@@ -131,6 +136,7 @@ impl Gossip {
             config,
             me,
             stage: Stage::Waiting,
+            share,
             reserved: restored.reserved,
             reserving: None,
             renew_to: None,
@@ -392,10 +398,10 @@ impl Gossip {
         self.due.members = now.at + self.membership.draw_between(Duration::ZERO, self.config.members_interval);
     }
 
-    /// Asks for a block of generations that begins at or before `generation`.
+    /// Asks for all generations up to the one after `generation`: a renewal does not wait for the disk.
     fn reserve(&mut self, generation: Generation) {
-        let up_to = Generation(generation.0 + GENERATION_BLOCK);
-        if self.reserving.is_none_or(|asked| asked <= generation) {
+        let up_to = self.share.above(generation).next();
+        if self.reserving.is_none_or(|asked| asked < up_to) {
             self.reserving = Some(up_to);
             self.outputs.push_back(Output::Persist(Durable::ReserveGeneration { up_to }));
         }
@@ -406,7 +412,7 @@ impl Gossip {
         if !known.can_follow(self.me.generation) || known < self.me.generation || self.stage == Stage::Left {
             return;
         }
-        let generation = known.next().max(self.renew_to.unwrap_or_default());
+        let generation = self.share.above(known).max(self.renew_to.unwrap_or_default());
         self.renew_to = Some(generation);
         self.renew(now, generation);
     }
@@ -431,8 +437,8 @@ impl Gossip {
         self.replica.nodes.renew(generation);
         self.said.clear();
         self.outputs.push_back(Output::Changed(Change::Renewed { generation }));
-        if generation.0 + GENERATION_BLOCK / 2 >= self.reserved.0 {
-            self.reserve(self.reserved);
+        if self.share.above(generation) >= self.reserved {
+            self.reserve(generation);
         }
     }
 

@@ -61,6 +61,7 @@ const BY_TEST: &[&str] = &[
     "no-reannounce",
     "seed-islands",
     "old-image-votes",
+    "generations-shared",
     "damaged-row-votes",
     "crashes-forgiven",
     "no-last-words",

@@ -254,7 +254,7 @@ impl Node {
             for (table, key) in disk.lost {
                 node.write(table, key, None);
             }
-            node.take_new_disk(now);
+            node.take_new_disk(now, Generation::default());
         }
         node.stale.extend(node.met.keys());
         node.introduce(now);

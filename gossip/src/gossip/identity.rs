@@ -240,15 +240,20 @@ impl Gossip {
 
     /// The disk is old if a generation was used that it knows nothing of, and that is not of this life.
     pub(super) fn judge_disk(&mut self, known: Generation) {
-        let before = known < self.oneself.first;
-        if known == Generation::default() || self.oneself.disk.knows(known) || (before && self.oneself.outdated) || canary::planted("old-image-votes")
-        {
+        let is_found = self.oneself.outdated && known <= self.me.generation;
+        if known == Generation::default() || is_found || self.oneself.disk.knows(known) || canary::planted("old-image-votes") {
             return;
         }
-        if before || known > self.me.generation {
+        if !self.is_of_this_life(known) {
             self.oneself.outdated = true;
             self.outputs.push_back(Output::Changed(Change::DiskOutdated { known }));
         }
+    }
+
+    /// Generations may run ahead of the clock: that of a life before this one may lie among this one's own.
+    fn is_of_this_life(&self, generation: Generation) -> bool {
+        let first = self.oneself.first;
+        generation == first || ((first..=self.me.generation).contains(&generation) && self.share.has(generation))
     }
 
     /// Asks a few peers whether their views are this node's, until half of all are.

@@ -293,7 +293,8 @@ impl World {
                 Output::Prove { at } => {
                     let (now, me) = (self.now(), self.nodes[index].gossip.me());
                     let first = self.nodes[index].gossip.first_generation();
-                    let there = self.index_of(at.quic).filter(|peer| self.nodes[*peer].up && self.nodes[*peer].gossip.me().id == at.id);
+                    let is_met = |peer: &usize| self.nodes[*peer].up && !self.cut.contains(&(index, *peer)) && !self.cut.contains(&(*peer, index));
+                    let there = self.index_of(at.quic).filter(|peer| is_met(peer) && self.nodes[*peer].gossip.me().id == at.id);
                     let theirs = there.map(|peer| self.nodes[peer].gossip.first_generation());
                     let ends = self.nodes[index].gossip.handle_proof(now, at.gossip, theirs).then_some(index);
                     let other = there.filter(|peer| self.nodes[*peer].gossip.yields_to(me.gossip, first));

@@ -32,6 +32,9 @@ pub(super) const META_DOUBT: &[u8] = b"doubt";
 pub(super) const META_BALLOTS: &[u8] = b"ballots";
 /// So many lives in a row that nobody confirmed are told apart; more count as one.
 const DOUBTED_LIVES_MAX: usize = 64;
+/// A generation may be ahead of the clock by some renewals, of a minute each, and the next one of another disk little above it. So many epochs no source has
+/// had since: ballots that began at the one are below those that begin so far above the other.
+const BALLOTS_LEAPT: u64 = 1 << 16;
 
 /// A node that was met, as the disk keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,12 +90,13 @@ impl Node {
 
     /// This disk may have forgotten promises, votes and ballots: from now on it is another disk, and no ballot is used twice.
     ///
-    /// A generation is above all that this node had, and grows faster than ballots: so it is also above all ballots that were ever its own.
-    pub(super) fn take_new_disk(&mut self, now: Now) {
+    /// Generations grow faster than ballots: so what is well above all generations that this node had (its own, and what others know) is also above all ballots
+    /// that were ever its own.
+    pub(super) fn take_new_disk(&mut self, now: Now, known: Generation) {
         let disk = DiskId(self.rng.next_u64());
         self.witnesses.take_disk(disk);
         self.write(Table::Meta, META_DISK.to_vec(), Some(pack(&disk).to_vec()));
-        let least = self.gossip.me().generation.0;
+        let least = self.gossip.me().generation.max(known).0 + BALLOTS_LEAPT;
         self.sources.give_up(least);
         self.write(Table::Meta, META_BALLOTS.to_vec(), Some(pack(&least).to_vec()));
         self.say_meta(now);

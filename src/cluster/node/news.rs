@@ -71,7 +71,7 @@ impl Node {
             Change::Joined => self.trust_disk(),
             Change::DiskOutdated { known } => {
                 self.tell(Event::DiskOutdated { known });
-                self.take_new_disk(now);
+                self.take_new_disk(now, known);
             }
             Change::Forgotten { id } => {
                 self.tell(Event::Forgotten { node: id });

@@ -140,6 +140,43 @@ fn two_live_copies_that_meet_late_do_not_renew_above_each_other() {
     }
 }
 
+/// All others know of both copies, and tell each of the other's generations: S5 of DESIGN §9 wants that they never use the same one (seed 2 of
+/// `two_copies_that_meet_late_lose_nothing` in the simulations).
+#[test]
+fn two_live_copies_that_cannot_reach_each_other_never_take_the_same_generation() {
+    for seed in 0..10 {
+        let mut world = World::new(5, 230 + seed);
+        world.run(secs(10));
+        let cut = |twin: usize| [(1, twin), (twin, 1), (2, twin), (twin, 2), (3, twin), (twin, 3)];
+        world.cut.extend(cut(5));
+        world.nodes[1].changes.clear();
+        let twin = start_twin(&mut world, 1);
+        world.run(secs(60));
+        let taken = |index: usize| {
+            let generation = |change: &Change| if let Change::Renewed { generation } = change { Some(*generation) } else { None };
+            let first = world.nodes[index].gossip.first_generation();
+            world.nodes[index].changes.iter().filter_map(|(_, change)| generation(change)).chain([first]).collect::<BTreeSet<_>>()
+        };
+        let (ones, others) = (taken(1), taken(twin));
+        assert!(ones.len() > 5 && others.len() > 5, "seed {seed}: they do go above each other");
+        assert_eq!(ones.intersection(&others).collect::<Vec<_>>(), Vec::<&Generation>::new(), "seed {seed}");
+    }
+}
+
+/// Both begin where the disk ends, as their clocks are behind that.
+#[test]
+fn two_copies_of_a_disk_whose_generations_are_ahead_of_the_clock_begin_apart() {
+    let world = World::new(1, 240);
+    let reserved = Generation(world.now().wall.as_millis() + 1_000_000);
+    let begin = |seed| {
+        let me = Me { generation: reserved, ..world.nodes[0].gossip.me() };
+        let restored = Restored { reserved, doubt: known_up_to(reserved), ..Restored::default() };
+        Gossip::new(world.now(), world.config.clone(), me, restored, seed).first_generation()
+    };
+    let begun: BTreeSet<_> = (0..20).map(begin).collect();
+    assert!(begun.len() == 20 && begun.iter().all(|first| *first >= reserved), "{begun:?}");
+}
+
 /// The same data directory at a new address, the old process dead: that is no copy.
 #[test]
 fn a_node_that_moved_joins_under_a_higher_generation() {
@@ -296,6 +333,7 @@ fn a_node_whose_incarnations_are_used_up_renews_itself() {
 fn canaries_turn_tests_red() {
     use crate::canary::turns_red;
     turns_red("old-image-votes", a_disk_image_from_before_the_last_start_is_found_to_be_old_and_a_plain_restart_is_not);
+    turns_red("generations-shared", two_live_copies_that_cannot_reach_each_other_never_take_the_same_generation);
     turns_red("no-reannounce", super::guards::a_renewed_node_speaks_until_it_is_heard);
     turns_red("seed-islands", super::guards::islands_around_different_seeds_find_together);
 }
