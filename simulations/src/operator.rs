@@ -10,7 +10,7 @@ use logvine_cluster::{
     command::{Answer, Command, CommandError},
     name::Name,
     node::{CommandId, Node},
-    spec::{HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt, TransformSpec},
+    spec::{Encoding, HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt, TransformSpec},
 };
 use logvine_gossip::NodeId;
 use serde::{Deserialize, Serialize};
@@ -282,7 +282,7 @@ impl World {
 }
 
 fn runner<'a>(scenario: &Scenario, edits: u32, plans: impl Iterator<Item = &'a SourcePlan>) -> RunnerSpec {
-    let sources = plans.map(|plan| SourceSpec { id: plan.id.clone(), url: format!("http://{}.test/log", plan.id), selection: None });
+    let sources = plans.map(|plan| SourceSpec { id: plan.id.clone(), url: format!("http://{}.test/log", plan.id), rotated: vec![], selection: None });
     let senders = scenario.senders.iter().map(|name| {
         let name = name.parse().expect("scenarios give senders proper names");
         SenderSpec::Http(HttpSenderSpec { name, url: "http://sink.test/".into(), headers: BTreeMap::new(), timeout_ms: 30_000 })
@@ -295,6 +295,8 @@ fn runner<'a>(scenario: &Scenario, edits: u32, plans: impl Iterator<Item = &'a S
             poll_ms: 500 + u64::from(edits),
             line_bytes_max: 1 << 20,
             headers: BTreeMap::new(),
+            encoding: Encoding::Utf8,
+            multiline: None,
         }),
         sources: sources.collect(),
         parse: ParseSpec::Raw,

@@ -10,7 +10,7 @@ use self::faults::Faults;
 pub use self::{
     faults::SpecFault,
     parse::{JsonParseSpec, NginxParseSpec, ParseSpec, RegexParseSpec},
-    reader::{FileReaderSpec, HttpReaderSpec, ReaderSpec, StartAt},
+    reader::{Encoding, FileReaderSpec, HttpReaderSpec, MultilineSpec, ReaderSpec, StartAt},
     sender::{FileSenderSpec, HttpSenderSpec, SenderSpec, StdoutSenderSpec},
 };
 use crate::name::Name;
@@ -73,6 +73,9 @@ impl Placement {
     }
 }
 
+/// URLs at which the rest of a rotated file is looked for.
+const ROTATED_MAX: usize = 32;
+
 /// One movable source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -82,6 +85,10 @@ pub struct SourceSpec {
     pub id: Name,
     /// Where it is (`http` reader).
     pub url: String,
+    /// Where what was at `url` is found after a rotation, the newest first: `http://HOST/access.log.1`. What of the old file is at none of them when it has
+    /// been rotated is a `rotation_gap`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotated: Vec<String>,
     /// Narrows the placement's selection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<String>,
@@ -150,6 +157,15 @@ impl SourceSpec {
     pub fn faults(&self) -> Vec<SpecFault> {
         let mut faults = Faults::default();
         faults.url("/url", &self.url);
+        if self.rotated.len() > ROTATED_MAX {
+            faults.add("/rotated", format!("has {} URLs, where at most {ROTATED_MAX} are looked at", self.rotated.len()));
+        }
+        for (at, url) in self.rotated.iter().enumerate() {
+            faults.url(format!("/rotated/{at}"), url);
+            if *url == self.url || self.rotated[..at].contains(url) {
+                faults.add(format!("/rotated/{at}"), "is there twice: name `url`.1, `url`.2 and so on");
+            }
+        }
         if let Some(Err(error)) = self.selection.as_deref().map(str::parse::<crate::selection::Selection>) {
             faults.add("/selection", error.to_string());
         }

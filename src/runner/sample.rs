@@ -208,6 +208,7 @@ async fn read(context: &RunnerContext, spec: &RunnerSpec, source: Option<&str>, 
             let by_url = source.filter(|source| source.contains("://")).map(|url| SourceSpec {
                 id: "sample".parse().expect("a name"),
                 url: url.to_owned(),
+                rotated: vec![],
                 selection: None,
             });
             let tried = by_url.or(of_spec).ok_or("there is no such source in the runner: name one of its `sources`, or a URL")?;

@@ -211,7 +211,7 @@ async fn a_movable_source_is_handed_over_without_a_repeat() {
     let reader = json!({"type": "http", "poll_ms": 50});
     let spec = json!({"name": "r", "placement": {"spread": "all"}, "reader": reader, "senders": [host.to_file("out.ndjson")]});
     host.start(1, serde_json::from_value(spec).unwrap());
-    let source = Arc::new(SourceSpec { id: name("web-001"), url: web.url.clone(), selection: None });
+    let source = Arc::new(SourceSpec { id: name("web-001"), url: web.url.clone(), rotated: vec![], selection: None });
     let epoch = |counter| Epoch { counter, taker: NodeId([7; 16]) };
     web.append(&numbers(0..50));
     let open = |epoch, resume| InstanceCommand::Open { runner: name("r"), source: source.clone(), epoch, resume };

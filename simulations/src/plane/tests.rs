@@ -1,7 +1,7 @@
 use std::collections::BTreeMap as Map;
 
 use logvine_cluster::spec::SenderSpec;
-use logvine_cluster::spec::{HttpReaderSpec, ParseSpec, Placement, ReaderSpec, SourceSpec, StartAt, StdoutSenderSpec, TransformSpec};
+use logvine_cluster::spec::{Encoding, HttpReaderSpec, ParseSpec, Placement, ReaderSpec, SourceSpec, StartAt, StdoutSenderSpec, TransformSpec};
 use logvine_gossip::UnixMicros;
 
 use super::*;
@@ -30,7 +30,14 @@ fn opened(resume: Checkpoint) -> Plane {
     let spec = RunnerSpec {
         name: name("logs"),
         placement: Placement::Spread("all".into()),
-        reader: ReaderSpec::Http(HttpReaderSpec { start_at: StartAt::Beginning, poll_ms: 500, line_bytes_max: 1_024, headers: Map::new() }),
+        reader: ReaderSpec::Http(HttpReaderSpec {
+            start_at: StartAt::Beginning,
+            poll_ms: 500,
+            line_bytes_max: 1_024,
+            headers: Map::new(),
+            encoding: Encoding::Utf8,
+            multiline: None,
+        }),
         sources: vec![],
         parse: ParseSpec::Raw,
         transform: TransformSpec::default(),
@@ -42,7 +49,7 @@ fn opened(resume: Checkpoint) -> Plane {
         now(0),
         InstanceCommand::Start { runner: runner.clone(), uid, revision: uid, spec: Arc::new(spec), pinned: Map::new(), rewind: Stamp::ZERO },
     );
-    let spec = Arc::new(SourceSpec { id: name("s01"), url: "http://s01.test/".into(), selection: None });
+    let spec = Arc::new(SourceSpec { id: name("s01"), url: "http://s01.test/".into(), rotated: vec![], selection: None });
     plane.handle_command(now(0), InstanceCommand::Open { runner, source: spec, epoch: Epoch::default(), resume });
     plane
 }

@@ -121,7 +121,7 @@ fn spec(sources: &[&str]) -> RunnerSpec {
 }
 
 fn source(id: &str) -> SourceSpec {
-    SourceSpec { id: name(id), url: format!("http://{id}/"), selection: None }
+    SourceSpec { id: name(id), url: format!("http://{id}/"), rotated: vec![], selection: None }
 }
 
 impl Cluster {

@@ -27,6 +27,48 @@ pub enum StartAt {
     End,
 }
 
+/// How a file's bytes stand for text. Records are UTF-8; positions count the file's own bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum Encoding {
+    /// Bytes are kept as they are, those that are no UTF-8 too.
+    #[default]
+    #[serde(rename = "utf-8")]
+    Utf8,
+    #[serde(rename = "utf-16le")]
+    Utf16Le,
+    #[serde(rename = "utf-16be")]
+    Utf16Be,
+    /// ISO 8859-1.
+    #[serde(rename = "latin1")]
+    Latin1,
+}
+
+/// `[reader.multiline]`: which lines of a file are one record. Exactly one of `start`, `continue` and `end` is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MultilineSpec {
+    /// A line that matches begins a record (`^\\d{4}-`). A regular expression of the regex crate's syntax, as the other two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// A line that matches goes on with the record before it (`^\\s`).
+    #[serde(default, rename = "continue", skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
+    /// A line that matches ends its record (`;$`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+    /// How long a record waits for its next line, in milliseconds (10 to 600,000).
+    #[serde(default = "multiline_timeout_ms")]
+    pub timeout_ms: u64,
+    /// Lines of one record at most (2 to 100,000); what goes beyond is a record of its own.
+    #[serde(default = "lines_max")]
+    pub lines_max: usize,
+    /// Bytes of one record at most (256 to 16 MiB); what goes beyond is a record of its own.
+    #[serde(default = "line_bytes_max")]
+    pub bytes_max: usize,
+}
+
 /// `type = "file"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -46,6 +88,18 @@ pub struct FileReaderSpec {
     /// Longest line, in bytes (256 to 16 MiB); what is longer is cut, marked and counted.
     #[serde(default = "line_bytes_max")]
     pub line_bytes_max: usize,
+    /// How the bytes stand for text: `utf-8` (kept as they are), `utf-16le`, `utf-16be` or `latin1`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encoding: Encoding,
+    /// Which lines are one record; without it each line is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiline: Option<MultilineSpec>,
+    /// Bytes of deleted files that are kept from the disk until they have been read (1 MiB to 1 PiB). Beyond it the oldest are given up, told and counted.
+    #[serde(default = "deleted_bytes_max", skip_serializing_if = "is_deleted_bytes_max")]
+    pub deleted_bytes_max: u64,
+    /// How long a deleted file is kept from the disk until it has been read, in seconds (1 to 2,592,000).
+    #[serde(default = "deleted_age_max_s", skip_serializing_if = "is_deleted_age_max_s")]
+    pub deleted_age_max_s: u64,
 }
 
 /// `type = "http"`.
@@ -65,6 +119,12 @@ pub struct HttpReaderSpec {
     /// Headers sent with each request; a value may be a secret (`secret://env/NAME`, `secret://file/PATH`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// How the bytes stand for text: `utf-8` (kept as they are), `utf-16le`, `utf-16be` or `latin1`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encoding: Encoding,
+    /// Which lines are one record; without it each line is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiline: Option<MultilineSpec>,
 }
 
 fn poll_ms() -> u64 {
@@ -73,6 +133,34 @@ fn poll_ms() -> u64 {
 
 fn line_bytes_max() -> usize {
     1 << 20
+}
+
+fn multiline_timeout_ms() -> u64 {
+    1_000
+}
+
+fn deleted_bytes_max() -> u64 {
+    8 << 30
+}
+
+fn is_deleted_bytes_max(bytes: &u64) -> bool {
+    *bytes == deleted_bytes_max()
+}
+
+fn deleted_age_max_s() -> u64 {
+    86_400
+}
+
+fn is_deleted_age_max_s(seconds: &u64) -> bool {
+    *seconds == deleted_age_max_s()
+}
+
+fn lines_max() -> usize {
+    1_000
+}
+
+fn is_default(encoding: &Encoding) -> bool {
+    *encoding == Encoding::default()
 }
 
 impl ReaderSpec {
@@ -128,7 +216,10 @@ impl FileReaderSpec {
             }
         }
         faults.range("/reader/poll_ms", self.poll_ms, 50, 60_000);
+        faults.range("/reader/deleted_bytes_max", self.deleted_bytes_max, 1 << 20, 1 << 50);
+        faults.range("/reader/deleted_age_max_s", self.deleted_age_max_s, 1, 2_592_000);
         faults.range("/reader/line_bytes_max", self.line_bytes_max as u64, 256, 16 << 20);
+        self.multiline.iter().for_each(|multiline| multiline.check(faults));
     }
 }
 
@@ -137,5 +228,68 @@ impl HttpReaderSpec {
         faults.headers("/reader/headers", &self.headers);
         faults.range("/reader/poll_ms", self.poll_ms, 50, 600_000);
         faults.range("/reader/line_bytes_max", self.line_bytes_max as u64, 256, 16 << 20);
+        self.multiline.iter().for_each(|multiline| multiline.check(faults));
+    }
+}
+
+impl MultilineSpec {
+    fn check(&self, faults: &mut Faults) {
+        let given = [&self.start, &self.continues, &self.end].into_iter().flatten().count();
+        if given != 1 {
+            let detail = "give exactly one of `start`, `continue` and `end`: start = '^\\d{4}-' where each record begins with a date";
+            faults.add("/reader/multiline", detail);
+        }
+        faults.range("/reader/multiline/timeout_ms", self.timeout_ms, 10, 600_000);
+        faults.range("/reader/multiline/lines_max", self.lines_max as u64, 2, 100_000);
+        faults.range("/reader/multiline/bytes_max", self.bytes_max as u64, 256, 16 << 20);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::SourceSpec, *};
+
+    fn faults(reader: serde_json::Value) -> Vec<String> {
+        let reader: ReaderSpec = serde_json::from_value(reader).unwrap();
+        let mut faults = Faults::default();
+        reader.check(&mut faults);
+        faults.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_with_multiline_and_the_bounds_is_told_with_what_to_write() {
+        let file = |more: serde_json::Value| {
+            let mut reader = serde_json::json!({ "type": "file", "paths": ["/var/log/a.log"] });
+            reader.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            faults(reader)
+        };
+        assert!(file(serde_json::json!({ "encoding": "utf-16le", "multiline": { "continue": r"^\s" } })).is_empty());
+        for given in [serde_json::json!({}), serde_json::json!({ "start": "a", "end": "b" })] {
+            let told = file(serde_json::json!({ "multiline": given }));
+            assert!(told.len() == 1 && told[0].starts_with("/reader/multiline: give exactly one of `start`, `continue` and `end`"), "{told:?}");
+        }
+        let told = file(serde_json::json!({ "multiline": { "end": ";$", "timeout_ms": 1, "lines_max": 1, "bytes_max": 1 } }));
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert_eq!(told[0], "/reader/multiline/timeout_ms: 1 is not from 10 to 600000");
+        assert_eq!(file(serde_json::json!({ "deleted_bytes_max": 1, "deleted_age_max_s": 0 })).len(), 2);
+    }
+
+    #[test]
+    fn what_a_reader_leaves_out_is_not_written() {
+        let written = serde_json::json!({ "type": "file", "paths": ["/a"], "start_at": "beginning", "poll_ms": 500, "line_bytes_max": 1 << 20 });
+        let reader: ReaderSpec = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&reader).unwrap(), written);
+    }
+
+    #[test]
+    fn rotated_urls_are_urls_and_each_is_there_once() {
+        let source = |rotated: &[&str]| -> Vec<String> {
+            let source: SourceSpec = serde_json::from_value(serde_json::json!({ "id": "a", "url": "http://a/x.log", "rotated": rotated })).unwrap();
+            source.faults().iter().map(ToString::to_string).collect()
+        };
+        assert!(source(&["http://a/x.log.1", "http://a/x.log.2"]).is_empty());
+        assert!(source(&["x.log.1"])[0].starts_with("/rotated/0: must begin with http://"));
+        assert!(source(&["http://a/x.log.1", "http://a/x.log.1"])[0].starts_with("/rotated/1: is there twice"));
+        assert!(source(&["http://a/x.log"])[0].starts_with("/rotated/0: is there twice"));
     }
 }

@@ -98,16 +98,16 @@ enum Whereabouts {
 
 impl FileReader {
     pub(super) fn new(context: Arc<Context>, path: PathBuf, identity: Identity, file: File, start: Start) -> Self {
-        let most = context.line_bytes_max;
+        let framing = &context.framing;
         let mut ready = VecDeque::new();
         let (tail, state) = match start {
-            Start::Fresh => (Tail::new(most), State::Following),
+            Start::Fresh => (Tail::new(framing), State::Following),
             Start::At { key, offset, before, told } => {
-                let tail = Tail::resumed(most, key, offset, &before);
+                let tail = Tail::resumed(framing, key, offset, &before);
                 ready.extend(if told { None } else { tail.here().map(Read::Chunk) });
                 (tail, State::Following)
             }
-            Start::Lost { key, position } => (Tail::resumed(most, key, position.offset, b""), State::Lost(position)),
+            Start::Lost { key, position } => (Tail::resumed(framing, key, position.offset, b""), State::Lost(position)),
         };
         let reader = Self {
             context,
@@ -176,7 +176,7 @@ impl FileReader {
             self.state = State::Lost(Position { offset: self.tail.offset(), marker: hash64(recent) });
             return None;
         }
-        let block = look.bytes.slice(recent.len()..);
+        let block = self.tail.whole_units(&look.bytes.slice(recent.len()..));
         if block.is_empty() { self.at_end(look) } else { self.push(block) }
     }
 
@@ -184,8 +184,9 @@ impl FileReader {
     fn take_rest(&mut self, look: &Look) -> Option<Read> {
         let recent = self.tail.recent();
         let whole = look.bytes.starts_with(recent);
-        if whole && look.bytes.len() > recent.len() {
-            return self.push(look.bytes.slice(recent.len()..));
+        let block = if whole { self.tail.whole_units(&look.bytes.slice(recent.len()..)) } else { Bytes::new() };
+        if !block.is_empty() {
+            return self.push(block);
         }
         self.rotate(!whole);
         None
@@ -224,7 +225,12 @@ impl FileReader {
                 return Some(Read::Finished);
             }
         }
-        self.wake = Instant::now() + self.context.poll;
+        if let Some(chunk) = self.tail.flush_waiting() {
+            self.tell_progress();
+            return Some(Read::Chunk(chunk));
+        }
+        let poll = Instant::now() + self.context.poll;
+        self.wake = self.tail.due().map_or(poll, |due| due.min(poll));
         Some(Read::AtEnd)
     }
 
@@ -246,7 +252,7 @@ impl FileReader {
                 known.claimed.push((self.path.clone(), identity));
                 drop(known);
                 if self.tail.recent() != before {
-                    self.tail = Tail::resumed(self.context.line_bytes_max, key, position.offset, &before);
+                    self.tail = Tail::resumed(&self.context.framing, key, position.offset, &before);
                 }
                 self.state = State::Rest(Arc::new(file));
             }

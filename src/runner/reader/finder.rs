@@ -30,6 +30,7 @@ use super::{
     ReadError,
     file::{FileReader, Start, blocking},
     known::{Context, GLOB, Identity, Listed, Progress, micros, read_at, read_before, siblings, verify},
+    lines::Framing,
 };
 use crate::policy::{Policy, opened_path};
 
@@ -139,7 +140,8 @@ impl Finder {
             left: Vec::new(),
             scan: Scan::default(),
         };
-        let context = Context::new(policy, paths, exclude, Duration::from_millis(spec.poll_ms), spec.line_bytes_max);
+        let framing = Framing::new(spec.line_bytes_max, spec.encoding, spec.multiline.as_ref())?;
+        let context = Context::new(policy, paths, exclude, Duration::from_millis(spec.poll_ms), framing);
         Ok(Self { context: Arc::new(context), memory: Arc::new(Mutex::new(memory)) })
     }
 
@@ -395,7 +397,7 @@ impl Look<'_> {
         let offset = match (read, self.memory.start_at) {
             (Some(offset), _) => offset,
             (None, StartAt::Beginning) => return Ok(Start::Fresh),
-            (None, StartAt::End) => last_line_end(file, listed.metadata.len(), self.context.line_bytes_max)?,
+            (None, StartAt::End) => last_line_end(file, listed.metadata.len(), &self.context.framing)?,
         };
         let Some(name) = FileName::of(head) else { return Ok(Start::Fresh) };
         Ok(Start::At { key: FileKey { lineage: 0, name }, offset, before: read_before(file, offset)?, told: false })
@@ -447,11 +449,11 @@ fn fixed_part(glob: &str) -> PathBuf {
     }
 }
 
-/// After the last whole line of a file; its end where none ends in the last `line_bytes_max` bytes.
-fn last_line_end(file: &File, size: u64, line_bytes_max: usize) -> io::Result<u64> {
-    let from = size.saturating_sub(line_bytes_max as u64);
-    let most = usize::try_from(size - from).unwrap_or(line_bytes_max);
-    let end = memchr::memrchr(b'\n', &read_at(file, from, most)?).map(|at| from + at as u64 + 1);
+/// After the last whole line of a file; its end where none ends in as many bytes as a line may have.
+fn last_line_end(file: &File, size: u64, framing: &Framing) -> io::Result<u64> {
+    let from = size.saturating_sub(framing.line_bytes_max() as u64);
+    let most = usize::try_from(size - from).unwrap_or(framing.line_bytes_max());
+    let end = framing.last_line_end(from, &read_at(file, from, most)?);
     Ok(end.unwrap_or(if from == 0 { 0 } else { size }))
 }
 

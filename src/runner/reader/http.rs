@@ -17,7 +17,7 @@ use reqwest::{
 };
 use tokio::time::Instant;
 
-use super::{BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader, tail::Tail};
+use super::{BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader, lines::Framing, tail::Tail};
 use crate::{
     policy::{Dialer, Policy, denied},
     secret,
@@ -38,7 +38,7 @@ pub struct HttpReaders {
     dialer: Dialer,
     start_at: StartAt,
     poll: Duration,
-    line_bytes_max: usize,
+    framing: Framing,
 }
 
 impl HttpReaders {
@@ -53,7 +53,8 @@ impl HttpReaders {
                 .default_headers(headers.clone())
         });
         let dialer = dialer.map_err(|error| ReadError::new(format!("cannot make an HTTP client: {}", causes(&error))))?;
-        Ok(Self { dialer, start_at: spec.start_at, poll: Duration::from_millis(spec.poll_ms), line_bytes_max: spec.line_bytes_max })
+        let framing = Framing::new(spec.line_bytes_max, spec.encoding, spec.multiline.as_ref())?;
+        Ok(Self { dialer, start_at: spec.start_at, poll: Duration::from_millis(spec.poll_ms), framing })
     }
 
     /// The same, for sources that are read from their beginning whatever the spec says of those that were never read.
@@ -75,7 +76,7 @@ impl HttpReaders {
             shared: self.clone(),
             shown: shown(&url),
             url,
-            tail: Tail::new(self.line_bytes_max),
+            tail: Tail::new(&self.framing),
             state,
             doubts: 0,
             ready: VecDeque::new(),
@@ -139,12 +140,12 @@ impl HttpReader {
             Part::Beyond => Ok(self.doubt()),
             Part::Bytes { bytes, size, broken } if bytes.starts_with(self.tail.recent()) => {
                 self.doubts = 0;
-                let block = bytes.slice(recent..);
+                let block = self.tail.whole_units(&bytes.slice(recent..));
                 let end = self.tail.offset() + block.len() as u64;
                 self.lag = size.map_or(0, |size| size.saturating_sub(end));
                 match (block.is_empty(), broken) {
                     (false, _) => Ok(self.tail.take(block).map(Read::Chunk)),
-                    (true, None) => Ok(Some(self.at_end())),
+                    (true, None) => Ok(Some(self.tail.flush_waiting().map_or_else(|| self.at_end(), Read::Chunk))),
                     (true, Some(broken)) => Err(self.error(format_args!("its answer broke off: {broken}"))),
                 }
             }
@@ -167,7 +168,7 @@ impl HttpReader {
             _ => Bytes::new(),
         };
         let same = before.len() as u64 == most && hash64(&before) == position.marker && (most > 0 || FileName::of(&head) == Some(key.name));
-        self.tail = Tail::resumed(self.shared.line_bytes_max, key, position.offset, &before);
+        self.tail = Tail::resumed(&self.shared.framing, key, position.offset, &before);
         if same {
             self.state = State::Following;
             self.doubts = 0;
@@ -192,9 +193,10 @@ impl HttpReader {
         };
         let from = size.saturating_sub(LAST_LINE_BYTES_MAX);
         let last = self.ask_whole(from, size - from).await?;
-        let end = memchr::memrchr(b'\n', &last).map_or(if from == 0 { 0 } else { last.len() }, |at| at + 1);
+        let end = self.shared.framing.last_line_end(from, &last).and_then(|end| usize::try_from(end - from).ok());
+        let end = end.unwrap_or(if from == 0 { 0 } else { last.len() });
         if let Some(name) = FileName::of(&head) {
-            self.tail = Tail::resumed(self.shared.line_bytes_max, FileKey { lineage: 0, name }, from + end as u64, &last[..end]);
+            self.tail = Tail::resumed(&self.shared.framing, FileKey { lineage: 0, name }, from + end as u64, &last[..end]);
         }
         self.state = State::Following;
         Ok(self.tail.here().map(Read::Chunk))
@@ -202,7 +204,8 @@ impl HttpReader {
 
     fn at_end(&mut self) -> Read {
         self.lag = 0;
-        self.wake = Instant::now() + self.shared.poll;
+        let poll = Instant::now() + self.shared.poll;
+        self.wake = self.tail.due().map_or(poll, |due| due.min(poll));
         Read::AtEnd
     }
 

@@ -16,6 +16,7 @@ use logvine_cluster::{
     instance::FilePlace,
 };
 
+use super::lines::Framing;
 use crate::policy::{OpenError, Policy};
 
 /// A `*` stays within one directory, as in a shell.
@@ -59,7 +60,7 @@ pub(super) struct Context {
     pub(super) paths: Vec<Pattern>,
     pub(super) exclude: Vec<Pattern>,
     pub(super) poll: Duration,
-    pub(super) line_bytes_max: usize,
+    pub(super) framing: Framing,
     known: Mutex<Known>,
 }
 
@@ -98,8 +99,8 @@ pub(super) struct Progress {
 }
 
 impl Context {
-    pub(super) fn new(policy: Arc<Policy>, paths: Vec<Pattern>, exclude: Vec<Pattern>, poll: Duration, line_bytes_max: usize) -> Self {
-        Self { policy, paths, exclude, poll, line_bytes_max, known: Mutex::default() }
+    pub(super) fn new(policy: Arc<Policy>, paths: Vec<Pattern>, exclude: Vec<Pattern>, poll: Duration, framing: Framing) -> Self {
+        Self { policy, paths, exclude, poll, framing, known: Mutex::default() }
     }
 
     /// A thread that panicked held it for plain assignments only, so what is in it is whole.

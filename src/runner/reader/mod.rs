@@ -1,10 +1,12 @@
 //! Readers turn sources into [`Chunk`]s of whole lines, and know files again.
 
+mod encoding;
 pub mod file;
 pub mod finder;
 pub mod http;
 mod known;
 mod lines;
+mod multiline;
 mod tail;
 
 use std::time::Duration;

@@ -4,14 +4,18 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use logvine_cluster::checkpoint::{FileKey, FileName, Position};
+use tokio::time::Instant;
 
-use super::{Read, lines::Splitter};
+use super::{
+    Read,
+    lines::{Framing, Splitter},
+};
 use crate::record::Chunk;
 
 /// The reading end of one source.
 #[derive(Debug)]
 pub(super) struct Tail {
-    line_bytes_max: usize,
+    framing: Framing,
     lineage: u32,
     /// None until the first bytes of this lineage were read.
     key: Option<FileKey>,
@@ -22,14 +26,14 @@ pub(super) struct Tail {
 
 impl Tail {
     /// Of a file that was never read.
-    pub(super) fn new(line_bytes_max: usize) -> Self {
-        Self { line_bytes_max, lineage: 0, key: None, splitter: Splitter::new(line_bytes_max, 0, b""), hole: false }
+    pub(super) fn new(framing: &Framing) -> Self {
+        Self { framing: framing.clone(), lineage: 0, key: None, splitter: Splitter::new(framing.clone(), 0, b""), hole: false }
     }
 
     /// Of a file that was read up to `offset`, before which are the bytes `before`.
-    pub(super) fn resumed(line_bytes_max: usize, key: FileKey, offset: u64, before: &[u8]) -> Self {
-        let splitter = Splitter::new(line_bytes_max, offset, before);
-        Self { line_bytes_max, lineage: key.lineage, key: Some(key), splitter, hole: false }
+    pub(super) fn resumed(framing: &Framing, key: FileKey, offset: u64, before: &[u8]) -> Self {
+        let splitter = Splitter::new(framing.clone(), offset, before);
+        Self { framing: framing.clone(), lineage: key.lineage, key: Some(key), splitter, hole: false }
     }
 
     pub(super) fn key(&self) -> Option<FileKey> {
@@ -50,16 +54,27 @@ impl Tail {
         self.splitter.recent()
     }
 
-    /// Takes the next bytes, at least one. None if no line ends in them.
+    /// The part of what follows that can be taken: of a unit that is only half there nothing.
+    pub(super) fn whole_units(&self, block: &Bytes) -> Bytes {
+        self.framing.whole_units(block)
+    }
+
+    /// When [`Self::flush_waiting`] is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.splitter.due()
+    }
+
+    /// Takes the next bytes, at least one, in whole units. None if no record ends in them.
     pub(super) fn take(&mut self, mut block: Bytes) -> Option<Chunk> {
         let lineage = self.lineage;
         let key = *self.key.get_or_insert_with(|| FileKey { lineage, name: FileName::of(&block).expect("the block is not empty") });
         if self.hole {
             let hole = block.iter().take_while(|byte| **byte == 0).count();
+            let hole = self.framing.whole_units(&block.slice(..hole)).len();
             self.splitter.skip(&block.split_to(hole));
             self.hole = block.is_empty();
         }
-        self.splitter.push(key, &block)
+        self.splitter.push(Instant::now(), key, &block)
     }
 
     /// A chunk without lines: so that a place which no checkpoint has told of is remembered, though nothing may come for long.
@@ -68,15 +83,21 @@ impl Tail {
         Some(Chunk { file: self.key?, start: at, end: at, lines: Vec::new() })
     }
 
-    /// Gives the unfinished last line, as no end of it will come.
+    /// Gives the record that has waited long enough for its next line.
+    pub(super) fn flush_waiting(&mut self) -> Option<Chunk> {
+        self.splitter.due().filter(|due| *due <= Instant::now())?;
+        self.splitter.flush_waiting(self.key?)
+    }
+
+    /// Gives the unfinished last line and record, as no end of them will come.
     pub(super) fn flush(&mut self) -> Option<Chunk> {
-        self.splitter.flush(self.key?)
+        self.splitter.flush(Instant::now(), self.key?)
     }
 
     /// Ends this lineage and begins the next from 0. What is to be said of it goes to `ready`.
     pub(super) fn rotate(&mut self, gap: bool, ready: &mut VecDeque<Read>) {
         ready.extend(self.flush().map(Read::Chunk));
         ready.push_back(Read::Rotated { gap });
-        *self = Self { lineage: self.lineage + 1, hole: true, ..Self::new(self.line_bytes_max) };
+        *self = Self { lineage: self.lineage + 1, hole: true, ..Self::new(&self.framing) };
     }
 }

@@ -74,7 +74,7 @@ async fn a_rewound_source_begins_at_its_beginning_whatever_is_so_for_new_ones() 
     let reader = json!({"type": "http", "poll_ms": 50, "start_at": "end"});
     let spec = json!({"name": "r", "placement": {"spread": "all"}, "reader": reader, "senders": [host.to_file("out.ndjson")]});
     host.start(1, serde_json::from_value(spec).unwrap());
-    let source = Arc::new(SourceSpec { id: name("web-001"), url: web.url.clone(), selection: None });
+    let source = Arc::new(SourceSpec { id: name("web-001"), url: web.url.clone(), rotated: vec![], selection: None });
     let resume = Checkpoint { rewind: REWIND, ..Checkpoint::default() };
     let epoch = Epoch { counter: 1, taker: NodeId([7; 16]) };
     host.runners.handle(InstanceCommand::Open { runner: name("r"), source, epoch, resume });
@@ -85,7 +85,7 @@ async fn a_rewound_source_begins_at_its_beginning_whatever_is_so_for_new_ones() 
     assert_eq!((closed.rewind, closed.bytes()), (REWIND, 270));
     // Set back under a later rewind, it has the name that it had.
     let first = host.ids("out.ndjson");
-    let source = Arc::new(SourceSpec { id: name("web-001"), url: web.url.clone(), selection: None });
+    let source = Arc::new(SourceSpec { id: name("web-001"), url: web.url.clone(), rotated: vec![], selection: None });
     let epoch = Epoch { counter: 2, ..epoch };
     host.runners.handle(InstanceCommand::Open { runner: name("r"), source, epoch, resume: closed.rewound(Stamp(10)) });
     host.settle(|host| host.records("out.ndjson").len() == 60).await;

@@ -15,6 +15,8 @@ use crate::{
     record::Chunk,
 };
 
+mod records;
+
 /// Enough looks for all that is decided by counting looks.
 const LONG: u32 = 30;
 
@@ -33,6 +35,11 @@ struct Rig {
     errors: Vec<String>,
 }
 
+fn spec(paths: &[String], start_at: StartAt, line_bytes_max: usize) -> FileReaderSpec {
+    let spec = serde_json::json!({ "paths": paths, "start_at": start_at, "poll_ms": 1, "line_bytes_max": line_bytes_max });
+    serde_json::from_value(spec).unwrap()
+}
+
 fn finder(spec: &FileReaderSpec, pinned: &BTreeMap<Name, Pinned>) -> Finder {
     let policy = Policy::new(&PolicyConfig::default(), false, Path::new("/nonexistent"));
     Finder::new(spec, Arc::new(policy), NodeId([7; 16]), &[sender()], pinned.clone()).unwrap()
@@ -48,8 +55,8 @@ impl Rig {
     }
 
     fn starting_at(globs: &[&str], start_at: StartAt, dir: tempfile::TempDir) -> Self {
-        let paths = globs.iter().map(|glob| dir.path().join(glob).to_str().unwrap().to_owned()).collect();
-        let spec = FileReaderSpec { paths, exclude: vec![], start_at, poll_ms: 1, line_bytes_max: 1 << 16 };
+        let paths: Vec<String> = globs.iter().map(|glob| dir.path().join(glob).to_str().unwrap().to_owned()).collect();
+        let spec = spec(&paths, start_at, 1 << 16);
         let finder = finder(&spec, &BTreeMap::new());
         let (readers, pinned) = (BTreeMap::new(), BTreeMap::new());
         let (lines, ids, rotated, errors) = (vec![], BTreeSet::new(), vec![], vec![]);
@@ -518,7 +525,7 @@ async fn compressed_and_excluded_files_are_left_alone() {
 #[test]
 fn a_bad_glob_and_a_forbidden_one_are_told_at_once() {
     let make = |glob: &str| {
-        let spec = FileReaderSpec { paths: vec![glob.to_owned()], exclude: vec![], start_at: StartAt::Beginning, poll_ms: 1, line_bytes_max: 100 };
+        let spec = spec(&[glob.to_owned()], StartAt::Beginning, 100);
         let policy = Policy::new(&PolicyConfig { read: vec!["/var/log".into()], ..PolicyConfig::default() }, true, Path::new("/nonexistent"));
         Finder::new(&spec, Arc::new(policy), NodeId::default(), &[], BTreeMap::new()).map(drop).map_err(|error| error.message)
     };

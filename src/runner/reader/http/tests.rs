@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap as Headers, Response as Answer, header},
 };
 use futures::{StreamExt, stream};
-use logvine_cluster::checkpoint::record_id;
+use logvine_cluster::{checkpoint::record_id, spec::Encoding};
 use logvine_gossip::Stamp;
 
 use super::*;
@@ -64,12 +64,12 @@ impl Host {
     }
 
     fn readers(&self, start_at: StartAt) -> HttpReaders {
-        let spec = HttpReaderSpec { start_at, poll_ms: 1, line_bytes_max: 1 << 20, headers: [].into() };
+        let spec = HttpReaderSpec { start_at, poll_ms: 1, line_bytes_max: 1 << 20, headers: [].into(), encoding: Encoding::Utf8, multiline: None };
         HttpReaders::new(&spec, policy(&PolicyConfig::default())).unwrap()
     }
 
     fn source(&self) -> SourceSpec {
-        SourceSpec { id: "web".parse().unwrap(), url: format!("http://{}/access.log?token=hush", self.address), selection: None }
+        SourceSpec { id: "web".parse().unwrap(), url: format!("http://{}/access.log?token=hush", self.address), rotated: vec![], selection: None }
     }
 
     fn open(&self, resume: Option<(FileKey, Position)>) -> HttpReader {
@@ -343,10 +343,17 @@ async fn it_begins_after_the_last_whole_line_where_the_spec_says_so() {
 
 #[tokio::test]
 async fn the_policy_and_bad_input_are_told_when_a_source_is_opened() {
-    let spec = HttpReaderSpec { start_at: StartAt::Beginning, poll_ms: 1, line_bytes_max: 100, headers: [].into() };
+    let spec = HttpReaderSpec {
+        start_at: StartAt::Beginning,
+        poll_ms: 1,
+        line_bytes_max: 100,
+        headers: [].into(),
+        encoding: Encoding::Utf8,
+        multiline: None,
+    };
     let readers = HttpReaders::new(&spec, policy(&PolicyConfig { connect: vec!["10.0.0.0/8".parse().unwrap()], ..PolicyConfig::default() })).unwrap();
     let open = |url: &str| {
-        readers.open(&SourceSpec { id: "x".parse().unwrap(), url: url.to_owned(), selection: None }, None).map(drop).map_err(|error| error.message)
+        readers.open(&SourceSpec { id: "x".parse().unwrap(), url: url.to_owned(), rotated: vec![], selection: None }, None).map(drop).map_err(|error| error.message)
     };
     open("http://10.1.2.3/a.log").unwrap();
     assert!(open("http://127.0.0.1/a.log").unwrap_err().contains("--allow-connect"));
