@@ -353,7 +353,10 @@ async fn the_policy_and_bad_input_are_told_when_a_source_is_opened() {
     };
     let readers = HttpReaders::new(&spec, policy(&PolicyConfig { connect: vec!["10.0.0.0/8".parse().unwrap()], ..PolicyConfig::default() })).unwrap();
     let open = |url: &str| {
-        readers.open(&SourceSpec { id: "x".parse().unwrap(), url: url.to_owned(), rotated: vec![], selection: None }, None).map(drop).map_err(|error| error.message)
+        readers
+            .open(&SourceSpec { id: "x".parse().unwrap(), url: url.to_owned(), rotated: vec![], selection: None }, None)
+            .map(drop)
+            .map_err(|error| error.message)
     };
     open("http://10.1.2.3/a.log").unwrap();
     assert!(open("http://127.0.0.1/a.log").unwrap_err().contains("--allow-connect"));
