@@ -37,13 +37,14 @@ const CACHE_BYTES: usize = 16 << 20;
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// The tables in the file. `Dropped` is not one of them: people read it, this program does not.
-const TABLES: [(Table, Definition); 8] = [
+const TABLES: [(Table, Definition); 9] = [
     (Table::Meta, TableDefinition::new("meta")),
     (Table::Catalog, TableDefinition::new("catalog")),
     (Table::Peer, TableDefinition::new("peer")),
     (Table::Witness, TableDefinition::new("witness")),
     (Table::Ballot, TableDefinition::new("ballot")),
     (Table::Pinned, TableDefinition::new("pinned")),
+    (Table::Counts, TableDefinition::new("counts")),
     (Table::Good, TableDefinition::new("good")),
     (Table::Revision, TableDefinition::new("revision")),
 ];

@@ -122,7 +122,7 @@ impl Plane {
                 }
             }
             // Its sources are all movable: they are opened anew.
-            InstanceCommand::Rewind { .. } => {}
+            InstanceCommand::Rewind { .. } | InstanceCommand::ClearCounters { .. } => {}
             InstanceCommand::Stop { runner, flush } => {
                 for id in self.ids(|flow| flow.runner == runner) {
                     self.step(id, |flow| flow.delivery.handle_close(now, flush));

@@ -30,9 +30,10 @@ pub(super) fn differences(node: &Node, sent: &Command) -> Vec<Fault> {
             let present = node.catalog().setting(setting).map_or(setting.default, |(_, value)| value);
             vec![differs("/value", &json!(present), &json!(value.unwrap_or(setting.default)))]
         }
-        Command::DeleteRunner { .. }
+        Command::DeleteRunners { .. }
         | Command::Restart { .. }
         | Command::Rewind { .. }
+        | Command::ClearCounters { .. }
         | Command::RenameTag { .. }
         | Command::Drain { .. }
         | Command::Forget { .. }

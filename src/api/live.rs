@@ -56,7 +56,7 @@ pub(super) struct InstanceView {
     unanswered: Option<String>,
     /// Age of the oldest byte that its node has seen and its senders have not acknowledged; 0: nothing waits.
     lag_s: Option<u64>,
-    /// Since its tasks were built last: what was read, and what of it all senders have acknowledged.
+    /// Since `counted_since`: what was read, and what of it all senders have acknowledged.
     read_records: u64,
     read_bytes: u64,
     acknowledged_bytes: u64,

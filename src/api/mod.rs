@@ -6,6 +6,7 @@ mod components;
 mod conflict;
 mod connections;
 mod console;
+mod counters;
 #[cfg(test)]
 mod description;
 mod events;

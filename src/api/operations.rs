@@ -17,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     ApiError, ApiResult, App,
     body::Document,
+    counters::clear_counters,
     listing::{Listing, PageQuery, Params, Path, selection},
     problem::Problem,
     rewinds::rewind,
@@ -104,6 +105,11 @@ pub(super) enum RunnerVerb {
     Restart,
     /// Read its sources again from their beginning: all, those of these nodes, or single ones.
     Rewind,
+    /// Count records, errors and dead letters from nothing again.
+    #[serde(rename = "clear-counters")]
+    ClearCounters,
+    /// Several at once, on `all` nodes; a single one by `DELETE`.
+    Delete,
 }
 
 /// On which nodes.
@@ -121,7 +127,7 @@ pub(super) struct OnNodes {
     reason: Option<String>,
 }
 
-/// Starts, stops, removes, lets follow, restarts or rewinds several runners at once
+/// Starts, stops, removes, lets follow, restarts, rewinds, deletes or clears the counters of several runners at once
 #[utoipa::path(post, path = "/v1/operations", operation_id = "runner_stop", tag = "operations", params(WriteQuery), request_body = Bulk,
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem),
         (status = 422, body = Problem)))]
@@ -137,12 +143,13 @@ pub(super) async fn bulk(State(app): State<App>, Writing(query): Writing, docume
     command(&app, query, runners, verb, OnNodes { nodes, expected_count, sources: BTreeSet::new(), reason }).await
 }
 
-/// Starts, stops, removes, lets follow, restarts or rewinds a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
+/// Starts, stops, removes, lets follow, restarts, rewinds or clears the counters of a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
 ///
 /// `rewind` has its sources read again from their beginning, once, whoever collects them by then; a dry run tells how much that would be. The sources of a
-/// reader that nodes share (`http`) are no node's own: rewind `all` of them, or name some.
+/// reader that nodes share (`http`) are no node's own: rewind `all` of them, or name some. `clear-counters` changes nothing but what is shown; a dry run tells
+/// what would be.
 #[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners",
-    params(WriteQuery, RevisionHeaders, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`, `restart`, `rewind`")),
+    params(WriteQuery, RevisionHeaders, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`, `restart`, `rewind`, `clear-counters`")),
     request_body = OnNodes, responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written),
         (status = 404, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn verb(
@@ -158,6 +165,7 @@ pub(super) async fn verb(
         "follow" => RunnerVerb::Follow,
         "restart" => RunnerVerb::Restart,
         "rewind" => RunnerVerb::Rewind,
+        "clear-counters" => RunnerVerb::ClearCounters,
         _ => return Err(ApiError::no_route(&format!("/v1/runners/{runner}/{verb}"))),
     };
     command(&app, query, vec![name(&runner)?], verb, document.read()?).await
@@ -186,6 +194,11 @@ async fn command(app: &App, mut query: WriteQuery, runners: Vec<Name>, verb: Run
         RunnerVerb::Remove => Command::Desire { runners, nodes, desired: Desired::Absent },
         RunnerVerb::Follow => Command::Follow { runners, nodes: selection },
         RunnerVerb::Restart => Command::Restart { runners, nodes },
+        RunnerVerb::Delete if nodes.is_some() => {
+            return Err(fault("/nodes", "a runner is deleted as a whole: say `all`, or `remove` it from these nodes".to_owned()));
+        }
+        RunnerVerb::Delete => Command::DeleteRunners { runners },
+        RunnerVerb::ClearCounters => return clear_counters(app, &query, runners, nodes).await,
         RunnerVerb::Rewind => return rewind(app, &query, runners, nodes, on.sources).await,
     };
     write(app, &query, command).await

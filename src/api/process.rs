@@ -113,11 +113,16 @@ fn exposition(node: &Node, now: Now, udp: &UdpCounters) -> String {
     let of = |value: fn(&logvine_cluster::instance::InstanceStatus) -> u64| {
         instances.iter().map(move |(runner, status)| (vec![("runner", runner.clone())], float(value(status)))).collect::<Vec<_>>()
     };
-    text.family("logvine_records_total", "counter", "Records acknowledged by all senders since the instance's start.", of(|status| status.records));
+    text.family(
+        "logvine_records_total",
+        "counter",
+        "Records acknowledged by all senders, since the counters were cleared.",
+        of(|status| status.records),
+    );
     text.family(
         "logvine_record_errors_total",
         "counter",
-        "Records marked by a failing stage since the instance's start.",
+        "Records marked by a failing stage, since the counters were cleared.",
         of(|status| status.errors),
     );
     text.family("logvine_dead_letters_total", "counter", "Records that a sink rejected for themselves.", of(|status| status.dead_lettered));

@@ -94,7 +94,7 @@ pub(super) async fn put(State(app): State<App>, Path(runner): Path<String>, Writ
 #[utoipa::path(delete, path = "/v1/runners/{runner}", operation_id = "runner_delete", tag = "runners", params(WriteQuery, RevisionHeaders),
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem), (status = 412, body = Problem)))]
 pub(super) async fn delete(State(app): State<App>, Path(runner): Path<String>, Writing(query): Writing) -> ApiResult<Written> {
-    write(&app, &query, Command::DeleteRunner { runner: name(&runner)? }).await
+    write(&app, &query, Command::DeleteRunners { runners: vec![name(&runner)?] }).await
 }
 
 pub(super) fn name(text: &str) -> ApiResult<Name> {

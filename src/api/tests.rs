@@ -1,4 +1,5 @@
 mod access;
+mod bulk;
 mod fixtures;
 mod refusals;
 mod rewinds;

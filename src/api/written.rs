@@ -17,7 +17,9 @@ use logvine_gossip::{NodeId, Stamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, ApiResult, App, Role, conflict::differences, known::explain, listing::Params, rewinds::RewindPreview};
+use super::{
+    ApiError, ApiResult, App, Role, conflict::differences, counters::CountersPreview, known::explain, listing::Params, rewinds::RewindPreview,
+};
 
 /// Longer than a UUID, shorter than a nuisance in every node's catalog.
 pub(super) const KEY_BYTES_MAX: usize = 128;
@@ -110,6 +112,9 @@ pub(super) struct Written {
     /// Of a dry run of `rewind`: what would be read again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rewind: Option<RewindPreview>,
+    /// Of a dry run of `clear-counters`: what would be forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) counters: Option<CountersPreview>,
 }
 
 impl IntoResponse for Written {
@@ -159,7 +164,7 @@ async fn carry_out(app: &App, query: &WriteQuery, command: Command) -> ApiResult
         // It takes a second for a hundred thousand sources; neither the node nor other requests wait for it.
         let planned = tokio::task::spawn_blocking(move || foreseen.plan().and_then(Result::ok).map(|plan| view::plan(&plan)));
         let plan = planned.await.map_err(|_| ApiError::bad_request("planning this made this node's planner fail: report it with the command"))?;
-        return Ok(Ok(Written { operation: None, accepted: false, revision: None, dry_run: true, targets, plan, rewind: None }));
+        return Ok(Ok(Written { operation: None, accepted: false, revision: None, dry_run: true, targets, plan, rewind: None, counters: None }));
     }
     let said = Said { actor: query.actor.clone(), reason: query.reason.clone(), idempotency_key: query.idempotency_key.clone() };
     let (actor, reason) = (said.actor.clone(), said.reason.clone());
@@ -170,7 +175,7 @@ async fn carry_out(app: &App, query: &WriteQuery, command: Command) -> ApiResult
             let id = operation.clone();
             let targets = app.agent().look(move |node, _| view::targets_of(node, &id)).await?;
             let revision = (revision > Stamp::ZERO).then(|| revision.to_string());
-            Ok(Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets, plan: None, rewind: None }))
+            Ok(Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets, plan: None, rewind: None, counters: None }))
         }
         Ok(Answer::Inspected(_)) => unreachable!("a write is not answered as a question"),
     }

@@ -277,9 +277,10 @@ enum RunnerVerb {
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Delete a runner and what is remembered of its sources
+    /// Delete runners and what is remembered of their sources
     Delete {
-        runner: String,
+        #[arg(required = true)]
+        runners: Vec<String>,
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
@@ -316,6 +317,8 @@ enum RunnerVerb {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Have the instances of runners count records, errors and dead letters from nothing again. With --dry-run: what would be forgotten
+    ClearCounters(OnNodesArgs),
     /// Look at its records on their way, live
     Tap(live::TapArgs),
 }

@@ -26,6 +26,14 @@ const OPERATIONS: &[Column] = &[
 ];
 const TARGETS: &[Column] = &[("NODE", "/node_name"), ("ID", "/node"), ("STATE", "/state"), ("REASON", "/reason")];
 const REWOUND: &[Column] = &[("RUNNER", "/runner"), ("SOURCE", "/source"), ("NODE", "/node_name"), ("BYTES", "/bytes"), ("PATH", "/path")];
+const COUNTERS: &[Column] = &[
+    ("RUNNER", "/runner"),
+    ("NODE", "/node_name"),
+    ("RECORDS", "/records"),
+    ("ERRORS", "/errors"),
+    ("DEAD", "/dead_lettered"),
+    ("SINCE", "/counted_since"),
+];
 const UNANSWERED: &[Column] = &[("NODE", "/node_name"), ("NOT COUNTED, AS", "/why")];
 /// How often an operation that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(300);
@@ -119,6 +127,9 @@ impl Remote {
                 if let Some(rewind) = answer.get("rewind").filter(|rewind| !rewind.is_null()) {
                     print_rewind(rewind)?;
                 }
+                if let Some(counters) = answer.get("counters").filter(|counters| !counters.is_null()) {
+                    print_counters(counters)?;
+                }
                 let open = open(answer);
                 if !open.is_empty() {
                     output::print(&output::table(TARGETS, &open))?;
@@ -140,6 +151,18 @@ fn print_rewind(rewind: &Value) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What clearing counters would forget.
+fn print_counters(counters: &Value) -> Result<(), Failure> {
+    let number = |of: &str| counters.pointer(of).and_then(Value::as_u64).unwrap_or(0);
+    let (records, errors, dead) = (number("/records"), number("/errors"), number("/dead_lettered"));
+    output::print(&format!(
+        "{} instances would forget that they counted {records} records, {errors} errors, {dead} dead letters\n",
+        number("/instances_total")
+    ))?;
+    let rows = counters.pointer("/instances").and_then(Value::as_array).cloned().unwrap_or_default();
+    if rows.is_empty() { Ok(()) } else { output::print(&format!("{}\n", output::table(COUNTERS, &rows))) }
 }
 
 fn targets(answer: &Value) -> Vec<Value> {

@@ -59,9 +59,15 @@ impl Remote {
             RunnerVerb::List(list) => self.list(&["runners"], &list, &[], RUNNERS, "/name").await,
             RunnerVerb::Show { runner } => self.one(&["runners", &runner], "/name").await,
             RunnerVerb::Apply { files, prune, yes, if_absent, change } => self.apply(&files, Applying { prune, yes, if_absent, change }).await,
-            RunnerVerb::Delete { runner, yes, change } => {
-                confirm(yes || change.dry_run, &format!("delete runner {runner} and what is remembered of its sources"))?;
-                self.write(Method::DELETE, &["runners", &runner], change, None).await
+            RunnerVerb::Delete { runners, yes, change } => {
+                confirm(yes || change.dry_run, &format!("delete {} and what is remembered of their sources", runners.join(", ")))?;
+                match runners.as_slice() {
+                    [runner] => self.write(Method::DELETE, &["runners", runner], change, None).await,
+                    _ => {
+                        let body = json!({ "runners": runners, "verb": "delete", "nodes": "all" });
+                        self.write_json(Method::POST, &["operations"], change, &body).await
+                    }
+                }
             }
             RunnerVerb::Start(on) => self.on_nodes("start", on).await,
             RunnerVerb::Stop(on) => self.on_nodes("stop", on).await,
@@ -69,6 +75,7 @@ impl Remote {
             RunnerVerb::Follow(on) => self.on_nodes("follow", on).await,
             RunnerVerb::Restart(on) => self.on_nodes("restart", on).await,
             RunnerVerb::Rewind { on, source, yes } => self.rewind(on, &source, yes).await,
+            RunnerVerb::ClearCounters(on) => self.on_nodes("clear-counters", on).await,
             RunnerVerb::Revisions { runner, spec: None, page } => self.pages(&["runners", &runner, "revisions"], &page, REVISIONS, "/revision").await,
             RunnerVerb::Revisions { runner, spec: Some(revision), .. } => self.earlier(&runner, &revision).await,
             RunnerVerb::Tap(args) => live::tap(self, &args).await,

@@ -92,6 +92,13 @@ pub(crate) enum RewindScope {
     Node(NodeId),
 }
 
+/// The value of `clear/<runner>` and `clear/<runner>@<node>`: from the entry's stamp on, counters count anew.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ClearValue {
+    /// The runner's.
+    pub(crate) uid: Stamp,
+}
+
 /// A runner.
 #[derive(Debug, Clone)]
 pub struct Runner {
@@ -120,6 +127,8 @@ pub struct Catalog {
     overrides: BTreeMap<Name, BTreeMap<NodeId, (Stamp, DesiredValue)>>,
     /// With the runner's uid.
     rewinds: BTreeMap<Name, BTreeMap<RewindScope, (Stamp, Stamp)>>,
+    /// By node; none: on all of them.
+    clears: BTreeMap<Name, BTreeMap<Option<NodeId>, (Stamp, ClearValue)>>,
     tags: BTreeMap<NodeId, BTreeMap<Name, bool>>,
     draining: BTreeSet<NodeId>,
     forgotten: BTreeSet<NodeId>,
@@ -150,6 +159,11 @@ pub(crate) fn rewind_key(runner: &Name, scope: &RewindScope) -> String {
         RewindScope::Source(source) => format!("rewind/{runner}/{source}"),
         RewindScope::Node(node) => format!("rewind/{runner}@{node}"),
     }
+}
+
+/// `clear/<runner>`, or `clear/<runner>@<node>`
+pub(crate) fn clear_key(runner: &Name, node: Option<&NodeId>) -> String {
+    node.map_or_else(|| format!("clear/{runner}"), |node| format!("clear/{runner}@{node}"))
 }
 
 /// `tag/<node>/<tag>`
@@ -190,6 +204,7 @@ impl Catalog {
             Some(("source", rest)) => self.refresh_source(rest, present),
             Some(("desired", rest)) => self.refresh_desired(rest, present),
             Some(("rewind", rest)) => self.refresh_rewind(rest, present),
+            Some(("clear", rest)) => self.refresh_clear(rest, present),
             Some(("tag", rest)) => self.refresh_tag(rest, present),
             Some(("drain", rest)) => rest.parse().map_err(|error| format!("{error}")).map(|node| {
                 if present.is_some() {
@@ -292,6 +307,17 @@ impl Catalog {
         if rewinds.is_empty() {
             self.rewinds.remove(&runner);
         }
+        Ok(())
+    }
+
+    fn refresh_clear(&mut self, rest: &str, present: Option<(Stamp, &Bytes)>) -> Result<(), String> {
+        let value = match present {
+            Some((stamp, value)) => Some((stamp, unpack(value).map_err(text)?)),
+            None => None,
+        };
+        let (runner, node) = rest.split_once('@').map_or((rest, None), |(runner, node)| (runner, Some(node)));
+        let node = node.map(str::parse).transpose().map_err(text)?;
+        set(self.clears.entry(runner.parse().map_err(text)?).or_default(), node, value);
         Ok(())
     }
 
@@ -404,6 +430,18 @@ impl Catalog {
             }
         }
         (all, single)
+    }
+
+    /// On which nodes a runner's counters were cleared by a word of their own; none: by one on all of them.
+    pub(crate) fn clears_of(&self, runner: &Name) -> impl Iterator<Item = Option<&NodeId>> {
+        self.clears.get(runner).into_iter().flat_map(BTreeMap::keys).map(Option::as_ref)
+    }
+
+    /// The last word by which a runner's counters on a node count anew; zero: none.
+    pub(crate) fn cleared_on(&self, runner: &Name, node: &NodeId) -> Stamp {
+        let (Some(clears), Some(runner)) = (self.clears.get(runner), self.runners.get(runner)) else { return Stamp::ZERO };
+        let said = [None, Some(*node)].into_iter().filter_map(|scope| clears.get(&scope)).filter(|(_, value)| value.uid == runner.uid);
+        said.map(|(stamp, _)| *stamp).max().unwrap_or(Stamp::ZERO)
     }
 
     /// A node's tags: what its own configuration says, overruled by operators tag by tag.

@@ -20,74 +20,35 @@ pub const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Only if what the command changes is still at this revision (`Stamp::ZERO`: only if nothing is there). See `Node::revision_of`.
-    If {
-        revision: Stamp,
-        command: Box<Command>,
-    },
+    If { revision: Stamp, command: Box<Command> },
     /// Create or replace a runner.
-    PutRunner {
-        spec: Box<RunnerSpec>,
-    },
-    DeleteRunner {
-        runner: Name,
-    },
+    PutRunner { spec: Box<RunnerSpec> },
+    /// Each with its sources and all that was said of it.
+    DeleteRunners { runners: Vec<Name> },
     /// Start, stop or remove runners: on all of their nodes (`nodes` none), or on those that a selection resolves to now.
-    Desire {
-        runners: Vec<Name>,
-        nodes: Option<Selection>,
-        desired: Desired,
-    },
+    Desire { runners: Vec<Name>, nodes: Option<Selection>, desired: Desired },
     /// Clear what was said of single nodes: they follow the runner again.
-    Follow {
-        runners: Vec<Name>,
-        nodes: Selection,
-    },
+    Follow { runners: Vec<Name>, nodes: Selection },
     /// Begin anew where they run: on all of their nodes (`nodes` none), or on those of a selection. No state: who hears of it a minute late does not.
-    Restart {
-        runners: Vec<Name>,
-        nodes: Option<Selection>,
-    },
+    Restart { runners: Vec<Name>, nodes: Option<Selection> },
     /// Read sources again from their beginning: all of these runners', the pinned ones of a selection of nodes, or single ones of one runner.
-    Rewind {
-        runners: Vec<Name>,
-        nodes: Option<Selection>,
-        sources: BTreeSet<Name>,
-    },
+    Rewind { runners: Vec<Name>, nodes: Option<Selection>, sources: BTreeSet<Name> },
+    /// Have instances count from nothing again: on all of their nodes (`nodes` none), or on those that a selection resolves to now.
+    ClearCounters { runners: Vec<Name>, nodes: Option<Selection> },
     /// Add or replace movable sources, and remove some.
-    PatchSources {
-        runner: Name,
-        put: Vec<SourceSpec>,
-        remove: Vec<Name>,
-    },
+    PatchSources { runner: Name, put: Vec<SourceSpec>, remove: Vec<Name> },
     /// The whole of a node's tags, whatever its configuration says.
-    SetTags {
-        node: NodeId,
-        tags: BTreeSet<Name>,
-    },
+    SetTags { node: NodeId, tags: BTreeSet<Name> },
     /// Give a tag another name, on its nodes and in all that is placed by it, in steps.
-    RenameTag {
-        from: Name,
-        to: Name,
-    },
+    RenameTag { from: Name, to: Name },
     /// Hand everything over and take nothing, or take part again.
-    Drain {
-        node: NodeId,
-        draining: bool,
-    },
+    Drain { node: NodeId, draining: bool },
     /// Forget a node that is down or has left: it is in nobody's view any more. If it lives after all it comes back by itself.
-    Forget {
-        node: NodeId,
-    },
+    Forget { node: NodeId },
     /// Set a cluster-wide setting; none: back to its default.
-    Set {
-        setting: &'static Setting,
-        value: Option<u64>,
-    },
+    Set { setting: &'static Setting, value: Option<u64> },
     /// What the owner of a source knows of it. Writes nothing.
-    Inspect {
-        runner: Name,
-        source: Name,
-    },
+    Inspect { runner: Name, source: Name },
 }
 
 impl Command {

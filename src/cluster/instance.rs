@@ -39,10 +39,14 @@ pub enum InstanceCommand {
         pinned: BTreeMap<Name, Pinned>,
         /// The rewind generation of those that are found from now on.
         rewind: Stamp,
+        /// Where its counters go on.
+        counts: Counts,
     },
     /// Begin again with pinned sources, as an operator has said so: each of `pinned` from where it says, all that count from before `rewind` from their
     /// beginning. Those that are found from now on count from `rewind`. Said again, it changes nothing.
     Rewind { runner: Name, uid: Stamp, rewind: Stamp, pinned: BTreeMap<Name, Checkpoint> },
+    /// Count from nothing again, unless that was so since a later word.
+    ClearCounters { runner: Name, uid: Stamp, since: Stamp },
     /// Begin anew under the same revision: flush, end what runs, start it again where it was acknowledged. `restarted` of its status says that it is done.
     Restart { runner: Name, operation: Stamp },
     /// Stop reading, flush for at most `flush`, answer `Stopped`. Also for a runner that never started.
@@ -103,6 +107,27 @@ pub enum InstanceEvent {
     Stopped { runner: Name },
     /// How the instance does now. When something changed, at most once a second.
     Status { runner: Name, status: InstanceStatus },
+    /// How far its counters are. When they have moved, at most once a second.
+    Counted { runner: Name, counts: Counts },
+}
+
+/// What an instance has counted in all its runs on this node. On the node's disk about a second later, so that a crash loses no more than that; what was
+/// counted and is sent again after it is counted again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// The word by which an operator had them cleared last; zero: since the runner's creation.
+    pub since: Stamp,
+    /// Records and bytes of sources that were read.
+    pub read_records: u64,
+    pub read_bytes: u64,
+    /// Those that all senders have acknowledged.
+    pub records: u64,
+    pub bytes: u64,
+    /// Records on which a stage failed, and failed attempts to read.
+    pub errors: u64,
+    /// Records that a sink rejected for themselves, and that were put aside.
+    pub dead_lettered: u64,
 }
 
 /// How an instance does, as its node map tells it. Numbers are quantised where they are published.
@@ -120,12 +145,19 @@ pub struct InstanceStatus {
     pub bytes_per_s: f64,
     /// Bytes that are known to wait at its sources.
     pub lag_bytes: u64,
-    /// Since this start.
+    /// [`Counts::since`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub counted_since: Stamp,
+    /// Since then; see [`Counts`].
     pub records: u64,
     pub errors: u64,
     pub dead_lettered: u64,
     /// Sources here that cannot be read now, with the reason. At most 16; the rest is counted in `errors`.
     pub source_errors: BTreeMap<Name, String>,
+}
+
+fn is_zero(stamp: &Stamp) -> bool {
+    *stamp == Stamp::ZERO
 }
 
 /// The state of an instance.

@@ -12,6 +12,7 @@ mod balancing;
 mod calls;
 mod conditions;
 mod counters;
+mod counts;
 mod disk;
 mod expecting;
 mod face;
@@ -208,7 +209,7 @@ impl Node {
             active: BTreeMap::new(),
             witnesses: Witnesses::new(Witness { node: me.id, disk: disk_id }, disk.witnessed),
             sources: Sources::new(disk.ballots, disk.ballot_least),
-            instances: Instances::new(disk.pinned),
+            instances: Instances::new(disk.pinned, disk.counts),
             balancing: Balancing::new(now, me.id, Capacity(config.capacity)),
             rollouts: Rollouts::new(disk.good),
             revisions: Revisions::new(disk.revisions),

@@ -12,7 +12,7 @@ mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use logvine_gossip::{Instant, NodeId, Now, Status, UnixMicros};
+use logvine_gossip::{Instant, NodeId, Now, Stamp, Status, UnixMicros};
 
 use self::{draining::counted_on, sources::Sight};
 pub use self::{
@@ -267,6 +267,7 @@ pub fn instances(node: &Node) -> Vec<InstanceRow> {
                 records_per_s: status.records_per_s,
                 bytes_per_s: status.bytes_per_s,
                 lag_bytes: status.lag_bytes,
+                counted_since: (status.counted_since > Stamp::ZERO).then(|| rfc3339(UnixMicros(status.counted_since.as_millis() * 1_000))),
                 records: status.records,
                 errors: status.errors,
                 dead_lettered: status.dead_lettered,

@@ -12,9 +12,10 @@ use std::{
 use logvine_cluster::{
     checkpoint::Checkpoint,
     delivery::Trouble,
-    instance::{FilePlace, InstanceState, InstanceStatus},
+    instance::{Counts, FilePlace, InstanceState, InstanceStatus},
     name::Name,
 };
+use logvine_gossip::Stamp;
 use tokio::time::Instant;
 
 use super::sight::{Detail, LagClock, Sight, SourceAt};
@@ -74,9 +75,29 @@ impl Drop for Lease {
 }
 
 impl Board {
-    /// The board of a new task tree.
-    pub(super) fn new(sight: Arc<Sight>) -> Self {
-        Self { sight, ..Self::default() }
+    /// The board of a new task tree, which counts on from `counts`.
+    pub(super) fn new(sight: Arc<Sight>, counts: &Counts) -> Self {
+        let board = Self { sight, ..Self::default() };
+        board.count_from(counts);
+        board
+    }
+
+    /// Sets the counters. What is counted in the same moment may be lost: that is no more than if it had come a moment before.
+    pub(super) fn count_from(&self, counts: &Counts) {
+        let Counts { since: _, read_records, read_bytes, records, bytes, errors, dead_lettered } = *counts;
+        for (counter, value) in self.counters().into_iter().zip([read_records, read_bytes, records, bytes, errors, dead_lettered]) {
+            counter.store(value, Relaxed);
+        }
+    }
+
+    /// What has been counted since the word `since`.
+    pub(super) fn counts(&self, since: Stamp) -> Counts {
+        let [read_records, read_bytes, records, bytes, errors, dead_lettered] = self.counters().map(|counter| counter.load(Relaxed));
+        Counts { since, read_records, read_bytes, records, bytes, errors, dead_lettered }
+    }
+
+    fn counters(&self) -> [&AtomicU64; 6] {
+        [&self.read_records, &self.read_bytes, &self.records, &self.bytes, &self.errors, &self.dead_lettered]
     }
 
     /// Whether a source that holds something already may read more.
@@ -146,9 +167,6 @@ impl Board {
 
     /// The part of a status that the tasks know.
     pub(super) fn fill(&self, status: &mut InstanceStatus) {
-        status.records = self.records.load(Relaxed);
-        status.dead_lettered = self.dead_lettered.load(Relaxed);
-        status.errors = self.errors.load(Relaxed);
         let sources = self.sources();
         status.lag_bytes = sources.values().map(|note| note.lag_bytes).sum();
         let errors = sources.iter().filter_map(|(source, note)| Some((source.clone(), note.error.clone()?)));
@@ -177,13 +195,23 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// The rates of what is counted from these counts on.
+    pub(super) fn from(counts: &Counts) -> Self {
+        Self { records: counts.records, bytes: counts.bytes, ..Self::default() }
+    }
+
+    /// Goes on from other counts, with the rates that it has.
+    pub(super) fn count_from(&mut self, counts: &Counts) {
+        (self.records, self.bytes) = (counts.records, counts.bytes);
+    }
+
     /// Takes the counts of now, `elapsed` after the last ones.
-    pub(super) fn fill(&mut self, board: &Board, elapsed: Duration, status: &mut InstanceStatus) {
-        let (records, bytes) = (board.records.load(Relaxed), board.bytes.load(Relaxed));
+    pub(super) fn fill(&mut self, counts: &Counts, elapsed: Duration, status: &mut InstanceStatus) {
+        let (records, bytes) = (counts.records, counts.bytes);
         let weight = 1.0 - (-elapsed.as_secs_f64() / RATE_TIME.as_secs_f64()).exp();
         let mean = |old: f64, grown: u64| old + weight * (grown as f64 / elapsed.as_secs_f64().max(1e-3) - old);
-        self.records_per_s = mean(self.records_per_s, records - self.records);
-        self.bytes_per_s = mean(self.bytes_per_s, bytes - self.bytes);
+        self.records_per_s = mean(self.records_per_s, records.saturating_sub(self.records));
+        self.bytes_per_s = mean(self.bytes_per_s, bytes.saturating_sub(self.bytes));
         (self.records, self.bytes) = (records, bytes);
         // What is left of a rate long after the last record would change the status each second for nothing.
         status.records_per_s = (self.records_per_s * 10.0).round() / 10.0;
@@ -208,14 +236,15 @@ mod tests {
 
     #[test]
     fn rates_follow_the_counts_and_come_to_rest() {
-        let (board, mut meter, mut status) = (Board::default(), Meter::default(), InstanceStatus::default());
+        let before = Counts { records: 1_000_000, ..Counts::default() };
+        let (mut counts, mut meter, mut status) = (before, Meter::from(&before), InstanceStatus::default());
         for _ in 0..60 {
-            board.records.fetch_add(100, Relaxed);
-            meter.fill(&board, Duration::from_secs(1), &mut status);
+            counts.records += 100;
+            meter.fill(&counts, Duration::from_secs(1), &mut status);
         }
         assert!((99.0..=100.0).contains(&status.records_per_s), "{}", status.records_per_s);
         for _ in 0..120 {
-            meter.fill(&board, Duration::from_secs(1), &mut status);
+            meter.fill(&counts, Duration::from_secs(1), &mut status);
         }
         assert_eq!(status.records_per_s, 0.0);
     }

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use logvine_cluster::{
     checkpoint::Checkpoint,
-    instance::{Epoch, FilePlace, InstanceCommand, InstanceEvent, InstanceState, InstanceStatus, Pinned},
+    instance::{Counts, Epoch, FilePlace, InstanceCommand, InstanceEvent, InstanceState, InstanceStatus, Pinned},
     name::Name,
     spec::SourceSpec,
 };
@@ -88,8 +88,11 @@ pub(super) struct Instance {
     meter: Meter,
     measured: Instant,
     told: Option<InstanceStatus>,
-    /// Errors and records of the trees before this one: a restart does not set the counts back.
-    before: InstanceStatus,
+    /// What was counted before this tree, for the runner of this uid: a restart does not set the counters back.
+    counts: Counts,
+    counts_of: Stamp,
+    /// What the node knows of it.
+    counted: Counts,
 }
 
 impl Instance {
@@ -114,7 +117,9 @@ impl Instance {
             meter: Meter::default(),
             measured: now,
             told: None,
-            before: InstanceStatus::default(),
+            counts: Counts::default(),
+            counts_of: Stamp::ZERO,
+            counted: Counts::default(),
         }
     }
 
@@ -137,7 +142,10 @@ impl Instance {
 
     async fn handle(&mut self, command: InstanceCommand) {
         match command {
-            InstanceCommand::Start { uid, revision, spec, pinned, rewind, .. } => self.start(Wanted { uid, revision, spec, pinned, rewind }).await,
+            InstanceCommand::Start { uid, revision, spec, pinned, rewind, counts, .. } => {
+                self.start(Wanted { uid, revision, spec, pinned, rewind, counts }).await;
+            }
+            InstanceCommand::ClearCounters { uid, since, .. } => self.clear_counters(uid, since),
             InstanceCommand::Rewind { uid, rewind, pinned, .. } => self.rewind(uid, rewind, pinned),
             InstanceCommand::Restart { operation, .. } => self.restart(operation),
             InstanceCommand::Stop { flush, .. } => {
@@ -275,12 +283,15 @@ impl Instance {
     }
 
     fn launch(&mut self, built: Built) {
-        let tasks = Tasks::start(&self.context, &self.name, built, self.events.clone());
+        if self.counts_of != built.uid || self.counts.since < built.counts.since {
+            (self.counts_of, self.counts) = (built.uid, built.counts);
+        }
+        let tasks = Tasks::start(&self.context, &self.name, built, &self.counts, self.events.clone());
         info!(runner = %self.name, revision = %tasks.revision, "started");
         self.tasks = Some(tasks);
         self.failure = None;
         self.refused = None;
-        self.meter = Meter::default();
+        self.meter = Meter::from(&self.counts);
         self.started = Instant::now();
         self.measured = self.started;
     }
@@ -412,7 +423,7 @@ impl Instance {
     /// Lets go of the tree, but not of what its tasks have noted of their positions.
     fn drop_tasks(&mut self) {
         let Some(tasks) = self.tasks.take() else { return };
-        tasks.board.fill(&mut self.before);
+        self.counts = tasks.board.counts(self.counts.since);
         for (source, note) in &*tasks.board.sources() {
             let Some(checkpoint) = &note.checkpoint else { continue };
             match (self.opened.get_mut(source), &mut self.wanted, &note.place) {
@@ -436,7 +447,6 @@ impl Instance {
             self.failure = None;
             self.refused = None;
             self.context.sights.end(&self.name);
-            self.before = InstanceStatus::default();
             self.tell_status().await;
             self.tell(InstanceEvent::Stopped { runner: self.name.clone() }).await;
             info!(runner = %self.name, "stopped");
@@ -483,10 +493,33 @@ impl Instance {
             self.told = Some(status.clone());
             self.tell(InstanceEvent::Status { runner: self.name.clone(), status }).await;
         }
+        let counts = self.counts();
+        if self.counted != counts {
+            self.counted = counts;
+            self.tell(InstanceEvent::Counted { runner: self.name.clone(), counts }).await;
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        self.tasks.as_ref().map_or(self.counts, |tasks| tasks.board.counts(self.counts.since))
+    }
+
+    fn clear_counters(&mut self, uid: Stamp, since: Stamp) {
+        if let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.uid == uid && wanted.counts.since < since) {
+            wanted.counts = Counts { since, ..Counts::default() };
+        }
+        if self.counts_of == uid && self.counts.since < since {
+            self.counts = Counts { since, ..Counts::default() };
+            self.meter.count_from(&self.counts);
+            if let Some(tasks) = &self.tasks {
+                tasks.board.count_from(&self.counts);
+            }
+        }
     }
 
     fn status(&mut self) -> InstanceStatus {
         let mut status = InstanceStatus { state: InstanceState::Stopped, ..InstanceStatus::default() };
+        let counts = self.counts();
         if let Some(failure) = &self.failure {
             status.state = InstanceState::Failed;
             status.error = Some(failure.text.clone());
@@ -495,13 +528,12 @@ impl Instance {
             status.revision = tasks.revision;
             tasks.board.fill(&mut status);
             let elapsed = std::mem::replace(&mut self.measured, Instant::now()).elapsed();
-            self.meter.fill(&tasks.board, elapsed, &mut status);
+            self.meter.fill(&counts, elapsed, &mut status);
             status.error = self.refused.clone().or(status.error);
         }
         status.restarted = self.restarted;
-        status.records += self.before.records;
-        status.errors += self.before.errors;
-        status.dead_lettered += self.before.dead_lettered;
+        (status.counted_since, status.records) = (counts.since, counts.records);
+        (status.errors, status.dead_lettered) = (counts.errors, counts.dead_lettered);
         status
     }
 

@@ -82,6 +82,7 @@ fn runner(command: &InstanceCommand) -> &Name {
         InstanceCommand::Start { runner, .. }
         | InstanceCommand::Restart { runner, .. }
         | InstanceCommand::Rewind { runner, .. }
+        | InstanceCommand::ClearCounters { runner, .. }
         | InstanceCommand::Stop { runner, .. }
         | InstanceCommand::Open { runner, .. }
         | InstanceCommand::Close { runner, .. }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use logvine_cluster::{
+    instance::Counts,
     name::Name,
     spec::{ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt},
 };
@@ -170,7 +171,14 @@ pub async fn take(context: &RunnerContext, sample: &SampleSpec) -> Result<Sample
 async fn build(context: &RunnerContext, spec: RunnerSpec) -> Result<(), String> {
     // What is seen of a runner of that name, if one runs here, is not this one's.
     let context = RunnerContext { sights: Sights::default(), ..context.clone() };
-    let wanted = Wanted { uid: Stamp::ZERO, revision: Stamp::ZERO, spec: Arc::new(spec), pinned: BTreeMap::new(), rewind: Stamp::ZERO };
+    let wanted = Wanted {
+        uid: Stamp::ZERO,
+        revision: Stamp::ZERO,
+        spec: Arc::new(spec),
+        pinned: BTreeMap::new(),
+        rewind: Stamp::ZERO,
+        counts: Counts::default(),
+    };
     let built = tokio::task::spawn_blocking(move || Built::new(&context, &wanted).map(drop)).await;
     built.unwrap_or_else(|error| Err(format!("building it panicked: {error}")))
 }

@@ -105,7 +105,7 @@ pub struct Detail {
     /// By stage: `read`, `parse`, `transform`, `send NAME`, `dead letters`, `instance`.
     pub stages: BTreeMap<String, StageErrors>,
     pub senders: BTreeMap<String, SenderNote>,
-    /// Records and bytes of sources that were read since the task tree was built.
+    /// Records and bytes of sources that were read; see `Counts`.
     pub read_records: u64,
     pub read_bytes: u64,
     /// The same that all senders have acknowledged.
@@ -297,6 +297,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use logvine_cluster::instance::Counts;
+
     use super::*;
 
     const fn at(seconds: u64) -> UnixMicros {
@@ -309,7 +311,7 @@ mod tests {
         assert_eq!(sights.queue_permille(), 0);
         let boards = ["busy", "quiet", "gone"].map(|runner| {
             let runner = runner.parse().unwrap();
-            let board = Arc::new(Board::new(sights.begin(&runner)));
+            let board = Arc::new(Board::new(sights.begin(&runner), &Counts::default()));
             sights.begin(&runner).look_at(&board, &[]);
             board
         });

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use logvine_cluster::{
     checkpoint::Checkpoint,
     delivery::{Delivery, DeliveryConfig},
-    instance::{Epoch, InstanceEvent, Pinned},
+    instance::{Counts, Epoch, InstanceEvent, Pinned},
     name::Name,
     spec::{ReaderSpec, RunnerSpec, SourceSpec},
 };
@@ -38,11 +38,15 @@ pub(super) struct Wanted {
     pub(super) pinned: BTreeMap<Name, Pinned>,
     /// The rewind generation of the pinned sources that are found from now on.
     pub(super) rewind: Stamp,
+    /// Where its counters go on, if nothing of it was counted here yet.
+    pub(super) counts: Counts,
 }
 
 /// All that can fail before a task runs, done.
 #[derive(Debug)]
 pub(super) struct Built {
+    pub(super) uid: Stamp,
+    pub(super) counts: Counts,
     revision: Stamp,
     stages: Stages,
     senders: Vec<(Name, Sender)>,
@@ -81,7 +85,8 @@ impl Built {
             }
         };
         let readers = readers.map_err(|error| format!("reader: {error}"))?;
-        Ok(Self { revision: wanted.revision, stages, senders, readers, pinned: wanted.pinned.clone(), rewind: wanted.rewind, sight })
+        let (uid, revision, counts, rewind) = (wanted.uid, wanted.revision, wanted.counts, wanted.rewind);
+        Ok(Self { uid, counts, revision, stages, senders, readers, pinned: wanted.pinned.clone(), rewind, sight })
     }
 }
 
@@ -148,10 +153,10 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Starts the senders and what else serves the sources; none is read yet.
-    pub(super) fn start(context: &RunnerContext, runner: &Name, built: Built, events: mpsc::Sender<InstanceEvent>) -> Self {
+    /// Starts the senders and what else serves the sources; none is read yet. It counts on from `counts`.
+    pub(super) fn start(context: &RunnerContext, runner: &Name, built: Built, counts: &Counts, events: mpsc::Sender<InstanceEvent>) -> Self {
         let mut set = JoinSet::new();
-        let board = Arc::new(Board::new(built.sight.clone()));
+        let board = Arc::new(Board::new(built.sight.clone(), counts));
         let mut senders = BTreeMap::new();
         for (name, sender) in built.senders {
             let (jobs, queue) = mpsc::unbounded_channel();

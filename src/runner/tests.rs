@@ -10,7 +10,7 @@ use std::{
 use axum::http::StatusCode;
 use logvine_cluster::{
     checkpoint::Checkpoint,
-    instance::{Epoch, InstanceState, InstanceStatus, Pinned},
+    instance::{Counts, Epoch, InstanceState, InstanceStatus, Pinned},
     spec::{RunnerSpec, SourceSpec},
 };
 use logvine_gossip::Stamp;
@@ -98,6 +98,7 @@ impl Host {
             spec: Arc::new(spec),
             pinned,
             rewind: Stamp::ZERO,
+            counts: Counts::default(),
         });
     }
 
@@ -183,9 +184,39 @@ async fn stopping_flushes_and_the_next_start_goes_on_from_there() {
     host.write("in.log", &numbers(100..150));
     let runner = name("r");
     let pinned = [(source, pinned)].into();
-    host.runners.handle(InstanceCommand::Start { runner, uid: Stamp(1), revision: Stamp(1), spec: Arc::new(spec), pinned, rewind: Stamp::ZERO });
+    host.runners.handle(InstanceCommand::Start {
+        runner,
+        uid: Stamp(1),
+        revision: Stamp(1),
+        spec: Arc::new(spec),
+        pinned,
+        rewind: Stamp::ZERO,
+        counts: Counts::default(),
+    });
     host.settle(|host| host.records("out.ndjson").len() >= 150).await;
     assert_eq!(host.records("out.ndjson"), words(0..150));
+}
+
+/// The node keeps them over crashes, and an operator clears them.
+#[tokio::test]
+async fn counters_go_on_from_where_they_were_and_from_nothing_once_cleared() {
+    let mut host = Host::new();
+    host.write("in.log", &numbers(0..10));
+    let (runner, spec) = (name("r"), Arc::new(host.file_spec("r", "in.log", host.to_file("out.ndjson"))));
+    let (uid, counts) = (Stamp(1), Counts { records: 1_000, dead_lettered: 3, ..Counts::default() });
+    let start = InstanceCommand::Start { runner: runner.clone(), uid, revision: uid, spec, pinned: BTreeMap::new(), rewind: Stamp::ZERO, counts };
+    host.runners.handle(start);
+    let status = host.status("r", |status| status.records == 1_010).await;
+    assert_eq!((status.dead_lettered, status.counted_since), (3, Stamp::ZERO));
+    host.runners.handle(InstanceCommand::ClearCounters { runner: runner.clone(), uid, since: Stamp(7) });
+    let status = host.status("r", |status| status.counted_since == Stamp(7)).await;
+    assert_eq!((status.records, status.dead_lettered), (0, 0));
+    // Said again, or late, it changes nothing.
+    host.write("in.log", &numbers(10..15));
+    host.status("r", |status| status.records == 5).await;
+    host.runners.handle(InstanceCommand::ClearCounters { runner, uid, since: Stamp(6) });
+    host.runners.handle(InstanceCommand::Restart { runner: name("r"), operation: Stamp(9) });
+    host.status("r", |status| status.restarted == Stamp(9) && status.records == 5).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap as Map;
 
-use logvine_cluster::spec::SenderSpec;
-use logvine_cluster::spec::{Encoding, HttpReaderSpec, ParseSpec, Placement, ReaderSpec, SourceSpec, StartAt, StdoutSenderSpec, TransformSpec};
+use logvine_cluster::{
+    instance::Counts,
+    spec::{Encoding, HttpReaderSpec, ParseSpec, Placement, ReaderSpec, SenderSpec, SourceSpec, StartAt, StdoutSenderSpec, TransformSpec},
+};
 use logvine_gossip::UnixMicros;
 
 use super::*;
@@ -47,7 +49,15 @@ fn opened(resume: Checkpoint) -> Plane {
     let (runner, uid) = (name("logs"), Stamp(1));
     plane.handle_command(
         now(0),
-        InstanceCommand::Start { runner: runner.clone(), uid, revision: uid, spec: Arc::new(spec), pinned: Map::new(), rewind: Stamp::ZERO },
+        InstanceCommand::Start {
+            runner: runner.clone(),
+            uid,
+            revision: uid,
+            spec: Arc::new(spec),
+            pinned: Map::new(),
+            rewind: Stamp::ZERO,
+            counts: Counts::default(),
+        },
     );
     let spec = Arc::new(SourceSpec { id: name("s01"), url: "http://s01.test/".into(), rotated: vec![], selection: None });
     plane.handle_command(now(0), InstanceCommand::Open { runner, source: spec, epoch: Epoch::default(), resume });

@@ -18,7 +18,10 @@ impl Node {
         Ok(match command {
             Command::If { command, .. } => self.revision_of(command)?,
             Command::PutRunner { spec } => self.present_stamp(&runner_key(&spec.name)),
-            Command::DeleteRunner { runner } => self.present_stamp(&runner_key(runner)),
+            Command::DeleteRunners { runners } => match runners.as_slice() {
+                [runner] => self.present_stamp(&runner_key(runner)),
+                _ => return Err(CommandError::Unconditional),
+            },
             Command::Desire { runners, .. } | Command::Follow { runners, .. } => match runners.as_slice() {
                 [runner] => self.desired_revision(runner),
                 _ => return Err(CommandError::Unconditional),
@@ -28,6 +31,7 @@ impl Node {
             Command::Set { setting, .. } => self.present_stamp(&setting.key()),
             Command::Restart { .. }
             | Command::Rewind { .. }
+            | Command::ClearCounters { .. }
             | Command::RenameTag { .. }
             | Command::Drain { .. }
             | Command::Forget { .. }

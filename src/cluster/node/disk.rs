@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     catalog::unpack,
-    instance::Pinned,
+    instance::{Counts, Pinned},
     name::Name,
     record::{DiskId, SourceKey},
     steadiness::Lives,
@@ -34,6 +34,7 @@ pub(super) struct Disk {
     pub(super) lives: Option<Lives>,
     pub(super) met: BTreeMap<NodeId, MetRow>,
     pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
+    pub(super) counts: BTreeMap<Stamp, Counts>,
     pub(super) good: BTreeMap<Name, Good>,
     pub(super) revisions: Vec<(Name, Entry)>,
     /// What does not decode, with the reason.
@@ -87,6 +88,9 @@ impl Disk {
             }
             Table::Pinned => {
                 self.pinned.insert(unpack(key)?, unpack(value)?);
+            }
+            Table::Counts => {
+                self.counts.insert(unpack(key)?, unpack(value)?);
             }
             Table::Revision => self.revisions.push(unpack(value)?),
             Table::Good => {

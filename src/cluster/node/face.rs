@@ -124,6 +124,8 @@ pub enum Table {
     Ballot,
     /// Runner uid and source → how far a pinned source is acknowledged.
     Pinned,
+    /// Runner uid → what its instance here has counted.
+    Counts,
     /// Runner name → its last good revision here.
     Good,
     /// Runner and stamp → an earlier value of the runner's key.

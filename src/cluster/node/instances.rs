@@ -11,7 +11,7 @@ use super::{After, Node, Output, Table, rollouts::Chosen};
 use crate::{
     catalog::{Desired, Runner, pack},
     event::Event,
-    instance::{InstanceCommand, InstanceEvent, InstanceState, InstanceStatus, Pinned},
+    instance::{Counts, InstanceCommand, InstanceEvent, InstanceState, InstanceStatus, Pinned},
     member::{NodeInfo, Phase},
     name::Name,
     quantise::{step, with_hysteresis},
@@ -29,6 +29,8 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Instances {
     running: BTreeMap<Name, Instance>,
     pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
+    /// By the runners' uids.
+    pub(super) counts: BTreeMap<Stamp, Counts>,
 }
 
 #[derive(Debug)]
@@ -50,8 +52,8 @@ struct Instance {
 }
 
 impl Instances {
-    pub(super) fn new(pinned: BTreeMap<(Stamp, Name), Pinned>) -> Self {
-        Self { running: BTreeMap::new(), pinned }
+    pub(super) fn new(pinned: BTreeMap<(Stamp, Name), Pinned>, counts: BTreeMap<Stamp, Counts>) -> Self {
+        Self { running: BTreeMap::new(), pinned, counts }
     }
 
     /// Whether nothing runs or stops here.
@@ -67,6 +69,16 @@ impl Instances {
     /// What an instance of this runner told last.
     pub(super) fn status(&self, runner: &Name) -> Option<&InstanceStatus> {
         self.running.get(runner).filter(|instance| !instance.stopping)?.status.as_ref().map(|(status, _)| status)
+    }
+
+    /// The runner whose instance is here under this name.
+    pub(super) fn uid(&self, runner: &Name) -> Option<Stamp> {
+        self.running.get(runner).map(|instance| instance.uid)
+    }
+
+    /// Whether an instance of this very runner is here, whatever its name was given to meanwhile.
+    pub(super) fn runs(&self, uid: Stamp) -> bool {
+        self.running.values().any(|instance| instance.uid == uid)
     }
 
     /// Whether an instance of this runner is here, in whatever state.
@@ -150,6 +162,7 @@ impl Node {
                 self.dirty = true;
             }
             InstanceEvent::Status { runner, status } => self.note_status(now, runner, status),
+            InstanceEvent::Counted { runner, counts } => self.note_counts(&runner, counts),
         }
         self.settle(now);
     }
@@ -194,6 +207,7 @@ impl Node {
     pub(super) fn decide_instances(&mut self, now: Now) {
         self.forget_rollouts(now);
         self.rewind_pinned();
+        self.clear_counts();
         let wanted = self.wanted_here();
         for name in self.instances.running.keys().cloned().collect::<Vec<_>>() {
             let instance = &self.instances.running[&name];
@@ -251,7 +265,8 @@ impl Node {
             }
         };
         let pinned = self.instances.pinned_of(uid).map(|(source, pinned)| (source.clone(), pinned.clone())).collect();
-        let command = InstanceCommand::Start { runner: name.clone(), uid, revision, spec, pinned, rewind };
+        let counts = self.counts_of(name, uid);
+        let command = InstanceCommand::Start { runner: name.clone(), uid, revision, spec, pinned, rewind, counts };
         if on_trial && is_there {
             self.once_durable(After::Instance(command));
         } else {

@@ -8,7 +8,10 @@ use logvine_gossip::{NodeId, Now, Stamp, StateError, check_entry};
 
 use super::{CommandId, Node, Output, calls::Pending};
 use crate::{
-    catalog::{Desired, DesiredValue, Origin, RewindScope, RunnerValue, SourceValue, desired_key, drain_key, pack, runner_key, source_key, tag_key},
+    catalog::{
+        Desired, DesiredValue, Origin, RewindScope, RunnerValue, SourceValue, clear_key, desired_key, drain_key, pack, runner_key, source_key,
+        tag_key,
+    },
     command::{Answer, Command, CommandError, Said},
     member::value,
     message::Request,
@@ -138,11 +141,12 @@ impl Node {
                 self.draft(stamp, *command)
             }
             Command::PutRunner { spec } => self.put_runner(stamp, *spec),
-            Command::DeleteRunner { runner } => self.delete_runner(stamp, &runner),
+            Command::DeleteRunners { runners } => self.delete_runners(stamp, runners),
             Command::Desire { runners, nodes, desired } => self.desire(stamp, runners, nodes.as_ref(), desired),
             Command::Follow { runners, nodes } => self.follow(stamp, runners, &nodes),
             Command::Restart { runners, nodes } => self.restart(stamp, runners, nodes.as_ref()),
             Command::Rewind { runners, nodes, sources } => self.rewind(stamp, runners, nodes.as_ref(), &sources),
+            Command::ClearCounters { runners, nodes } => self.clear_counters(stamp, runners, nodes.as_ref()),
             Command::PatchSources { runner, put, remove } => self.patch_sources(stamp, &runner, put, &remove),
             Command::SetTags { node, tags } => self.set_tags(stamp, node, &tags),
             Command::RenameTag { from, to } => self.rename_tag(stamp, from, to),
@@ -204,18 +208,29 @@ impl Node {
         Ok(draft)
     }
 
-    fn delete_runner(&self, stamp: Stamp, name: &Name) -> Result<Draft, CommandError> {
+    fn delete_runners(&self, stamp: Stamp, runners: Vec<Name>) -> Result<Draft, CommandError> {
+        let targets: BTreeSet<NodeId> = runners.iter().flat_map(|name| self.placed_anyhow(name)).collect();
+        let mut draft = Draft::new(stamp, Verb::Delete, targets.into_iter().collect());
+        for name in runners.iter().collect::<BTreeSet<_>>() {
+            self.delete_runner(&mut draft, name)?;
+        }
+        Ok(Draft { runners, ..draft })
+    }
+
+    fn delete_runner(&self, draft: &mut Draft, name: &Name) -> Result<(), CommandError> {
         self.catalog.runner(name).ok_or_else(|| no_runner(name))?;
-        let mut draft = Draft { runners: vec![name.clone()], ..Draft::new(stamp, Verb::Delete, self.placed_anyhow(name)) };
         for source in self.catalog.sources(name) {
             draft.put(source_key(name, &source.key.source), None);
         }
         for node in self.catalog.overrides_of(name).map(|(node, ..)| Some(node)).chain([None]) {
-            self.clear(&mut draft, desired_key(name, node));
+            self.clear(draft, desired_key(name, node));
         }
-        self.clear_rewinds(&mut draft, name, |_| true);
+        self.clear_rewinds(draft, name, |_| true);
+        for node in self.catalog.clears_of(name) {
+            self.clear(draft, clear_key(name, node));
+        }
         draft.put(runner_key(name), None);
-        Ok(draft)
+        Ok(())
     }
 
     /// Deletes what is there.

@@ -13,7 +13,7 @@ use logvine_gossip::{NodeId, Now};
 use super::{After, Node, calls::Pending, renaming::Renamings};
 use crate::{
     canary::planted,
-    catalog::{Catalog, RewindScope, desired_key, drain_key, rewind_key, runner_key},
+    catalog::{Catalog, RewindScope, clear_key, desired_key, drain_key, rewind_key, runner_key},
     contest::{Contests, Overruled},
     event::Event,
     instance::{InstanceState, InstanceStatus},
@@ -179,6 +179,7 @@ impl Node {
         match operation.verb() {
             Verb::Restart => self.restarted(operation),
             Verb::Rewind => self.rewound(operation),
+            Verb::ClearCounters => self.cleared(operation),
             Verb::Apply | Verb::Delete | Verb::Start | Verb::Stop | Verb::Remove | Verb::Follow => {
                 let outcomes = operation.runners().iter().map(|runner| self.conforms(operation.verb(), runner)).collect::<Option<Vec<_>>>()?;
                 let failed = outcomes.into_iter().find(|outcome| *outcome != Outcome::Applied);
@@ -246,7 +247,7 @@ impl Node {
         let tags = if operation.verb() == Verb::RenameTag { "tag/".to_owned() } else { format!("tag/{me}/") };
         let prefixes = operation.runners().iter().flat_map(|runner| {
             let rewind = rewind_key(runner, &RewindScope::All);
-            [runner_key(runner), desired_key(runner, None), format!("source/{runner}/"), rewind]
+            [runner_key(runner), desired_key(runner, None), format!("source/{runner}/"), rewind, clear_key(runner, None)]
         });
         let of_node = [tags, drain_key(&me), crate::setting::SETTING.to_owned()];
         for prefix in prefixes.chain(of_node) {

@@ -5,6 +5,7 @@ mod absence;
 mod balance;
 mod conditions;
 mod contests;
+mod counts;
 mod days;
 mod foresight;
 mod forgetting;
@@ -414,7 +415,7 @@ impl Host {
                 };
                 self.node.handle_instance(now, InstanceEvent::Status { runner, status });
             }
-            InstanceCommand::Rewind { .. } | InstanceCommand::Held { .. } | InstanceCommand::Cap { .. } => {}
+            InstanceCommand::Rewind { .. } | InstanceCommand::ClearCounters { .. } | InstanceCommand::Held { .. } | InstanceCommand::Cap { .. } => {}
         }
     }
 }

@@ -161,7 +161,9 @@ pub struct AtWork {
     pub bytes_per_s: f64,
     /// Bytes that are known to wait at its sources.
     pub lag_bytes: u64,
-    /// Since its start.
+    /// When its counters were cleared last; null: they count since the runner was created. A crash of the node or a restart does not set them back.
+    pub counted_since: Option<String>,
+    /// Since then.
     pub records: u64,
     pub errors: u64,
     pub dead_lettered: u64,

@@ -87,7 +87,7 @@ export function Act({ deed, onClose }: { deed: Deed | undefined; onClose: () => 
 }
 
 function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
-  const { t } = useWords()
+  const { t, language } = useWords()
   const client = useQueryClient()
   const [reason, setReason] = useState('')
   const [typed, setTyped] = useState('')
@@ -114,7 +114,7 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         <Loader size="sm" /> <Text size="sm">{t('looking')}</Text>
       </Group>
     )
-  const { targets, rewind, expected } = looked.data
+  const { targets, rewind, counters, expected } = looked.data
   // What a deed is large by: sources where they are read again, else nodes.
   const size = rewind ? rewind.sources_total : targets.length
   const isBulk = size > 1
@@ -131,6 +131,11 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         <Text fw={600}>{t('resolved', { n: targets.length })}</Text>
         <Targets rows={targets} />
         {rewind && <Again preview={rewind} />}
+        {counters && (
+          <Text size="sm">
+            {t('cleared', { records: count(counters.records, language), errors: count(counters.errors, language), dead: count(counters.dead_lettered, language) })}
+          </Text>
+        )}
         {looked.data.plan && <Text size="sm">{t('plan_moves', { n: looked.data.plan.moves_total })}</Text>}
         <TextInput label={t('reason')} description={t('reason_help')} value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={500} />
         {isBulk && (

@@ -6,7 +6,7 @@ import { List } from '../components/List'
 import { Remote } from '../components/Remote'
 import { Ago } from '../components/When'
 import { useWords } from '../components/words'
-import { bytes, count, span } from '../logic/format'
+import { bytes, count, moment, span } from '../logic/format'
 import { Figure } from './Overview'
 
 /** Where to look first: most errors, then most that waits. */
@@ -53,6 +53,7 @@ function View({ view }: { view: InstanceView }) {
         <Figure title={t('acknowledged_so_far')} text={bytes(view.acknowledged_bytes)} />
         <Figure title={t('lag')} text={`${bytes(view.lag_bytes)}${view.lag_s == null ? '' : ` · ${span(view.lag_s * 1000)}`}`} />
         <Figure title={t('dead_letters')} text={count(view.dead_lettered, language)} />
+        {view.counted_since && <Figure title={t('counted_since')} text={moment(view.counted_since)} />}
       </Group>
       <Title order={3} size="h6">
         {t('senders')}

@@ -99,7 +99,7 @@ function RunnersOf({ tag }: { tag: string }) {
   ))
 }
 
-const VERBS = { start: 'start_loses', stop: 'stop_loses', restart: 'restart_loses', rewind: 'rewind_loses', remove: 'remove_loses', follow: 'follow_loses' } as const satisfies Partial<Record<RunnerVerb, string>>
+const VERBS = { start: 'start_loses', stop: 'stop_loses', restart: 'restart_loses', rewind: 'rewind_loses', 'clear-counters': 'clear_loses', remove: 'remove_loses', follow: 'follow_loses', delete: 'delete_several_loses' } as const satisfies Partial<Record<RunnerVerb, string>>
 type Verb = keyof typeof VERBS
 
 /** Which runners of a tag, and what to do with them. */
@@ -108,14 +108,16 @@ function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => v
   const of = useQuery(runners(tag))
   const [chosen, setChosen] = useState<string[]>([])
   const [verb, setVerb] = useState<Verb>('start')
+  // A runner is deleted as a whole, on its nodes without this tag too.
+  const nodes = verb === 'delete' ? 'all' : tag
   const go = () =>
     onAsk({
-      title: `${t(verb)}: ${chosen.join(', ')} @ ${tag}`,
+      title: `${t(verb)}: ${chosen.join(', ')} @ ${nodes}`,
       loses: t(VERBS[verb]),
-      danger: verb === 'stop' || verb === 'remove' || verb === 'rewind',
-      selection: tag,
+      danger: ['stop', 'remove', 'rewind', 'delete'].includes(verb),
+      selection: nodes,
       run: ({ dry_run, reason, expected }) =>
-        ask(api.POST('/v1/operations', { params: { query: { dry_run } }, body: { runners: chosen, verb, nodes: tag, reason, expected_count: expected } })),
+        ask(api.POST('/v1/operations', { params: { query: { dry_run } }, body: { runners: chosen, verb, nodes, reason, expected_count: expected } })),
     })
   return (
     <Modal opened onClose={onClose} title={`${t('act_on_runners')} ${tag}`} closeButtonProps={{ 'aria-label': t('close') }}>

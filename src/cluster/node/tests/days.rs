@@ -39,7 +39,7 @@ fn acknowledge(cluster: &mut Cluster, runner: &str) {
 }
 
 fn delete(cluster: &mut Cluster, via: u8, runner: &str) {
-    cluster.command(id(via), Command::DeleteRunner { runner: name(runner) });
+    cluster.command(id(via), Command::DeleteRunners { runners: vec![name(runner)] });
     cluster.run(10);
 }
 

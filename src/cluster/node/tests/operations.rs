@@ -284,7 +284,7 @@ fn nodes_reconcile_by_themselves() {
     assert_eq!(runs(&cluster), [0, 0, 1]);
     cluster.command(id(1), stop_on("name=n3"));
     cluster.run(3);
-    cluster.command(id(1), Command::DeleteRunner { runner: name("logs") });
+    cluster.command(id(1), Command::DeleteRunners { runners: vec![name("logs")] });
     cluster.run(3);
     cluster.command(id(2), tagged());
     cluster.run(3);
@@ -368,4 +368,21 @@ fn a_node_map_keeps_the_last_outcomes_and_what_was_heard_stays_known() {
 fn canaries_are_seen() {
     crate::canary::turns_red("rows-from-relay-only", an_operation_outlives_its_relay);
     crate::canary::turns_red("rows-from-relay-only", a_target_is_done_once_it_says_so_and_not_once_it_is_told);
+}
+
+#[test]
+fn several_runners_are_deleted_by_one_word_or_none_of_them() {
+    let mut cluster = Cluster::of(3);
+    cluster.apply(&["s1"]);
+    let other = RunnerSpec { name: name("more"), ..cluster.hosts[&id(1)].node.catalog().runner(&name("logs")).unwrap().spec.as_ref().clone() };
+    cluster.command(id(1), Command::PutRunner { spec: Box::new(other) });
+    cluster.run(5);
+    let now = cluster.now;
+    let unknown = Command::DeleteRunners { runners: vec![name("logs"), name("nobody")] };
+    let refused = cluster.node(id(1)).handle_command(now, CommandId(99), unknown);
+    assert_eq!(refused, Err(CommandError::NotFound { kind: "runner", name: "nobody".to_owned() }));
+    cluster.command(id(1), Command::DeleteRunners { runners: vec![name("logs"), name("more"), name("logs")] });
+    cluster.run(5);
+    assert_eq!(cluster.hosts[&id(3)].node.catalog().runners().count(), 0);
+    assert!(cluster.reader("s1").is_none() && cluster.hosts.values().all(|host| host.node.instances().count() == 0));
 }

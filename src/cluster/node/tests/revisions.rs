@@ -29,7 +29,7 @@ fn the_last_twenty_specs_are_kept_on_each_node_and_survive_a_restart_and_a_delet
     assert_eq!(edits(&cluster, 2), newest_first);
     let rows = cluster.hosts[&id(2)].disk.keys().filter(|(table, _)| *table == Table::Revision).count();
     assert_eq!(rows, 20, "what is kept no more is on no disk either");
-    cluster.command(id(1), Command::DeleteRunner { runner: name("logs") });
+    cluster.command(id(1), Command::DeleteRunners { runners: vec![name("logs")] });
     cluster.run(3);
     assert_eq!(edits(&cluster, 3)[..2], ["-".to_owned(), "22".to_owned()]);
 }

@@ -319,7 +319,7 @@ fn a_rewind_does_not_outlive_what_it_was_of() {
     cluster.patch(&[], &["a"]);
     cluster.run(5);
     assert_eq!(cluster.generation(3, "rewind/logs/a"), Stamp::ZERO);
-    cluster.command(id(1), Command::DeleteRunner { runner: name("logs") });
+    cluster.command(id(1), Command::DeleteRunners { runners: vec![name("logs")] });
     cluster.run(5);
     cluster.apply(&["a", "b"]);
     cluster.run(20);
