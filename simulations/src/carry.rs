@@ -427,8 +427,8 @@ impl World {
                 let way = self.scenario.sink.travel(&mut self.sink_rng);
                 self.after(way, Event::Arrive { host: at, life, flow, send, sender, source, lines });
             }
-            Effect::DeadLetter { flow, send, sender, source, line } => {
-                self.after(DEAD_LETTER, Event::Plane { host: at, life, event: PlaneEvent::DeadLettered { flow, send, sender, source, line } });
+            Effect::DeadLetter { flow, send, sender, source, lines } => {
+                self.after(DEAD_LETTER, Event::Plane { host: at, life, event: PlaneEvent::DeadLettered { flow, send, sender, source, lines } });
             }
             Effect::Tell(event) => self.after(HOP, Event::Plane { host: at, life, event: PlaneEvent::Tell(event) }),
         }
@@ -464,11 +464,13 @@ impl World {
                 }
                 self.input(at, life, |process, now| process.plane.handle_outcome(now, flow, send, outcome));
             }
-            PlaneEvent::DeadLettered { flow, send, sender, source, line } => {
-                self.sinks.entry(sender.clone()).or_default().take(&source, std::slice::from_ref(&line));
+            PlaneEvent::DeadLettered { flow, send, sender, source, lines } => {
+                self.sinks.entry(sender.clone()).or_default().take(&source, &lines);
                 let rewind = self.rewind_of(&source, &Hand { node: at, life, flow });
-                self.fact(&source, Fact::Delivered { rewind, sender: sender.clone(), start: line.start, end: line.end });
-                self.fact(&source, Fact::Acknowledged { rewind, sender, start: line.start, end: line.end });
+                for line in lines {
+                    self.fact(&source, Fact::Delivered { rewind, sender: sender.clone(), start: line.start, end: line.end });
+                    self.fact(&source, Fact::Acknowledged { rewind, sender: sender.clone(), start: line.start, end: line.end });
+                }
                 self.input(at, life, |process, now| process.plane.handle_dead_lettered(now, flow, send));
             }
             PlaneEvent::Tell(event) => self.plane_tells(at, life, event),

@@ -54,8 +54,8 @@ pub enum Effect {
     Read { flow: FlowId, after: Duration },
     /// Bring these lines to a sink; answer by [`Plane::handle_outcome`].
     Send { flow: FlowId, send: SendId, sender: Name, source: Name, lines: Vec<Range<u64>> },
-    /// Put a line durably aside; answer by [`Plane::handle_dead_lettered`].
-    DeadLetter { flow: FlowId, send: SendId, sender: Name, source: Name, line: Range<u64> },
+    /// Put lines durably aside; answer by [`Plane::handle_dead_lettered`].
+    DeadLetter { flow: FlowId, send: SendId, sender: Name, source: Name, lines: Vec<Range<u64>> },
     /// To the node.
     Tell(InstanceEvent),
 }
@@ -276,11 +276,12 @@ impl Flow {
         let (runner, source, epoch) = (runner.clone(), source.clone(), *epoch);
         match output {
             Output::Send { send, sender, batch, records, .. } => {
-                let lines = records.map(|record| self.pieces[&batch].line(record)).collect();
+                let lines = records.numbers().map(|record| self.pieces[&batch].line(record)).collect();
                 Some(Effect::Send { flow, send, sender, source, lines })
             }
-            Output::DeadLetter { send, sender, batch, record, .. } => {
-                Some(Effect::DeadLetter { flow, send, sender, source, line: self.pieces[&batch].line(record) })
+            Output::DeadLetter { send, sender, batch, refused } => {
+                let lines = refused.iter().map(|refusal| self.pieces[&batch].line(refusal.record)).collect();
+                Some(Effect::DeadLetter { flow, send, sender, source, lines })
             }
             Output::Done { batch } => {
                 self.pieces.remove(&batch);

@@ -172,7 +172,7 @@ pub(crate) enum PlaneEvent {
         send: SendId,
         sender: Name,
         source: Name,
-        line: std::ops::Range<u64>,
+        lines: Vec<std::ops::Range<u64>>,
     },
     Tell(InstanceEvent),
 }

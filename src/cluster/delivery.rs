@@ -5,7 +5,8 @@
 //! batch ─> buffered ─> Send ─> acknowledged ─> Done │─> Checkpoint ─> (witnesses) ─> held
 //!                       ^ │
 //!                       │ ├─ Retry, Paused: the sender waits, then one batch at a time until one is acknowledged
-//!                       └─┴─ Rejected: halves, down to the one record, which is dead-lettered
+//!                       ├─┼─ Rejected: halves, down to the one record, which is dead-lettered
+//!                       └─┴─ Mixed: of single records, some are dead-lettered, some wait, the rest is acknowledged
 //! ```
 //! One [`Delivery`] serves one source for as long as this node reads it; each of its senders sees every record. The payloads stay with the host.
 //!
@@ -16,7 +17,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    ops::Range,
     time::Duration,
 };
 
@@ -32,12 +32,15 @@ use crate::{
 
 mod lane;
 mod pace;
+mod records;
+mod refused;
 #[cfg(test)]
 mod tests;
 mod window;
 
 use lane::{Failure, Lane, Part, PartState};
 use pace::Pace;
+pub use records::Records;
 use window::Window;
 
 /// How a [`Delivery`] is bounded and paced.
@@ -139,15 +142,35 @@ pub enum Outcome {
     Rejected { reason: String },
     /// Only an operator can mend it (401, 403, 404).
     Paused { reason: String },
+    /// The sink has judged each record for itself (the items of a bulk, a partial success). It has all of them durably but those named here, by their
+    /// numbers in the batch; numbers that were not in the send say nothing.
+    Mixed { rejected: Vec<Refusal>, again: Option<Again> },
+    /// None of the records is for this sender: as good as acknowledged, and no news of how its sink does.
+    Skipped,
+}
+
+/// A record that the sink will never take as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub record: u32,
+    pub reason: String,
+}
+
+/// Records that may be taken later: as [`Outcome::Retry`], of some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Again {
+    pub records: Records,
+    pub reason: String,
+    pub after: Option<Duration>,
 }
 
 /// What the host must do. Every `Send` wants one [`Delivery::handle_outcome`], every `DeadLetter` one [`Delivery::handle_dead_lettered`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Send these records of the batch to `sender`; `attempt` counts from 1.
-    Send { send: SendId, sender: Name, batch: BatchId, records: Range<u32>, attempt: u32 },
-    /// Keep this record, which `sender` refuses for itself, durably aside.
-    DeadLetter { send: SendId, sender: Name, batch: BatchId, record: u32, reason: String },
+    Send { send: SendId, sender: Name, batch: BatchId, records: Records, attempt: u32 },
+    /// Keep these records, which `sender` refuses for themselves, durably aside: at least one.
+    DeadLetter { send: SendId, sender: Name, batch: BatchId, refused: Vec<Refusal> },
     /// Every sender has the batch: its payload can go.
     Done { batch: BatchId },
     /// The senders have acknowledged everything up to here.
@@ -307,7 +330,7 @@ impl Delivery {
         self.check(&batch)?;
         let id = BatchId(self.first.0 + self.entries.len() as u64);
         let parts = self.lanes.iter().map(|lane| {
-            let whole = Part { records: 0..batch.records, attempts: 0, state: PartState::Ready };
+            let whole = Part { records: (0..batch.records).into(), attempts: 0, state: PartState::Ready };
             if batch.records == 0 || lane.is_past(&batch) { vec![] } else { vec![whole] }
         });
         let entry = Entry { parts: parts.collect(), emitted: false, done: false, batch };
@@ -351,7 +374,7 @@ impl Delivery {
             }
             Outcome::Rejected { reason } => {
                 self.lanes[lane].recover(send);
-                self.split(lane, batch, send, reason);
+                self.split(lane, batch, send, &reason);
             }
             Outcome::Retry { reason, after } => {
                 self.part(lane, batch, send).state = PartState::Ready;
@@ -362,11 +385,16 @@ impl Delivery {
                 self.part(lane, batch, send).state = PartState::Ready;
                 self.lanes[lane].pause(Failure { at: now.at, send, next_send: self.next_send }, &self.config, reason);
             }
+            Outcome::Mixed { rejected, again } => self.take_mixed(now, lane, batch, send, rejected, again),
+            Outcome::Skipped => {
+                self.take_part(lane, batch, send);
+                self.note_done(batch);
+            }
         }
         self.settle(now);
     }
 
-    /// The record of an [`Output::DeadLetter`] is durably aside: for its sender it counts as acknowledged.
+    /// The records of an [`Output::DeadLetter`] are durably aside: for their sender they count as acknowledged.
     pub fn handle_dead_lettered(&mut self, now: Now, send: SendId) {
         let Some((lane, batch)) = self.sends.remove(&send) else { return };
         self.lanes[lane].in_flight -= 1;
@@ -446,23 +474,6 @@ impl Delivery {
 
     fn take_part(&mut self, lane: usize, batch: BatchId, send: SendId) {
         self.entry(batch).parts[lane].retain(|part| part.state != PartState::Sent(send));
-    }
-
-    /// Bisects what a sink refuses, so that the good records of a batch arrive and only the bad ones are put aside.
-    fn split(&mut self, lane: usize, batch: BatchId, send: SendId, reason: String) {
-        let records = self.part(lane, batch, send).records.clone();
-        if records.len() > 1 {
-            let middle = records.start + (records.end - records.start) / 2;
-            let parts = &mut self.entry(batch).parts[lane];
-            let at = parts.iter().position(|part| part.state == PartState::Sent(send)).expect("a known send has its part");
-            let half = |records| Part { records, attempts: 0, state: PartState::Ready };
-            parts.splice(at..=at, [half(records.start..middle), half(middle..records.end)]);
-        } else {
-            let sender = self.lanes[lane].sender.clone();
-            let letter = self.begin(lane, batch);
-            self.part(lane, batch, send).state = PartState::Sent(letter);
-            self.outputs.push_back(Output::DeadLetter { send: letter, sender, batch, record: records.start, reason });
-        }
     }
 
     fn begin(&mut self, lane: usize, batch: BatchId) -> SendId {

@@ -5,7 +5,7 @@
 //! | `time` | RFC 3339 UTC, when it was refused |
 //! | `sender` | who was to take it |
 //! | `reason` | what the sink said |
-//! | `record` | the record as it was sent, its `id` included (`sender::ndjson`): what mends it can be posted again |
+//! | `record` | the record as it was sent, its id included: what mends it can be sent again. Of NDJSON the line itself (`sender::ndjson`) |
 //!
 //! Written and on the disk before the record counts as acknowledged. The operator's to empty; nothing here deletes it.
 
@@ -29,16 +29,22 @@ use crate::policy::OpenError;
 /// How long a disk that would not take a dead letter is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A refused record.
+/// Records of one send that a sink refused.
 #[derive(Debug)]
 pub(super) struct Letter {
     pub(super) sender: Name,
-    pub(super) reason: String,
-    /// The record's line.
-    pub(super) record: Bytes,
+    pub(super) refused: Vec<Refused>,
     pub(super) send: SendId,
     /// Told once the letter is on the disk.
     pub(super) to: mpsc::UnboundedSender<SendId>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) reason: String,
+    /// One JSON value.
+    pub(super) record: Vec<u8>,
 }
 
 #[derive(Serialize)]
@@ -67,7 +73,7 @@ pub(super) async fn run(mut file: AppendFile, mut letters: mpsc::UnboundedReceiv
         while let Ok(letter) = letters.try_recv() {
             group.push(letter);
         }
-        let rows: Bytes = group.iter().flat_map(row).collect();
+        let rows: Bytes = group.iter().flat_map(rows).flatten().collect();
         loop {
             let lines = rows.clone();
             let write = move || {
@@ -83,17 +89,21 @@ pub(super) async fn run(mut file: AppendFile, mut letters: mpsc::UnboundedReceiv
             tokio::time::sleep(RETRY_AFTER).await;
         }
         for letter in group {
-            board.dead_lettered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            board.dead_lettered.fetch_add(letter.refused.len() as u64, std::sync::atomic::Ordering::Relaxed);
             // A source that was closed meanwhile does not want to know.
             let _ = letter.to.send(letter.send);
         }
     }
 }
 
-fn row(letter: &Letter) -> Vec<u8> {
-    let record: &RawValue = serde_json::from_slice(&letter.record).expect("a record's line is JSON");
+fn rows(letter: &Letter) -> impl Iterator<Item = Vec<u8>> {
+    letter.refused.iter().map(|refused| row(&letter.sender, refused))
+}
+
+fn row(sender: &Name, refused: &Refused) -> Vec<u8> {
+    let record: &RawValue = serde_json::from_slice(&refused.record).expect("a record is shown as JSON");
     let time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-    let row = Row { time, sender: &letter.sender, reason: &letter.reason, record };
+    let row = Row { time, sender, reason: &refused.reason, record };
     let mut line = serde_json::to_vec(&row).expect("a row is JSON");
     line.push(b'\n');
     line

@@ -9,6 +9,7 @@ mod clock;
 mod dead_letter;
 mod instance;
 pub mod parse;
+mod payload;
 pub mod policy;
 pub mod reader;
 pub mod record;

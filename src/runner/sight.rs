@@ -163,8 +163,16 @@ impl Sight {
                     note.retries += 1;
                     Some(reason)
                 }
-                // Halves of it are sent again; what remains is told as a dead letter.
-                Some(Outcome::Rejected { .. }) => None,
+                Some(Outcome::Mixed { rejected, again }) => {
+                    let taken = sent.records.saturating_sub(rejected.len() as u64 + again.as_ref().map_or(0, |again| again.records.count().into()));
+                    note.records += taken;
+                    // As if all were of one length.
+                    note.bytes += sent.bytes * taken / sent.records.max(1);
+                    note.retries += u64::from(again.is_some());
+                    again.as_ref().map(|again| &again.reason)
+                }
+                // Halves of it are sent again; what remains is told as a dead letter. Nothing was sent of what is skipped.
+                Some(Outcome::Rejected { .. } | Outcome::Skipped) => None,
             }
         };
         if let Some(reason) = failed {

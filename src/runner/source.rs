@@ -8,10 +8,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use logvine_cluster::{
     checkpoint::Checkpoint,
-    delivery::{Batch, BatchId, Delivery, Outcome, Output, SendId, Trouble},
+    delivery::{Batch, BatchId, Delivery, Outcome, Output, Refusal, SendId, Trouble},
     instance::{Epoch, FilePlace, InstanceEvent},
     name::Name,
 };
@@ -21,12 +20,13 @@ use tracing::warn;
 use super::{
     board::{Board, Lease},
     clock,
-    dead_letter::Letter,
+    dead_letter::{Letter, Refused},
+    payload::{Parcel, Payload},
     reader::{Read, ReadError, Reader, file::FileReader, http::HttpReader},
     record::Chunk,
     sender::{Job, Reply},
     sight::Sent,
-    stages::{Payload, StageFaults, Stages},
+    stages::{StageFaults, Staged, Stages},
     tap::Stage,
 };
 
@@ -254,10 +254,10 @@ impl<R: Follow> Source<R> {
     async fn take_chunk(&mut self, chunk: Chunk) -> Result<(), String> {
         let (file, start, end) = (chunk.file, chunk.start, chunk.end);
         let stages = self.stages.take().expect("only one chunk at a time is in the stages");
-        let (stages, payload) = stages.apply(chunk).await;
+        let (stages, Staged { payload, notes }) = stages.apply(chunk).await;
         self.stages = Some(stages);
-        self.shared.board.errors.fetch_add(payload.errors, Relaxed);
-        for (stage, StageFaults { count, last }) in &payload.faults {
+        self.shared.board.errors.fetch_add(notes.errors, Relaxed);
+        for (stage, StageFaults { count, last }) in &notes.faults {
             self.shared.board.sight.note_error(stage, Some(&self.source), last, *count);
         }
         let batch = Batch { file, start, end, records: payload.records(), bytes: payload.bytes() };
@@ -273,17 +273,18 @@ impl<R: Follow> Source<R> {
             match output {
                 Output::Send { send, sender, batch, records, .. } => {
                     let held = &self.payloads[&batch];
+                    let parcel = held.payload.parcel(&sender, records);
+                    if parcel.is_empty() {
+                        self.delivery.handle_outcome(clock::now(), send, Outcome::Skipped);
+                        continue;
+                    }
                     let reply = Reply { send, to: self.outcomes.0.clone() };
-                    let job = Job { lines: held.payload.lines(&records), reply, lease: held.lease.clone() };
-                    self.note_send(send, &sender, u64::from(records.end - records.start), &job.lines);
+                    let job = Job { parcel, reply, lease: held.lease.clone() };
+                    self.note_send(send, &sender, &job.parcel);
                     // A sender that has panicked takes its whole instance down: no answer is the right one.
                     let _ = self.shared.senders[&sender].send(job);
                 }
-                Output::DeadLetter { send, sender, batch, record, reason } => {
-                    self.shared.board.sight.note_dead_letter(&self.source, &sender, &reason);
-                    let record = self.payloads[&batch].payload.lines(&(record..record + 1));
-                    let _ = self.shared.letters.send(Letter { sender, reason, record, send, to: self.letters.0.clone() });
-                }
+                Output::DeadLetter { send, sender, batch, refused } => self.put_aside(send, sender, batch, refused),
                 Output::Done { batch } => {
                     let held = self.payloads.remove(&batch).expect("a batch is done once");
                     self.shared.board.records.fetch_add(held.payload.records().into(), Relaxed);
@@ -303,14 +304,28 @@ impl<R: Follow> Source<R> {
         (self.finished && self.delivery.is_drained()).then_some(EndReason::Finished)
     }
 
-    fn note_send(&mut self, send: SendId, sender: &Name, records: u64, lines: &Bytes) {
+    fn put_aside(&self, send: SendId, sender: Name, batch: BatchId, refused: Vec<Refusal>) {
+        let sight = &self.shared.board.sight;
+        let parcel = self.payloads[&batch].payload.parcel(&sender, refused.iter().map(|refusal| refusal.record).collect());
+        let mut reasons: BTreeMap<u32, String> = refused.into_iter().map(|refusal| (refusal.record, refusal.reason)).collect();
+        let refused = parcel.items().map(|item| {
+            let reason = reasons.remove(&item.record).unwrap_or_default();
+            sight.note_dead_letter(&self.source, &sender, &reason);
+            Refused { reason, record: parcel.shown(&item).into_owned() }
+        });
+        let refused = refused.collect();
+        let _ = self.shared.letters.send(Letter { sender, refused, send, to: self.letters.0.clone() });
+    }
+
+    fn note_send(&mut self, send: SendId, sender: &Name, parcel: &Parcel) {
         let sight = &self.shared.board.sight;
         sight.note_send(sender);
         let looking = sight.taps.look_at(Stage::Send, self.source.as_str());
         if looking.is_worth_it() {
-            lines.split_inclusive(|byte| *byte == b'\n').for_each(|line| looking.show(self.source.as_str(), Some(sender.as_str()), line));
+            parcel.items().for_each(|item| looking.show(self.source.as_str(), Some(sender.as_str()), &parcel.shown(&item)));
         }
-        self.sent.insert(send, Sent { sender: sender.clone(), records, bytes: lines.len() as u64, at: tokio::time::Instant::now() });
+        let (records, bytes) = (parcel.items().count() as u64, parcel.bytes().len() as u64);
+        self.sent.insert(send, Sent { sender: sender.clone(), records, bytes, at: tokio::time::Instant::now() });
     }
 
     async fn tell(&mut self, checkpoint: Checkpoint) {

@@ -1,13 +1,13 @@
-//! Parse, transform, and the lines that senders take: a chunk becomes a payload.
+//! Parse, transform, and what senders take of it: a chunk becomes a payload.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use logvine_cluster::{checkpoint::record_id, name::Name, spec::RunnerSpec};
 use logvine_gossip::Stamp;
 
 use super::{
     parse::Parser,
+    payload::{Outlets, Payload, Writer},
     record::{Chunk, Record},
     sender::ndjson::{self, Origin},
     sight::Sight,
@@ -22,15 +22,20 @@ pub(super) struct Stages {
     parser: Parser,
     transform: Option<Transform>,
     origin: Origin,
+    outlets: Arc<Outlets>,
     sight: Arc<Sight>,
 }
 
-/// The records of one chunk, as NDJSON.
+/// What has become of one chunk.
 #[derive(Debug)]
-pub(super) struct Payload {
-    lines: Bytes,
-    /// Where each record's line ends.
-    ends: Vec<usize>,
+pub(super) struct Staged {
+    pub(super) payload: Payload,
+    pub(super) notes: Notes,
+}
+
+/// What went wrong on the records of one chunk.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
     /// Records on which a stage failed, or that were cut.
     pub(super) errors: u64,
     /// The same by stage.
@@ -52,7 +57,8 @@ impl Stages {
         let transform = (!spec.transform.is_empty()).then(|| Transform::new(&spec.transform)).transpose();
         let transform = transform.map_err(|error| format!("transform: {error}"))?;
         let origin = Origin { runner: spec.name.to_string(), node: node.to_string(), source: String::new() };
-        Ok(Self { uid, parser, transform, origin, sight })
+        let outlets = Arc::new(Outlets::new(&spec.senders));
+        Ok(Self { uid, parser, transform, origin, outlets, sight })
     }
 
     /// The same for one source.
@@ -64,14 +70,14 @@ impl Stages {
 
     /// Runs the stages on a chunk; a panic of a stage goes through. A transform's program takes long enough to leave the async threads alone; the
     /// native stages take a chunk in about a millisecond.
-    pub(super) async fn apply(mut self, chunk: Chunk) -> (Self, Payload) {
+    pub(super) async fn apply(mut self, chunk: Chunk) -> (Self, Staged) {
         if self.transform.is_none() {
-            let payload = self.run(chunk);
-            return (self, payload);
+            let staged = self.run(chunk);
+            return (self, staged);
         }
         let run = move || {
-            let payload = self.run(chunk);
-            (self, payload)
+            let staged = self.run(chunk);
+            (self, staged)
         };
         match tokio::task::spawn_blocking(run).await {
             Ok(done) => done,
@@ -79,11 +85,11 @@ impl Stages {
         }
     }
 
-    fn run(&mut self, chunk: Chunk) -> Payload {
+    fn run(&mut self, chunk: Chunk) -> Staged {
         // A record's frame of names and numbers is about this long.
         let guess = chunk.lines.iter().map(|line| line.bytes.len() + 192).sum();
-        let mut lines = Vec::with_capacity(guess);
-        let mut payload = Payload { lines: Bytes::new(), ends: Vec::with_capacity(chunk.lines.len()), errors: 0, faults: BTreeMap::new() };
+        let mut writer = Writer::new(&self.outlets, chunk.lines.len(), guess);
+        let mut notes = Notes::default();
         let taps = [Stage::Read, Stage::Parse, Stage::Transform].map(|stage| self.sight.taps.look_at(stage, &self.origin.source));
         for line in chunk.lines {
             #[cfg(test)]
@@ -93,10 +99,10 @@ impl Stages {
             let parsed = self.parser.parse(line.bytes);
             let mut record = Record { id, offset: line.offset, time: parsed.time, body: parsed.body, error: parsed.error, cut: line.cut };
             if record.cut {
-                payload.note("read", "the line is longer than `line_bytes_max` and lost its rest");
+                notes.note("read", "the line is longer than `line_bytes_max` and lost its rest");
             }
             if let Some(error) = &record.error {
-                payload.note("parse", error);
+                notes.note("parse", error);
             }
             self.show(&taps[1], &record);
             if let Some(transform) = &mut self.transform {
@@ -104,16 +110,14 @@ impl Stages {
                 transform.apply(&mut record);
                 // A transform appends its own error to the parser's.
                 if let Some(error) = record.error.as_ref().filter(|error| Some(error.len()) != before) {
-                    payload.note("transform", error);
+                    notes.note("transform", error);
                 }
             }
             self.show(&taps[2], &record);
-            payload.errors += u64::from(record.error.is_some() || record.cut);
-            ndjson::write(&mut lines, &self.origin, &record);
-            payload.ends.push(lines.len());
+            notes.errors += u64::from(record.error.is_some() || record.cut);
+            writer.push(&self.origin, &record);
         }
-        payload.lines = lines.into();
-        payload
+        Staged { payload: writer.finish(), notes }
     }
 }
 
@@ -127,7 +131,7 @@ impl Stages {
     }
 }
 
-impl Payload {
+impl Notes {
     fn note(&mut self, stage: &'static str, error: &str) {
         match self.faults.get_mut(stage) {
             Some(faults) => {
@@ -139,22 +143,6 @@ impl Payload {
             None => drop(self.faults.insert(stage, StageFaults { count: 1, last: error.to_owned() })),
         }
     }
-
-    /// How many records there are.
-    pub(super) fn records(&self) -> u32 {
-        u32::try_from(self.ends.len()).expect("a chunk has fewer lines than bytes, and is far below 4 GiB")
-    }
-
-    /// Memory that it takes.
-    pub(super) fn bytes(&self) -> u64 {
-        (self.lines.len() + self.ends.len() * size_of::<usize>()) as u64
-    }
-
-    /// The lines of some of its records.
-    pub(super) fn lines(&self, records: &Range<u32>) -> Bytes {
-        let end = |count: u32| count.checked_sub(1).map_or(0, |last| self.ends[last as usize]);
-        self.lines.slice(end(records.start)..end(records.end))
-    }
 }
 
 #[cfg(test)]
@@ -162,6 +150,8 @@ mod tests {
     use logvine_cluster::checkpoint::{FileKey, FileName, Position};
 
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use bytes::Bytes;
 
     use super::*;
     use crate::record::Line;
@@ -175,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn records_of_a_chunk_are_cut_out_whole() {
         let spec: RunnerSpec = serde_json::from_value(serde_json::json!({
-            "name": "r", "placement": {"every": "all"}, "reader": {"type": "file", "paths": ["/x"]}, "senders": [],
+            "name": "r", "placement": {"every": "all"}, "reader": {"type": "file", "paths": ["/x"]}, "senders": [{"type": "stdout", "name": "out"}],
         }))
         .unwrap();
         let stages = Stages::new(&spec, Stamp(1), &"n".parse().unwrap(), Arc::default()).unwrap().of(&"s".parse().unwrap());
@@ -183,12 +173,11 @@ mod tests {
         let line = |offset, text: &'static str| Line { offset, bytes: Bytes::from_static(text.as_bytes()), cut: false };
         let chunk =
             Chunk { file, start: Position::default(), end: Position::default(), lines: vec![line(0, "one"), line(4, "two"), line(8, "three")] };
-        let (_, payload) = stages.apply(chunk).await;
-        assert_eq!(payload.records(), 3);
-        let two_and_three = payload.lines(&(1..3));
-        let lines: Vec<serde_json::Value> = str::from_utf8(&two_and_three).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (_, staged) = stages.apply(chunk).await;
+        assert_eq!(staged.payload.records(), 3);
+        let parcel = staged.payload.parcel(&"out".parse().unwrap(), (1..3).into());
+        let lines: Vec<serde_json::Value> = parcel.items().map(|item| serde_json::from_slice(item.bytes).unwrap()).collect();
         assert_eq!(lines.iter().map(|line| line["body"].as_str().unwrap()).collect::<Vec<_>>(), ["two", "three"]);
         assert_eq!(lines[0]["id"], hex::encode(record_id(Stamp(1), "s", &file, 4)));
-        assert_eq!(payload.lines(&(0..3)).len() as u64, payload.bytes() - 24);
     }
 }

@@ -1,12 +1,12 @@
 //! One sender of a source: how far it is, and how it does.
 
-use std::{ops::Range, time::Duration};
+use std::time::Duration;
 
 use logvine_gossip::Instant;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, BatchId, DeliveryConfig, SendId, Trouble};
+use super::{Batch, BatchId, DeliveryConfig, Records, SendId, Trouble};
 use crate::{
     checkpoint::{FileKey, Position},
     name::Name,
@@ -15,7 +15,7 @@ use crate::{
 /// Records of one batch that one sender has not acknowledged.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) records: Range<u32>,
+    pub(super) records: Records,
     pub(super) attempts: u32,
     pub(super) state: PartState,
 }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use logvine_gossip::{Instant, Now, UnixMicros};
 
@@ -48,8 +48,14 @@ fn said(delivery: &mut Delivery) -> Vec<String> {
     let mut words = vec![];
     while let Some(output) = delivery.poll_output() {
         words.push(match output {
-            Output::Send { sender, batch, records, attempt, .. } => format!("{sender}:{} {}..{} #{attempt}", batch.0, records.start, records.end),
-            Output::DeadLetter { sender, batch, record, reason, .. } => format!("dead {sender}:{} {record} {reason}", batch.0),
+            Output::Send { sender, batch, records, attempt, .. } => {
+                let runs: Vec<String> = records.runs().iter().map(|run| format!("{}..{}", run.start, run.end)).collect();
+                format!("{sender}:{} {} #{attempt}", batch.0, runs.join(","))
+            }
+            Output::DeadLetter { sender, batch, refused, .. } => {
+                let refused: Vec<String> = refused.iter().map(|refusal| format!("{} {}", refusal.record, refusal.reason)).collect();
+                format!("dead {sender}:{} {}", batch.0, refused.join(", "))
+            }
             Output::Done { batch } => format!("done {}", batch.0),
             Output::Checkpoint { checkpoint } => format!("checkpoint {}", positions(&checkpoint)),
             Output::Closed { checkpoint, flushed } => format!("closed {} flushed={flushed}", positions(&checkpoint)),
@@ -222,6 +228,84 @@ fn a_rejected_batch_is_halved_down_to_the_bad_record() {
     delivery.handle_dead_lettered(at(4), SendId(5));
     assert_eq!(said(&mut delivery), ["done 0"]);
     assert_eq!(positions(&delivery.checkpoint()), "0/out=100");
+}
+
+/// `rejected` with `400`, `again` with `429`.
+fn mixed(rejected: &[u32], again: &[u32], after: Option<Duration>) -> Outcome {
+    let rejected = rejected.iter().map(|record| Refusal { record: *record, reason: "400".into() }).collect();
+    let again = (!again.is_empty()).then(|| Again { records: again.iter().copied().collect(), reason: "429".into(), after });
+    Outcome::Mixed { rejected, again }
+}
+
+/// Case 23 of the data plane's research: a bulk with 400 and 429 among its items. The others are not sent again.
+#[test]
+fn of_a_bulk_only_the_items_that_may_be_taken_later_are_sent_again() {
+    let mut delivery = one_sender();
+    delivery.handle_batch(at(0), batch(0, 0..100, 10)).unwrap();
+    said(&mut delivery);
+    delivery.handle_outcome(at(1), SendId(0), mixed(&[2, 9], &[0, 4, 5], None));
+    assert_eq!(said(&mut delivery), ["dead out:0 2 400, 9 400"], "what is to come again waits");
+    assert_eq!(delivery.troubles().collect::<Vec<_>>(), [(&name("out"), &Trouble::Retrying { reason: "429".into() })]);
+    let (due, _) = delivery.poll_timeout().unwrap_or((at(1_001).at, ""));
+    delivery.handle_dead_lettered(at(2), SendId(1));
+    assert_eq!(positions(&delivery.checkpoint()), "0/out=0", "three records are still owed");
+    let due = Now { at: due.max(at(1_001).at), wall: UnixMicros(0) };
+    delivery.handle_timeout(due);
+    assert_eq!(said(&mut delivery), ["out:0 0..1,4..6 #2"]);
+    delivery.handle_outcome(due, SendId(2), Outcome::Acknowledged);
+    assert_eq!(positions(&delivery.checkpoint()), "0/out=100");
+    assert_eq!(delivery.troubles().count(), 0);
+}
+
+#[test]
+fn the_wait_that_a_sink_asks_for_some_records_is_honoured() {
+    let mut delivery = one_sender();
+    delivery.handle_batch(at(0), batch(0, 0..100, 3)).unwrap();
+    delivery.handle_outcome(at(10), SendId(0), mixed(&[], &[1], Some(Duration::from_secs(90))));
+    assert_eq!(delivery.poll_timeout(), Some((at(90_010).at, "retry")));
+}
+
+/// Halving goes on with what is left of a batch, not with what the sink has.
+#[test]
+fn records_that_came_again_can_still_be_refused_as_a_whole() {
+    let mut delivery = one_sender();
+    delivery.handle_batch(at(0), batch(0, 0..100, 10)).unwrap();
+    delivery.handle_outcome(at(1), SendId(0), mixed(&[], &[0, 4, 5, 9], Some(Duration::ZERO)));
+    delivery.handle_timeout(at(1_001));
+    said(&mut delivery);
+    delivery.handle_outcome(at(1_002), SendId(1), rejected());
+    assert_eq!(said(&mut delivery)[..2], ["out:0 0..1,4..5 #1", "out:0 5..6,9..10 #1"]);
+}
+
+/// A sink's word on records that it was not sent is no reason to keep or to drop anything, and one said both ways is not lost.
+#[test]
+fn only_records_of_the_send_are_judged() {
+    let mut delivery = one_sender();
+    delivery.handle_batch(at(0), batch(0, 0..100, 4)).unwrap();
+    said(&mut delivery);
+    delivery.handle_outcome(at(1), SendId(0), mixed(&[1, 77], &[1, 88], None));
+    assert_eq!(said(&mut delivery), [""; 0], "record 1 comes again");
+    delivery.handle_timeout(at(1_001));
+    assert_eq!(said(&mut delivery), ["out:0 1..2 #2"]);
+    delivery.handle_outcome(at(1_002), SendId(1), mixed(&[77], &[], None));
+    assert_eq!(said(&mut delivery)[0], "done 0");
+}
+
+/// A send without a record for its sender is no proof that the sink is well again.
+#[test]
+fn what_is_skipped_is_acknowledged_and_lifts_no_wait() {
+    let mut delivery = one_sender();
+    delivery.handle_batch(at(0), batch(0, 0..100, 1)).unwrap();
+    delivery.handle_batch(at(0), batch(0, 100..200, 1)).unwrap();
+    said(&mut delivery);
+    delivery.handle_outcome(at(10), SendId(0), Outcome::Retry { reason: "429".into(), after: Some(Duration::from_secs(90)) });
+    delivery.handle_outcome(at(20), SendId(1), Outcome::Skipped);
+    assert_eq!(said(&mut delivery), ["done 1"]);
+    assert_eq!(delivery.poll_timeout(), Some((at(90_010).at, "retry")));
+    delivery.handle_timeout(at(90_010));
+    delivery.handle_outcome(at(90_020), SendId(2), Outcome::Skipped);
+    assert_eq!(delivery.troubles().count(), 1, "still nothing has arrived");
+    assert_eq!(positions(&delivery.checkpoint()), "0/out=200");
 }
 
 /// A sink that comes back is not met by all that has waited (no thundering retry).

@@ -97,7 +97,7 @@ async fn post(dialer: &Dialer, url: Url, headers: HeaderMap, job: &Job) -> Outco
     };
     let place = place(&url);
     let ndjson = HeaderValue::from_static("application/x-ndjson");
-    match client.post(url).header(CONTENT_TYPE, ndjson).headers(headers).body(job.lines.clone()).send().await {
+    match client.post(url).header(CONTENT_TYPE, ndjson).headers(headers).body(job.parcel.bytes().clone()).send().await {
         Ok(response) => answered(&place, response).await,
         Err(error) => match denied(&error) {
             Some(denied) => Outcome::Paused { reason: denied.to_string() },

@@ -6,15 +6,16 @@ use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use logvine_cluster::{
-    delivery::{Outcome, SendId},
+    delivery::{Outcome, Refusal, SendId},
     name::Name,
     spec::{FileSenderSpec, SenderSpec},
 };
 use tokio::sync::mpsc;
 
-use crate::policy::Policy;
+use crate::{payload::Parcel, policy::Policy};
 
 mod check;
+pub(crate) mod encoding;
 mod file;
 mod http;
 pub mod ndjson;
@@ -25,11 +26,11 @@ mod tests;
 pub(crate) use check::SinkCheck;
 pub(super) use check::check;
 
-/// Records to bring to a sink, as NDJSON.
+/// Records to bring to a sink.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// Whole lines, each with its end.
-    pub(super) lines: Bytes,
+    /// At least one, in the sender's encoding.
+    pub(super) parcel: Parcel,
     pub(super) reply: Reply,
     /// Keeps the batch in the instance's account of memory as long as this job has its bytes.
     pub(super) lease: Arc<super::board::Lease>,
@@ -49,9 +50,20 @@ impl Job {
     }
 
     fn answer(self, outcome: Outcome) {
-        drop(self.lease);
+        let outcome = self.judged(outcome);
+        drop((self.parcel, self.lease));
         // A source that was closed meanwhile does not want to know.
         let _ = self.reply.to.send((self.reply.send, outcome));
+    }
+
+    /// Of the only record for this sender nothing need be halved to know which one is refused.
+    fn judged(&self, outcome: Outcome) -> Outcome {
+        let Outcome::Rejected { reason } = outcome else { return outcome };
+        let mut items = self.parcel.items();
+        match (items.next(), items.next()) {
+            (Some(item), None) => Outcome::Mixed { rejected: vec![Refusal { record: item.record, reason }], again: None },
+            _ => Outcome::Rejected { reason },
+        }
     }
 }
 
@@ -98,11 +110,11 @@ const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Waits for a job, and takes those that wait behind it: while one group is written, the next one gathers, so one fsync serves them all.
 async fn next_group(jobs: &mut Jobs) -> Option<Vec<Job>> {
     let mut group = vec![jobs.recv().await?];
-    let mut bytes = group[0].lines.len();
+    let mut bytes = group[0].parcel.bytes().len();
     while bytes < GROUP_BYTES_MAX
         && let Ok(job) = jobs.try_recv()
     {
-        bytes += job.lines.len();
+        bytes += job.parcel.bytes().len();
         group.push(job);
     }
     group.retain(|job| !job.is_stale());
@@ -112,7 +124,7 @@ async fn next_group(jobs: &mut Jobs) -> Option<Vec<Job>> {
 /// The lines of a group, for one write.
 fn joined(group: &[Job]) -> Bytes {
     match group {
-        [job] => job.lines.clone(),
-        _ => group.iter().map(|job| &job.lines[..]).collect::<Vec<_>>().concat().into(),
+        [job] => job.parcel.bytes().clone(),
+        _ => group.iter().map(|job| &job.parcel.bytes()[..]).collect::<Vec<_>>().concat().into(),
     }
 }

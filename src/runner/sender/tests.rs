@@ -3,7 +3,7 @@ use std::{fs, path::Path, time::Duration};
 use axum::http::{StatusCode, header};
 use serde_json::json;
 
-use super::*;
+use super::{encoding::Encoding, *};
 use crate::{
     board::Board,
     policy::PolicyConfig,
@@ -35,7 +35,7 @@ impl Bench {
 
     fn give(&self, send: u64, lines: &'static str) {
         let reply = Reply { send: SendId(send), to: self.tell.clone() };
-        self.jobs.send(Job { lines: Bytes::from_static(lines.as_bytes()), reply, lease: self.board.lease(1) }).unwrap();
+        self.jobs.send(Job { parcel: Parcel::of_lines(lines), reply, lease: self.board.lease(1) }).unwrap();
     }
 
     async fn answer(&mut self) -> (SendId, Outcome) {
@@ -46,11 +46,17 @@ impl Bench {
         self.give(0, lines);
         self.answer().await.1
     }
+
+    async fn outcome_of(mut self, parcel: Parcel) -> Outcome {
+        let reply = Reply { send: SendId(0), to: self.tell.clone() };
+        self.jobs.send(Job { parcel, reply, lease: self.board.lease(1) }).unwrap();
+        self.answer().await.1
+    }
 }
 
 async fn outcome_of(status: u16) -> Outcome {
     let sink = Sink::start(move |_| StatusCode::from_u16(status).unwrap()).await;
-    Bench::http(&sink.url).outcome("{}\n").await
+    Bench::http(&sink.url).outcome("{}\n{}\n").await
 }
 
 #[tokio::test]
@@ -91,7 +97,7 @@ async fn jobs_of_a_closed_source_are_dropped() {
     let (to, closed) = mpsc::unbounded_channel();
     drop(closed);
     let reply = Reply { send: SendId(9), to };
-    bench.jobs.send(Job { lines: Bytes::from_static(b"{\"stale\":1}\n"), reply, lease: bench.board.lease(1) }).unwrap();
+    bench.jobs.send(Job { parcel: Parcel::of_lines("{\"stale\":1}\n"), reply, lease: bench.board.lease(1) }).unwrap();
     assert_eq!(bench.outcome("{}\n").await, Outcome::Acknowledged);
     assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
 }
@@ -123,6 +129,16 @@ async fn each_status_has_its_outcome() {
         let Outcome::Paused { reason } = outcome_of(status).await else { panic!("{status}") };
         assert!(reason.contains(&status.to_string()), "{reason}");
     }
+}
+
+/// Halving a batch whose other records are for other senders would ask the sink again about the same one.
+#[tokio::test]
+async fn the_only_record_of_a_send_is_refused_by_its_number() {
+    let sink = Sink::start(|_| (StatusCode::BAD_REQUEST, "what is this")).await;
+    let bench = Bench::http(&sink.url);
+    let Outcome::Mixed { rejected, again: None } = bench.outcome_of(Parcel::of_parts(Encoding::Ndjson, &[b"", b"", b"{}\n"])).await else { panic!() };
+    assert_eq!(rejected.iter().map(|refusal| refusal.record).collect::<Vec<_>>(), [2]);
+    assert!(rejected[0].reason.ends_with("what is this"), "{rejected:?}");
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (1..15_u64, 0..15_u32).prop_map(|(records, left)| Step::Read { records, left }),
-        12 => (any::<usize>(), 0..10_u8).prop_map(|(which, how)| Step::Answer { which, how }),
+        12 => (any::<usize>(), 0..13_u8).prop_map(|(which, how)| Step::Answer { which, how }),
         4 => any::<usize>().prop_map(|which| Step::Hold { which }),
         4 => (0..3_000_u64).prop_map(|millis| Step::Wait { millis }),
         1 => Just(Step::Crash),
@@ -71,8 +71,8 @@ struct World {
     /// The reader's place.
     at: Record,
     payloads: BTreeMap<BatchId, Buffered>,
-    in_flight: Vec<(SendId, Name, BatchId, Range<u32>)>,
-    letters: Vec<(SendId, Name, BatchId, u32)>,
+    in_flight: Vec<(SendId, Name, BatchId, Records)>,
+    letters: Vec<(SendId, Name, BatchId, Records)>,
     told: Vec<Checkpoint>,
     held: Checkpoint,
     /// By sender: what it acknowledged, what was put aside for it, and what the transform dropped.
@@ -149,18 +149,23 @@ impl World {
 
     fn answer(&mut self, which: usize, how: u8) {
         if !self.letters.is_empty() && how < 5 {
-            let (send, sender, batch, record) = self.letters.remove(which % self.letters.len());
-            self.settle(&sender, batch, record..record + 1);
+            let (send, sender, batch, records) = self.letters.remove(which % self.letters.len());
+            self.settle(&sender, batch, records.numbers());
             self.delivery.handle_dead_lettered(at(self.now), send);
         } else if !self.in_flight.is_empty() {
             let (send, sender, batch, records) = self.in_flight.remove(which % self.in_flight.len());
             let outcome = match how {
                 0..6 => {
-                    self.settle(&sender, batch, records);
+                    self.settle(&sender, batch, records.numbers());
                     Outcome::Acknowledged
                 }
                 6..8 => rejected(),
-                8 => Outcome::Retry { reason: "503".into(), after: None },
+                8..10 => self.mixed(which, &sender, batch, &records),
+                10 => {
+                    self.settle(&sender, batch, records.numbers());
+                    Outcome::Skipped
+                }
+                11 => Outcome::Retry { reason: "503".into(), after: None },
                 _ => Outcome::Paused { reason: "401".into() },
             };
             self.delivery.handle_outcome(at(self.now), send, outcome);
@@ -168,10 +173,19 @@ impl World {
         self.drain();
     }
 
-    fn settle(&mut self, sender: &Name, batch: BatchId, records: Range<u32>) {
+    /// Each record is refused, to come again, or taken, as the bits of `which` say.
+    fn mixed(&mut self, which: usize, sender: &Name, batch: BatchId, records: &Records) -> Outcome {
+        let fate = |record: u32| (which >> (record % 16)) % 3;
+        let of = |wanted: usize| records.numbers().filter(|record| fate(*record) == wanted).collect::<Records>();
+        self.settle(sender, batch, of(0).numbers());
+        let rejected = of(1).numbers().map(|record| Refusal { record, reason: "400".into() }).collect();
+        Outcome::Mixed { rejected, again: Some(Again { records: of(2), reason: "429".into(), after: None }) }
+    }
+
+    fn settle(&mut self, sender: &Name, batch: BatchId, records: impl Iterator<Item = u32>) {
         let payload = &self.payloads[&batch];
-        let left = &payload.left[records.start as usize..records.end as usize];
-        self.settled.get_mut(sender).unwrap().extend(left.iter().map(|record| (payload.lineage, *record)));
+        let left = records.map(|record| (payload.lineage, payload.left[record as usize]));
+        self.settled.get_mut(sender).unwrap().extend(left);
     }
 
     fn hold(&mut self, checkpoint: &Checkpoint) {
@@ -223,12 +237,16 @@ impl World {
             match output {
                 Output::Send { send, sender, batch, records, .. } => {
                     self.note_emission(batch);
-                    assert!((records.end as usize) <= self.payloads[&batch].left.len() && !records.is_empty());
+                    let left = self.payloads[&batch].left.len();
+                    assert!(records.numbers().all(|record| (record as usize) < left) && !records.is_empty());
                     self.in_flight.push((send, sender, batch, records));
                 }
-                Output::DeadLetter { send, sender, batch, record, .. } => self.letters.push((send, sender, batch, record)),
+                Output::DeadLetter { send, sender, batch, refused } => {
+                    let records = refused.iter().map(|refusal| refusal.record).collect();
+                    self.letters.push((send, sender, batch, records));
+                }
                 Output::Done { batch } => {
-                    let owed = |(_, _, of, _): &(SendId, Name, BatchId, Range<u32>)| *of == batch;
+                    let owed = |(_, _, of, _): &(SendId, Name, BatchId, Records)| *of == batch;
                     assert!(!self.in_flight.iter().any(owed), "the payload is let go while a send needs it");
                 }
                 Output::Checkpoint { checkpoint } => {
