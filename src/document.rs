@@ -91,6 +91,11 @@ pub fn runner(text: &str, format: Format, name: Option<&Name>) -> Result<RunnerS
     }
     let spec: RunnerSpec = typed(tree).map_err(|fault| vec![fault])?;
     let mut faults = spec.faults();
+    if !faults.iter().any(|fault| fault.pointer.starts_with("/parse"))
+        && let Err(wrong) = logvine_runner::parse::Parser::new(&spec.parse)
+    {
+        faults.push(fault(format!("/parse/{}", wrong.field), wrong.detail));
+    }
     if let Some(program) = &spec.transform.vrl
         && let Err(diagnostic) = logvine_runner::transform::check(program)
     {

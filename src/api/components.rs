@@ -72,10 +72,13 @@ mod tests {
     #[test]
     fn each_part_of_a_runner_is_listed_with_its_schema() {
         let names: Vec<String> = COMPONENTS.iter().map(|row| format!("{} {}", row.kind, row.name)).collect();
-        for known in
-            ["parse json", "parse nginx", "parse raw", "parse regex", "reader file", "reader http", "sender file", "sender http", "sender stdout"]
-        {
-            assert!(names.iter().any(|name| name == known), "{known} is not in {names:?}");
+        let known = [
+            ("parse", &["apache", "csv", "grok", "json", "logfmt", "nginx", "raw", "regex", "syslog"][..]),
+            ("reader", &["file", "http"]),
+            ("sender", &["file", "http", "stdout"]),
+        ];
+        for known in known.iter().flat_map(|(kind, known)| known.iter().map(move |name| format!("{kind} {name}"))) {
+            assert!(names.iter().any(|name| *name == known), "{known} is not in {names:?}");
         }
         for row in COMPONENTS.iter() {
             assert!(!row.description.is_empty() && row.schema["properties"].is_object(), "{row:?}");

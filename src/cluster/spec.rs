@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use self::faults::Faults;
 pub use self::{
     faults::SpecFault,
-    parse::{JsonParseSpec, NginxParseSpec, ParseSpec, RegexParseSpec},
+    parse::{
+        ApacheParseSpec, CsvParseSpec, GrokParseSpec, JsonParseSpec, LogfmtParseSpec, NginxParseSpec, ParseSpec, RegexParseSpec, SyslogFormat,
+        SyslogParseSpec,
+    },
     reader::{Encoding, FileReaderSpec, HttpReaderSpec, MultilineSpec, ReaderSpec, StartAt},
     sender::{FileSenderSpec, HttpSenderSpec, SenderSpec, StdoutSenderSpec},
 };
@@ -120,6 +123,7 @@ impl RunnerSpec {
         }
         self.reader.check(&mut faults);
         self.check_sources(&mut faults);
+        self.parse.check(&mut faults);
         self.check_senders(&mut faults);
         faults.0
     }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use logvine_cluster::checkpoint::{FileKey, Position};
 
+use super::severity::Severity;
+
 /// Whole lines of one file, in order, without a gap to the chunk before.
 #[derive(Debug, Clone)]
 pub struct Chunk {
@@ -34,6 +36,8 @@ pub struct Record {
     pub offset: u64,
     /// When it happened, as the record itself says, in microseconds since 1970.
     pub time: Option<u64>,
+    /// How grave it is, as the record itself says.
+    pub severity: Option<Severity>,
     pub body: Body,
     /// Why a stage failed on it. It is kept and sent with this mark.
     pub error: Option<String>,

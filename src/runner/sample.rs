@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use logvine_cluster::{
     instance::Counts,
     name::Name,
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     RunnerContext, Sights,
-    parse::Parser,
+    parse::{Parsed, Parser},
     reader::{Read, Reader, finder::Finder, http::HttpReaders},
     record::{Line, Record},
     sender::{
@@ -264,9 +264,9 @@ fn one(origin: &Origin, parser: &Parser, transform: &mut Transform, line: Line) 
         cut: line.cut || shown.len() < line.bytes.len(),
         ..SampleRecord::default()
     };
-    let parsed = parser.parse(line.bytes);
+    let Parsed { body, time, severity, error } = parser.parse(line.bytes, &mut BytesMut::new());
     // It has no id: that depends on the runner's creation, which has not been.
-    let mut record = Record { id: [0; 16], offset: line.offset, time: parsed.time, body: parsed.body, error: parsed.error, cut: line.cut };
+    let mut record = Record { id: [0; 16], offset: line.offset, time, severity, body, error, cut: line.cut };
     row.parsed = json(origin, &record);
     transform.apply(&mut record);
     row.record = json(origin, &record);

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::BytesMut;
 use logvine_cluster::{checkpoint::record_id, name::Name, spec::RunnerSpec};
 use logvine_gossip::Stamp;
 
 use super::{
-    parse::Parser,
+    parse::{Parsed, Parser},
     payload::{Outlets, Payload, Writer},
     record::{Chunk, Record},
     sender::ndjson::{self, Origin},
@@ -91,13 +92,14 @@ impl Stages {
         let mut writer = Writer::new(&self.outlets, chunk.lines.len(), guess);
         let mut notes = Notes::default();
         let taps = [Stage::Read, Stage::Parse, Stage::Transform].map(|stage| self.sight.taps.look_at(stage, &self.origin.source));
+        let mut room = BytesMut::new();
         for line in chunk.lines {
             #[cfg(test)]
             tests::panic_if_told(&line.bytes);
             let id = record_id(self.uid, &self.origin.source, &chunk.file, line.offset);
             taps[0].show(&self.origin.source, None, &line.bytes);
-            let parsed = self.parser.parse(line.bytes);
-            let mut record = Record { id, offset: line.offset, time: parsed.time, body: parsed.body, error: parsed.error, cut: line.cut };
+            let Parsed { body, time, severity, error } = self.parser.parse(line.bytes, &mut room);
+            let mut record = Record { id, offset: line.offset, time, severity, body, error, cut: line.cut };
             if record.cut {
                 notes.note("read", "the line is longer than `line_bytes_max` and lost its rest");
             }

@@ -4,63 +4,75 @@ use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 use logvine_cluster::spec::JsonParseSpec;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor},
+};
 
-use super::{Taken, time};
-use crate::record::Body;
+use serde_json::Value;
+
+use super::{Known, Taken, time};
+use crate::{record::Body, severity::Severity};
 
 #[derive(Debug)]
 pub(super) struct Json {
     time: Option<String>,
+    severity: Option<String>,
 }
 
 impl Json {
     pub(super) fn new(spec: &JsonParseSpec) -> Self {
-        Self { time: spec.time.clone() }
+        Self { time: spec.time.clone(), severity: spec.severity.clone() }
     }
 
     pub(super) fn parse(&self, line: &Bytes) -> Taken {
         let text = line.trim_ascii();
         // serde_json passes over strings without looking at their bytes.
-        let checked = std::str::from_utf8(text).map_err(|_| "not UTF-8".to_owned())?;
+        let checked = str::from_utf8(text).map_err(|_| "not UTF-8")?;
         let mut json = serde_json::Deserializer::from_str(checked);
-        let found = Field(self.time.as_deref()).deserialize(&mut json).and_then(|found| json.end().map(|()| found));
-        let found = found.map_err(|error| format!("not one JSON object: {error}"))?;
-        let micros = match (found, &self.time) {
-            (Some(value), Some(name)) => time::of_value(&value).map(Some).map_err(|error| format!("field `{name}`: {error}")),
-            _ => Ok(None),
-        };
-        Ok((Body::Json(line.slice_ref(text)), micros))
+        let found = Wanted([self.time.as_deref(), self.severity.as_deref()]).deserialize(&mut json);
+        let [time, severity] = found.and_then(|found| json.end().map(|()| found)).map_err(|error| format!("not one JSON object: {error}"))?;
+        let mut known = Known::default();
+        if let (Some(value), Some(name)) = (time, &self.time) {
+            known.set_time(time::of_value(&value).map(Some).map_err(|error| format!("field `{name}`: {error}")));
+        }
+        known.severity = severity.as_ref().and_then(Value::as_str).and_then(Severity::of_word);
+        Ok((Body::Json(line.slice_ref(text)), known))
     }
 }
 
-/// Checks an object and picks one field of it, the last of its name.
-struct Field<'a>(Option<&'a str>);
+/// Checks an object and picks fields of it, of each the last of its name.
+struct Wanted<'a>([Option<&'a str>; 2]);
 
-impl<'de> DeserializeSeed<'de> for Field<'_> {
-    type Value = Option<serde_json::Value>;
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = [Option<Value>; 2];
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Field<'_> {
-    type Value = Option<serde_json::Value>;
+impl<'de> Visitor<'de> for Wanted<'_> {
+    type Value = [Option<Value>; 2];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        let Some(wanted) = self.0 else {
+        let mut found = [None, None];
+        if self.0 == [None, None] {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(None);
-        };
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if key == wanted {
-                found = Some(map.next_value()?);
+            return Ok(found);
+        }
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            if self.0.contains(&Some(&*key.0)) {
+                let value = map.next_value::<Value>()?;
+                for (wanted, found) in self.0.iter().zip(&mut found) {
+                    if *wanted == Some(&*key.0) {
+                        *found = Some(value.clone());
+                    }
+                }
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -69,18 +81,22 @@ impl<'de> Visitor<'de> for Field<'_> {
     }
 }
 
+/// serde takes a `Cow` by itself as owned always.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(time: Option<&str>, line: &str) -> Taken {
-        Json::new(&JsonParseSpec { time: time.map(str::to_owned) }).parse(&Bytes::copy_from_slice(line.as_bytes()))
+        Json::new(&JsonParseSpec { time: time.map(str::to_owned), severity: None }).parse(&Bytes::copy_from_slice(line.as_bytes()))
     }
 
     #[test]
     fn an_object_is_kept_as_it_is_written() {
         let text = r#"{"z":1,"a":18446744073709551616,"a":[{}],"s":"\u00e9"}"#;
-        assert_eq!(check(None, &format!(" {text}\t")), Ok((Body::Json(Bytes::from(text)), Ok(None))));
+        assert_eq!(check(None, &format!(" {text}\t")), Ok((Body::Json(Bytes::from(text)), Known::default())));
     }
 
     #[test]
@@ -95,10 +111,21 @@ mod tests {
 
     #[test]
     fn the_time_is_read_where_it_is_configured() {
-        let time = |line: &str| check(Some("ts"), line).unwrap().1;
-        assert_eq!(time(r#"{"a":{"ts":1},"ts":"2026-11-21T23:26:09.5Z"}"#), Ok(Some(1_795_303_569_500_000)));
-        assert_eq!(time(r#"{"\u0074s":1795303569}"#), Ok(Some(1_795_303_569_000_000)));
-        assert_eq!(time(r#"{"a":1}"#), Ok(None));
-        assert!(time(r#"{"ts":"noon"}"#).unwrap_err().contains("`ts`"));
+        let time = |line: &str| check(Some("ts"), line).unwrap().1.time;
+        assert_eq!(time(r#"{"a":{"ts":1},"ts":"2026-11-21T23:26:09.5Z"}"#), Some(1_795_303_569_500_000));
+        assert_eq!(time(r#"{"\u0074s":1795303569}"#), Some(1_795_303_569_000_000));
+        assert_eq!(time(r#"{"a":1}"#), None);
+        assert!(check(Some("ts"), r#"{"ts":"noon"}"#).unwrap().1.error.unwrap().contains("`ts`"));
+    }
+
+    #[test]
+    fn the_level_is_read_where_it_is_configured_though_it_be_the_times_field() {
+        let severity = |time: Option<&str>, line: &'static str| {
+            let spec = JsonParseSpec { time: time.map(str::to_owned), severity: Some("level".to_owned()) };
+            Json::new(&spec).parse(&Bytes::from(line)).unwrap().1.severity.map(Severity::name)
+        };
+        assert_eq!(severity(None, r#"{"level":"debug","level":"Warning"}"#), Some("WARN"));
+        assert_eq!(severity(Some("level"), r#"{"level":"info"}"#), Some("INFO"));
+        assert_eq!(severity(None, r#"{"level":30}"#), None);
     }
 }

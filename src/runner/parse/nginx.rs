@@ -1,22 +1,24 @@
 //! nginx's access log (ngx_http_log_module): any `log_format` of variables and the texts between them, found by memmem instead of a regular expression.
+//!
+//! The same for Apache, whose formats become variables in `apache`.
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use logvine_cluster::spec::NginxParseSpec;
 use memchr::memmem;
-use serde_json::{Number, Value};
 
-use super::{Fields, Taken, time};
-use crate::record::Body;
+use super::{Known, Taken, Wrong, time};
+use crate::{json_text::Object, record::Body};
 
 const COMMON: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent"#;
 const COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
 
 /// Variables that are numbers. With several upstreams nginx writes a list (`0.001, 0.002`), which stays a text.
-const NUMBERS: [&str; 19] = [
+const NUMBERS: [&str; 22] = [
     "body_bytes_sent",
     "bytes_sent",
+    "bytes_transferred",
     "connection",
     "connection_requests",
     "connection_time",
@@ -27,6 +29,8 @@ const NUMBERS: [&str; 19] = [
     "remote_port",
     "request_length",
     "request_time",
+    "request_time_ms",
+    "request_time_us",
     "server_port",
     "status",
     "upstream_bytes_received",
@@ -39,112 +43,154 @@ const NUMBERS: [&str; 19] = [
 /// Variables that tell the time, the most precise first.
 const TIMES: [&str; 3] = ["msec", "time_iso8601", "time_local"];
 
+/// The parts of `$request`, under the names of nginx's own variables.
+const REQUEST_PARTS: [&str; 3] = ["request_method", "request_uri", "server_protocol"];
+
+/// An access log of nginx, or of Apache.
 #[derive(Debug)]
 pub(super) struct Nginx {
+    /// Whose format it is.
+    server: &'static str,
     /// What a line begins with before the first variable.
-    prefix: Vec<u8>,
+    prefix: String,
     variables: Vec<Variable>,
-    /// Which variable tells the time.
-    time: Option<usize>,
+    /// Which of [`REQUEST_PARTS`] the format does not have by itself.
+    parts: [bool; 3],
 }
 
 #[derive(Debug)]
 struct Variable {
     name: String,
-    number: bool,
+    what: What,
     /// The text that ends it; the last one of a format may end with the line.
     end: memmem::Finder<'static>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Text,
+    Number,
+    /// The one that tells the time.
+    Time,
+    /// The request line.
+    Request,
+}
+
 impl Nginx {
-    pub(super) fn new(spec: &NginxParseSpec) -> Result<Self, String> {
+    pub(super) fn new(spec: &NginxParseSpec) -> Result<Self, Wrong> {
         let format = match spec.format.as_deref() {
             None | Some("combined") => COMBINED,
             Some("common") => COMMON,
             Some(text) => text,
         };
-        let (prefix, pieces) = pieces(format)?;
+        let (prefix, pieces) = pieces(format).map_err(|detail| Wrong::new("format", detail))?;
+        Self::of_pieces("nginx", prefix, pieces)
+    }
+
+    /// Of a format's text before the first variable, and each variable with the text after it. Names are of letters, digits and `_`.
+    pub(super) fn of_pieces(server: &'static str, prefix: String, pieces: Vec<(String, String)>) -> Result<Self, Wrong> {
         for (at, (name, end)) in pieces.iter().enumerate() {
             if let (true, Some((next, _))) = (end.is_empty(), pieces.get(at + 1)) {
-                return Err(format!("`${name}` and `${next}` have nothing between them: where one ends cannot be seen"));
+                return Err(Wrong::new("format", format!("`{name}` and `{next}` have nothing between them: where one ends cannot be seen")));
             }
             if pieces[..at].iter().any(|(earlier, _)| earlier == name) {
-                return Err(format!("`${name}` is there twice"));
+                return Err(Wrong::new("format", format!("`{name}` is there twice")));
             }
         }
-        let time = TIMES.iter().find_map(|time| pieces.iter().position(|(name, _)| name == time));
-        let variable =
-            |(name, end): (String, String)| Variable { number: NUMBERS.contains(&name.as_str()), end: memmem::Finder::new(&end).into_owned(), name };
-        Ok(Self { prefix: prefix.into_bytes(), variables: pieces.into_iter().map(variable).collect(), time })
+        let has = |name: &str| pieces.iter().any(|(known, _)| known == name);
+        let time = TIMES.into_iter().find(|name| has(name));
+        let parts = REQUEST_PARTS.map(|part| !has(part));
+        let what = |name: &str| match name {
+            _ if Some(name) == time => What::Time,
+            "request" => What::Request,
+            _ if NUMBERS.contains(&name) => What::Number,
+            _ => What::Text,
+        };
+        let variable = |(name, end): (String, String)| Variable { what: what(&name), end: memmem::Finder::new(&end).into_owned(), name };
+        Ok(Self { server, prefix, variables: pieces.into_iter().map(variable).collect(), parts })
     }
 
-    pub(super) fn parse(&self, line: &Bytes) -> Taken {
-        let mut rest = line.strip_prefix(&*self.prefix).ok_or("the line does not begin as the format does")?;
-        let mut fields = Fields::new();
-        let mut time = Ok(None);
-        for (at, variable) in self.variables.iter().enumerate() {
-            let (value, after) = variable.split(rest).ok_or_else(|| format!("the line has no end of ${} as the format has it", variable.name))?;
+    /// Whose format it is.
+    pub(super) fn name(&self) -> &'static str {
+        self.server
+    }
+
+    /// The body is written as JSON at once, in the format's order: nobody may ever look at its fields.
+    pub(super) fn parse(&self, line: &Bytes, room: &mut BytesMut) -> Taken {
+        let text = String::from_utf8_lossy(line);
+        let rest = text.strip_prefix(&*self.prefix).ok_or("the line does not begin as the format does")?;
+        let mut object = Object::new(room);
+        match self.fill(rest, &mut object) {
+            Ok(known) => Ok((Body::Json(object.finish()), known)),
+            Err(error) => {
+                object.discard();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, mut rest: &str, object: &mut Object<'_>) -> Result<Known, String> {
+        let mut known = Known::default();
+        for Variable { name, what, end } in &self.variables {
+            let (value, after) = split(end, rest).ok_or_else(|| format!("the line has no end of `{name}` as the format has it"))?;
             rest = after;
-            if self.time == Some(at) {
-                time = read_time(&variable.name, value).map(Some);
+            if *what == What::Time {
+                known.set_time(read_time(name, value).map(Some));
             }
-            if let Some(value) = variable.value(value) {
-                fields.insert(variable.name.clone(), value);
+            // What the server did not have.
+            if value == "-" {
+                continue;
+            }
+            let value = unescaped(value);
+            match what {
+                What::Number => object.number(name, &value),
+                What::Time if name == "msec" => object.number(name, &value),
+                What::Text | What::Time => object.text(name, &value),
+                What::Request => {
+                    object.text(name, &value);
+                    self.add_request_parts(&value, object);
+                }
             }
         }
-        if !rest.is_empty() {
-            return Err("the line goes on after the end of the format".to_owned());
+        if rest.is_empty() { Ok(known) } else { Err("the line goes on after the end of the format".to_owned()) }
+    }
+
+    fn add_request_parts(&self, request: &str, object: &mut Object<'_>) {
+        let Some((method, rest)) = request.split_once(' ') else { return };
+        let Some((uri, protocol)) = rest.rsplit_once(' ') else { return };
+        for ((name, wanted), part) in REQUEST_PARTS.iter().zip(self.parts).zip([method, uri, protocol]) {
+            if wanted {
+                object.text(name, part);
+            }
         }
-        add_request_parts(&mut fields);
-        Ok((Body::Object(fields), time))
     }
 }
 
-impl Variable {
-    /// The value, and what follows the text that ends it.
-    fn split<'a>(&self, rest: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        let end = self.end.needle();
-        if end.is_empty() {
-            return Some((rest, &[]));
+/// The value that begins `rest`, and what follows the text that ends it.
+fn split<'a>(end: &memmem::Finder<'_>, rest: &'a str) -> Option<(&'a str, &'a str)> {
+    let needle = end.needle();
+    let bytes = rest.as_bytes();
+    let at = match needle {
+        [] => return Some((rest, "")),
+        [b'"', ..] => {
+            // With `escape=json` a quote within a value is written `\"`; by default it is `\x22`, and a backslash `\x5C`.
+            let is_quote = |at: &usize| bytes[..*at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0;
+            end.find_iter(bytes).find(is_quote)?
         }
-        let mut found = self.end.find_iter(rest);
-        // With `escape=json` a quote within a value is written `\"`; by default it is `\x22`, and a backslash `\x5C`.
-        let at = found.find(|at| end[0] != b'"' || rest[..*at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0)?;
-        Some((&rest[..at], &rest[at + end.len()..]))
-    }
-
-    /// None for what nginx did not have.
-    fn value(&self, bytes: &[u8]) -> Option<Value> {
-        if bytes == b"-" {
-            return None;
-        }
-        let bytes = unescaped(bytes);
-        let text = String::from_utf8_lossy(&bytes);
-        let number = || text.parse::<u64>().map(Number::from).ok().or_else(|| text.parse().ok().and_then(Number::from_f64));
-        let number = self.number.then(number).flatten();
-        Some(number.map_or_else(|| Value::String(text.into_owned()), Value::Number))
-    }
+        [byte] => memchr::memchr(*byte, bytes)?,
+        _ => end.find(bytes)?,
+    };
+    Some((&rest[..at], &rest[at + needle.len()..]))
 }
 
-fn read_time(name: &str, value: &[u8]) -> Result<u64, String> {
-    let text = String::from_utf8_lossy(value);
-    if name == "time_local" { time::of_nginx(&text) } else { time::of_text(&text) }
-}
-
-/// `$request` is the request line: its parts under the names of nginx's own variables.
-fn add_request_parts(fields: &mut Fields) {
-    let Some(Value::String(request)) = fields.get("request") else { return };
-    let Some((method, rest)) = request.split_once(' ') else { return };
-    let Some((uri, protocol)) = rest.rsplit_once(' ') else { return };
-    let parts = [("request_method", method.to_owned()), ("request_uri", uri.to_owned()), ("server_protocol", protocol.to_owned())];
-    for (name, value) in parts {
-        fields.entry(name).or_insert(Value::String(value));
-    }
+fn read_time(name: &str, value: &str) -> Result<u64, String> {
+    if name == "time_local" { time::of_nginx(value) } else { time::of_text(value) }
 }
 
 /// What nginx has escaped in a value: `\xHH`, and `\"`, `\\`, `\n`, `\r`, `\t` of `escape=json`.
-fn unescaped(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let Some(first) = memchr::memchr(b'\\', bytes) else { return bytes.into() };
+fn unescaped(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let Some(first) = memchr::memchr(b'\\', bytes) else { return text.into() };
     let mut plain = bytes[..first].to_vec();
     let mut rest = &bytes[first..];
     while let Some(byte) = rest.first() {
@@ -162,7 +208,7 @@ fn unescaped(bytes: &[u8]) -> Cow<'_, [u8]> {
         plain.push(decoded);
         rest = &rest[taken..];
     }
-    plain.into()
+    String::from_utf8_lossy(&plain).into_owned().into()
 }
 
 fn hex(digit: u8) -> Option<u8> {

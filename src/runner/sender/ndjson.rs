@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `id` | 32 hex digits, the same each time the record is sent |
 //! | `time` | RFC 3339 UTC, when it happened; absent where the record does not say |
+//! | `severity` | `TRACE` to `FATAL4`, as OTLP names them; absent where the record does not say |
 //! | `runner`, `node`, `source` | where it came through |
 //! | `offset` | of its line's first byte in its file |
 //! | `body` | the line as text, or the object that it was parsed into |
@@ -33,6 +34,9 @@ pub fn write(out: &mut Vec<u8>, origin: &Origin, record: &Record) {
     out.push(b'"');
     if let Some(time) = record.time.and_then(rfc3339) {
         text(out, "time", &time);
+    }
+    if let Some(severity) = record.severity {
+        text(out, "severity", severity.name());
     }
     text(out, "runner", &origin.runner);
     text(out, "node", &origin.node);
@@ -82,6 +86,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::severity::Severity;
 
     fn line(record: &Record) -> String {
         let origin = Origin { runner: "nginx".into(), node: "web-1".into(), source: "web-001".into() };
@@ -91,7 +96,7 @@ mod tests {
     }
 
     fn record(body: Body) -> Record {
-        Record { id: [0xab; 16], offset: 42, time: None, body, error: None, cut: false }
+        Record { id: [0xab; 16], offset: 42, time: None, severity: None, body, error: None, cut: false }
     }
 
     const HEAD: &str = r#"{"id":"abababababababababababababababab","runner":"nginx","node":"web-1","source":"web-001","offset":42,"#;
@@ -107,11 +112,17 @@ mod tests {
     }
 
     #[test]
-    fn time_error_and_cut_are_told_where_they_are() {
+    fn time_severity_error_and_cut_are_told_where_they_are() {
         let fields = serde_json::json!({"status": 200}).as_object().unwrap().clone();
-        let record = Record { time: Some(1_700_000_000_250_000), error: Some("vrl: no".into()), cut: true, ..record(Body::Object(fields)) };
+        let record = Record {
+            time: Some(1_700_000_000_250_000),
+            severity: Severity::of_word("err"),
+            error: Some("vrl: no".into()),
+            cut: true,
+            ..record(Body::Object(fields))
+        };
         let value: serde_json::Value = serde_json::from_str(&line(&record)).unwrap();
-        assert_eq!(value["time"], "2023-11-14T22:13:20.250Z");
+        assert_eq!((&value["time"], &value["severity"]), (&"2023-11-14T22:13:20.250Z".into(), &"ERROR".into()));
         assert_eq!((&value["body"]["status"], &value["error"], &value["cut"]), (&200.into(), &"vrl: no".into(), &true.into()));
     }
 

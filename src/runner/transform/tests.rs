@@ -5,7 +5,7 @@ use super::*;
 use crate::record::Body;
 
 fn record(body: Body) -> Record {
-    Record { id: [0; 16], offset: 0, time: None, body, error: None, cut: false }
+    Record { id: [0; 16], offset: 0, time: None, severity: None, body, error: None, cut: false }
 }
 
 fn apply(program: &str, body: Body) -> Record {
