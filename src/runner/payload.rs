@@ -190,7 +190,7 @@ mod tests {
         let origin = Origin { runner: "r".into(), node: "n".into(), source: "s".into() };
         for n in 0..count {
             let body = Body::Text(n.to_string().into());
-            writer.push(&origin, &Record { id: [n; 16], offset: n.into(), time: None, body, error: None, cut: false });
+            writer.push(&origin, &Record { id: [n; 16], offset: n.into(), time: None, severity: None, body, error: None, cut: false });
         }
         writer.finish()
     }
