@@ -12,7 +12,11 @@
 //!
 //! It waits for no disk and no peer, so commands never pile up. A revision that cannot be built leaves the last good one running, and says so.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use logvine_cluster::{
     checkpoint::Checkpoint,
@@ -30,7 +34,7 @@ use tracing::{error, info};
 use super::{
     RunnerContext,
     board::Meter,
-    reader::finder::Scan,
+    reader::finder::{GivenUp, Scan},
     source::{EndReason, SourceEnd},
     tasks::{Built, Handle, TaskEvent, Tasks, Wanted},
 };
@@ -405,6 +409,12 @@ impl Instance {
         let Some(tasks) = &mut self.tasks else { return };
         let errors: Vec<String> = scan.errors.iter().map(ToString::to_string).collect();
         tasks.board.note_fault("finder", (!errors.is_empty()).then(|| errors.join("; ")));
+        for GivenUp { source, path, bytes } in &scan.given_up {
+            let error = format!("{} was deleted and kept more from the disk than allowed: its last {bytes} bytes are not read", path.display());
+            error!(runner = %self.name, %source, bytes, path = %path.display(), "a deleted file is given up");
+            tasks.board.errors.fetch_add(1, Relaxed);
+            tasks.board.sight.note_error("read", Some(source), &error, 1);
+        }
         if self.stopping || self.changing {
             return;
         }

@@ -22,7 +22,7 @@ use super::{
     clock,
     dead_letter::{Letter, Refused},
     payload::{Parcel, Payload},
-    reader::{Read, ReadError, Reader, file::FileReader, http::HttpReader},
+    reader::{Acknowledged, Read, ReadError, Reader, file::FileReader, http::HttpReader},
     record::Chunk,
     sender::{Job, Reply},
     sight::Sent,
@@ -33,16 +33,27 @@ use super::{
 /// A reader that may know its file again on this node.
 pub(super) trait Follow: Reader + 'static {
     fn place(&self) -> Option<FilePlace>;
+
+    /// Who is to hear what has been acknowledged.
+    fn acknowledged(&self) -> Option<Acknowledged>;
 }
 
 impl Follow for FileReader {
     fn place(&self) -> Option<FilePlace> {
         Some(FileReader::place(self))
     }
+
+    fn acknowledged(&self) -> Option<Acknowledged> {
+        Some(FileReader::acknowledged(self))
+    }
 }
 
 impl Follow for HttpReader {
     fn place(&self) -> Option<FilePlace> {
+        None
+    }
+
+    fn acknowledged(&self) -> Option<Acknowledged> {
         None
     }
 }
@@ -101,6 +112,7 @@ pub(super) struct Source<R> {
     /// One read, kept from turn to turn: an HTTP answer that is dropped at each acknowledgement would never be read to its end.
     reading: Option<Reading<R>>,
     place: Option<FilePlace>,
+    acknowledged: Option<Acknowledged>,
     finished: bool,
     commands: mpsc::UnboundedReceiver<SourceCommand>,
     outcomes: Answers<(SendId, Outcome)>,
@@ -133,6 +145,7 @@ impl<R: Follow> Source<R> {
         Self {
             stages: Some(stages.of(&source)),
             place: reader.place(),
+            acknowledged: reader.acknowledged(),
             reader: Some(reader),
             reading: None,
             finished: false,
@@ -329,6 +342,7 @@ impl<R: Follow> Source<R> {
     }
 
     async fn tell(&mut self, checkpoint: Checkpoint) {
+        self.acknowledged.iter().for_each(|acknowledged| acknowledged.note(&checkpoint));
         self.shared.board.note(&self.source, |note| note.checkpoint = Some(checkpoint.clone()));
         let event = InstanceEvent::Checkpoint {
             runner: self.shared.runner.clone(),

@@ -6,7 +6,8 @@
 //!     └── renamed out of the globs or deleted, and quiet ──> the unfinished last line, Finished
 //! ```
 //! Polling is the truth. Each read begins with the ≤ 256 bytes before it: if they are not those that were read, the file is not the one that was read,
-//! however long it has become. The descriptor is kept, so a rename loses nothing.
+//! however long it has become. The descriptor is kept while the file is in use, so a rename loses nothing (`descriptors`); a file that has been quiet is
+//! left alone until the finder, which looks at all of them at once, sees it change.
 //! Not here: which files there are (`finder`).
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,11 +25,11 @@ use logvine_cluster::{
     checkpoint::{FileKey, Position, hash64},
     instance::FilePlace,
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader,
-    known::{Context, Identity, Listed, Progress, Sibling, read_at},
+    known::{Acknowledged, Context, Copied, Identity, Listed, Progress, Sibling, Stat, read_at},
     tail::Tail,
 };
 use crate::policy::opened_path;
@@ -42,9 +43,8 @@ const QUIET_POLLS: u32 = 10;
 pub struct FileReader {
     context: Arc<Context>,
     /// Where the file was last seen.
-    path: PathBuf,
+    path: Arc<Path>,
     identity: Identity,
-    file: Arc<File>,
     tail: Tail,
     state: State,
     /// What is to be said before the file is looked at again.
@@ -52,9 +52,14 @@ pub struct FileReader {
     /// When to look again.
     wake: Instant,
     backoff: Duration,
-    /// Size and change time at the last look, and how many looks they have stayed.
-    seen: Option<(u64, SystemTime)>,
+    /// What the last look saw, and how many looks it has stayed so.
+    seen: Option<Stat>,
     quiet: u32,
+    /// Looks running at which it was neither open nor found.
+    missing: u32,
+    /// Signalled when it has changed while it was left alone.
+    woken: Arc<Notify>,
+    asleep: bool,
     /// It has got another name that the globs mean too: its old writer will not come back.
     renamed: bool,
     lag: u64,
@@ -66,7 +71,7 @@ enum State {
     /// The file is not what was read up to this position; the rest is looked for.
     Lost(Position),
     /// Reading the rest of what was truncated from a copy of it.
-    Rest(Arc<File>),
+    Rest(Arc<File>, Identity),
     Finished,
 }
 
@@ -83,8 +88,7 @@ pub(super) enum Start {
 
 /// What one look at a file has seen.
 struct Look {
-    size: u64,
-    changed: SystemTime,
+    stat: Stat,
     whereabouts: Whereabouts,
     bytes: Bytes,
 }
@@ -109,11 +113,11 @@ impl FileReader {
             }
             Start::Lost { key, position } => (Tail::resumed(framing, key, position.offset, b""), State::Lost(position)),
         };
+        context.files.put(identity, Arc::new(file));
         let reader = Self {
             context,
-            path,
+            path: path.into(),
             identity,
-            file: Arc::new(file),
             tail,
             state,
             ready,
@@ -121,6 +125,9 @@ impl FileReader {
             backoff: Duration::ZERO,
             seen: None,
             quiet: 0,
+            missing: 0,
+            woken: Arc::default(),
+            asleep: false,
             renamed: false,
             lag: 0,
         };
@@ -131,6 +138,11 @@ impl FileReader {
     /// How the file is recognised, for the checkpoint that goes to this node's disk.
     pub fn place(&self) -> FilePlace {
         self.identity.place(&self.path)
+    }
+
+    /// Who is to hear what of this file has been acknowledged.
+    pub fn acknowledged(&self) -> Acknowledged {
+        Acknowledged { context: self.context.clone(), identity: self.identity }
     }
 
     async fn step(&mut self) -> Result<Option<Read>, io::Error> {
@@ -144,34 +156,69 @@ impl FileReader {
                 self.find_rest(position).await?;
                 Ok(None)
             }
-            State::Rest(copy) => {
-                let look = self.look(copy.clone()).await?;
-                Ok(self.take_rest(&look))
-            }
-            State::Following => {
-                let look = self.look(self.file.clone()).await?;
-                Ok(self.take(&look))
-            }
+            State::Rest(copy, _) => match self.look(Some(copy.clone())).await? {
+                Some(look) => Ok(self.take_rest(&look)),
+                None => Ok(None),
+            },
+            State::Following if self.is_given_up() => Ok(self.end()),
+            State::Following => match self.look(None).await? {
+                Some(look) => Ok(self.take(&look)),
+                None => Ok(self.miss()),
+            },
         }
     }
 
-    async fn look(&self, file: Arc<File>) -> Result<Look, io::Error> {
+    /// Looks at `copy`, or at the file itself. None: it is not open, and not found.
+    async fn look(&self, copy: Option<Arc<File>>) -> Result<Option<Look>, io::Error> {
         let before = self.tail.recent().len();
         let from = self.tail.offset() - before as u64;
         let (path, identity, context) = (self.path.clone(), self.identity, self.context.clone());
         blocking(move || {
+            let own = copy.is_none();
+            let Some(file) = copy.map_or_else(|| context.file(identity, &path), |copy| Ok(Some(copy)))? else { return Ok(None) };
             let metadata = file.metadata()?;
             let waiting = usize::try_from(metadata.len().saturating_sub(from)).unwrap_or(usize::MAX);
             let bytes = read_at(&file, from, waiting.min(before + CHUNK_BYTES_MAX))?;
-            let whereabouts = if metadata.nlink() == 0 { Whereabouts::Left } else { whereabouts(&context, &path, identity, &file) };
-            Ok(Look { size: metadata.len(), changed: metadata.modified()?, whereabouts, bytes: bytes.into() })
+            let whereabouts = match () {
+                () if !own => Whereabouts::InPlace,
+                () if metadata.nlink() == 0 => Whereabouts::Left,
+                () => whereabouts(&context, &path, identity, &file),
+            };
+            Ok(Some(Look { stat: Stat::of(&metadata), whereabouts, bytes: bytes.into() }))
         })
         .await
     }
 
+    /// It was closed, as it was quiet, and is not where it was any more: what was written to it meanwhile cannot be known.
+    fn miss(&mut self) -> Option<Read> {
+        self.missing += 1;
+        self.wake = Instant::now() + self.context.poll;
+        if self.missing < QUIET_POLLS {
+            return Some(Read::AtEnd);
+        }
+        self.end();
+        self.ready.push_front(Read::Rotated { gap: true });
+        None
+    }
+
+    /// Nothing more is read of it.
+    fn end(&mut self) -> Option<Read> {
+        self.state = State::Finished;
+        let last = self.flush();
+        self.ready.extend(last);
+        self.ready.push_back(Read::Finished);
+        None
+    }
+
+    /// See [`super::finder::Scan::given_up`].
+    fn is_given_up(&self) -> bool {
+        self.context.known().followed.get(&self.identity).is_some_and(|progress| progress.given_up.is_some())
+    }
+
     fn take(&mut self, look: &Look) -> Option<Read> {
+        self.missing = 0;
         let recent = self.tail.recent();
-        self.lag = look.size.saturating_sub(self.tail.offset());
+        self.lag = look.stat.size.saturating_sub(self.tail.offset());
         if !look.bytes.starts_with(recent) {
             self.state = State::Lost(Position { offset: self.tail.offset(), marker: hash64(recent) });
             return None;
@@ -187,6 +234,11 @@ impl FileReader {
         let block = if whole { self.tail.whole_units(&look.bytes.slice(recent.len()..)) } else { Bytes::new() };
         if !block.is_empty() {
             return self.push(block);
+        }
+        if let (State::Rest(_, copy), true) = (&self.state, whole)
+            && let Some(copy) = self.context.known().copies.get_mut(copy)
+        {
+            copy.end = Some(self.tail.offset());
         }
         self.rotate(!whole);
         None
@@ -205,25 +257,22 @@ impl FileReader {
             Whereabouts::InPlace => false,
             Whereabouts::Left => true,
             Whereabouts::Renamed(path) => {
-                self.path.clone_from(path);
+                self.path = path.as_path().into();
                 self.renamed = true;
                 self.tell_progress();
                 false
             }
         };
-        let seen = Some((look.size, look.changed));
-        self.quiet = if self.seen == seen { self.quiet.saturating_add(1) } else { 0 };
-        self.seen = seen;
-        if (left || self.renamed) && self.quiet >= QUIET_POLLS {
-            if left {
-                self.state = State::Finished;
-            }
-            if let Some(chunk) = self.flush() {
-                return Some(chunk);
-            }
-            if left {
-                return Some(Read::Finished);
-            }
+        self.quiet = if self.seen == Some(look.stat) { self.quiet.saturating_add(1) } else { 0 };
+        self.seen = Some(look.stat);
+        if left && self.quiet >= QUIET_POLLS {
+            return self.end();
+        }
+        if self.renamed
+            && self.quiet >= QUIET_POLLS
+            && let Some(chunk) = self.flush()
+        {
+            return Some(chunk);
         }
         if let Some(chunk) = self.tail.flush_waiting() {
             self.tell_progress();
@@ -231,6 +280,11 @@ impl FileReader {
         }
         let poll = Instant::now() + self.context.poll;
         self.wake = self.tail.due().map_or(poll, |due| due.min(poll));
+        if !left && self.quiet >= QUIET_POLLS && self.tail.due().is_none() {
+            // The finder looks at all files at once, for less than each of them can.
+            self.asleep = true;
+            self.context.sleep(self.identity, look.stat);
+        }
         Some(Read::AtEnd)
     }
 
@@ -248,13 +302,13 @@ impl FileReader {
         match found {
             Some(Sibling { file, identity, size, before, .. }) => {
                 let mut known = self.context.known();
-                known.add_copy(identity, size);
-                known.claimed.push((self.path.clone(), identity));
+                known.add_copy(identity, Copied { size, of: self.identity, key, end: None, acknowledged: false });
+                known.claimed.push((self.path.to_path_buf(), identity));
                 drop(known);
                 if self.tail.recent() != before {
                     self.tail = Tail::resumed(&self.context.framing, key, position.offset, &before);
                 }
-                self.state = State::Rest(Arc::new(file));
+                self.state = State::Rest(Arc::new(file), identity);
             }
             None => self.rotate(true),
         }
@@ -268,14 +322,26 @@ impl FileReader {
     }
 
     fn tell_progress(&self) {
+        let mut known = self.context.known();
+        let given_up = known.followed.get(&self.identity).and_then(|progress| progress.given_up);
         let progress = Progress {
-            file: self.file.clone(),
+            path: self.path.clone(),
+            asleep: None,
+            woken: self.woken.clone(),
+            given_up,
             key: self.tail.key(),
-            position: self.tail.position(),
+            position: if let State::Lost(position) = self.state { position } else { self.tail.position() },
             offset: self.tail.offset(),
             recent: self.tail.recent().to_vec(),
         };
-        self.context.known().followed.insert(self.identity, progress);
+        known.followed.insert(self.identity, progress);
+    }
+
+    /// Whether it is left alone until the finder sees it change.
+    #[cfg(test)]
+    pub(super) fn is_asleep(&self) -> bool {
+        let waits = |progress: &Progress| progress.asleep.is_some();
+        self.ready.is_empty() && self.asleep && self.context.known().followed.get(&self.identity).is_some_and(waits)
     }
 }
 
@@ -286,6 +352,11 @@ impl Reader for FileReader {
                 return Ok(read);
             }
             tokio::time::sleep_until(self.wake).await;
+            if self.asleep {
+                self.woken.notified().await;
+                self.asleep = false;
+                self.quiet = 0;
+            }
             match self.step().await {
                 Ok(read) => {
                     self.backoff = Duration::ZERO;
@@ -321,8 +392,15 @@ fn whereabouts(context: &Context, path: &Path, identity: Identity, file: &File) 
     let beside = now.file_name().map(|name| path.with_file_name(name));
     match beside.into_iter().chain([now]).find(|path| context.follows(path) && is_ours(path)) {
         Some(path) => Whereabouts::Renamed(path),
+        // Its file system is not mounted there now: that says nothing of the file either.
+        None if !same_device(path, identity) => Whereabouts::InPlace,
         None => Whereabouts::Left,
     }
+}
+
+/// Whether the directory of `path` is on the file system of a file that was there.
+pub(super) fn same_device(path: &Path, identity: Identity) -> bool {
+    path.parent().is_some_and(|directory| directory.metadata().is_ok_and(|metadata| metadata.dev() == identity.device))
 }
 
 /// Runs what waits for the disk where waiting holds nobody up. If the caller is dropped meanwhile, nothing has changed.

@@ -8,8 +8,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs::File,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -23,19 +25,22 @@ use logvine_cluster::{
     spec::{FileReaderSpec, StartAt},
 };
 use logvine_gossip::NodeId;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 use tracing::info;
 
 use super::{
     ReadError,
-    file::{FileReader, Start, blocking},
-    known::{Context, GLOB, Identity, Listed, Progress, micros, read_at, read_before, siblings, verify},
+    file::{FileReader, Start, blocking, same_device},
+    known::{Context, Copied, GLOB, Identity, Listed, Progress, micros, read_at, read_before, siblings, verify},
     lines::Framing,
+    watch::{Changes, Watch, literal_directory},
 };
 use crate::policy::{Policy, opened_path};
 
 /// Looks at a readable directory without finding a remembered file after which it is gone for good.
 const GONE_LOOKS: u32 = 10;
+/// The same where its directory is on another file system than it was: not mounted yet, most likely; or its device has got another number.
+const UNMOUNTED_LOOKS: u32 = 1_200;
 /// Looks for which what may be a copy, made just before its original is truncated, is left alone after it stopped changing. Then it is a file like others.
 const COPY_LOOKS: u32 = 20;
 /// Left files that are kept in mind, in case their old writer goes on.
@@ -48,6 +53,14 @@ const COMPRESSED: [&[u8]; 4] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"\xfd
 pub struct Finder {
     context: Arc<Context>,
     memory: Arc<Mutex<Memory>>,
+    bound: DeletedBound,
+}
+
+/// How much deleted files that are not read yet may keep from the disk, and how long.
+#[derive(Debug, Clone, Copy)]
+struct DeletedBound {
+    bytes_max: u64,
+    age_max: Duration,
 }
 
 /// What is remembered from look to look.
@@ -68,6 +81,12 @@ struct Memory {
     copies: BTreeMap<Identity, (u64, u32)>,
     compressed: BTreeSet<Identity>,
     left: Vec<Left>,
+    past: Vec<Past>,
+    /// Deleted files that are not read to their end, since when.
+    deleted: BTreeMap<Identity, Instant>,
+    /// Whether the last whole look could not look at everything.
+    faulty: bool,
+    watch: Watch,
     /// What nobody has taken yet: a look that is not waited for loses nothing.
     scan: Scan,
 }
@@ -78,6 +97,14 @@ struct Waiting {
     identity: Identity,
     resume: Option<(FileKey, Position)>,
     looks: u32,
+}
+
+/// What an original was, and how far it had been read, before it was truncated in an earlier run.
+#[derive(Debug)]
+struct Past {
+    path: PathBuf,
+    key: FileKey,
+    position: Position,
 }
 
 /// A file that was finished and is still there under another name.
@@ -106,8 +133,30 @@ pub struct Scan {
     pub found: Vec<Found>,
     /// Pinned sources whose file is gone for good: tell `Finished`. Their unread rest, if they had any, cannot be known.
     pub gone: Vec<Name>,
+    /// Deleted files whose unread rest is lost, as it kept more from the disk than the spec allows, or for longer. Told once.
+    pub given_up: Vec<GivenUp>,
     /// What could not be looked at; the rest was. Told again at each look as long as it holds.
     pub errors: Vec<ReadError>,
+}
+
+/// A deleted file that is not read any further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    pub source: Name,
+    pub path: PathBuf,
+    /// What was not read of it.
+    pub bytes: u64,
+}
+
+/// A deleted file that is not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Deleted {
+    identity: Identity,
+    since: Instant,
+    /// Kept from the disk.
+    bytes: u64,
+    unread: u64,
+    size: u64,
 }
 
 impl Finder {
@@ -126,6 +175,7 @@ impl Finder {
             policy.check_glob(&fixed_part(path)).map_err(|denied| ReadError::new(denied.to_string()))?;
         }
         let start_at = if pinned.is_empty() { spec.start_at } else { StartAt::Beginning };
+        let past = pinned.values().flat_map(|pinned| past(pinned, senders)).collect();
         let waiting: BTreeMap<Name, Waiting> = pinned.into_iter().map(|(source, pinned)| (source, Waiting::of(&pinned, senders))).collect();
         let memory = Memory {
             node,
@@ -138,20 +188,24 @@ impl Finder {
             copies: BTreeMap::new(),
             compressed: BTreeSet::new(),
             left: Vec::new(),
+            past,
+            deleted: BTreeMap::new(),
+            faulty: false,
+            watch: Watch::new(),
             scan: Scan::default(),
         };
         let framing = Framing::new(spec.line_bytes_max, spec.encoding, spec.multiline.as_ref())?;
         let context = Context::new(policy, paths, exclude, Duration::from_millis(spec.poll_ms), framing);
-        Ok(Self { context: Arc::new(context), memory: Arc::new(Mutex::new(memory)) })
+        let bound = DeletedBound { bytes_max: spec.deleted_bytes_max, age_max: Duration::from_secs(spec.deleted_age_max_s) };
+        Ok(Self { context: Arc::new(context), memory: Arc::new(Mutex::new(memory)), bound })
     }
 
     /// Looks once. To be called every `poll_ms`. Cancel-safe.
     pub async fn poll(&mut self) -> Scan {
-        let (context, memory) = (self.context.clone(), self.memory.clone());
+        let (context, memory, bound) = (self.context.clone(), self.memory.clone(), self.bound);
         let looked = blocking(move || {
             let mut memory = memory.blocking_lock();
-            memory.scan.errors.clear();
-            Look { context: &context, memory: &mut memory }.run();
+            Look { context: &context, memory: &mut memory }.run(bound);
             Ok(())
         })
         .await;
@@ -174,16 +228,26 @@ impl Finder {
             return;
         };
         let Some(progress) = self.context.known().followed.remove(&identity) else { return };
+        let file = self.context.files.remove(identity);
         if let Some(known) = known {
             let waiting = Waiting::of(&known, &memory.senders);
             memory.waiting.insert(source.clone(), waiting);
-        } else if let (Some(key), Ok(path)) = (progress.key, opened_path(&progress.file)) {
+        } else if let (Some(key), Some(Ok(path))) = (progress.key, file.map(|file| opened_path(&file))) {
             if memory.left.len() == LEFT_MAX {
                 memory.left.remove(0);
             }
             memory.left.push(Left { source: source.clone(), path, identity, resume: (key, progress.position) });
         }
     }
+}
+
+/// The files before the present one, each with how far all senders are.
+fn past(pinned: &Pinned, senders: &[Name]) -> Vec<Past> {
+    let path = PathBuf::from(&pinned.place.path);
+    let older = pinned.checkpoint.files.iter().rev().skip(1);
+    let least = |positions: &BTreeMap<Name, Position>| senders.iter().map(|sender| positions.get(sender).copied()).min().flatten();
+    let read = older.filter_map(|(key, positions)| Some((*key, least(positions).filter(|position| position.offset > 0)?)));
+    read.map(|(key, position)| Past { path: path.clone(), key, position }).collect()
 }
 
 impl Waiting {
@@ -200,15 +264,99 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn run(&mut self) {
+    fn run(&mut self, bound: DeletedBound) {
+        self.find_left();
+        if let Changes::Written(paths) = self.memory.watch.changes()
+            && self.is_settled()
+            && self.wake_written(&paths)
+        {
+            return;
+        }
+        self.memory.scan.errors.clear();
         let listed = self.list();
         self.find_waiting(&listed);
-        self.find_left();
         for file in &listed {
             self.consider(file);
         }
         self.find_rotated(&listed);
+        self.wake(&listed);
+        self.bound_deleted(&listed, bound);
         self.remember(&listed);
+        let literal: Vec<_> = self.context.paths.iter().map(|glob| literal_directory(glob.as_str())).collect();
+        self.memory.watch.cover(&literal, &listed);
+        self.memory.faulty = !self.memory.scan.errors.is_empty();
+    }
+
+    /// Whether nothing is waited for that only a whole look finds.
+    fn is_settled(&self) -> bool {
+        let memory = &*self.memory;
+        memory.waiting.is_empty()
+            && memory.rotated.is_empty()
+            && memory.copies.is_empty()
+            && memory.deleted.is_empty()
+            && !memory.faulty
+            && self.context.known().claimed.is_empty()
+    }
+
+    /// Wakes the readers of files that were written to. False: one of these is not followed (yet).
+    fn wake_written(&self, paths: &BTreeSet<PathBuf>) -> bool {
+        let meant = paths.iter().filter(|path| self.context.follows(path));
+        let listed: Option<Vec<Listed>> = meant.map(|path| Listed::at(path.clone()).ok().flatten()).collect();
+        let Some(listed) = listed else { return false };
+        let mut known = self.context.known();
+        listed.iter().all(|file| known.followed.get_mut(&file.identity).map(|progress| progress.wake_unless(Some(file))).is_some())
+    }
+
+    /// Wakes the readers of files that have changed, and of those that are where no glob means them.
+    fn wake(&self, listed: &[Listed]) {
+        let listed: BTreeMap<Identity, &Listed> = listed.iter().map(|file| (file.identity, file)).collect();
+        for (identity, progress) in &mut self.context.known().followed {
+            progress.wake_unless(listed.get(identity).copied());
+        }
+    }
+
+    /// Gives up deleted files that keep too much from the disk, or for too long: where a sink takes nothing, its readers do not even know.
+    fn bound_deleted(&mut self, listed: &[Listed], bound: DeletedBound) {
+        let listed: BTreeSet<Identity> = listed.iter().map(|file| file.identity).collect();
+        let unlisted: Vec<(Identity, u64)> = {
+            let known = self.context.known();
+            let reading = known.followed.iter().filter(|(identity, progress)| !listed.contains(identity) && progress.given_up.is_none());
+            reading.map(|(identity, progress)| (*identity, progress.offset)).collect()
+        };
+        let now = Instant::now();
+        let mut deleted = Vec::new();
+        for (identity, offset) in unlisted {
+            let Some(metadata) = self.context.files.peek(identity).and_then(|file| file.metadata().ok()) else { continue };
+            if metadata.nlink() == 0 {
+                let since = *self.memory.deleted.entry(identity).or_insert(now);
+                deleted.push(Deleted {
+                    identity,
+                    since,
+                    bytes: metadata.blocks() * 512,
+                    unread: metadata.len().saturating_sub(offset),
+                    size: metadata.len(),
+                });
+            }
+        }
+        self.memory.deleted.retain(|identity, _| deleted.iter().any(|file| file.identity == *identity));
+        for file in too_many(deleted, now, bound) {
+            self.give_up(&file);
+        }
+    }
+
+    fn give_up(&mut self, file: &Deleted) {
+        self.context.files.remove(file.identity);
+        self.memory.deleted.remove(&file.identity);
+        let path = {
+            let mut known = self.context.known();
+            let Some(progress) = known.followed.get_mut(&file.identity) else { return };
+            progress.given_up = Some(file.size);
+            progress.asleep = None;
+            progress.woken.notify_one();
+            progress.path.clone()
+        };
+        let source = self.memory.sources.iter().find(|(_, identity)| **identity == file.identity).map(|(source, _)| source.clone());
+        self.memory.scan.given_up.extend(source.map(|source| GivenUp { source, path: path.to_path_buf(), bytes: file.unread }));
     }
 
     /// What the globs mean now. A directory that cannot be read hides files; it does not delete them.
@@ -250,10 +398,11 @@ impl Look<'_> {
                 return false;
             }
             waiting.looks += u32::from(self.memory.scan.errors.is_empty());
-            if waiting.looks >= GONE_LOOKS {
+            let patience = if same_device(&waiting.path, waiting.identity) { GONE_LOOKS } else { UNMOUNTED_LOOKS };
+            if waiting.looks >= patience {
                 self.memory.scan.gone.push(source.clone());
             }
-            waiting.looks < GONE_LOOKS
+            waiting.looks < patience
         });
         self.memory.waiting = waiting;
     }
@@ -279,14 +428,10 @@ impl Look<'_> {
             }
         }
         rotated.retain(|(path, before)| {
-            let family = |sibling: &Listed| match (sibling.path.file_name(), path.file_name()) {
-                (Some(name), Some(family)) => name.as_encoded_bytes().starts_with(family.as_encoded_bytes()),
-                _ => false,
-            };
             let Ok(siblings) = siblings(path) else { return true };
-            let later = siblings
-                .iter()
-                .filter(|sibling| family(sibling) && sibling.identity != *before && sibling.identity.born >= before.born && before.born.is_some());
+            let later = siblings.iter().filter(|sibling| {
+                is_family(&sibling.path, path) && sibling.identity != *before && sibling.identity.born >= before.born && before.born.is_some()
+            });
             let unsettled = later.filter(|sibling| !self.context.excludes(&sibling.path)).filter(|sibling| !self.consider(sibling)).count();
             unsettled > 0
         });
@@ -361,7 +506,9 @@ impl Look<'_> {
     /// Whether somebody speaks for this file already.
     fn is_known(&self, listed: &Listed) -> bool {
         let known = self.context.known();
-        known.followed.contains_key(&listed.identity) || known.copies.get(&listed.identity).is_some_and(|size| *size >= listed.metadata.len())
+        // A copy that the globs mean is followed from its end on, once that is a fact: so it is known as read after a restart.
+        let read = |copy: &Copied| copy.size >= listed.metadata.len() && !(copy.acknowledged && self.context.follows(&listed.path));
+        known.followed.contains_key(&listed.identity) || known.copies.get(&listed.identity).is_some_and(read)
     }
 
     /// Whether `file` has what a followed one had as far as that was read.
@@ -371,11 +518,28 @@ impl Look<'_> {
             let bytes = usize::from(name.head_bytes);
             *heads.entry(name.head_bytes).or_insert_with(|| head.get(..bytes).and_then(FileName::of)) == Some(name)
         };
-        let alike: Vec<Progress> =
-            self.context.known().followed.values().filter(|followed| followed.key.is_some_and(|key| same_head(key.name))).cloned().collect();
+        let alike: Vec<(Identity, Progress)> = {
+            let known = self.context.known();
+            let alike = known.followed.iter().filter(|(_, followed)| followed.key.is_some_and(|key| same_head(key.name)));
+            alike.map(|(identity, followed)| (*identity, followed.clone())).collect()
+        };
         for followed in alike {
-            let at = followed.offset.min(listed.metadata.len());
-            let theirs = if at == followed.offset { followed.recent } else { read_before(&followed.file, at)? };
+            let position = followed.1.position;
+            if followed.1.recent.is_empty() && position.offset > 0 {
+                // Its reader looks for the rest of what was truncated.
+                if hash64(&read_before(file, position.offset)?) == position.marker {
+                    return Ok(true);
+                }
+                continue;
+            }
+            let at = followed.1.offset.min(listed.metadata.len());
+            let theirs = match at == followed.1.offset {
+                true => followed.1.recent,
+                false => match self.context.file(followed.0, &followed.1.path)? {
+                    Some(original) => read_before(&original, at)?,
+                    None => continue,
+                },
+            };
             if read_before(file, at)? == theirs {
                 return Ok(true);
             }
@@ -392,8 +556,12 @@ impl Look<'_> {
     }
 
     /// Where to begin with a new file: after what was read of it as a copy, or as the spec says.
-    fn beginning(&self, listed: &Listed, file: &File, head: &[u8]) -> io::Result<Start> {
-        let read = self.context.known().copies.get(&listed.identity).copied();
+    fn beginning(&mut self, listed: &Listed, file: &File, head: &[u8]) -> io::Result<Start> {
+        let read = self.context.known().copies.get(&listed.identity).map(|copy| copy.end.unwrap_or(copy.size));
+        let read = match read {
+            None => self.read_before_stop(listed, file)?,
+            read => read,
+        };
         let offset = match (read, self.memory.start_at) {
             (Some(offset), _) => offset,
             (None, StartAt::Beginning) => return Ok(Start::Fresh),
@@ -401,6 +569,17 @@ impl Look<'_> {
         };
         let Some(name) = FileName::of(head) else { return Ok(Start::Fresh) };
         Ok(Start::At { key: FileKey { lineage: 0, name }, offset, before: read_before(file, offset)?, told: false })
+    }
+
+    /// How far a copy, made before the start, of a file that was truncated since was read: its original's checkpoint still knows.
+    fn read_before_stop(&mut self, listed: &Listed, file: &File) -> io::Result<Option<u64>> {
+        for at in 0..self.memory.past.len() {
+            let Past { path, key, position } = &self.memory.past[at];
+            if is_family(&listed.path, path) && verify(file, key.name, *position)?.is_some() {
+                return Ok(Some(self.memory.past.swap_remove(at).position.offset));
+            }
+        }
+        Ok(None)
     }
 
     fn follow(&mut self, source: Name, listed: &Listed, file: File, start: Start) {
@@ -435,6 +614,24 @@ impl Look<'_> {
         let text = format!("{}-{:x}-{:x}-{born:x}", self.memory.node.short(), identity.device, identity.inode);
         Name::try_from(text).expect("at most 8 + 3 × 17 letters, digits and dashes")
     }
+}
+
+/// Whether `path` is named after `original` and lies beside it.
+fn is_family(path: &Path, original: &Path) -> bool {
+    let named_after = |name: &OsStr, original: &OsStr| name.as_encoded_bytes().starts_with(original.as_encoded_bytes());
+    path.parent() == original.parent() && path.file_name().zip(original.file_name()).is_some_and(|(name, original)| named_after(name, original))
+}
+
+/// Which of the deleted files are given up: those that are too old, then the oldest until the rest is within the bound.
+fn too_many(mut deleted: Vec<Deleted>, now: Instant, bound: DeletedBound) -> Vec<Deleted> {
+    deleted.sort_by_key(|file| (file.since, file.identity));
+    let mut held: u64 = deleted.iter().map(|file| file.bytes).sum();
+    deleted.retain(|file| {
+        let given_up = held > bound.bytes_max || now.saturating_duration_since(file.since) >= bound.age_max;
+        held -= if given_up { file.bytes } else { 0 };
+        given_up
+    });
+    deleted
 }
 
 fn glob(text: &str) -> Result<Pattern, ReadError> {

@@ -12,11 +12,13 @@ use std::{
 
 use glob::{MatchOptions, Pattern};
 use logvine_cluster::{
-    checkpoint::{FileKey, FileName, HEAD_BYTES_MAX, MARKER_BYTES_MAX, Position, hash64},
+    checkpoint::{Checkpoint, FileKey, FileName, HEAD_BYTES_MAX, MARKER_BYTES_MAX, Position, hash64},
     instance::FilePlace,
 };
+use rustix::io::Errno;
+use tokio::sync::Notify;
 
-use super::lines::Framing;
+use super::{descriptors::Descriptors, lines::Framing};
 use crate::policy::{OpenError, Policy};
 
 /// A `*` stays within one directory, as in a shell.
@@ -61,6 +63,10 @@ pub(super) struct Context {
     pub(super) exclude: Vec<Pattern>,
     pub(super) poll: Duration,
     pub(super) framing: Framing,
+    pub(super) files: Descriptors,
+    /// What opening these fails with.
+    #[cfg(test)]
+    pub(super) faults: Mutex<BTreeMap<PathBuf, Errno>>,
     known: Mutex<Known>,
 }
 
@@ -68,8 +74,8 @@ pub(super) struct Context {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) followed: BTreeMap<Identity, Progress>,
-    /// Copies whose content was read as the rest of a truncated file, with the size that they had then.
-    pub(super) copies: BTreeMap<Identity, u64>,
+    /// Copies whose content was read as the rest of a truncated file.
+    pub(super) copies: BTreeMap<Identity, Copied>,
     /// Copies found since the finder looked last, with the path of the file that they are a copy of: those made after them are to be read too.
     pub(super) claimed: Vec<(PathBuf, Identity)>,
 }
@@ -78,18 +84,76 @@ impl Known {
     /// Copies kept in mind: a rotation makes one, and they matter as long as the globs mean them.
     const COPIES_MAX: usize = 1024;
 
-    pub(super) fn add_copy(&mut self, identity: Identity, size: u64) {
-        self.copies.insert(identity, size);
+    pub(super) fn add_copy(&mut self, identity: Identity, copy: Copied) {
+        self.copies.insert(identity, copy);
         while self.copies.len() > Self::COPIES_MAX {
             self.copies.pop_first();
         }
     }
 }
 
+/// A copy whose content was read as the rest of a truncated file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copied {
+    /// When it was found.
+    pub(super) size: u64,
+    /// The file that was truncated, and its name before that.
+    pub(super) of: Identity,
+    pub(super) key: FileKey,
+    /// What was read of it, once it was read to its end.
+    pub(super) end: Option<u64>,
+    /// All of that has been acknowledged: a checkpoint of its own may say so.
+    pub(super) acknowledged: bool,
+}
+
+/// Tells a finder what has been acknowledged of one file.
+#[derive(Debug, Clone)]
+pub struct Acknowledged {
+    pub(super) context: Arc<Context>,
+    pub(super) identity: Identity,
+}
+
+impl Acknowledged {
+    pub fn note(&self, checkpoint: &Checkpoint) {
+        let mut known = self.context.known();
+        for copy in known.copies.values_mut().filter(|copy| copy.of == self.identity && !copy.acknowledged) {
+            let Some(end) = copy.end else { continue };
+            copy.acknowledged = match checkpoint.files.get(&copy.key) {
+                Some(positions) => positions.values().all(|position| position.offset >= end),
+                // Later files are only sent after it.
+                None => checkpoint.files.keys().any(|key| key.lineage > copy.key.lineage),
+            };
+        }
+    }
+}
+
+/// What changes of a file whenever it is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stat {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let (modified, changed) = ((metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()));
+        Self { size: metadata.len(), modified, changed }
+    }
+}
+
 /// How far the reader of a followed file is.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
-    pub(super) file: Arc<File>,
+    /// Where the file was last seen.
+    pub(super) path: Arc<Path>,
+    /// It is not looked at until it is other than this, or is not listed any more.
+    pub(super) asleep: Option<Stat>,
+    /// Wakes it.
+    pub(super) woken: Arc<Notify>,
+    /// The size of a deleted file that is not read any further, as it kept too much from the disk.
+    pub(super) given_up: Option<u64>,
     pub(super) key: Option<FileKey>,
     /// After the last whole line.
     pub(super) position: Position,
@@ -98,9 +162,29 @@ pub(super) struct Progress {
     pub(super) recent: Vec<u8>,
 }
 
+impl Progress {
+    /// Wakes its reader, unless the file is as it was when that left it alone.
+    pub(super) fn wake_unless(&mut self, listed: Option<&Listed>) {
+        if self.asleep.is_some() && self.asleep != listed.map(|listed| Stat::of(&listed.metadata)) {
+            self.asleep = None;
+            self.woken.notify_one();
+        }
+    }
+}
+
 impl Context {
     pub(super) fn new(policy: Arc<Policy>, paths: Vec<Pattern>, exclude: Vec<Pattern>, poll: Duration, framing: Framing) -> Self {
-        Self { policy, paths, exclude, poll, framing, known: Mutex::default() }
+        Self {
+            policy,
+            paths,
+            exclude,
+            poll,
+            framing,
+            files: Descriptors::of_process(),
+            #[cfg(test)]
+            faults: Mutex::default(),
+            known: Mutex::default(),
+        }
     }
 
     /// A thread that panicked held it for plain assignments only, so what is in it is whole.
@@ -136,9 +220,51 @@ impl Context {
     }
 
     pub(super) fn open(&self, path: &Path) -> Result<(File, Metadata), OpenError> {
-        let file = self.policy.open_read(path)?;
-        let metadata = file.metadata().map_err(|source| OpenError::Io { path: path.display().to_string(), source })?;
+        let io = |source| OpenError::Io { path: path.display().to_string(), source };
+        #[cfg(test)]
+        if let Some(fault) = self.faults.lock().expect("no test panics with it").get(path) {
+            return Err(io((*fault).into())).inspect_err(|error| self.make_room(error));
+        }
+        let file = self.policy.open_read(path).inspect_err(|error| self.make_room(error))?;
+        let metadata = file.metadata().map_err(io)?;
         Ok((file, metadata))
+    }
+
+    /// Where no descriptor is left, the next attempt finds some.
+    fn make_room(&self, error: &OpenError) {
+        let OpenError::Io { source, .. } = error else { return };
+        if source.raw_os_error().is_some_and(|error| [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).contains(&error)) {
+            self.files.close_half();
+        }
+    }
+
+    /// The followed file that was last seen at `path`, opened again where it was closed. None if it is not there, nor beside it.
+    pub(super) fn file(&self, identity: Identity, path: &Path) -> io::Result<Option<Arc<File>>> {
+        if let Some(file) = self.files.get(identity) {
+            return Ok(Some(file));
+        }
+        let found = match Listed::at(path.to_path_buf())?.filter(|listed| listed.identity == identity) {
+            Some(listed) => Some(listed),
+            None => siblings(path)?.into_iter().find(|sibling| sibling.identity == identity),
+        };
+        let Some(found) = found else { return Ok(None) };
+        let (file, metadata) = self.open(&found.path).map_err(|error| match error {
+            OpenError::Io { source, .. } => source,
+            error => io::Error::other(error),
+        })?;
+        if Identity::of(&metadata) != identity {
+            return Ok(None);
+        }
+        let file = Arc::new(file);
+        self.files.put(identity, file.clone());
+        Ok(Some(file))
+    }
+
+    /// Leaves a file alone until the finder sees it change.
+    pub(super) fn sleep(&self, identity: Identity, seen: Stat) {
+        if let Some(progress) = self.known().followed.get_mut(&identity) {
+            progress.asleep = Some(seen);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Readers turn sources into [`Chunk`]s of whole lines, and know files again.
 
+mod descriptors;
 mod encoding;
 pub mod file;
 pub mod finder;
@@ -8,9 +9,11 @@ mod known;
 mod lines;
 mod multiline;
 mod tail;
+mod watch;
 
 use std::time::Duration;
 
+pub use self::known::Acknowledged;
 use super::record::Chunk;
 
 /// Bytes that one read takes at most.
@@ -47,7 +50,7 @@ impl ReadError {
 
 /// Follows one source.
 ///
-/// `next` waits for at most about one poll interval, holds at most one chunk (≤ 256 KiB unless a single line is longer), and is cancel-safe: a chunk
+/// `next` waits for about one poll interval, or longer where nothing changes; it holds at most one chunk (≤ 256 KiB unless a single line is longer), and is cancel-safe: a chunk
 /// that was not returned is read again.
 pub trait Reader: Send {
     fn next(&mut self) -> impl Future<Output = Result<Read, ReadError>> + Send;

@@ -11,10 +11,11 @@ use logvine_gossip::Stamp;
 use super::*;
 use crate::{
     policy::PolicyConfig,
-    reader::{Read, Reader},
+    reader::{Read, Reader, descriptors::Descriptors},
     record::Chunk,
 };
 
+mod cases;
 mod records;
 
 /// Enough looks for all that is decided by counting looks.
@@ -32,6 +33,7 @@ struct Rig {
     rotated: Vec<bool>,
     finished: usize,
     gone: usize,
+    given_up: Vec<u64>,
     errors: Vec<String>,
 }
 
@@ -60,7 +62,7 @@ impl Rig {
         let finder = finder(&spec, &BTreeMap::new());
         let (readers, pinned) = (BTreeMap::new(), BTreeMap::new());
         let (lines, ids, rotated, errors) = (vec![], BTreeSet::new(), vec![], vec![]);
-        Self { dir, spec, finder, readers, pinned, lines, ids, cut: 0, rotated, finished: 0, gone: 0, errors }
+        Self { dir, spec, finder, readers, pinned, lines, ids, cut: 0, rotated, finished: 0, gone: 0, given_up: vec![], errors }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -87,7 +89,8 @@ impl Rig {
     /// Looks `times` times and reads all there is, and acknowledges it.
     async fn run(&mut self, times: u32) {
         for _ in 0..times {
-            let Scan { found, gone, errors } = self.finder.poll().await;
+            let Scan { found, gone, given_up, errors } = self.finder.poll().await;
+            self.given_up.extend(given_up.into_iter().map(|file| file.bytes));
             self.gone += gone.len();
             gone.iter().for_each(|source| drop(self.pinned.remove(source)));
             self.errors = errors.into_iter().map(|error| error.message).collect();
@@ -102,6 +105,9 @@ impl Rig {
 
     async fn read(&mut self, source: &Name) {
         loop {
+            if self.readers[source].is_asleep() {
+                return;
+            }
             match self.readers.get_mut(source).unwrap().next().await.unwrap() {
                 Read::Chunk(chunk) => self.take(source, &chunk),
                 Read::AtEnd => return,
@@ -128,6 +134,10 @@ impl Rig {
         pinned.place = place;
         let from = pinned.checkpoint.files.entry(chunk.file).or_default().insert(sender(), chunk.end);
         assert!(from.is_none_or(|from| from == chunk.start), "a chunk begins where the last one ended");
+        while pinned.checkpoint.files.len() > Checkpoint::FILES_MAX {
+            pinned.checkpoint.files.pop_first();
+        }
+        self.readers[source].acknowledged().note(&pinned.checkpoint);
     }
 
     /// Stops the node and starts it again.
