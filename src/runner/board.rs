@@ -55,6 +55,8 @@ pub(super) struct Board {
     pub(super) read_bytes: AtomicU64,
     pub(super) errors: AtomicU64,
     pub(super) dead_lettered: AtomicU64,
+    /// Files that were rotated or truncated and whose unread rest was not found.
+    pub(super) rotation_gaps: AtomicU64,
     sources: Mutex<BTreeMap<Name, SourceNote>>,
     /// What is wrong with no source in particular (the finder, the dead letters), by who says it.
     faults: Mutex<BTreeMap<&'static str, String>>,
@@ -137,6 +139,7 @@ impl Board {
     /// What the tasks know of each source, at most `most` of them, and of all together.
     pub(super) fn fill_detail(&self, detail: &mut Detail, most: usize) {
         detail.read_records = self.read_records.load(Relaxed);
+        detail.rotation_gaps = self.rotation_gaps.load(Relaxed);
         detail.read_bytes = self.read_bytes.load(Relaxed);
         detail.bytes = self.bytes.load(Relaxed);
         let now = Instant::now();

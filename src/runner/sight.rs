@@ -108,6 +108,8 @@ pub struct Detail {
     /// Records and bytes of sources that were read; see `Counts`.
     pub read_records: u64,
     pub read_bytes: u64,
+    /// Files that were rotated or truncated and whose unread rest was not found, since the task tree was built.
+    pub rotation_gaps: u64,
     /// The same that all senders have acknowledged.
     pub bytes: u64,
     /// The longest of its sources'.

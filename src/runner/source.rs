@@ -249,10 +249,7 @@ impl<R: Follow> Source<R> {
             Ok(Read::Chunk(chunk)) => self.take_chunk(chunk).await,
             Ok(Read::Rotated { gap }) => {
                 if gap {
-                    self.shared.board.errors.fetch_add(1, Relaxed);
-                    let error = "rotated, and what was left of the old file could not be found";
-                    self.shared.board.sight.note_error("read", Some(&self.source), error, 1);
-                    warn!(runner = %self.shared.runner, source = %self.source, "rotated, and what was left of the old file could not be found");
+                    self.note_gap();
                 }
                 Ok(())
             }
@@ -262,6 +259,14 @@ impl<R: Follow> Source<R> {
             }
             Ok(Read::AtEnd) | Err(_) => Ok(()),
         }
+    }
+
+    fn note_gap(&self) {
+        let board = &self.shared.board;
+        board.errors.fetch_add(1, Relaxed);
+        board.rotation_gaps.fetch_add(1, Relaxed);
+        board.sight.note_error("read", Some(&self.source), "rotation_gap: what was left of the file when it was rotated could not be found", 1);
+        warn!(runner = %self.shared.runner, source = %self.source, "rotated, and what was left of the old file could not be found");
     }
 
     async fn take_chunk(&mut self, chunk: Chunk) -> Result<(), String> {

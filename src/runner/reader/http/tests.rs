@@ -9,7 +9,7 @@ use axum::{
     Router,
     body::Body,
     extract::State as Served,
-    http::{HeaderMap as Headers, Response as Answer, header},
+    http::{HeaderMap as Headers, Response as Answer, Uri, header},
 };
 use futures::{StreamExt, stream};
 use logvine_cluster::{checkpoint::record_id, spec::Encoding};
@@ -26,7 +26,7 @@ enum Manner {
     /// Knows Range, but answers 200 where the range is the whole file.
     WholeAs200,
     Missing,
-    Redirects,
+    Redirects(&'static str),
     Compressed,
     /// Promises all and breaks the connection after so many bytes, once.
     BreaksAfter(usize),
@@ -39,13 +39,15 @@ enum Manner {
 #[derive(Clone)]
 struct Host {
     file: Arc<Mutex<(Vec<u8>, Manner)>>,
+    /// What is at `/access.log.1`, `.2` and so on.
+    rotated: Arc<Mutex<Vec<Vec<u8>>>>,
     address: SocketAddr,
 }
 
 impl Host {
     async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = Self { file: Arc::new(Mutex::new((vec![], Manner::Range))), address: listener.local_addr().unwrap() };
+        let host = Self { file: Arc::new(Mutex::new((vec![], Manner::Range))), rotated: Arc::default(), address: listener.local_addr().unwrap() };
         let router = Router::new().fallback(serve).with_state(host.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         host
@@ -59,17 +61,33 @@ impl Host {
         self.file.lock().unwrap().0 = text.as_ref().to_vec();
     }
 
+    /// logrotate's `create`: the file moves on, a new one begins.
+    fn rotate(&self) {
+        let all = std::mem::take(&mut self.file.lock().unwrap().0);
+        self.rotated.lock().unwrap().insert(0, all);
+    }
+
     fn behave(&self, manner: Manner) {
         self.file.lock().unwrap().1 = manner;
     }
 
     fn readers(&self, start_at: StartAt) -> HttpReaders {
         let spec = HttpReaderSpec { start_at, poll_ms: 1, line_bytes_max: 1 << 20, headers: [].into(), encoding: Encoding::Utf8, multiline: None };
-        HttpReaders::new(&spec, policy(&PolicyConfig::default())).unwrap()
+        let local = PolicyConfig { connect: vec!["127.0.0.0/8".parse().unwrap()], ..PolicyConfig::default() };
+        HttpReaders::new(&spec, policy(&local)).unwrap()
     }
 
     fn source(&self) -> SourceSpec {
-        SourceSpec { id: "web".parse().unwrap(), url: format!("http://{}/access.log?token=hush", self.address), rotated: vec![], selection: None }
+        SourceSpec {
+            id: "web".parse().unwrap(),
+            url: format!("http://{}/access.log?token=hush", self.address),
+            rotated: self.rotated_urls(),
+            selection: None,
+        }
+    }
+
+    fn rotated_urls(&self) -> Vec<String> {
+        (1..=3).map(|number| format!("http://{}/access.log.{number}", self.address)).collect()
     }
 
     fn open(&self, resume: Option<(FileKey, Position)>) -> HttpReader {
@@ -81,9 +99,15 @@ fn policy(config: &PolicyConfig) -> Arc<Policy> {
     Arc::new(Policy::new(config, false, std::path::Path::new("/nonexistent")))
 }
 
-async fn serve(Served(host): Served<Host>, headers: Headers) -> Answer<Body> {
+async fn serve(Served(host): Served<Host>, uri: Uri, headers: Headers) -> Answer<Body> {
     assert_eq!(headers[header::ACCEPT_ENCODING], "identity");
-    let (all, manner) = {
+    let rotated = uri.path().strip_prefix("/access.log.").map(|number| number.parse::<usize>().unwrap());
+    let (all, manner) = if let Some(number) = rotated {
+        let all = host.rotated.lock().unwrap().get(number - 1).cloned();
+        (all.clone().unwrap_or_default(), if all.is_some() { Manner::Range } else { Manner::Missing })
+    } else if uri.path() == "/moved" {
+        (host.file.lock().unwrap().0.clone(), Manner::Range)
+    } else {
         let mut file = host.file.lock().unwrap_or_else(PoisonError::into_inner);
         let now = file.clone();
         if matches!(now.1, Manner::BreaksAfter(_)) {
@@ -98,7 +122,7 @@ async fn serve(Served(host): Served<Host>, headers: Headers) -> Answer<Body> {
     let whole = first == 0 && last + 1 >= all.len();
     let refused = match manner {
         Manner::Missing => Some(answer.status(404).body(Body::empty())),
-        Manner::Redirects => Some(answer.status(302).header(header::LOCATION, "http://169.254.169.254/").body(Body::empty())),
+        Manner::Redirects(to) => Some(answer.status(302).header(header::LOCATION, to).body(Body::empty())),
         Manner::NoRange => Some(Ok(Answer::new(Body::from(all.clone())))),
         Manner::WholeAs200 if whole => Some(Answer::builder().header(header::ACCEPT_RANGES, "bytes").body(Body::from(all.clone()))),
         _ if first >= all.len() => {
@@ -152,7 +176,7 @@ struct Got {
 impl Got {
     async fn read(&mut self, reader: &mut HttpReader) {
         let mut ends = 0;
-        while ends <= DOUBTS_MAX {
+        while ends <= DOUBTS_MAX + QUIET_LOOKS {
             match reader.next().await {
                 Ok(Read::Chunk(chunk)) => {
                     if let Some((file, position)) = self.last.filter(|(file, _)| *file == chunk.file) {
@@ -301,7 +325,9 @@ async fn what_is_wrong_with_a_server_is_told_with_what_to_do() {
     let cases = [
         (Manner::NoRange, "does not support Range"),
         (Manner::Missing, "404"),
-        (Manner::Redirects, "redirects are not followed"),
+        (Manner::Redirects("http://169.254.169.254/"), "--allow-connect"),
+        (Manner::Redirects("/again"), "more than 5 redirects"),
+        (Manner::Redirects("ftp://127.0.0.1/"), "leads to no URL"),
         (Manner::Compressed, "compressed"),
     ];
     for (manner, told) in cases {
@@ -367,12 +393,159 @@ async fn the_policy_and_bad_input_are_told_when_a_source_is_opened() {
     }
 }
 
-#[test]
-fn content_ranges_are_read_strictly() {
-    let read = |text: &str| content_range(&[(CONTENT_RANGE, text.parse().unwrap())].into_iter().collect());
-    assert_eq!(read("bytes 0-9/10"), Some((0, 9, Some(10))));
-    assert_eq!(read("bytes 5-9/*"), Some((5, 9, None)));
-    for wrong in ["bytes 9-5/10", "bytes 0-9/5", "items 0-9/10", "bytes */10", "bytes 0-18446744073709551615/*", ""] {
-        assert_eq!(read(wrong), None, "{wrong}");
+#[tokio::test]
+async fn what_was_rotated_is_read_to_its_end_where_it_is_now() {
+    for (rotations, resumed) in [(1, false), (3, false), (1, true), (3, true)] {
+        let host = Host::start().await;
+        host.append(numbered(0..50));
+        let (mut reader, mut got) = (host.open(None), Got::default());
+        got.read(&mut reader).await;
+        host.append(numbered(50..60));
+        for n in 0..rotations {
+            host.rotate();
+            host.append(numbered(60 + n * 10..70 + n * 10));
+        }
+        if resumed {
+            reader = host.open(got.last);
+        }
+        while got.rotated.len() < rotations as usize {
+            got.read(&mut reader).await;
+        }
+        host.append("now\n");
+        got.read(&mut reader).await;
+        assert_eq!(got.lines.join("\n") + "\n", numbered(0..60 + rotations * 10) + "now\n", "{rotations} {resumed}");
+        assert!(got.rotated.iter().all(|gap| !gap), "nothing is missing");
+        assert_eq!(got.last.unwrap().0.lineage, rotations);
     }
+}
+
+/// Its writer goes on for a while after the rotation.
+#[tokio::test]
+async fn what_is_written_late_to_a_rotated_file_is_read() {
+    let host = Host::start().await;
+    host.append("one\n");
+    let (mut reader, mut got) = (host.open(None), Got::default());
+    got.read(&mut reader).await;
+    host.rotate();
+    host.append("three\n");
+    while reader.at == 0 {
+        assert!(!matches!(reader.next().await, Ok(Read::Rotated { .. })));
+    }
+    host.rotated.lock().unwrap()[0].extend_from_slice(b"two\nunfinished");
+    while got.rotated.is_empty() {
+        got.read(&mut reader).await;
+    }
+    got.read(&mut reader).await;
+    assert_eq!(got.lines, ["one", "two", "unfinished", "three"]);
+}
+
+/// A rotation at any request while another one is being caught up on.
+#[tokio::test]
+async fn rotations_meanwhile_lose_nothing_and_double_nothing() {
+    for after in 0..24 {
+        let host = Host::start().await;
+        host.append(numbered(0..5));
+        let (mut reader, mut got) = (host.open(None), Got::default());
+        got.read(&mut reader).await;
+        host.append(numbered(5..10));
+        host.rotate();
+        host.append(numbered(10..15));
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        while asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < after {
+            reader.wake = Instant::now();
+            if let Ok(Some(read)) = reader.step().await {
+                reader.ready.push_back(read);
+            }
+        }
+        host.rotate();
+        host.append(numbered(15..20));
+        while got.lines.len() < 20 {
+            got.read(&mut reader).await;
+        }
+        got.read(&mut reader).await;
+        assert_eq!(got.lines.join("\n") + "\n", numbered(0..20), "a rotation after {after} steps");
+        assert!(got.rotated.iter().all(|gap| !gap));
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_at_no_url_is_one_gap() {
+    let host = Host::start().await;
+    host.append("one\n");
+    let (mut reader, mut got) = (host.open(None), Got::default());
+    got.read(&mut reader).await;
+    for n in 0..5 {
+        host.rotate();
+        host.append(format!("{n}\n"));
+    }
+    got.read(&mut reader).await;
+    assert_eq!((got.lines.join(" "), got.rotated.as_slice()), ("one 4".to_owned(), [true].as_slice()));
+}
+
+/// While a rotated file is read it is pushed off the end: those that came after it are there still.
+#[tokio::test]
+async fn a_rotated_file_that_vanishes_is_a_gap_and_its_successors_are_read() {
+    let host = Host::start().await;
+    host.append("one\n");
+    let (mut reader, mut got) = (host.open(None), Got::default());
+    got.read(&mut reader).await;
+    for n in ["two", "three", "four"] {
+        host.append(format!("{n}, unread by then\n"));
+        host.rotate();
+    }
+    while reader.at == 0 {
+        assert!(!matches!(reader.step().await, Ok(Some(Read::Chunk(_)))));
+    }
+    assert_eq!(reader.at, 3);
+    host.rotate();
+    host.append("now\n");
+    while got.lines.last().is_none_or(|line| line != "now") {
+        got.read(&mut reader).await;
+    }
+    assert_eq!(got.lines, ["one", "three, unread by then", "four, unread by then", "now"]);
+    assert_eq!(got.rotated.iter().filter(|gap| **gap).count(), 1);
+}
+
+/// A server that fails while the file is looked for has not said that it is nowhere.
+#[tokio::test]
+async fn a_search_that_fails_is_repeated() {
+    let host = Host::start().await;
+    host.append("one\n");
+    let (mut reader, mut got) = (host.open(None), Got::default());
+    got.read(&mut reader).await;
+    host.append("two\n");
+    host.rotate();
+    host.append("three\n");
+    let (key, at) = got.last.unwrap();
+    let nobody = Host { address: "127.0.0.1:1".parse().unwrap(), ..host.clone() };
+    let away = Remote::new(&reader.shared.dialer, &nobody.rotated_urls()[0], false).unwrap();
+    let there = std::mem::replace(&mut reader.places[1], away);
+    reader.state = State::Searching(key, at);
+    assert!(reader.next().await.is_err());
+    reader.places[1] = there;
+    while got.lines.len() < 3 {
+        got.read(&mut reader).await;
+    }
+    assert_eq!((got.lines.join(" "), got.rotated.as_slice()), ("one two three".to_owned(), [false].as_slice()));
+}
+
+#[tokio::test]
+async fn redirects_are_followed_within_the_policy_and_secrets_stay_with_their_server() {
+    let host = Host::start().await;
+    host.append(numbered(0..3));
+    host.behave(Manner::Redirects("/moved"));
+    let mut got = Got::default();
+    got.read(&mut host.open(None)).await;
+    assert_eq!((got.lines.len(), got.errors.len()), (3, 0));
+    let other = Host::start().await;
+    other.append(numbered(0..3));
+    let to: &'static str = Box::leak(format!("http://{}/moved", other.address).into_boxed_str());
+    host.behave(Manner::Redirects(to));
+    let mut got = Got::default();
+    got.read(&mut host.open(None)).await;
+    assert_eq!(got.lines.len(), 3, "without headers there is nothing to keep");
+    let readers = HttpReaders { has_headers: true, ..host.readers(StartAt::Beginning) };
+    let mut got = Got::default();
+    got.read(&mut readers.open(&host.source(), None).unwrap()).await;
+    assert!(got.lines.is_empty() && got.errors[0].contains("name that URL instead"), "{:?}", got.errors);
 }
