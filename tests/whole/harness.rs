@@ -287,6 +287,22 @@ impl Node {
         status
     }
 
+    /// How it has ended by itself, if it has.
+    #[allow(dead_code, reason = "`tests/torture` looks at it")]
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut()?.try_wait().expect("a child can be waited for")?;
+        self.process = None;
+        Some(status)
+    }
+
+    /// The most memory that it has had, in KiB.
+    #[allow(dead_code, reason = "`tests/torture` tells it")]
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
     /// All that it has said on its standard output and error, in all its lives.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -365,6 +381,12 @@ impl Web {
 
     pub(crate) fn url(&self, name: &str) -> String {
         format!("http://{}/{name}", self.address)
+    }
+
+    /// Where a served file is.
+    #[allow(dead_code, reason = "`tests/torture` has writers of its own")]
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// Appends lines to a file.

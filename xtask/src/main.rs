@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [--skip-missing]   format, lints, fences, unit, whole-program and doc tests, the console, simulations; ends with one summary line
+cargo xtask torture [--minutes M] [--seed S] [--keep]
+                                    real agents under faults that the seed draws, every line accounted for (docs/torture.md)
 cargo xtask bench [agents] [--nodes 5,32] [--profile release]
                                     time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent
 cargo xtask bench api [--sources 10000] [--rate 1000] [--seconds 30] [--profile release]
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["test"] => test::run(false),
         ["test", "--skip-missing"] => test::run(true),
+        ["torture", options @ ..] => test::torture(options),
         ["bench", options @ ..] => bench::Options::parse(options).and_then(|options| bench::run(&options)),
         _ => {
             eprintln!("usage:\n{USAGE}");

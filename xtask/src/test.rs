@@ -13,6 +13,9 @@ use crate::{console, packages, python, tests_summary::Summary};
 /// Seeds that are tried for each canary before it counts as missed. By hand there are more (`logvine-simulations canaries`).
 const CANARY_SEEDS: &str = "200";
 
+/// Each kind of fault comes about once in it. By hand there is more (`cargo xtask torture`).
+const TORTURE_MINUTES: &str = "1.5";
+
 /// Mutated inputs for each fuzz target, besides its corpus: seconds of a build that asserts and checks for overflow.
 const MUTATIONS: &str = "4000";
 
@@ -48,6 +51,7 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     let mut tests = cargo(&tests);
     tests.envs(schemathesis.map(|program| ("SCHEMATHESIS", program)));
     step("tests", libtest("tests", tests)?);
+    step("torture", check("torture", torture_command(&["--minutes", TORTURE_MINUTES]))?);
     if console::has_node() {
         for (name, script) in console::CHECKS {
             step(name, check(name, console::npm(script))?);
@@ -79,6 +83,16 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     }
     println!("\n{sum}");
     Ok(sum.failed == 0)
+}
+
+/// Tortures a cluster. False if a line was lost.
+pub(crate) fn torture(options: &[&str]) -> anyhow::Result<bool> {
+    let mut command = torture_command(options);
+    Ok(command.status().with_context(|| format!("run {command:?}"))?.success())
+}
+
+fn torture_command(options: &[&str]) -> Command {
+    cargo(&[&["test", "--quiet", "--package", "logvine", "--test", "torture", "--"], options].concat())
 }
 
 fn cargo(args: &[&str]) -> Command {
