@@ -10,7 +10,10 @@ use logvine_cluster::{
     command::{Answer, Command, CommandError},
     name::Name,
     node::{CommandId, Node},
-    spec::{Encoding, HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt, TransformSpec},
+    spec::{
+        Compression, Encoding, HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt,
+        TransformSpec,
+    },
 };
 use logvine_gossip::NodeId;
 use serde::{Deserialize, Serialize};
@@ -285,7 +288,13 @@ fn runner<'a>(scenario: &Scenario, edits: u32, plans: impl Iterator<Item = &'a S
     let sources = plans.map(|plan| SourceSpec { id: plan.id.clone(), url: format!("http://{}.test/log", plan.id), rotated: vec![], selection: None });
     let senders = scenario.senders.iter().map(|name| {
         let name = name.parse().expect("scenarios give senders proper names");
-        SenderSpec::Http(HttpSenderSpec { name, url: "http://sink.test/".into(), headers: BTreeMap::new(), timeout_ms: 30_000 })
+        SenderSpec::Http(HttpSenderSpec {
+            name,
+            url: "http://sink.test/".into(),
+            headers: BTreeMap::new(),
+            compression: Compression::None,
+            timeout_ms: 30_000,
+        })
     });
     RunnerSpec {
         name: runner_name(),

@@ -14,7 +14,10 @@ pub use self::{
         SyslogParseSpec,
     },
     reader::{Encoding, FileReaderSpec, HttpReaderSpec, MultilineSpec, ReaderSpec, StartAt},
-    sender::{FileSenderSpec, HttpSenderSpec, SenderSpec, StdoutSenderSpec},
+    sender::{
+        Compression, ElasticsearchSenderSpec, FileSenderSpec, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece, LabelValue,
+        LokiSenderSpec, OtlpSenderSpec, SenderSpec, StdoutSenderSpec,
+    },
 };
 use crate::name::Name;
 

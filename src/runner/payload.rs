@@ -19,10 +19,11 @@ pub(crate) struct Outlets {
 
 impl Outlets {
     /// One for each distinct encoding.
-    pub(crate) fn new(senders: &[SenderSpec]) -> Self {
+    /// Errors: what is wrong with which sender, for people.
+    pub(crate) fn new(senders: &[SenderSpec]) -> Result<Self, String> {
         let mut outlets = Self::default();
         for sender in senders {
-            let encoding = Encoding::of(sender);
+            let encoding = Encoding::of(sender).map_err(|error| format!("sender `{}`: {error}", sender.name()))?;
             let known = outlets.encodings.iter().position(|known| *known == encoding);
             let at = known.unwrap_or_else(|| {
                 outlets.encodings.push(encoding);
@@ -30,28 +31,30 @@ impl Outlets {
             });
             outlets.by_sender.insert(sender.name().clone(), at);
         }
-        outlets
+        Ok(outlets)
     }
 }
 
 /// Writes the records of one chunk.
 pub(crate) struct Writer {
     outlets: Arc<Outlets>,
+    /// When the chunk was read, in microseconds since 1970: of a record that does not say when it happened.
+    observed: u64,
     ids: Vec<[u8; 16]>,
     parts: Vec<(Vec<u8>, Vec<usize>)>,
 }
 
 impl Writer {
     /// `records` and `bytes`: about how many there will be in each encoding.
-    pub(crate) fn new(outlets: &Arc<Outlets>, records: usize, bytes: usize) -> Self {
+    pub(crate) fn new(outlets: &Arc<Outlets>, records: usize, bytes: usize, observed: u64) -> Self {
         let parts = outlets.encodings.iter().map(|_| (Vec::with_capacity(bytes), Vec::with_capacity(records))).collect();
-        Self { outlets: outlets.clone(), ids: Vec::with_capacity(records), parts }
+        Self { outlets: outlets.clone(), observed, ids: Vec::with_capacity(records), parts }
     }
 
     pub(crate) fn push(&mut self, origin: &Origin, record: &Record) {
         self.ids.push(record.id);
         for (encoding, (bytes, ends)) in self.outlets.encodings.iter().zip(&mut self.parts) {
-            encoding.write(bytes, origin, record);
+            encoding.write(bytes, origin, record, self.observed);
             ends.push(bytes.len());
         }
     }
@@ -186,7 +189,7 @@ mod tests {
 
     fn payload(count: u8) -> Payload {
         let outlets = Outlets::new(&senders(serde_json::json!([{"type": "stdout", "name": "a"}, {"type": "file", "name": "b", "path": "/x"}])));
-        let mut writer = Writer::new(&Arc::new(outlets), 0, 0);
+        let mut writer = Writer::new(&Arc::new(outlets.unwrap()), 0, 0, 0);
         let origin = Origin { runner: "r".into(), node: "n".into(), source: "s".into() };
         for n in 0..count {
             let body = Body::Text(n.to_string().into());

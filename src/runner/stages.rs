@@ -7,6 +7,7 @@ use logvine_cluster::{checkpoint::record_id, name::Name, spec::RunnerSpec};
 use logvine_gossip::Stamp;
 
 use super::{
+    clock,
     parse::{Parsed, Parser},
     payload::{Outlets, Payload, Writer},
     record::{Chunk, Record},
@@ -58,7 +59,7 @@ impl Stages {
         let transform = (!spec.transform.is_empty()).then(|| Transform::new(&spec.transform)).transpose();
         let transform = transform.map_err(|error| format!("transform: {error}"))?;
         let origin = Origin { runner: spec.name.to_string(), node: node.to_string(), source: String::new() };
-        let outlets = Arc::new(Outlets::new(&spec.senders));
+        let outlets = Arc::new(Outlets::new(&spec.senders)?);
         Ok(Self { uid, parser, transform, origin, outlets, sight })
     }
 
@@ -89,7 +90,7 @@ impl Stages {
     fn run(&mut self, chunk: Chunk) -> Staged {
         // A record's frame of names and numbers is about this long.
         let guess = chunk.lines.iter().map(|line| line.bytes.len() + 192).sum();
-        let mut writer = Writer::new(&self.outlets, chunk.lines.len(), guess);
+        let mut writer = Writer::new(&self.outlets, chunk.lines.len(), guess, clock::now().wall.0);
         let mut notes = Notes::default();
         let taps = [Stage::Read, Stage::Parse, Stage::Transform].map(|stage| self.sight.taps.look_at(stage, &self.origin.source));
         let mut room = BytesMut::new();

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::policy::PolicyConfig;
 
+mod judged;
 mod rewinds;
 pub(crate) mod sink;
 

@@ -7,6 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::faults::Faults;
 use crate::name::Name;
 
+mod index;
+mod push;
+
+pub use self::{
+    index::{IndexPattern, IndexPatternError, IndexPiece},
+    push::{ElasticsearchSenderSpec, LabelValue, LokiSenderSpec, OtlpSenderSpec},
+};
+
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -18,6 +26,34 @@ pub enum SenderSpec {
     Stdout(StdoutSenderSpec),
     /// NDJSON by POST.
     Http(HttpSenderSpec),
+    /// Elasticsearch's bulk API: also OpenSearch, Quickwit, VictoriaLogs.
+    Elasticsearch(ElasticsearchSenderSpec),
+    /// Grafana Loki.
+    Loki(LokiSenderSpec),
+    /// OpenTelemetry, protobuf over HTTP.
+    Otlp(OtlpSenderSpec),
+}
+
+/// How bytes are compressed on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None,
+    /// RFC 1952.
+    Gzip,
+}
+
+impl Compression {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
+    fn gzip() -> Self {
+        Self::Gzip
+    }
 }
 
 /// `type = "file"`.
@@ -52,6 +88,9 @@ pub struct HttpSenderSpec {
     /// Headers sent with each request; a value may be a secret (`secret://env/NAME`, `secret://file/PATH`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// How a request's body is compressed.
+    #[serde(default, skip_serializing_if = "Compression::is_none")]
+    pub compression: Compression,
     /// Longest wait for an answer, in milliseconds (100 to 600,000).
     #[serde(default = "timeout_ms")]
     pub timeout_ms: u64,
@@ -65,15 +104,24 @@ impl SenderSpec {
     /// Its name, unique in the runner.
     pub fn name(&self) -> &Name {
         match self {
-            Self::File(FileSenderSpec { name, .. }) | Self::Stdout(StdoutSenderSpec { name }) | Self::Http(HttpSenderSpec { name, .. }) => name,
+            Self::File(FileSenderSpec { name, .. })
+            | Self::Stdout(StdoutSenderSpec { name })
+            | Self::Http(HttpSenderSpec { name, .. })
+            | Self::Elasticsearch(ElasticsearchSenderSpec { name, .. })
+            | Self::Loki(LokiSenderSpec { name, .. })
+            | Self::Otlp(OtlpSenderSpec { name, .. }) => name,
         }
     }
+
     /// All faults of the one at `pointer`.
     pub(super) fn check(&self, pointer: &str, faults: &mut Faults) {
         match self {
             Self::File(file) => file.check(pointer, faults),
             Self::Stdout(_) => {}
             Self::Http(http) => http.check(pointer, faults),
+            Self::Elasticsearch(elasticsearch) => elasticsearch.check(pointer, faults),
+            Self::Loki(loki) => loki.check(pointer, faults),
+            Self::Otlp(otlp) => otlp.check(pointer, faults),
         }
     }
 }

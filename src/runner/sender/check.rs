@@ -6,7 +6,7 @@ use logvine_cluster::{name::Name, spec::SenderSpec};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::{file_path, http::HttpSender};
+use super::{Sender, file_path};
 use crate::policy::Policy;
 
 /// A sink that has not answered by then is said to be silent; it is less than whoever asks waits.
@@ -36,14 +36,11 @@ pub(crate) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Ar
             let looked = tokio::task::spawn_blocking(move || look_at_file(&path, &policy)).await;
             looked.unwrap_or_else(|error| Err(format!("looking at it panicked: {error}")))
         }
-        SenderSpec::Http(spec) => {
+        SenderSpec::Http(_) | SenderSpec::Elasticsearch(_) | SenderSpec::Loki(_) | SenderSpec::Otlp(_) => {
             // Secrets are files.
-            let built = tokio::task::spawn_blocking(move || HttpSender::new(&spec, &policy)).await;
+            let built = tokio::task::spawn_blocking(move || Sender::new(&spec, &runner, &node, &policy)).await;
             match built.unwrap_or_else(|error| Err(format!("building it panicked: {error}"))) {
-                Ok(sender) => tokio::time::timeout(PATIENCE, sender.head())
-                    .await
-                    .unwrap_or_else(|_| Err(format!("it has not answered for {} s", PATIENCE.as_secs())))
-                    .and_then(|(place, status)| judged(&place, status)),
+                Ok(sender) => look_at_sink(&sender).await,
                 Err(error) => Err(error),
             }
         }
@@ -53,6 +50,13 @@ pub(crate) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Ar
         Err(detail) => (false, detail),
     };
     SinkCheck { sender, ok, detail }
+}
+
+async fn look_at_sink(sender: &Sender) -> Result<String, String> {
+    let Sender::Http(http) = sender else { return Ok("it could be built".to_owned()) };
+    let head = tokio::time::timeout(PATIENCE, http.head()).await;
+    let (place, status) = head.unwrap_or_else(|_| Err(format!("it has not answered for {} s", PATIENCE.as_secs())))?;
+    judged(&place, status)
 }
 
 fn look_at_file(path: &Path, policy: &Policy) -> Result<String, String> {
@@ -113,6 +117,22 @@ mod tests {
         };
         let seen = looked(http(&format!("http://127.0.0.1:{port}/in")), anywhere()).await;
         assert!(!seen.ok && seen.detail.contains("refused"), "{seen:?}");
+    }
+
+    /// Their addresses take a POST alone, and say so.
+    #[tokio::test]
+    async fn sinks_with_a_protocol_of_their_own_are_dialled_at_its_path() {
+        for (spec, path) in [
+            (json!({ "name": "out", "type": "elasticsearch", "index": "logs" }), "/_bulk"),
+            (json!({ "name": "out", "type": "loki" }), "/loki/api/v1/push"),
+            (json!({ "name": "out", "type": "otlp" }), "/v1/logs"),
+        ] {
+            let sink = Sink::at(path, |_: &Post| StatusCode::OK).await;
+            let mut spec = spec;
+            spec["url"] = sink.url.strip_suffix(path).unwrap().into();
+            let seen = looked(spec, anywhere()).await;
+            assert!(seen.ok && seen.detail.contains("405"), "{seen:?}");
+        }
     }
 
     /// PITFALLS §5: what a node's own operator did not allow is not dialled, for a trial neither.

@@ -1,10 +1,14 @@
 //! How records are written for a kind of sender, and how what was written is shown to people.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use logvine_cluster::spec::SenderSpec;
+use logvine_cluster::spec::{IndexPattern, SenderSpec};
 
-use super::ndjson::{self, Origin};
+use super::{
+    elasticsearch, loki,
+    ndjson::{self, Origin},
+    otlp,
+};
 use crate::record::Record;
 
 /// What the bytes of a record are. Senders that have the same one share the bytes.
@@ -12,20 +16,32 @@ use crate::record::Record;
 pub(crate) enum Encoding {
     /// A line of JSON with its end.
     Ndjson,
+    /// Two lines of a bulk: what to do, and the document.
+    Bulk(Arc<IndexPattern>),
+    /// Two lines of JSON: the labels, and the entry.
+    Loki(Arc<loki::Form>),
+    /// A `LogRecord`, as one of the `log_records` of a `ScopeLogs`.
+    Otlp,
 }
 
 impl Encoding {
-    /// What a sender takes.
-    pub(crate) fn of(spec: &SenderSpec) -> Self {
-        match spec {
+    /// What a sender takes. Errors: what is wrong with its spec, for people.
+    pub(crate) fn of(spec: &SenderSpec) -> Result<Self, String> {
+        Ok(match spec {
             SenderSpec::File(_) | SenderSpec::Stdout(_) | SenderSpec::Http(_) => Self::Ndjson,
-        }
+            SenderSpec::Elasticsearch(spec) => Self::Bulk(Arc::new(spec.index.parse().map_err(|error| format!("index: {error}"))?)),
+            SenderSpec::Loki(spec) => Self::Loki(Arc::new(loki::Form::new(spec)?)),
+            SenderSpec::Otlp(_) => Self::Otlp,
+        })
     }
 
-    /// Appends `record` to `out`: at least one byte.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, origin: &Origin, record: &Record) {
+    /// Appends `record` to `out`: at least one byte. `observed`: when it was read, in microseconds since 1970.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, origin: &Origin, record: &Record, observed: u64) {
         match self {
             Self::Ndjson => ndjson::write(out, origin, record),
+            Self::Bulk(index) => elasticsearch::write(out, index, origin, record, observed),
+            Self::Loki(form) => form.write(out, origin, record, observed),
+            Self::Otlp => otlp::write(out, origin, record, observed),
         }
     }
 
@@ -33,6 +49,21 @@ impl Encoding {
     pub(crate) fn shown<'a>(&self, record: &'a [u8]) -> Cow<'a, [u8]> {
         match self {
             Self::Ndjson => Cow::Borrowed(record.trim_ascii_end()),
+            Self::Bulk(_) => Cow::Owned(pair(record, "action", "document")),
+            Self::Loki(_) => Cow::Owned(pair(record, "labels", "entry")),
+            Self::Otlp => Cow::Owned(otlp::shown(record)),
         }
     }
+}
+
+/// Two lines of JSON as one object.
+fn pair(lines: &[u8], first: &str, second: &str) -> Vec<u8> {
+    let (one, other) = halves(lines);
+    [format!("{{\"{first}\":").as_bytes(), one, format!(",\"{second}\":").as_bytes(), other, b"}"].concat()
+}
+
+/// The two lines of a record that has two, without their ends.
+pub(super) fn halves(lines: &[u8]) -> (&[u8], &[u8]) {
+    let middle = memchr::memchr(b'\n', lines).expect("a record of two lines has two");
+    (&lines[..middle], lines[middle + 1..].trim_ascii_end())
 }

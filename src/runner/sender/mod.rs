@@ -15,14 +15,18 @@ use tokio::sync::mpsc;
 use crate::{payload::Parcel, policy::Policy};
 
 mod check;
+mod elasticsearch;
 pub(crate) mod encoding;
 mod file;
 mod http;
+mod loki;
 pub mod ndjson;
+mod otlp;
 mod stdout;
 #[cfg(test)]
 mod tests;
 
+use self::http::{HttpSender, Protocol};
 pub(crate) use check::SinkCheck;
 pub(super) use check::check;
 
@@ -76,7 +80,7 @@ pub(super) type Jobs = mpsc::UnboundedReceiver<Job>;
 pub(super) enum Sender {
     File(file::FileSender),
     Stdout,
-    Http(http::HttpSender),
+    Http(HttpSender),
 }
 
 impl Sender {
@@ -85,7 +89,13 @@ impl Sender {
         match spec {
             SenderSpec::File(spec) => Ok(Self::File(file::FileSender::new(file_path(spec, runner, node), policy.clone()))),
             SenderSpec::Stdout(_) => Ok(Self::Stdout),
-            SenderSpec::Http(spec) => http::HttpSender::new(spec, policy).map(Self::Http),
+            SenderSpec::Http(spec) => HttpSender::new(&spec.into(), Protocol::Ndjson, policy).map(Self::Http),
+            SenderSpec::Elasticsearch(spec) => HttpSender::new(&spec.into(), Protocol::Bulk, policy).map(Self::Http),
+            SenderSpec::Loki(spec) => HttpSender::new(&spec.into(), Protocol::Loki, policy).map(Self::Http),
+            SenderSpec::Otlp(spec) => {
+                let resource = otlp::Resource::new(runner.as_str(), node.as_str());
+                HttpSender::new(&spec.into(), Protocol::Otlp(resource), policy).map(Self::Http)
+            }
         }
     }
 

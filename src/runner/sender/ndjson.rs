@@ -66,17 +66,17 @@ fn body(out: &mut Vec<u8>, body: &Body) {
     }
 }
 
-fn text(out: &mut Vec<u8>, key: &str, value: &str) {
+pub(super) fn text(out: &mut Vec<u8>, key: &str, value: &str) {
     write!(out, ",\"{key}\":").expect("memory takes all");
     json(out, value);
 }
 
-fn json(out: &mut Vec<u8>, text: &str) {
+pub(super) fn json(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("text is JSON, and memory takes all");
 }
 
 /// Microseconds since 1970 as text; None past the year 262,142.
-fn rfc3339(micros: u64) -> Option<String> {
+pub(super) fn rfc3339(micros: u64) -> Option<String> {
     let time = DateTime::from_timestamp_micros(i64::try_from(micros).ok()?)?;
     Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }

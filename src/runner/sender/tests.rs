@@ -20,9 +20,16 @@ struct Bench {
 
 impl Bench {
     fn new(spec: serde_json::Value, policy: &PolicyConfig) -> Self {
-        let spec: SenderSpec = serde_json::from_value(spec).unwrap();
+        Self::under(&serde_json::from_value(spec).unwrap(), policy)
+    }
+
+    fn of(spec: &SenderSpec) -> Self {
+        Self::under(spec, &PolicyConfig::default())
+    }
+
+    fn under(spec: &SenderSpec, policy: &PolicyConfig) -> Self {
         let policy = Arc::new(Policy::new(policy, false, Path::new("/nowhere")));
-        let sender = Sender::new(&spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), &policy).unwrap();
+        let sender = Sender::new(spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), &policy).unwrap();
         let (jobs, queue) = mpsc::unbounded_channel();
         tokio::spawn(sender.run(queue));
         let (tell, answers) = mpsc::unbounded_channel();
@@ -189,4 +196,56 @@ async fn requests_side_by_side_are_answered_each_for_itself() {
     answers.sort_by_key(|(send, _)| *send);
     assert!(matches!(answers[0].1, Outcome::Retry { .. }));
     assert_eq!(answers[1], (SendId(2), Outcome::Acknowledged));
+}
+
+fn bulk() -> Parcel {
+    let two: &[u8] = b"{\"create\":{\"_id\":\"0\"}}\n{\"message\":\"x\"}\n";
+    Parcel::of_parts(Encoding::Bulk("logs".parse::<logvine_cluster::spec::IndexPattern>().unwrap().into()), &[two, two, two])
+}
+
+#[tokio::test]
+async fn a_bulk_is_posted_compressed_and_judged_item_by_item() {
+    let sink = Sink::at("/es/_bulk", |_| {
+        json!({"errors": true, "items": [{"create": {"status": 201}}, {"create": {"status": 400}}, {"create": {"status": 429}}]}).to_string()
+    });
+    let sink = sink.await;
+    let url = format!("{}?pipeline=logs", sink.url.strip_suffix("/_bulk").unwrap());
+    let bench = Bench::new(json!({"name": "out", "type": "elasticsearch", "url": url, "index": "logs"}), &PolicyConfig::default());
+    let Outcome::Mixed { rejected, again: Some(again) } = bench.outcome_of(bulk()).await else { panic!() };
+    assert_eq!((rejected[0].record, again.records), (1, [2].into_iter().collect()));
+    let Post { headers, body } = sink.taken().remove(0);
+    assert_eq!(
+        (&headers[header::CONTENT_TYPE], &headers[header::CONTENT_ENCODING]),
+        (&"application/x-ndjson".parse().unwrap(), &"gzip".parse().unwrap())
+    );
+    assert_eq!(body.as_bytes(), &bulk().bytes()[..]);
+}
+
+#[tokio::test]
+async fn a_push_to_loki_is_json_and_its_refusal_is_halved() {
+    let entry =
+        || Parcel::of_parts(Encoding::of(&loki("http://x")).unwrap(), &[b"{\"a\":\"b\"}\n[\"1\",\"x\"]\n", b"{\"a\":\"b\"}\n[\"2\",\"y\"]\n"]);
+    let sink = Sink::at("/loki/api/v1/push", |_| StatusCode::NO_CONTENT).await;
+    let taken = Bench::of(&loki(sink.url.strip_suffix("/loki/api/v1/push").unwrap())).outcome_of(entry()).await;
+    assert_eq!(taken, Outcome::Acknowledged);
+    let Post { headers, body } = sink.taken().remove(0);
+    assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+    assert_eq!(body, r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"],["2","y"]]}]}"#);
+    let old = Sink::at("/loki/api/v1/push", |_| (StatusCode::BAD_REQUEST, "entry too far behind")).await;
+    let Outcome::Rejected { reason } = Bench::of(&loki(&old.url)).outcome_of(entry()).await else { panic!() };
+    assert!(reason.ends_with("entry too far behind"), "{reason}");
+}
+
+fn loki(url: &str) -> SenderSpec {
+    serde_json::from_value(json!({"name": "out", "type": "loki", "url": url})).unwrap()
+}
+
+#[tokio::test]
+async fn otlp_is_posted_as_protobuf() {
+    let sink = Sink::at("/v1/logs", |_| StatusCode::OK).await;
+    let bench = Bench::new(json!({"name": "out", "type": "otlp", "url": sink.url, "compression": "none"}), &PolicyConfig::default());
+    assert_eq!(bench.outcome_of(Parcel::of_parts(Encoding::Otlp, &[b"\x12\x00"])).await, Outcome::Acknowledged);
+    let Post { headers, body } = sink.taken().remove(0);
+    assert_eq!(headers[header::CONTENT_TYPE], "application/x-protobuf");
+    assert!(headers.get(header::CONTENT_ENCODING).is_none() && body.contains("service.name"), "{body}");
 }

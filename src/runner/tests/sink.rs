@@ -1,6 +1,9 @@
 //! A sink over real HTTP, and a web server that grows: what runners meet outside.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io::Read,
+    sync::{Arc, Mutex},
+};
 
 use axum::{
     Router,
@@ -10,13 +13,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use flate2::read::GzDecoder;
 use tokio::net::TcpListener;
 
-async fn serve(router: Router) -> String {
+async fn serve(router: Router, path: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}/logs")
+    format!("http://{address}{path}")
 }
 
 type Answer = Arc<dyn Fn(&Post) -> Response + Send + Sync>;
@@ -43,10 +47,15 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) async fn start<R: IntoResponse>(answer: impl Fn(&Post) -> R + Send + Sync + 'static) -> Self {
+        Self::at("/logs", answer).await
+    }
+
+    /// It takes POSTs to this path alone.
+    pub(crate) async fn at<R: IntoResponse>(path: &str, answer: impl Fn(&Post) -> R + Send + Sync + 'static) -> Self {
         let taken = Arc::new(Mutex::new(vec![]));
         let answer: Answer = Arc::new(move |post| answer(post).into_response());
-        let router = Router::new().route("/logs", post(take)).with_state((answer, taken.clone()));
-        Self { url: serve(router).await, taken }
+        let router = Router::new().route(path, post(take)).with_state((answer, taken.clone()));
+        Self { url: serve(router, path).await, taken }
     }
 
     pub(crate) fn taken(&self) -> Vec<Post> {
@@ -64,7 +73,15 @@ impl Sink {
 }
 
 async fn take(State((answer, taken)): State<(Answer, Arc<Mutex<Vec<Post>>>)>, headers: HeaderMap, body: Bytes) -> Response {
-    let post = Post { headers, body: String::from_utf8(body.to_vec()).unwrap() };
+    let plain = if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
+        let mut plain = Vec::new();
+        GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
+        plain
+    } else {
+        body.to_vec()
+    };
+    // Protobuf is no text: those tests look at the headers.
+    let post = Post { headers, body: String::from_utf8_lossy(&plain).into_owned() };
     let response = answer(&post);
     if response.status().is_success() {
         taken.lock().unwrap().push(post);
@@ -83,7 +100,7 @@ impl Web {
     pub(crate) async fn start() -> Self {
         let file = Arc::new(Mutex::new(vec![]));
         let router = Router::new().route("/logs", get(range)).with_state(file.clone());
-        Self { url: serve(router).await, file }
+        Self { url: serve(router, "/logs").await, file }
     }
 
     pub(crate) fn append(&self, text: &str) {
