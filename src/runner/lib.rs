@@ -12,6 +12,7 @@ mod json_text;
 pub mod parse;
 mod payload;
 pub mod policy;
+mod queue;
 pub mod reader;
 pub mod record;
 pub mod sample;

@@ -327,7 +327,7 @@ pub(super) fn read_before(file: &File, offset: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The bytes from `offset` on, `most` at most; fewer only at the file's end.
-pub(super) fn read_at(file: &File, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_at(file: &File, offset: u64, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; most];
     let mut filled = 0;
     while filled < most {

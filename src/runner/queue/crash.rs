@@ -1,0 +1,419 @@
+//! A queue on a simulated disk, on which each write, sync, rename and removal may be the last, and what was not synced is lost, torn or kept.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use logvine_cluster::checkpoint::{FileKey, Position};
+
+use super::{
+    cursor::{Cursor, Piece},
+    disk::Disk,
+    frame::{Entry, HEAD_BYTES, Salt},
+    log::{Amiss, Log},
+};
+
+/// What a crash makes of what was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unsynced {
+    Lost,
+    /// The first half of it is there.
+    Half,
+    /// Its length is there, its bytes are zeros.
+    Zeros,
+    Kept,
+}
+
+const UNSYNCED: [Unsynced; 4] = [Unsynced::Lost, Unsynced::Half, Unsynced::Zeros, Unsynced::Kept];
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    now: Vec<u8>,
+    safe: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Naming {
+    Link(String, u32),
+    Rename(String, String),
+    Remove(String),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Platters {
+    inodes: BTreeMap<u32, Inode>,
+    names: BTreeMap<String, u32>,
+    safe_names: BTreeMap<String, u32>,
+    /// Since the directory was synced.
+    naming: Vec<Naming>,
+    made: u32,
+}
+
+impl Platters {
+    fn apply(names: &mut BTreeMap<String, u32>, naming: &Naming) {
+        match naming {
+            Naming::Link(name, inode) => drop(names.insert(name.clone(), *inode)),
+            Naming::Rename(from, to) => {
+                if let Some(inode) = names.remove(from) {
+                    names.insert(to.clone(), inode);
+                }
+            }
+            Naming::Remove(name) => drop(names.remove(name)),
+        }
+    }
+
+    fn name(&mut self, naming: Naming) {
+        Self::apply(&mut self.names, &naming);
+        self.naming.push(naming);
+    }
+
+    /// What is found after a crash: so many of the namings that were not synced have come through.
+    fn after_crash(&self, unsynced: Unsynced, namings: usize) -> Self {
+        let mut names = self.safe_names.clone();
+        self.naming[..namings].iter().for_each(|naming| Self::apply(&mut names, naming));
+        let mut inodes = self.inodes.clone();
+        for inode in inodes.values_mut() {
+            let (now, safe) = (inode.now.len(), inode.safe.len());
+            inode.now = match unsynced {
+                Unsynced::Lost => inode.safe.clone(),
+                Unsynced::Kept => inode.now.clone(),
+                // A truncation is there or not; there are no halves of one.
+                _ if now <= safe => inode.safe.clone(),
+                Unsynced::Half => inode.now[..safe + (now - safe).div_ceil(2)].to_vec(),
+                Unsynced::Zeros => [&inode.safe[..], &vec![0; now - safe]].concat(),
+            };
+            inode.safe.clone_from(&inode.now);
+        }
+        Self { inodes, safe_names: names.clone(), names, naming: vec![], made: self.made }
+    }
+}
+
+/// A disk that dies at the operation of this number: that one is not done, or, if `torn`, half done.
+#[derive(Debug, Clone)]
+struct SimulatedDisk {
+    platters: Arc<Mutex<Platters>>,
+    operations: Arc<Mutex<usize>>,
+    dies_at: usize,
+    torn: bool,
+    /// It takes half of what is appended.
+    full: Arc<AtomicBool>,
+}
+
+impl SimulatedDisk {
+    fn new(platters: Platters, dies_at: usize, torn: bool) -> Self {
+        Self { platters: Arc::new(Mutex::new(platters)), operations: Arc::default(), dies_at, torn, full: Arc::default() }
+    }
+
+    /// Counts an operation that changes something. Errors: the power is off.
+    fn change(&self, change: impl FnOnce(&mut Platters), half: impl FnOnce(&mut Platters)) -> io::Result<()> {
+        let mut operations = self.operations.lock().unwrap();
+        let mut platters = self.platters.lock().unwrap();
+        *operations += 1;
+        match (*operations).cmp(&self.dies_at) {
+            std::cmp::Ordering::Less => change(&mut platters),
+            std::cmp::Ordering::Equal if self.torn => half(&mut platters),
+            _ => {}
+        }
+        if *operations >= self.dies_at { Err(io::Error::other("the power is off")) } else { Ok(()) }
+    }
+
+    fn inode(platters: &Platters, name: &str) -> io::Result<u32> {
+        platters.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn with<T>(&self, name: &str, look: impl FnOnce(&Inode) -> T) -> io::Result<T> {
+        let platters = self.platters.lock().unwrap();
+        Ok(look(&platters.inodes[&Self::inode(&platters, name)?]))
+    }
+
+    fn change_file(&self, name: &str, change: impl FnOnce(&mut Inode), half: impl FnOnce(&mut Inode)) -> io::Result<()> {
+        let inode = Self::inode(&self.platters.lock().unwrap(), name)?;
+        self.change(|platters| change(platters.inodes.get_mut(&inode).unwrap()), |platters| half(platters.inodes.get_mut(&inode).unwrap()))
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.platters.lock().unwrap().names.keys().cloned().collect())
+    }
+
+    fn size(&self, name: &str) -> io::Result<u64> {
+        self.with(name, |inode| inode.now.len() as u64)
+    }
+
+    fn read(&self, name: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+        self.with(name, |inode| inode.now.iter().skip(offset as usize).take(most).copied().collect())
+    }
+
+    fn create(&self, name: &str) -> io::Result<()> {
+        if Self::inode(&self.platters.lock().unwrap(), name).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let create = |platters: &mut Platters| {
+            platters.made += 1;
+            platters.inodes.insert(platters.made, Inode::default());
+            platters.name(Naming::Link(name.to_owned(), platters.made));
+        };
+        self.change(create, |_| {})
+    }
+
+    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        if self.full.load(Relaxed) {
+            self.change_file(name, |inode| inode.now.extend_from_slice(&bytes[..bytes.len() / 2]), |_| {})?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.change_file(name, |inode| inode.now.extend_from_slice(bytes), |inode| inode.now.extend_from_slice(&bytes[..bytes.len() / 2]))
+    }
+
+    fn truncate(&self, name: &str, size: u64) -> io::Result<()> {
+        self.change_file(name, |inode| inode.now.truncate(size as usize), |_| {})
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.change_file(name, |inode| inode.safe.clone_from(&inode.now), |_| {})
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let sync = |platters: &mut Platters| {
+            platters.safe_names.clone_from(&platters.names);
+            platters.naming.clear();
+        };
+        self.change(sync, |_| {})
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Self::inode(&self.platters.lock().unwrap(), from)?;
+        self.change(|platters| platters.name(Naming::Rename(from.to_owned(), to.to_owned())), |_| {})
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        Self::inode(&self.platters.lock().unwrap(), name)?;
+        self.change(|platters| platters.name(Naming::Remove(name.to_owned())), |_| {})
+    }
+}
+
+/// So that a few records fill a segment.
+const SEGMENT_BYTES: u64 = 130;
+
+static DRAWN: AtomicU8 = AtomicU8::new(0);
+
+fn draw() -> io::Result<Salt> {
+    Ok(Salt([DRAWN.fetch_add(1, Relaxed); 16]))
+}
+
+fn entry(number: u32) -> Entry {
+    Entry { bytes: Bytes::from(format!("record {number}")), cut: false }
+}
+
+/// What a node knows, as its store has it: a checkpoint is all there or not at all.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    checkpoint: Option<(FileKey, Position)>,
+    /// Records before this one are before the checkpoint.
+    passed: u32,
+    /// Records that somebody was told are safe.
+    safe: BTreeSet<u32>,
+    /// Records that were pushed: those that are not safe may have been written as well.
+    tried: u32,
+}
+
+impl Known {
+    fn open(&self, disk: SimulatedDisk) -> io::Result<Log<SimulatedDisk>> {
+        let (log, amiss) = Log::open(disk, SEGMENT_BYTES, self.checkpoint.map(|(key, _)| key), draw)?;
+        assert_eq!((amiss.missing, amiss.unreadable), (0, 0), "a crash is no damage");
+        Ok(log)
+    }
+
+    /// What must be there: all that is safe and not acknowledged, once, in order, and nothing that nobody pushed.
+    fn check(&self, platters: Platters) {
+        let log = self.open(SimulatedDisk::new(platters, usize::MAX, false)).unwrap();
+        let found: Vec<u32> = read(&mut Cursor::at(self.checkpoint), &log).unwrap().into_iter().map(|(number, ..)| number).collect();
+        assert!(found.is_sorted_by(|a, b| a < b), "{found:?}");
+        assert!(found.iter().all(|number| (self.passed..self.tried).contains(number)), "{found:?} {self:?}");
+        let lost: Vec<&u32> = self.safe.range(self.passed..).filter(|number| !found.contains(number)).collect();
+        assert!(lost.is_empty(), "{lost:?} of {self:?}; found {found:?}");
+    }
+}
+
+/// Reads on, and says which records came, and where each one's chunk is.
+fn read<D: Disk>(cursor: &mut Cursor, log: &Log<D>) -> io::Result<Vec<(u32, FileKey, Position)>> {
+    let mut found = vec![];
+    loop {
+        match cursor.read(log, 40)? {
+            Piece::Chunk(chunk) => {
+                let number = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().strip_prefix("record ").unwrap().parse().unwrap();
+                found.extend(chunk.lines.iter().map(|line| (number(&line.bytes), chunk.file, chunk.end)));
+            }
+            Piece::Damaged { .. } => panic!("a crash damages nothing that counts"),
+            Piece::End => return Ok(found),
+        }
+    }
+}
+
+/// Records come in by groups, are read, acknowledged and removed, until the disk dies.
+fn work(disk: &SimulatedDisk, known: &mut Known) -> io::Result<()> {
+    let log = known.open(disk.clone())?;
+    let mut cursor = Cursor::at(known.checkpoint);
+    for group in 1..=4 {
+        let from = known.tried;
+        known.tried = from + group;
+        log.append(&(from..from + group).map(entry).collect::<Vec<_>>())?;
+        known.safe.extend(from..from + group);
+        let found = read(&mut cursor, &log)?;
+        // All but the last chunk is acknowledged, so that a start finds segments that are half read.
+        let last = found.last().map(|(.., end)| *end);
+        if let Some((number, key, end)) = found.iter().rev().find(|(.., end)| Some(*end) != last) {
+            known.checkpoint = Some((*key, *end));
+            known.passed = number + 1;
+            log.release(key.lineage)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a crash may leave of what has been done.
+fn remains(platters: &Platters) -> impl Iterator<Item = Platters> {
+    let namings = 0..=platters.naming.len();
+    namings.flat_map(|namings| UNSYNCED.map(|unsynced| platters.after_crash(unsynced, namings)))
+}
+
+/// DESIGN §9, PITFALLS §6: every write, sync, rename and removal × {lost, torn, kept}, and again during the start after it.
+#[test]
+fn no_crash_loses_what_was_safe_or_shows_what_never_was() {
+    let mut before = Known::default();
+    let disk = SimulatedDisk::new(Platters::default(), usize::MAX, false);
+    work(&disk, &mut before).unwrap();
+    let begun = disk.platters.lock().unwrap().clone();
+    let (mut crashes, mut again) = (0, 0);
+    for torn in [false, true] {
+        for dies_at in 1.. {
+            let mut known = before.clone();
+            let disk = SimulatedDisk::new(begun.clone(), dies_at, torn);
+            let result = work(&disk, &mut known);
+            let platters = disk.platters.lock().unwrap().clone();
+            for left in remains(&platters) {
+                crashes += 1;
+                known.check(left.clone());
+                for dies_again in 1.. {
+                    let disk = SimulatedDisk::new(left.clone(), dies_again, torn);
+                    if known.open(disk.clone()).is_ok() {
+                        break;
+                    }
+                    let platters = disk.platters.lock().unwrap().clone();
+                    for left in remains(&platters) {
+                        again += 1;
+                        known.check(left);
+                    }
+                }
+            }
+            if result.is_ok() {
+                break;
+            }
+        }
+    }
+    // Each of some thirty operations, by each of the ways.
+    assert!(crashes > 300 && again > 1_000, "{crashes} crashes, {again} during the start after one");
+}
+
+/// The disk after records have come in, with nothing read: three segments of three records each, and one that has one.
+fn filled() -> (Platters, Vec<String>) {
+    let disk = SimulatedDisk::new(Platters::default(), usize::MAX, false);
+    let (log, _) = Log::open(disk.clone(), SEGMENT_BYTES, None, draw).unwrap();
+    for number in 0..10 {
+        log.append(&[entry(number)]).unwrap();
+    }
+    let platters = disk.platters.lock().unwrap().clone();
+    let names = platters.names.keys().cloned().collect();
+    (platters, names)
+}
+
+/// What a start finds amiss, the records that are read, how many damages are told, and the files that are there after all of it was acknowledged.
+fn salvage(platters: Platters) -> (Amiss, Vec<u32>, u32, Vec<String>) {
+    let disk = SimulatedDisk::new(platters, usize::MAX, false);
+    let (log, amiss) = Log::open(disk.clone(), SEGMENT_BYTES, None, draw).unwrap();
+    let (mut cursor, mut found, mut damages) = (Cursor::default(), vec![], 0);
+    loop {
+        match cursor.read(&log, 64).unwrap() {
+            Piece::Chunk(chunk) => {
+                found.extend(chunk.lines.iter().map(|line| std::str::from_utf8(&line.bytes).unwrap()["record ".len()..].parse::<u32>().unwrap()));
+            }
+            Piece::Damaged { .. } => damages += 1,
+            Piece::End => break,
+        }
+    }
+    log.release(u32::MAX).unwrap();
+    (amiss, found, damages, disk.list().unwrap())
+}
+
+/// Case 25 of the data plane's list: a flipped byte costs its own record, is counted, and its segment is kept.
+#[test]
+fn a_flipped_byte_costs_one_record_and_is_told() {
+    let (platters, names) = filled();
+    assert_eq!(names.len(), 4);
+    let inode = platters.names[&names[1]];
+    for at in 0..platters.inodes[&inode].now.len() {
+        let mut platters = platters.clone();
+        platters.inodes.get_mut(&inode).unwrap().now[at] ^= 0x20;
+        let (amiss, found, damages, left) = salvage(platters);
+        assert_eq!(amiss, Amiss::default());
+        if at < HEAD_BYTES as usize {
+            assert_eq!((found.len(), damages, left), (10, 0, vec![]), "byte {at} is of the head, which is there twice");
+        } else {
+            assert_eq!((found.len(), damages), (9, 1), "byte {at}");
+            assert_eq!(left, [names[1].replace("queue", "bad")]);
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_and_an_unreadable_one_are_counted_and_the_rest_is_read() {
+    let (mut platters, names) = filled();
+    platters.names.remove(&names[1]);
+    let (amiss, found, ..) = salvage(platters);
+    assert_eq!((amiss.missing, found), (1, vec![0, 1, 2, 6, 7, 8, 9]));
+
+    let (mut platters, names) = filled();
+    let inode = platters.names[&names[2]];
+    platters.inodes.get_mut(&inode).unwrap().now[..HEAD_BYTES as usize].fill(0xee);
+    let (amiss, found, _, left) = salvage(platters);
+    assert_eq!((amiss.unreadable, amiss.missing, found), (1, 0, vec![0, 1, 2, 3, 4, 5, 9]));
+    assert_eq!(left, [names[2].replace("queue", "bad")]);
+}
+
+/// A disk image that was put back may hold another segment under the number of the one that was read: it is read whole, after the rest.
+#[test]
+fn a_segment_that_took_anothers_number_is_not_taken_for_it() {
+    let (platters, names) = filled();
+    let gone = FileKey { lineage: 1, name: Salt([0xfe; 16]).name() };
+    let disk = SimulatedDisk::new(platters, usize::MAX, false);
+    let (log, amiss) = Log::open(disk.clone(), SEGMENT_BYTES, Some(gone), draw).unwrap();
+    assert_eq!(amiss.missing, 1, "the one that was read is gone");
+    let at = Position { offset: 60, marker: 0 };
+    let found: Vec<u32> = read(&mut Cursor::at(Some((gone, at))), &log).unwrap().into_iter().map(|(number, ..)| number).collect();
+    assert_eq!(found, [6, 7, 8, 9, 3, 4, 5]);
+    assert!(!disk.list().unwrap().contains(&names[0]), "what is before the checkpoint is done with");
+}
+
+/// A disk that is full takes nothing, and goes on once there is room: no segments pile up meanwhile.
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing_behind() {
+    let disk = SimulatedDisk::new(Platters::default(), usize::MAX, false);
+    let (log, _) = Log::open(disk.clone(), SEGMENT_BYTES, None, draw).unwrap();
+    log.append(&[entry(0)]).unwrap();
+    disk.full.store(true, Relaxed);
+    for _ in 0..50 {
+        log.append(&[entry(1)]).unwrap_err();
+        log.append(&(1..30).map(entry).collect::<Vec<_>>()).unwrap_err();
+    }
+    assert!(disk.list().unwrap().len() <= 2, "{:?}", disk.list());
+    disk.full.store(false, Relaxed);
+    log.append(&[entry(1)]).unwrap();
+    let found: Vec<u32> = read(&mut Cursor::default(), &log).unwrap().into_iter().map(|(number, ..)| number).collect();
+    assert_eq!(found, [0, 1]);
+}

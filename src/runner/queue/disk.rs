@@ -1,0 +1,93 @@
+//! The few things that a queue asks of a disk, so that a test can put a simulated one in its place.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+};
+
+use crate::reader::read_at;
+
+/// One directory of files. What was not synced may be lost, torn or kept at a crash; a name is safe once the directory is synced.
+pub(super) trait Disk: Send + Sync + 'static {
+    fn list(&self) -> io::Result<Vec<String>>;
+    fn size(&self, name: &str) -> io::Result<u64>;
+    /// The bytes from `offset` on, `most` at most; fewer only at the file's end.
+    fn read(&self, name: &str, offset: u64, most: usize) -> io::Result<Vec<u8>>;
+    /// Makes a file that is not there.
+    fn create(&self, name: &str) -> io::Result<()>;
+    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    fn truncate(&self, name: &str, size: u64) -> io::Result<()>;
+    /// Waits until the file's bytes are safe.
+    fn sync(&self, name: &str) -> io::Result<()>;
+    /// Waits until all that was created, renamed and removed is safe.
+    fn sync_names(&self) -> io::Result<()>;
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// A real directory.
+#[derive(Debug)]
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes it, and those above, where they are not there.
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&path)?;
+        for above in path.ancestors().skip(1).take(3) {
+            File::open(above)?.sync_all()?;
+        }
+        Ok(Self(path))
+    }
+
+    fn file(&self, name: &str) -> io::Result<File> {
+        File::open(self.0.join(name))
+    }
+
+    fn writer(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().append(true).open(self.0.join(name))
+    }
+}
+
+impl Disk for Directory {
+    fn list(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.0)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn size(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.0.join(name))?.len())
+    }
+
+    fn read(&self, name: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+        read_at(&self.file(name)?, offset, most)
+    }
+
+    fn create(&self, name: &str) -> io::Result<()> {
+        OpenOptions::new().write(true).create_new(true).mode(0o640).open(self.0.join(name)).map(drop)
+    }
+
+    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.writer(name)?.write_all(bytes)
+    }
+
+    fn truncate(&self, name: &str, size: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.0.join(name))?.set_len(size)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.writer(name)?.sync_data()
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.0.join(from), self.0.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.0.join(name))
+    }
+}
