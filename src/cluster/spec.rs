@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use self::faults::Faults;
 pub use self::{
     faults::SpecFault,
+    listener::{HttpPushReaderSpec, StdinReaderSpec, SyslogReaderSpec},
     parse::{
         ApacheParseSpec, CsvParseSpec, GrokParseSpec, JsonParseSpec, LogfmtParseSpec, NginxParseSpec, ParseSpec, RegexParseSpec, SyslogFormat,
         SyslogParseSpec,
@@ -22,6 +23,7 @@ pub use self::{
 use crate::name::Name;
 
 mod faults;
+mod listener;
 mod parse;
 mod reader;
 mod sender;
@@ -89,7 +91,7 @@ const ROTATED_MAX: usize = 32;
 pub struct SourceSpec {
     /// Unique in the runner, and immutable: it is what nodes rank by.
     pub id: Name,
-    /// Where it is (`http` reader).
+    /// Where it is: of an `http` reader the file's address, of a `journal` reader its gateway's, such as `http://10.0.0.1:19531`.
     pub url: String,
     /// Where what was at `url` is found after a rotation, the newest first: `http://HOST/access.log.1`. What of the old file is at none of them when it has
     /// been rotated is a `rotation_gap`.

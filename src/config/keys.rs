@@ -160,4 +160,11 @@ pub(super) static KEYS: &[Key] = &[
         Preset::Derived("where `bind` and `http` are loopback, anything; else anything but link-local and metadata addresses", "10.0.0.0/8"),
         "Where runners may connect to from this node",
     ),
+    list(
+        "policy.listen",
+        "allow-listen",
+        "CIDR|ADDR:PORT|any",
+        Preset::Derived("loopback only", "10.0.0.5:514"),
+        "Where runners may listen on this node, besides loopback",
+    ),
 ];

@@ -195,6 +195,7 @@ fn read(layers: &mut Layers, host: &Host) -> Option<Config> {
         read: layers.many("policy.read", absolute),
         write: layers.many("policy.write", absolute),
         connect: layers.many("policy.connect", |text| text.parse::<ConnectRule>().map_err(|error| error.to_string())),
+        listen: layers.many("policy.listen", |text| text.parse::<ConnectRule>().map_err(|error| error.to_string())),
     };
     let http_hosts = layers.many("http_hosts", |text| Ok(text.to_lowercase()));
     let tls = match (cert, tls_key) {

@@ -34,6 +34,7 @@ use tracing::{error, info};
 use super::{
     RunnerContext,
     board::Meter,
+    intake::Intake,
     reader::finder::{GivenUp, Scan},
     source::{EndReason, SourceEnd},
     tasks::{Built, Handle, TaskEvent, Tasks, Wanted},
@@ -78,6 +79,8 @@ pub(super) struct Instance {
     /// Where pinned sources are to go on that are being closed for a rewind.
     rewound: BTreeMap<Name, Checkpoint>,
     tasks: Option<Tasks>,
+    /// What comes in here by itself. It outlives revisions with the same reader.
+    intake: Option<Intake>,
     /// Whether what runs is flushing for another revision, or to begin anew.
     changing: bool,
     /// Which command to restart is under way, and which was carried out last.
@@ -110,6 +113,7 @@ impl Instance {
             opened: BTreeMap::new(),
             rewound: BTreeMap::new(),
             tasks: None,
+            intake: None,
             changing: false,
             restarting: None,
             restarted: Stamp::ZERO,
@@ -158,6 +162,7 @@ impl Instance {
                 self.wanted = None;
                 self.changing = false;
                 self.opened.clear();
+                self.intake = None;
                 self.close_all(flush);
             }
             InstanceCommand::Open { source, epoch, resume, .. } => self.open(source, epoch, resume),
@@ -170,6 +175,9 @@ impl Instance {
             InstanceCommand::Held { source, epoch, checkpoint, .. } => {
                 if let Some(opened) = self.opened.get_mut(&source).filter(|opened| Some(opened.epoch) == epoch) {
                     opened.checkpoint.merge(&checkpoint);
+                }
+                if let Some(intake) = self.intake.as_ref().filter(|intake| epoch.is_none() && *intake.source() == source) {
+                    intake.hold(&checkpoint);
                 }
                 if let Some(handle) = self.at_work(&source, epoch) {
                     handle.hold(checkpoint);
@@ -203,6 +211,7 @@ impl Instance {
         if !same_runner {
             self.context.sights.begin(&self.name).clear();
             // Re-created under its name: positions of the old one mean nothing to it.
+            self.intake = None;
             self.opened.clear();
             self.rewound.clear();
         }
@@ -220,7 +229,7 @@ impl Instance {
                 self.changing = true;
                 self.close_all(if same_runner { CHANGE_FLUSH } else { Duration::ZERO });
             }
-            (Ok(built), false) => self.launch(built),
+            (Ok(built), false) => self.launch(built, &wanted),
         }
         self.panics = 0;
         self.wanted = Some(wanted);
@@ -281,12 +290,12 @@ impl Instance {
         let Some(wanted) = self.wanted.clone() else { return };
         self.restarted = self.restarting.take().unwrap_or(self.restarted);
         match self.build(&wanted).await {
-            Ok(built) => self.launch(built),
+            Ok(built) => self.launch(built, &wanted),
             Err(text) => self.fail(text, None).await,
         }
     }
 
-    fn launch(&mut self, built: Built) {
+    fn launch(&mut self, built: Built, wanted: &Wanted) {
         if self.counts_of != built.uid || self.counts.since < built.counts.since {
             (self.counts_of, self.counts) = (built.uid, built.counts);
         }
@@ -298,6 +307,27 @@ impl Instance {
         self.meter = Meter::from(&self.counts);
         self.started = Instant::now();
         self.measured = self.started;
+        self.take_in(wanted);
+        self.follow_queue();
+    }
+
+    /// Listens, where the reader is one that does.
+    fn take_in(&mut self, wanted: &Wanted) {
+        if self.intake.as_ref().is_some_and(|intake| intake.is_of(wanted.uid, &wanted.spec.reader)) {
+            return;
+        }
+        // The old one's listeners are closed before those of the new one are opened.
+        self.intake = None;
+        let checkpoint = |source: &Name| wanted.pinned.get(source).map(|known| known.checkpoint.clone());
+        self.intake = Intake::start(&self.context, &self.name, wanted.uid, &wanted.spec.reader, checkpoint);
+    }
+
+    /// Reads what came in, if nobody does.
+    fn follow_queue(&mut self) {
+        let (Some(tasks), Some(intake), false, false) = (&mut self.tasks, &self.intake, self.changing, self.stopping) else { return };
+        if !intake.is_finished() && !tasks.sources.contains_key(intake.source()) {
+            tasks.follow_queue(intake);
+        }
     }
 
     async fn fail(&mut self, text: String, retry_after: Option<Duration>) {
@@ -381,6 +411,9 @@ impl Instance {
                 self.tell(InstanceEvent::Checkpoint { runner: self.name.clone(), source, epoch: Some(epoch), checkpoint, place }).await;
             }
             (None, EndReason::Finished) => {
+                if let Some(intake) = self.intake.as_mut().filter(|intake| *intake.source() == source) {
+                    intake.finish();
+                }
                 tasks.release(&source, None);
                 self.forget_pinned(&source);
                 self.tell(InstanceEvent::Finished { runner: self.name.clone(), source }).await;
@@ -492,6 +525,7 @@ impl Instance {
         if self.tasks.is_some() && now.duration_since(self.started) >= GOOD_SPELL {
             self.panics = 0;
         }
+        self.follow_queue();
         if self.wanted.is_some() || self.tasks.is_some() {
             self.tell_status().await;
         }
@@ -529,6 +563,9 @@ impl Instance {
 
     fn status(&mut self) -> InstanceStatus {
         let mut status = InstanceStatus { state: InstanceState::Stopped, ..InstanceStatus::default() };
+        if let (Some(intake), Some(tasks)) = (&self.intake, &self.tasks) {
+            tasks.board.errors.fetch_add(intake.take_errors(), Relaxed);
+        }
         let counts = self.counts();
         if let Some(failure) = &self.failure {
             status.state = InstanceState::Failed;
@@ -540,6 +577,9 @@ impl Instance {
             let elapsed = std::mem::replace(&mut self.measured, Instant::now()).elapsed();
             self.meter.fill(&counts, elapsed, &mut status);
             status.error = self.refused.clone().or(status.error);
+        }
+        if let Some(fault) = self.intake.as_ref().and_then(Intake::fault) {
+            status.error = Some(status.error.map_or(fault.clone(), |error| format!("{error}; {fault}")));
         }
         status.restarted = self.restarted;
         (status.counted_since, status.records) = (counts.since, counts.records);

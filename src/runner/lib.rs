@@ -8,6 +8,7 @@ mod board;
 mod clock;
 mod dead_letter;
 mod instance;
+mod intake;
 mod json_text;
 pub mod parse;
 mod payload;

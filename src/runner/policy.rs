@@ -20,7 +20,7 @@ use reqwest::{
 use rustix::fs::{Access, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-/// `[policy]` of the node's configuration, with the flags `--allow-read`, `--allow-write` and `--allow-connect`. A list that is empty stands for its
+/// `[policy]` of the node's configuration, with the flags `--allow-read`, `--allow-write`, `--allow-connect` and `--allow-listen`. A list that is empty stands for its
 /// default, which is wide for a node bound to loopback and narrow beyond.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,9 +31,11 @@ pub struct PolicyConfig {
     pub write: Vec<PathBuf>,
     /// Where runners may connect to.
     pub connect: Vec<ConnectRule>,
+    /// Where runners may listen, besides loopback.
+    pub listen: Vec<ConnectRule>,
 }
 
-/// One place that may be dialled: `10.0.0.0/8`, `10.0.0.7`, `logs.example.net:443`, `[::1]:9200`, or `any`.
+/// One place that may be dialled, or listened on: `10.0.0.0/8`, `10.0.0.7`, `logs.example.net:443`, `[::1]:9200`, or `any`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ConnectRule {
@@ -110,6 +112,8 @@ pub enum Denied {
     OwnState { verb: &'static str, path: String },
     #[error("this node's policy does not let runners connect to {to}; start its agent with --allow-connect {rule} to allow it")]
     Connect { to: String, rule: String },
+    #[error("this node's policy lets runners listen on loopback only, not on {at}; start its agent with --allow-listen {at} to allow it")]
+    Listen { at: SocketAddr },
 }
 
 /// Why a file was not opened.
@@ -130,6 +134,7 @@ pub struct Policy {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
     connect: Connect,
+    listen: Vec<ConnectRule>,
     /// What lies directly in it is the node's own: its key, its store, its lock.
     data_dir: PathBuf,
     /// Further files of the node's own, as they were named: what a link leads to may change.
@@ -167,6 +172,7 @@ impl Policy {
             read: or(&config.read, real(Path::new("/var/log"))),
             write: or(&config.write, data_dir.clone()),
             connect,
+            listen: config.listen.clone(),
             data_dir,
             own: Vec::new(),
             process: real(Path::new("/proc/self")),
@@ -233,6 +239,18 @@ impl Policy {
         }
         let to = if host.parse::<IpAddr>().is_ok() { address.to_string() } else { format!("{host} ({address})") };
         Err(Denied::Connect { to, rule: ip.to_string() })
+    }
+
+    /// Whether a runner may listen on this address. Loopback always: who can reach that is on this host already. An unspecified address (`0.0.0.0`) is all
+    /// of the host's, and must be named itself.
+    pub fn check_listen(&self, at: SocketAddr) -> Result<(), Denied> {
+        let ip = plain(at.ip());
+        let named = self.listen.iter().any(|rule| match rule {
+            ConnectRule::Any => true,
+            ConnectRule::Net(net) => net.contains(&ip) && (!ip.is_unspecified() || net.prefix_len() == net.max_prefix_len()),
+            ConnectRule::Host { host, port } => *port == at.port() && host.parse() == Ok(ip),
+        });
+        if ip.is_loopback() || named { Ok(()) } else { Err(Denied::Listen { at }) }
     }
 
     fn allows_address(&self, ip: IpAddr) -> bool {

@@ -225,6 +225,10 @@ async fn read(context: &RunnerContext, spec: &RunnerSpec, source: Option<&str>, 
             let read = first_lines(&mut reader, lines).await?;
             Ok((Sample { source: Some(tried.id.to_string()), found, ..Sample::default() }, read))
         }
+        ReaderSpec::Syslog(_) | ReaderSpec::HttpPush(_) | ReaderSpec::Stdin(_) => Err(format!(
+            "a `{}` reader waits for what it is sent: there is nothing to read on request, so give lines of your own",
+            spec.reader.word()
+        )),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn headers(policy: &Policy, headers: &BTreeMap<String, String>) -> Result<He
 
 /// The text that `value` stands for: `secret://env/NAME`, `secret://file/PATH` (an absolute path that the policy lets runners read; white space
 /// around its content does not count), or the value itself.
-fn resolve(policy: &Policy, value: &str) -> Result<String, String> {
+pub(crate) fn resolve(policy: &Policy, value: &str) -> Result<String, String> {
     let Some(reference) = value.strip_prefix("secret://") else { return Ok(value.to_owned()) };
     if let Some(name) = reference.strip_prefix("env/") {
         // The agent's own variables hold the cluster key: who may write runners must not be able to send it away.

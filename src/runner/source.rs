@@ -22,7 +22,7 @@ use super::{
     clock,
     dead_letter::{Letter, Refused},
     payload::{Parcel, Payload},
-    reader::{Acknowledged, Read, ReadError, Reader, file::FileReader, http::HttpReader},
+    reader::{Acknowledged, Read, ReadError, Reader, file::FileReader, http::HttpReader, queue::QueueReader},
     record::Chunk,
     sender::{Job, Reply},
     sight::Sent,
@@ -55,6 +55,12 @@ impl Follow for HttpReader {
 
     fn acknowledged(&self) -> Option<Acknowledged> {
         None
+    }
+}
+
+impl Follow for QueueReader {
+    fn place(&self) -> Option<FilePlace> {
+        Some(QueueReader::place(self))
     }
 }
 

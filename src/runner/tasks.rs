@@ -19,6 +19,7 @@ use super::{
     RunnerContext,
     board::Board,
     dead_letter,
+    intake::Intake,
     reader::{
         finder::{Finder, Found, Scan},
         http::HttpReaders,
@@ -59,7 +60,12 @@ pub(super) struct Built {
 #[derive(Debug)]
 enum Readers {
     Http(HttpReaders),
-    File { finder: Finder, poll: Duration },
+    File {
+        finder: Finder,
+        poll: Duration,
+    },
+    /// What came in; the instance has it.
+    Queue,
 }
 
 impl Built {
@@ -83,6 +89,7 @@ impl Built {
                 let finder = Finder::new(file, context.policy.clone(), context.node_id, &names, wanted.pinned.clone());
                 finder.map(|finder| Readers::File { finder, poll: Duration::from_millis(file.poll_ms) })
             }
+            ReaderSpec::Syslog(_) | ReaderSpec::HttpPush(_) | ReaderSpec::Stdin(_) => Ok(Readers::Queue),
         };
         let readers = readers.map_err(|error| format!("reader: {error}"))?;
         let (uid, revision, counts, rewind) = (wanted.uid, wanted.revision, wanted.counts, wanted.rewind);
@@ -185,6 +192,7 @@ impl Tasks {
                 });
                 None
             }
+            Readers::Queue => None,
         };
         Self {
             revision: built.revision,
@@ -217,10 +225,20 @@ impl Tasks {
 
     /// Begins to follow a file that the finder found.
     pub(super) fn follow(&mut self, found: Found) {
-        let resume = self.pinned.remove(&found.source).map(|pinned| pinned.checkpoint);
-        let resume = resume.unwrap_or_else(|| Checkpoint { rewind: self.rewind, ..Checkpoint::default() });
-        let delivery = self.delivery(resume);
+        let delivery = self.pinned_delivery(&found.source);
         self.spawn(found.source, None, delivery, found.reader);
+    }
+
+    /// Begins to follow what came in.
+    pub(super) fn follow_queue(&mut self, intake: &Intake) {
+        let delivery = self.pinned_delivery(intake.source());
+        let reader = intake.reader(delivery.resume());
+        self.spawn(intake.source().clone(), None, delivery, reader);
+    }
+
+    fn pinned_delivery(&mut self, source: &Name) -> Delivery {
+        let resume = self.pinned.remove(source).map(|pinned| pinned.checkpoint);
+        self.delivery(resume.unwrap_or_else(|| Checkpoint { rewind: self.rewind, ..Checkpoint::default() }))
     }
 
     fn delivery(&self, resume: Checkpoint) -> Delivery {

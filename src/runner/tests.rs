@@ -21,6 +21,7 @@ use super::*;
 use crate::policy::PolicyConfig;
 
 mod judged;
+mod pushed;
 mod rewinds;
 pub(crate) mod sink;
 

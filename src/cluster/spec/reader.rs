@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Placement, faults::Faults};
+use super::{
+    Placement,
+    faults::Faults,
+    listener::{HttpPushReaderSpec, StdinReaderSpec, SyslogReaderSpec},
+};
 
 /// What reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +19,12 @@ pub enum ReaderSpec {
     File(FileReaderSpec),
     /// Follows growing remote files over HTTP by Range.
     Http(HttpReaderSpec),
+    /// Takes syslog messages (RFC 5424, RFC 3164) over UDP, TCP and TLS, and keeps them on this node's disk until they are sent.
+    Syslog(SyslogReaderSpec),
+    /// Takes lines that are posted over HTTP, and keeps them on this node's disk until they are sent.
+    HttpPush(HttpPushReaderSpec),
+    /// Reads the agent's standard input, and keeps it on this node's disk until it is sent.
+    Stdin(StdinReaderSpec),
 }
 
 /// Where to begin with what was never read.
@@ -131,7 +141,7 @@ fn poll_ms() -> u64 {
     500
 }
 
-fn line_bytes_max() -> usize {
+pub(super) fn line_bytes_max() -> usize {
     1 << 20
 }
 
@@ -167,7 +177,7 @@ impl ReaderSpec {
     /// Whether its sources are reached from any node, so that each is read by one of them.
     pub fn is_movable(&self) -> bool {
         match self {
-            Self::File(_) => false,
+            Self::File(_) | Self::Syslog(_) | Self::HttpPush(_) | Self::Stdin(_) => false,
             Self::Http(_) => true,
         }
     }
@@ -177,6 +187,19 @@ impl ReaderSpec {
         match self {
             Self::File(_) => "file",
             Self::Http(_) => "http",
+            Self::Syslog(_) => "syslog",
+            Self::HttpPush(_) => "http_push",
+            Self::Stdin(_) => "stdin",
+        }
+    }
+
+    /// What its disk queue may take, in bytes. None: it can wait, so that it has none.
+    pub fn queue_bytes_max(&self) -> Option<u64> {
+        match self {
+            Self::File(_) | Self::Http(_) => None,
+            Self::Syslog(SyslogReaderSpec { queue_bytes_max, .. })
+            | Self::HttpPush(HttpPushReaderSpec { queue_bytes_max, .. })
+            | Self::Stdin(StdinReaderSpec { queue_bytes_max, .. }) => Some(*queue_bytes_max),
         }
     }
 
@@ -201,6 +224,9 @@ impl ReaderSpec {
         match self {
             Self::File(file) => file.check(faults),
             Self::Http(http) => http.check(faults),
+            Self::Syslog(syslog) => syslog.check(faults),
+            Self::HttpPush(push) => push.check(faults),
+            Self::Stdin(stdin) => stdin.check(faults),
         }
     }
 }

@@ -24,7 +24,7 @@ impl Place {
 
     fn policy(&self, connect: &[&str]) -> Policy {
         let connect = connect.iter().map(|rule| rule.parse().unwrap()).collect();
-        Policy::new(&PolicyConfig { read: vec![self.at("logs")], write: vec![], connect }, true, &self.at("data"))
+        Policy::new(&PolicyConfig { read: vec![self.at("logs")], write: vec![], connect, listen: vec![] }, true, &self.at("data"))
     }
 }
 
@@ -170,4 +170,22 @@ async fn a_client_refuses_literal_addresses_and_resolved_names() {
     let url: Url = "http://localhost:1/".parse().unwrap();
     let error = dialer.client(&url).unwrap().get(url).send().await.unwrap_err();
     assert!(matches!(denied(&error), Some(Denied::Connect { .. })), "{error:?}");
+}
+
+#[test]
+fn listens_on_loopback_always_and_elsewhere_where_the_node_says_so() {
+    let place = Place::new();
+    let policy = |rules: &[&str]| {
+        let listen = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        Policy::new(&PolicyConfig { listen, ..PolicyConfig::default() }, false, &place.at("data"))
+    };
+    let may = |rules: &[&str], at: &str| policy(rules).check_listen(at.parse().unwrap()).is_ok();
+    assert!(may(&[], "127.0.0.1:514") && may(&[], "[::1]:514"));
+    assert!(!may(&[], "10.0.0.5:514") && !may(&[], "0.0.0.0:514"));
+    assert!(may(&["10.0.0.0/8"], "10.0.0.5:514") && !may(&["10.0.0.0/8"], "192.0.2.1:514"));
+    assert!(may(&["10.0.0.5:514"], "10.0.0.5:514") && !may(&["10.0.0.5:514"], "10.0.0.5:515"));
+    assert!(may(&["0.0.0.0:514"], "0.0.0.0:514") && may(&["any"], "[::]:514"));
+    assert!(!may(&["0.0.0.0/0"], "0.0.0.0:514"), "a network is of its addresses, not of all that the host has");
+    let told = policy(&[]).check_listen("0.0.0.0:514".parse().unwrap()).unwrap_err().to_string();
+    assert!(told.contains("--allow-listen 0.0.0.0:514"), "{told}");
 }

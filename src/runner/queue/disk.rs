@@ -27,36 +27,41 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
 }
 
-/// A real directory.
+/// A real directory, and the lock by which no other has it.
 #[derive(Debug)]
-pub(super) struct Directory(PathBuf);
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
 
 impl Directory {
-    /// Makes it, and those above, where they are not there.
+    /// Makes it, and those above, where they are not there. Errors: also that another queue, which is being closed, still has it.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
         for above in path.ancestors().skip(1).take(3) {
             File::open(above)?.sync_all()?;
         }
-        Ok(Self(path))
+        let lock = File::create(path.join("lock"))?;
+        lock.try_lock()?;
+        Ok(Self { path, _lock: lock })
     }
 
     fn file(&self, name: &str) -> io::Result<File> {
-        File::open(self.0.join(name))
+        File::open(self.path.join(name))
     }
 
     fn writer(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().append(true).open(self.0.join(name))
+        OpenOptions::new().append(true).open(self.path.join(name))
     }
 }
 
 impl Disk for Directory {
     fn list(&self) -> io::Result<Vec<String>> {
-        fs::read_dir(&self.0)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
     fn size(&self, name: &str) -> io::Result<u64> {
-        Ok(fs::metadata(self.0.join(name))?.len())
+        Ok(fs::metadata(self.path.join(name))?.len())
     }
 
     fn read(&self, name: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
@@ -64,7 +69,7 @@ impl Disk for Directory {
     }
 
     fn create(&self, name: &str) -> io::Result<()> {
-        OpenOptions::new().write(true).create_new(true).mode(0o640).open(self.0.join(name)).map(drop)
+        OpenOptions::new().write(true).create_new(true).mode(0o640).open(self.path.join(name)).map(drop)
     }
 
     fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -72,7 +77,7 @@ impl Disk for Directory {
     }
 
     fn truncate(&self, name: &str, size: u64) -> io::Result<()> {
-        OpenOptions::new().write(true).open(self.0.join(name))?.set_len(size)
+        OpenOptions::new().write(true).open(self.path.join(name))?.set_len(size)
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
@@ -80,14 +85,14 @@ impl Disk for Directory {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        File::open(&self.path)?.sync_all()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.0.join(from), self.0.join(to))
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.0.join(name))
+        fs::remove_file(self.path.join(name))
     }
 }

@@ -192,7 +192,9 @@ mod tests {
     #[test]
     fn a_segment_is_read_for_ever() {
         let bytes = [&SALT.head()[..], &segment(&["one", "", "cut it"])].concat();
-        let golden = expect_test::expect!["6c76717565756531070707070707070707070707070707070ecfb6f96c76717565756531070707070707070707070707070707070ecfb6f9a54c565104000000f1a88219006f6e65a54c565101000000d313374e00a54c565107000000c6b6502601637574206974"];
+        let golden = expect_test::expect![
+            "6c76717565756531070707070707070707070707070707070ecfb6f96c76717565756531070707070707070707070707070707070ecfb6f9a54c565104000000f1a88219006f6e65a54c565101000000d313374e00a54c565107000000c6b6502601637574206974"
+        ];
         golden.assert_eq(&hex::encode(&bytes));
         assert_eq!(Salt::of(&bytes[..56]), Some(SALT));
         assert_eq!(found(SALT, &bytes.split_off_head()), [entry("one"), entry(""), entry("cut it")]);

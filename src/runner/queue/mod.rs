@@ -126,6 +126,11 @@ impl Queue {
         result
     }
 
+    /// Ends when something more has come in. Tells nothing of what came before it was first polled or enabled.
+    pub(crate) fn grown(&self) -> tokio::sync::futures::Notified<'_> {
+        self.grown.notified()
+    }
+
     /// Nothing more will come.
     pub(crate) fn end(&self) {
         self.ended.store(true, Relaxed);
@@ -134,12 +139,6 @@ impl Queue {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Relaxed)
-    }
-
-    /// What it takes on the disk.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.log.bytes()
     }
 }
 
@@ -180,9 +179,12 @@ async fn commit(log: Arc<Log<Directory>>, mut queue: mpsc::UnboundedReceiver<Pus
             grown.notify_waiters();
         }
         for answer in answers {
-            let result = written.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
+            let result = match &written {
+                Ok(()) => Ok(()),
+                Err(error) => Err(PushError::Io { source: io::Error::new(error.kind(), error.to_string()) }),
+            };
             // Who no longer waits has to reckon with both.
-            let _ = answer.send(result.map_err(|source| PushError::Io { source }));
+            let _ = answer.send(result);
         }
     }
 }

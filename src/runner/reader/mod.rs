@@ -6,6 +6,7 @@ pub mod file;
 pub mod finder;
 pub mod http;
 mod known;
+pub(crate) mod queue;
 pub(crate) use self::known::read_at;
 mod lines;
 mod multiline;
