@@ -15,7 +15,7 @@ use logvine_cluster::checkpoint::{FileKey, Position};
 use super::{
     cursor::{Cursor, Piece},
     disk::Disk,
-    frame::{Entry, HEAD_BYTES, Salt},
+    frame::{Entry, HEAD_LENGTH, Salt},
     log::{Amiss, Log},
 };
 
@@ -148,7 +148,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn read(&self, name: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
-        self.with(name, |inode| inode.now.iter().skip(offset as usize).take(most).copied().collect())
+        self.with(name, |inode| inode.now.iter().skip(usize::try_from(offset).unwrap()).take(most).copied().collect())
     }
 
     fn create(&self, name: &str) -> io::Result<()> {
@@ -172,7 +172,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn truncate(&self, name: &str, size: u64) -> io::Result<()> {
-        self.change_file(name, |inode| inode.now.truncate(size as usize), |_| {})
+        self.change_file(name, |inode| inode.now.truncate(usize::try_from(size).unwrap()), |_| {})
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
@@ -362,7 +362,7 @@ fn a_flipped_byte_costs_one_record_and_is_told() {
         platters.inodes.get_mut(&inode).unwrap().now[at] ^= 0x20;
         let (amiss, found, damages, left) = salvage(platters);
         assert_eq!(amiss, Amiss::default());
-        if at < HEAD_BYTES as usize {
+        if at < HEAD_LENGTH {
             assert_eq!((found.len(), damages, left), (10, 0, vec![]), "byte {at} is of the head, which is there twice");
         } else {
             assert_eq!((found.len(), damages), (9, 1), "byte {at}");
@@ -380,7 +380,7 @@ fn a_missing_segment_and_an_unreadable_one_are_counted_and_the_rest_is_read() {
 
     let (mut platters, names) = filled();
     let inode = platters.names[&names[2]];
-    platters.inodes.get_mut(&inode).unwrap().now[..HEAD_BYTES as usize].fill(0xee);
+    platters.inodes.get_mut(&inode).unwrap().now[..HEAD_LENGTH].fill(0xee);
     let (amiss, found, _, left) = salvage(platters);
     assert_eq!((amiss.unreadable, amiss.missing, found), (1, 0, vec![0, 1, 2, 3, 4, 5, 9]));
     assert_eq!(left, [names[2].replace("queue", "bad")]);

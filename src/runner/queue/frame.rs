@@ -14,8 +14,9 @@ use memchr::memmem;
 
 const HEAD_MAGIC: [u8; 8] = *b"lvqueue1";
 const HEAD_COPY_BYTES: usize = 28;
+pub(super) const HEAD_LENGTH: usize = 2 * HEAD_COPY_BYTES;
 /// Where the first record begins.
-pub(super) const HEAD_BYTES: u64 = 2 * HEAD_COPY_BYTES as u64;
+pub(super) const HEAD_BYTES: u64 = HEAD_LENGTH as u64;
 const MAGIC: [u8; 4] = [0xa5, b'L', b'V', b'Q'];
 /// Before a record's flags.
 const PREFIX_BYTES: usize = 12;
@@ -206,7 +207,7 @@ mod tests {
 
     impl SplitOffHead for Vec<u8> {
         fn split_off_head(&self) -> Bytes {
-            Bytes::copy_from_slice(&self[HEAD_BYTES as usize..])
+            Bytes::copy_from_slice(&self[HEAD_LENGTH..])
         }
     }
 
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn one_flipped_byte_of_a_head_costs_nothing() {
-        for at in 0..HEAD_BYTES as usize {
+        for at in 0..HEAD_LENGTH {
             let mut head = SALT.head();
             head[at] ^= 1;
             assert_eq!(Salt::of(&head), Some(SALT), "byte {at}");

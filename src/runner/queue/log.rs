@@ -19,7 +19,7 @@ use logvine_cluster::checkpoint::FileKey;
 
 use super::{
     disk::Disk,
-    frame::{self, Entry, HEAD_BYTES, Salt},
+    frame::{self, Entry, HEAD_BYTES, HEAD_LENGTH, Salt},
 };
 
 /// Damaged segments that are kept after they were read.
@@ -252,7 +252,7 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn take(&mut self, number: u32, bad: bool, file: String, is_last: bool) -> io::Result<()> {
         let size = self.disk.size(&file)?;
-        let head = self.disk.read(&file, 0, usize::try_from(HEAD_BYTES).expect("small"))?;
+        let head = self.disk.read(&file, 0, HEAD_LENGTH)?;
         match Salt::of(&head) {
             Some(salt) => {
                 self.segments.insert(number, Segment { number, file, salt, end: size.max(HEAD_BYTES) });
