@@ -62,6 +62,10 @@ impl Follow for QueueReader {
     fn place(&self) -> Option<FilePlace> {
         Some(QueueReader::place(self))
     }
+
+    fn acknowledged(&self) -> Option<Acknowledged> {
+        None
+    }
 }
 
 /// What an instance says to one of its sources.
