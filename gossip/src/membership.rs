@@ -477,6 +477,7 @@ impl Membership {
         if asked.probe_failed {
             self.note_failed_probe(now);
         }
+        let revived = asked.timers.iter().find_map(|(timer, _)| if let Timer::ProbeRandomMember(token) = timer { Some(*token) } else { None });
         for (timer, after) in asked.timers {
             if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {
                 self.buddies.suspect(now.at, *member_id, *incarnation);
@@ -495,6 +496,7 @@ impl Membership {
         }
         self.refresh(now, &asked.touched);
         if asked.active {
+            self.accuse_anew(now, revived);
             self.effects.push_back(Effect::Active);
         }
         if asked.defunct {

@@ -47,6 +47,7 @@ impl World {
                 break;
             }
         }
+        self.weigh_phase(at);
         self.arm(at);
     }
 
@@ -132,11 +133,13 @@ impl World {
         }
         match event {
             Told::WithoutMajority { source, epoch, .. } => {
-                self.minority.insert((source.clone(), *epoch));
+                if let Some(key) = self.created(at, source) {
+                    self.minority.insert((key, *epoch));
+                }
             }
             Told::WaitingForCheckpoint { source, .. } => {
                 let rewind = self.generation(source);
-                self.waiting.insert(source.clone(), rewind);
+                self.waiting.extend(self.created(at, source).map(|key| (key, rewind)));
             }
             Told::Taken { source, epoch, why, .. } => {
                 if let Why::TookOver { from } = why {
@@ -150,9 +153,9 @@ impl World {
             Told::Rewound { source, .. } => {
                 let owned = self.hosts[at].process.as_ref().map(|process| process.node.owned_sources());
                 let owned = owned.and_then(|mut owned| owned.find(|(key, _)| key.source == *source));
-                if let Some(checkpoint) = owned.map(|(_, owned)| owned.checkpoint().clone()) {
+                if let Some((key, checkpoint)) = owned.map(|(key, owned)| (key.clone(), owned.checkpoint().clone())) {
                     marks::reached("a source was rewound");
-                    self.fact(source, Fact::Stated { node: at, checkpoint });
+                    self.fact(source, Fact::Stated { node: at, key, checkpoint });
                 }
             }
             Told::Accepted { operation } => self.note_accepted(at, operation),
@@ -164,6 +167,7 @@ impl World {
         if let Told::Member { node, to, .. } = event {
             self.record_glance(at, node, *to);
         }
+        self.weigh(at, event);
         match story::line(event, &self.names) {
             Some(text) => self.tell(Some(at), format_args!("{text}")),
             None => self.detail(at, format_args!("tells {event:?}")),
@@ -279,6 +283,7 @@ impl World {
         if let Err(detail) = self.admission_holds(at, request, is_admitted) {
             self.violate("A6 admission holds", detail);
         }
+        Self::weigh_reply(&reply);
         let (replier, asker) = (&self.hosts[at].name, &self.hosts[caller.host].name);
         match &reply {
             Reply::Gossip(body) => {
@@ -335,12 +340,17 @@ impl World {
     /// Takes note of what is on a disk now.
     pub(crate) fn note_durable(&mut self, at: usize, writes: &[Write]) {
         self.note_operations(at, writes);
+        let of_catalog = writes.iter().filter(|write| write.table == Table::Catalog && write.value.is_some());
+        self.hosts[at].knew.extend(of_catalog.map(|write| write.key.clone()));
         for write in writes.iter().filter(|write| write.table == Table::Witness) {
-            let Some(value) = &write.value else { continue };
             let key: SourceKey = rmp_serde::from_slice(&write.key).expect("a witness's row has its source as the key");
+            let Some(value) = &write.value else {
+                self.fact(&key.source.clone(), Fact::Dropped { node: at, key });
+                continue;
+            };
             let row: Row = rmp_serde::from_slice(value).expect("a node writes what it can read");
             let Row { record, promised, checkpoint, .. } = row;
-            self.fact(&key.source, Fact::Persisted { node: at, record, promised, checkpoint });
+            self.fact(&key.source.clone(), Fact::Persisted { node: at, key, record, promised, checkpoint });
         }
     }
 
@@ -349,11 +359,7 @@ impl World {
     fn instance(&mut self, at: usize, command: InstanceCommand) {
         self.detail(at, format_args!("commands {command:?}"));
         match &command {
-            InstanceCommand::Open { source, epoch, resume, .. } => {
-                let majority = !self.minority.contains(&(source.id.clone(), *epoch));
-                self.waiting.remove(&source.id);
-                self.fact(&source.id, Fact::Opened { node: at, epoch: *epoch, resume: resume.clone(), majority });
-            }
+            InstanceCommand::Open { source, epoch, resume, .. } => self.opens(at, &source.id, *epoch, resume),
             InstanceCommand::Held { source, checkpoint, .. } => self.held(at, source, checkpoint),
             InstanceCommand::Close { source, .. } => self.fact(source, Fact::Closing { node: at, at: self.now }),
             _ => {}
@@ -375,10 +381,23 @@ impl World {
         }
     }
 
+    /// A node has its data plane open a source.
+    fn opens(&mut self, at: usize, source: &Name, epoch: Epoch, resume: &Checkpoint) {
+        let owned = self.hosts[at].process.as_ref().and_then(|process| {
+            process.node.owned_sources().find(|(key, owned)| key.source == *source && owned.record().epoch == epoch).map(|(key, _)| key.clone())
+        });
+        let Some(key) = owned.or_else(|| self.created(at, source)) else { return };
+        self.waiting.remove(&key);
+        self.reads.insert((at, source.clone()), key.clone());
+        let majority = !self.minority.contains(&(key.clone(), epoch));
+        self.fact(source, Fact::Opened { node: at, key, epoch, resume: resume.clone(), majority });
+    }
+
     /// A data plane has opened a source: who had it in hand before, and how it came here.
     fn began(&mut self, at: usize, source: &Name, epoch: Epoch, resume: Checkpoint) {
         let life = self.hosts[at].life;
         let Some(flow) = self.hosts[at].process(life).and_then(|process| process.plane.newest()) else { return };
+        let Some(key) = self.reads.get(&(at, source.clone())).cloned() else { return };
         let hand = Hand { node: at, life, flow };
         let before = self.ledger(source).is_some_and(|ledger| ledger.custody.tenures.iter().any(|one| (one.hand.node, one.hand.life) == (at, life)));
         let why = self.whys.remove(&(source.clone(), epoch));
@@ -395,21 +414,22 @@ impl World {
             None if before => Cause::Reopened,
             _ => Cause::Resumed,
         };
-        let majority = !self.minority.contains(&(source.clone(), epoch));
-        self.fact(source, Fact::Began { hand, cause, majority, resume, at: self.now });
+        let majority = !self.minority.contains(&(key.clone(), epoch));
+        self.fact(source, Fact::Began { hand, key, cause, majority, resume, at: self.now });
     }
 
     /// An owner may have a further epoch by now than the one under which its data plane began.
     fn held(&mut self, at: usize, source: &Name, checkpoint: &Checkpoint) {
         let Some(process) = &self.hosts[at].process else { return };
-        let Some((_, owned)) = process.node.owned_sources().find(|(key, _)| key.source == *source) else { return };
+        let Some(key) = self.reads.get(&(at, source.clone())).cloned() else { return };
+        let Some((_, owned)) = process.node.owned_sources().find(|(owned, _)| **owned == key) else { return };
         let epoch = owned.record().epoch;
-        let majority = !self.minority.contains(&(source.clone(), epoch));
+        let majority = !self.minority.contains(&(key.clone(), epoch));
         let known = self.ledger(source).and_then(|ledger| ledger.owners.get(&at));
         if known.is_some_and(|(_, present)| *present != epoch) {
-            self.fact(source, Fact::Renewed { node: at, epoch, majority });
+            self.fact(source, Fact::Renewed { node: at, key: key.clone(), epoch, majority });
         }
-        self.fact(source, Fact::Held { node: at, epoch, checkpoint: checkpoint.clone() });
+        self.fact(source, Fact::Held { node: at, key, epoch, checkpoint: checkpoint.clone() });
     }
 
     fn effect(&mut self, at: usize, effect: Effect) {
@@ -465,7 +485,8 @@ impl World {
                 self.input(at, life, |process, now| process.plane.handle_outcome(now, flow, send, outcome));
             }
             PlaneEvent::DeadLettered { flow, send, sender, source, lines } => {
-                self.sinks.entry(sender.clone()).or_default().take(&source, &lines);
+                let sink = self.sinks.entry(sender.clone()).or_default();
+                lines.iter().for_each(|line| sink.put_aside(&source, line));
                 let rewind = self.rewind_of(&source, &Hand { node: at, life, flow });
                 for line in lines {
                     self.fact(&source, Fact::Delivered { rewind, sender: sender.clone(), start: line.start, end: line.end });
@@ -497,15 +518,21 @@ impl World {
         self.detail(at, format_args!("its data plane: {event:?}"));
         match &event {
             InstanceEvent::Checkpoint { source, checkpoint, .. } => {
-                self.fact(source, Fact::Stated { node: at, checkpoint: checkpoint.clone() });
+                self.stated(at, source, checkpoint);
             }
             InstanceEvent::Closed { source, epoch, checkpoint, flushed, .. } => {
-                self.fact(source, Fact::Stated { node: at, checkpoint: checkpoint.clone() });
+                self.stated(at, source, checkpoint);
                 self.fact(source, Fact::Closed { node: at, epoch: Some(*epoch), flushed: *flushed, at: self.now });
             }
             _ => {}
         }
         self.input(at, life, |process, now| process.node.handle_instance(now, event));
+    }
+
+    fn stated(&mut self, at: usize, source: &Name, checkpoint: &Checkpoint) {
+        if let Some(key) = self.reads.get(&(at, source.clone())).cloned() {
+            self.fact(source, Fact::Stated { node: at, key, checkpoint: checkpoint.clone() });
+        }
     }
 
     /// The true time now.

@@ -11,10 +11,12 @@ use crate::file::seconds;
 /// What a stream of chance is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Concern {
-    /// Which faults exist at all, sizes and knobs.
-    Swarm,
+    /// Which troubles exist at all, sizes and knobs.
+    Swarm(Topic),
     /// When and where faults strike.
     Faults,
+    /// The same for the n-th kind of fault that a seed draws.
+    Kind(usize),
     Network,
     Disk,
     Sources,
@@ -27,11 +29,29 @@ pub enum Concern {
     Node(usize),
 }
 
+/// What is drawn of a scenario as a whole, each by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    Size = 0,
+    Clocks = 1,
+    Network = 2,
+    Disk = 3,
+    Sink = 4,
+    Plane = 5,
+    Knobs = 6,
+    /// Sources and senders.
+    Work = 7,
+    Length = 8,
+    Core = 9,
+    Returns = 10,
+}
+
 /// The stream of `seed` for `concern`. Streams never meet: ChaCha's stream number is part of its state.
 pub fn stream(seed: u64, concern: Concern) -> ChaCha8Rng {
     let number = match concern {
-        Concern::Swarm => 0,
+        Concern::Swarm(topic) => 100 + topic as u64,
         Concern::Faults => 1,
+        Concern::Kind(number) => 200 + number as u64,
         Concern::Network => 2,
         Concern::Disk => 3,
         Concern::Sources => 4,

@@ -103,6 +103,12 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Whether seeds draw all that they would draw.
+    fn is_whole(&self) -> bool {
+        let Self { scenario, nodes, minutes, canary } = self;
+        scenario.is_none() && nodes.is_none() && minutes.is_none() && canary.is_none()
+    }
+
     fn plan(&self) -> Result<Plan, Failure> {
         let named = match &self.scenario {
             Some(name) => Some(scenarios::find(name).ok_or_else(|| unknown("scenario", name, &list::scenarios()))?),

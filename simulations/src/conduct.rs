@@ -102,7 +102,8 @@ impl World {
     pub(crate) fn who_said_it_would_be_back_keeps_its_sources(&self, taker: usize, source: &Name, epoch: Epoch, from: &NodeId) -> Result<(), String> {
         let Some(place) = self.hosts.iter().position(|host| host.id == *from && host.away_since.is_some()) else { return Ok(()) };
         let host = &self.hosts[place];
-        let before = self.ledger(source).and_then(|ledger| ledger.opened.range(..epoch).next_back());
+        let succession = self.created(taker, source).and_then(|key| self.ledger(source)?.successions.get(&key));
+        let before = succession.and_then(|succession| succession.opened.range(..epoch).next_back());
         if before.is_none_or(|(_, owner)| *owner != place) {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use logvine_cluster::{checkpoint::Checkpoint, name::Name};
+use logvine_cluster::{checkpoint::Checkpoint, name::Name, record::SourceKey};
 use logvine_gossip::{Instant, Stamp};
 
 use crate::{host::Life, plane::FlowId};
@@ -68,6 +68,8 @@ impl Terms {
 #[derive(Debug, Clone)]
 pub struct Tenure {
     pub hand: Hand,
+    /// Which creation of the source: begun anew, it is all sent once more.
+    pub key: SourceKey,
     pub cause: Cause,
     /// Whether it was taken with a majority of its witnesses.
     pub majority: bool,
@@ -103,14 +105,14 @@ pub struct Custody {
     pub terms: Terms,
     pub tenures: Vec<Tenure>,
     numbers: BTreeMap<Hand, usize>,
-    /// The last rewind under which it was read. What was brought before says nothing on what is a repeat.
-    rewind: Stamp,
-    /// By sender and line, the number of the tenure that brought it first.
-    first: BTreeMap<Name, BTreeMap<u64, usize>>,
+    /// By creation, the last rewind under which it was read. What was brought before says nothing on what is a repeat.
+    rewinds: BTreeMap<SourceKey, Stamp>,
+    /// By creation, sender and line, the number of the tenure that brought it first since then.
+    first: BTreeMap<SourceKey, BTreeMap<Name, BTreeMap<u64, usize>>>,
     /// Lines that a sink got again, by what had brought the source to who repeated them.
     pub repeated_lines: BTreeMap<&'static str, u64>,
-    /// Whether it was ever taken without a majority: what was acknowledged then may be known to nobody else.
-    pub minority: bool,
+    /// Creations that were ever taken without a majority: what was acknowledged then may be known to nobody else.
+    minority: BTreeSet<SourceKey>,
 }
 
 impl Custody {
@@ -120,6 +122,11 @@ impl Custody {
 
     pub fn tenure(&self, hand: &Hand) -> Option<&Tenure> {
         self.numbers.get(hand).map(|number| &self.tenures[*number])
+    }
+
+    /// Whether what a hand reads was ever taken without a majority.
+    pub fn was_without_a_majority(&self, hand: &Hand) -> bool {
+        self.tenure(hand).is_some_and(|tenure| self.minority.contains(&tenure.key))
     }
 
     /// Whoever has it in hand now.
@@ -138,14 +145,21 @@ impl Custody {
         self.tenure(hand).and_then(held).unwrap_or(0)
     }
 
+    /// Whether a rewind came after it: its source is read anew by who knows that.
+    fn is_before_a_rewind(&self, tenure: &Tenure) -> bool {
+        self.rewinds.get(&tenure.key).is_some_and(|last| tenure.rewind < *last)
+    }
+
     /// What of an arrival another hand has brought before, and this one has not.
     pub fn repeats(&self, hand: &Hand, sender: &Name, lines: &[Range<u64>]) -> Repeats {
         let mut repeats = Repeats::default();
-        let Some((known, number)) = self.first.get(sender).zip(self.numbers.get(hand)) else { return repeats };
-        if self.tenures[*number].rewind < self.rewind {
+        let Some(number) = self.numbers.get(hand) else { return repeats };
+        let tenure = &self.tenures[*number];
+        if self.is_before_a_rewind(tenure) {
             return repeats;
         }
-        let again = self.tenures[*number].again.get(sender);
+        let Some(known) = self.first.get(&tenure.key).and_then(|known| known.get(sender)) else { return repeats };
+        let again = tenure.again.get(sender);
         for line in lines.iter().filter(|line| again.is_none_or(|again| !again.contains(&line.start))) {
             if let Some(first) = known.get(&line.start).filter(|first| *first != number) {
                 repeats.bytes[usize::from(first > number)] += line.end - line.start;
@@ -160,18 +174,21 @@ impl Custody {
         self.tenure(hand).and_then(|tenure| tenure.repeated.get(sender)).copied().unwrap_or_default()
     }
 
-    pub(crate) fn begin(&mut self, hand: Hand, cause: Cause, majority: bool, began: Instant, resume: &Checkpoint) {
-        self.minority |= !majority;
+    pub(crate) fn begin(&mut self, hand: Hand, key: SourceKey, cause: Cause, majority: bool, began: Instant, resume: &Checkpoint) {
+        if !majority {
+            self.minority.insert(key.clone());
+        }
         self.numbers.insert(hand, self.tenures.len());
         let (repeated, mut held) = (BTreeMap::new(), BTreeMap::new());
         hold(&mut held, resume);
         let rewind = resume.rewind;
-        if rewind > self.rewind {
-            self.rewind = rewind;
-            self.first.clear();
+        let last = self.rewinds.entry(key.clone()).or_default();
+        if rewind > *last {
+            *last = rewind;
+            self.first.remove(&key);
         }
         let again = BTreeMap::new();
-        self.tenures.push(Tenure { hand, cause, majority, began, closing: None, ended: None, brought: None, rewind, held, repeated, again });
+        self.tenures.push(Tenure { hand, key, cause, majority, began, closing: None, ended: None, brought: None, rewind, held, repeated, again });
     }
 
     pub(crate) fn hold(&mut self, node: usize, checkpoint: &Checkpoint) {
@@ -199,12 +216,13 @@ impl Custody {
     pub(crate) fn bring(&mut self, hand: &Hand, sender: &Name, lines: &[Range<u64>], at: Instant) {
         let Some(number) = self.numbers.get(hand).copied() else { return };
         let repeats = self.repeats(hand, sender, lines);
+        let is_before_a_rewind = self.is_before_a_rewind(&self.tenures[number]);
         let tenure = &mut self.tenures[number];
         tenure.brought.get_or_insert(at);
-        if tenure.rewind < self.rewind {
+        if is_before_a_rewind {
             return;
         }
-        let known = self.first.entry(sender.clone()).or_default();
+        let known = self.first.entry(tenure.key.clone()).or_default().entry(sender.clone()).or_default();
         let again = tenure.again.entry(sender.clone()).or_default();
         let mut own = 0;
         let mut others = 0;

@@ -116,6 +116,14 @@ const LULL: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(100);
 
 impl Expectation {
+    /// The source that it is about, by place.
+    pub fn source(&self) -> Option<usize> {
+        match self {
+            Self::Alone { source, .. } | Self::Unsplittable { source, .. } => Some(*source),
+            _ => None,
+        }
+    }
+
     /// When it is looked at; None: all the time.
     pub fn time(&self) -> Option<Duration> {
         match self {

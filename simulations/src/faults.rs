@@ -17,6 +17,9 @@ pub const RECEIVE_BUFFER: usize = 256;
 /// When a process that ended by itself is started again (`packaging/logvine.service`, `RestartSec`).
 const RESTART: Duration = Duration::from_secs(1);
 
+/// Further off, a wall clock is wrong: time servers keep it within less.
+const SKEW_MS_MAX: i64 = 3_000;
+
 /// A process's way of not running all the time.
 #[derive(Debug, Default)]
 pub(crate) struct Standstill {
@@ -122,10 +125,8 @@ impl World {
             Deed::Quick { node } => self.quicken(node),
             Deed::StepClock { node, by_ms } => {
                 self.tell(Some(node), format_args!("its wall clock is set by {} s", seconds(by_ms)));
+                self.note_wall(node);
                 self.hosts[node].skew_ms += by_ms;
-                if by_ms < 0 && self.hosts[node].process.is_none() {
-                    marks::reached("a wall clock was set back before a start");
-                }
             }
             Deed::DiskFails { node, fault } => {
                 let how = if fault == DiskFault::Full { "is full" } else { "fails to sync" };
@@ -170,6 +171,26 @@ impl World {
                 self.hosts[at].healthy_since = self.now;
                 self.catch_up(at);
             }
+        }
+    }
+
+    /// A wall clock that is far off is set right. Where all of them were put forward, days have gone by, and no clock is wrong.
+    pub(crate) fn set_right(&mut self, at: usize) {
+        let mut shown: Vec<i64> = self.hosts.iter().map(|host| host.skew_ms).collect();
+        shown.sort_unstable();
+        let right = shown[shown.len() / 2];
+        if (self.hosts[at].skew_ms - right).abs() > SKEW_MS_MAX {
+            self.note_wall(at);
+            self.hosts[at].skew_ms = right;
+            self.tell(Some(at), format_args!("its wall clock is set right"));
+        }
+    }
+
+    /// What a process has seen of the wall clock, before that changes.
+    pub(crate) fn note_wall(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        if host.process.is_some() {
+            host.wall_seen = host.wall_seen.max(host.now(self.now).wall);
         }
     }
 

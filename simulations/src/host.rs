@@ -7,10 +7,11 @@ use std::{
 };
 
 use logvine_cluster::{
+    member::Phase,
     name::Name,
     node::{CallId, CommandId, Node, NodeConfig, RequestId},
 };
-use logvine_gossip::{Generation, GossipConfig, Instant, Me, NodeId, Now, UnixMicros};
+use logvine_gossip::{Generation, GossipConfig, Instant, Me, NodeId, Now, UnixMicros, marks};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
@@ -101,6 +102,14 @@ pub struct Host {
     pub healthy_since: Instant,
     /// Of the program that it starts.
     pub version: u32,
+    /// The catalog's keys that were ever on this disk.
+    pub(crate) knew: BTreeSet<Vec<u8>>,
+    /// What a process said of itself when it was last looked at.
+    pub(crate) phase: Option<(Life, Phase)>,
+    /// Which process renewed itself last, and when.
+    pub(crate) renewed: Option<(Life, Instant)>,
+    /// The latest wall time that a process here has seen.
+    pub(crate) wall_seen: UnixMicros,
     /// How far its wall clock is ahead of the true time.
     pub skew_ms: i64,
     drift_ppm: i64,
@@ -128,6 +137,10 @@ impl Host {
             restarts: false,
             healthy_since: Instant::ZERO,
             version: 1,
+            knew: BTreeSet::new(),
+            phase: None,
+            renewed: None,
+            wall_seen: UnixMicros(0),
             skew_ms: plan.skew_ms,
             drift_ppm: plan.drift_ppm,
             machine: plan.machine.map(Machine::new),
@@ -171,6 +184,9 @@ impl Host {
         self.standstill = Standstill::default();
         self.healthy_since = at;
         let wall = self.now(at).wall;
+        if wall < self.wall_seen {
+            marks::reached("a process started at an earlier wall time than the one before it had seen");
+        }
         let zero = Instant::from_micros(self.rng.next_u64() % 3_600_000_000);
         let now = Now { at: zero, wall };
         let restored = self.disk.content();

@@ -2,12 +2,12 @@
 
 mod windows;
 
-use logvine_cluster::{checkpoint::Checkpoint, name::Name};
+use logvine_cluster::{checkpoint::Checkpoint, name::Name, record::SourceKey};
 use logvine_gossip::Stamp;
 
 pub use windows::{handed_over_without_a_repeat, no_more_is_sent_than_the_window_allows, repeats_stay_within_the_window};
 
-use crate::ledger::{Fact, Ledger};
+use crate::ledger::{Fact, Ledger, Succession};
 
 /// Says why a fact must not be, given all before it.
 pub type Invariant = fn(&Ledger, &Fact) -> Result<(), String>;
@@ -72,13 +72,19 @@ fn positions(checkpoint: Option<&Checkpoint>, check: impl Fn(Stamp, &Name, u64) 
     checkpoint.files.values().flatten().try_for_each(|(sender, position)| check(checkpoint.rewind, sender, position.offset))
 }
 
+fn of<'a>(ledger: &'a Ledger, key: &SourceKey) -> Option<&'a Succession> {
+    ledger.successions.get(key)
+}
+
 /// S3: two nodes never collect under the same epoch, not even one after the other.
 pub fn an_epoch_has_one_owner(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
     match fact {
-        Fact::Opened { node, epoch, .. } | Fact::Renewed { node, epoch, .. } => match ledger.opened.get(epoch) {
-            Some(other) if other != node => Err(format!("epoch {epoch} was node {other}'s, and node {node} opens under it")),
-            _ => Ok(()),
-        },
+        Fact::Opened { node, key, epoch, .. } | Fact::Renewed { node, key, epoch, .. } => {
+            match of(ledger, key).and_then(|known| known.opened.get(epoch)) {
+                Some(other) if other != node => Err(format!("epoch {epoch} was node {other}'s, and node {node} opens under it")),
+                _ => Ok(()),
+            }
+        }
         _ => Ok(()),
     }
 }
@@ -86,11 +92,11 @@ pub fn an_epoch_has_one_owner(ledger: &Ledger, fact: &Fact) -> Result<(), String
 /// S3: a node never goes back to a lower epoch: not to collect, not as a witness, not in what it promised.
 pub fn epochs_only_grow(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
     match fact {
-        Fact::Opened { node, epoch, .. } | Fact::Renewed { node, epoch, .. } => match ledger.opened.iter().rev().find(|(_, owner)| *owner == node) {
-            Some((last, _)) if last > epoch => Err(format!("node {node} opens under {epoch} after {last}")),
-            _ => Ok(()),
-        },
-        Fact::Persisted { node, record, promised, .. } => match ledger.witnessed.get(node) {
+        Fact::Opened { node, key, epoch, .. } | Fact::Renewed { node, key, epoch, .. } => {
+            let last = of(ledger, key).and_then(|known| known.opened.iter().rev().find(|(_, owner)| *owner == node));
+            last.filter(|(last, _)| *last > epoch).map_or(Ok(()), |(last, _)| Err(format!("node {node} opens under {epoch} after {last}")))
+        }
+        Fact::Persisted { node, key, record, promised, .. } => match of(ledger, key).and_then(|known| known.witnessed.get(node)) {
             Some(before) if before.record.epoch > record.epoch => {
                 Err(format!("witness {node} held the record of {}, and now that of {}", before.record.epoch, record.epoch))
             }
@@ -101,11 +107,16 @@ pub fn epochs_only_grow(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
     }
 }
 
-/// S3: once a majority gave a higher epoch to an owner, nothing that another states later is held for it; so its window ends.
+/// S3: once a majority gave a higher epoch to an owner, nothing that another states later is held for it; so its window ends. Unless that epoch came after one
+/// that was taken without a majority: its own witnesses are all that know of it until the two meet (DESIGN §5.3, "Two owners end").
 pub fn an_overtaken_owner_keeps_no_majority(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
-    let Fact::Held { node, epoch, checkpoint } = fact else { return Ok(()) };
-    let Some(newest) = ledger.newest.filter(|newest| newest > epoch && ledger.opened.get(newest) != Some(node)) else { return Ok(()) };
-    let in_time = ledger.stated_in_time.get(node).cloned().unwrap_or_default();
+    let Fact::Held { node, key, epoch, checkpoint } = fact else { return Ok(()) };
+    let Some(known) = of(ledger, key) else { return Ok(()) };
+    let Some(newest) = known.newest.filter(|newest| newest > epoch && known.opened.get(newest) != Some(node)) else { return Ok(()) };
+    if known.forks.range(epoch..=&newest).next().is_some() {
+        return Ok(());
+    }
+    let in_time = known.stated_in_time.get(node).cloned().unwrap_or_default();
     if in_time.covers(checkpoint) { Ok(()) } else { Err(format!("{newest} was open when node {node} under {epoch} had a later checkpoint held")) }
 }
 
@@ -119,7 +130,7 @@ mod tests {
         name::Name,
         record::Record,
     };
-    use logvine_gossip::NodeId;
+    use logvine_gossip::{NodeId, Stamp};
 
     use super::*;
 
@@ -137,8 +148,12 @@ mod tests {
         Checkpoint { files: BTreeMap::from([(file, positions)]), ..Checkpoint::default() }
     }
 
+    fn created(at: u64) -> SourceKey {
+        SourceKey { uid: Stamp::default(), source: "s".parse().unwrap(), created: Stamp(at) }
+    }
+
     fn opened(node: usize, counter: u64, resume: u64) -> Fact {
-        Fact::Opened { node, epoch: epoch(counter), resume: at(resume), majority: true }
+        Fact::Opened { node, key: created(1), epoch: epoch(counter), resume: at(resume), majority: true }
     }
 
     /// Takes all but the last fact as true, and says which invariants the last one breaks.
@@ -163,7 +178,7 @@ mod tests {
     fn a_checkpoint_at_a_hole_is_seen() {
         let [first, first_told] = arrives(0, 10);
         let [later, later_told] = arrives(20, 30);
-        let stated = |offset| Fact::Stated { node: 0, checkpoint: at(offset) };
+        let stated = |offset| Fact::Stated { node: 0, key: created(1), checkpoint: at(offset) };
         assert_eq!(broken(&[first.clone(), first_told.clone(), later.clone(), later_told.clone(), stated(10)]), [""; 0]);
         assert_eq!(broken(&[first.clone(), first_told, later, later_told, stated(11)]), ["S1", "S2"]);
         assert_eq!(broken(&[first, stated(10)]), ["S1"], "delivered, but nobody was told");
@@ -173,7 +188,7 @@ mod tests {
     #[test]
     fn a_checkpoint_after_a_rewind_that_counts_what_was_before_is_seen() {
         let [before, told] = arrives(0, 10);
-        let stated = |rewind, offset| Fact::Stated { node: 0, checkpoint: Checkpoint { rewind, ..at(offset) } };
+        let stated = |rewind, offset| Fact::Stated { node: 0, key: created(1), checkpoint: Checkpoint { rewind, ..at(offset) } };
         assert_eq!(broken(&[before.clone(), told.clone(), stated(Stamp(7), 0)]), [""; 0]);
         assert_eq!(broken(&[before, told, stated(Stamp(7), 10)]), ["S1", "S2"]);
     }
@@ -187,25 +202,60 @@ mod tests {
     #[test]
     fn a_step_back_is_seen() {
         let record = |counter| Record { epoch: epoch(counter), owner: None, witnesses: vec![] };
-        let row = |held, promised| Fact::Persisted { node: 0, record: record(held), promised: epoch(promised), checkpoint: at(0) };
+        let row = |held, promised| Fact::Persisted { node: 0, key: created(1), record: record(held), promised: epoch(promised), checkpoint: at(0) };
         assert_eq!(broken(&[opened(0, 2, 0), opened(1, 3, 0), opened(0, 1, 0)]), ["S3"]);
         assert_eq!(broken(&[row(1, 3), row(2, 3)]), [""; 0]);
         assert_eq!(broken(&[row(2, 3), row(1, 3)]), ["S3"]);
         assert_eq!(broken(&[row(2, 3), row(2, 2)]), ["S3"]);
     }
 
+    /// Found by drawn worlds (seed 575): of a source that was made again a late candidate of the first asked once more. Who had dropped that begins at its first record.
+    #[test]
+    fn a_witness_that_dropped_a_creation_may_begin_anew_with_it() {
+        let record = |counter| Record { epoch: epoch(counter), owner: None, witnesses: vec![] };
+        let row = |held| Fact::Persisted { node: 0, key: created(1), record: record(held), promised: epoch(held), checkpoint: at(0) };
+        let dropped = |key| Fact::Dropped { node: 0, key };
+        assert_eq!(broken(&[row(2), dropped(created(2)), row(0)]), ["S3"]);
+        assert_eq!(broken(&[row(2), dropped(created(1)), row(0)]), [""; 0]);
+    }
+
     /// What it stated before the higher epoch was opened may still be held by answers on their way; nothing later may.
     #[test]
     fn an_overtaken_owner_with_a_majority_is_seen() {
         let [taken, told] = arrives(0, 30);
-        let stated = |offset| Fact::Stated { node: 0, checkpoint: at(offset) };
-        let held = |offset| Fact::Held { node: 0, epoch: epoch(1), checkpoint: at(offset) };
+        let stated = |offset| Fact::Stated { node: 0, key: created(1), checkpoint: at(offset) };
+        let held = |offset| Fact::Held { node: 0, key: created(1), epoch: epoch(1), checkpoint: at(offset) };
         let before = vec![taken, told, opened(0, 1, 0), stated(10), opened(1, 2, 0), stated(20)];
         let with = |last: Fact| [before.clone(), vec![last]].concat();
         assert_eq!(broken(&with(held(10))), [""; 0]);
         assert_eq!(broken(&with(held(20))), ["S3"]);
-        let renewed = Fact::Renewed { node: 0, epoch: epoch(3), majority: true };
-        let later = Fact::Held { node: 0, epoch: epoch(3), checkpoint: at(20) };
+        let renewed = Fact::Renewed { node: 0, key: created(1), epoch: epoch(3), majority: true };
+        let later = Fact::Held { node: 0, key: created(1), epoch: epoch(3), checkpoint: at(20) };
         assert_eq!(broken(&[before, vec![renewed, later]].concat()), [""; 0], "it got a higher one itself");
+    }
+
+    /// Found by drawn worlds (seed 381): of two nodes the one that was left went on by itself, restarted, and took a further epoch from its one witness; the other
+    /// returned with a majority of the two that they had been.
+    #[test]
+    fn an_owner_beside_which_another_went_on_without_a_majority_keeps_its_own_until_they_meet() {
+        let [taken, told] = arrives(0, 30);
+        let stated = |offset| Fact::Stated { node: 0, key: created(1), checkpoint: at(offset) };
+        let alone = |majority| Fact::Opened { node: 1, key: created(1), epoch: epoch(2), resume: at(0), majority };
+        let after = |majority| vec![taken.clone(), told.clone(), opened(0, 1, 0), alone(majority), opened(1, 3, 0), stated(20)];
+        let held = |epoch_held| vec![Fact::Held { node: 0, key: created(1), epoch: epoch(epoch_held), checkpoint: at(20) }];
+        assert_eq!(broken(&[after(false), held(1)].concat()), [""; 0]);
+        assert_eq!(broken(&[after(true), held(1)].concat()), ["S3"]);
+    }
+
+    /// Found by drawn worlds (seeds 82, 569, 601): each half of a split had created the source. The epochs of the one order nothing in the other.
+    #[test]
+    fn an_epoch_of_another_creation_overtakes_nobody() {
+        let [taken, told] = arrives(0, 30);
+        let stated = Fact::Stated { node: 0, key: created(1), checkpoint: at(20) };
+        let held = Fact::Held { node: 0, key: created(1), epoch: epoch(1), checkpoint: at(20) };
+        let taken_as = |key| Fact::Opened { node: 1, key, epoch: epoch(2), resume: at(0), majority: true };
+        let after = |key| vec![taken.clone(), told.clone(), opened(0, 1, 0), taken_as(key), stated.clone(), held.clone()];
+        assert_eq!(broken(&after(created(1))), ["S3"]);
+        assert_eq!(broken(&after(created(2))), [""; 0]);
     }
 }

@@ -1,17 +1,24 @@
 //! What is known to be true in the simulated world, however the nodes see it: the ground on which invariants stand.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
-use logvine_cluster::{checkpoint::Checkpoint, instance::Epoch, name::Name, record::Record};
-
-use logvine_gossip::{Instant, Stamp};
+use logvine_cluster::{
+    checkpoint::Checkpoint,
+    instance::Epoch,
+    name::Name,
+    record::{Record, SourceKey},
+};
+use logvine_gossip::{Instant, Stamp, marks};
 
 use crate::{
     custody::{Cause, Custody, Hand, Terms},
     ranges::Ranges,
 };
 
-/// Something that happened to one source. Nodes by their place in the scenario.
+/// Something that happened to one source. Nodes by their place in the scenario; `key`: as which creation of the source, where it is about that one alone.
 #[derive(Debug, Clone)]
 pub enum Fact {
     /// A sink took the lines of a range, from a hand that reads under this rewind.
@@ -19,17 +26,19 @@ pub enum Fact {
     /// An instance was told that a sink took them.
     Acknowledged { rewind: Stamp, sender: Name, start: u64, end: u64 },
     /// An instance stated how far it is.
-    Stated { node: usize, checkpoint: Checkpoint },
+    Stated { node: usize, key: SourceKey, checkpoint: Checkpoint },
     /// A node has on its disk what it witnesses: the record that it holds, what it promised, the checkpoint.
-    Persisted { node: usize, record: Record, promised: Epoch, checkpoint: Checkpoint },
+    Persisted { node: usize, key: SourceKey, record: Record, promised: Epoch, checkpoint: Checkpoint },
+    /// A node's disk has nothing of this creation any more: to the node it is deleted, or made again.
+    Dropped { node: usize, key: SourceKey },
     /// A node began to collect. `majority` as its witnesses gave it, or not (DESIGN §5.3, "Without a majority").
-    Opened { node: usize, epoch: Epoch, resume: Checkpoint, majority: bool },
+    Opened { node: usize, key: SourceKey, epoch: Epoch, resume: Checkpoint, majority: bool },
     /// An owner reads on under a further epoch.
-    Renewed { node: usize, epoch: Epoch, majority: bool },
+    Renewed { node: usize, key: SourceKey, epoch: Epoch, majority: bool },
     /// An owner's window moved on.
-    Held { node: usize, epoch: Epoch, checkpoint: Checkpoint },
+    Held { node: usize, key: SourceKey, epoch: Epoch, checkpoint: Checkpoint },
     /// A process opened it: how it came to it, and where it begins.
-    Began { hand: Hand, cause: Cause, majority: bool, resume: Checkpoint, at: Instant },
+    Began { hand: Hand, key: SourceKey, cause: Cause, majority: bool, resume: Checkpoint, at: Instant },
     /// A process emits lines of it, up to here.
     Sent { hand: Hand, end: u64 },
     /// A sink took these lines from a process.
@@ -48,7 +57,12 @@ impl Fact {
         match self {
             Self::Stated { checkpoint, .. } | Self::Persisted { checkpoint, .. } | Self::Held { checkpoint, .. } => Some(checkpoint),
             Self::Opened { resume, .. } => Some(resume),
-            Self::Delivered { .. } | Self::Acknowledged { .. } | Self::Renewed { .. } | Self::Closed { .. } | Self::Lost { .. } => None,
+            Self::Dropped { .. }
+            | Self::Delivered { .. }
+            | Self::Acknowledged { .. }
+            | Self::Renewed { .. }
+            | Self::Closed { .. }
+            | Self::Lost { .. } => None,
             Self::Began { .. } | Self::Sent { .. } | Self::Brought { .. } | Self::Closing { .. } => None,
         }
     }
@@ -63,6 +77,42 @@ pub struct Witnessed {
     pub has_copy: bool,
 }
 
+/// What is known of one creation of a source: who had it, epoch after epoch. A source that is created twice, by two halves of a split that know nothing of
+/// each other, has two, and no epoch of the one says anything of the other.
+#[derive(Debug, Default)]
+pub struct Succession {
+    /// Who ever collected under an epoch.
+    pub opened: BTreeMap<Epoch, usize>,
+    /// The highest epoch that a majority gave to an owner.
+    pub newest: Option<Epoch>,
+    /// Epochs that were taken without a majority: what comes after one may have begun beside a majority that knows nothing of it.
+    pub forks: BTreeSet<Epoch>,
+    /// By node, what it has stated, or began from.
+    pub stated: BTreeMap<usize, Checkpoint>,
+    /// The same at the moment when a higher epoch was opened.
+    pub stated_in_time: BTreeMap<usize, Checkpoint>,
+    /// By witness, on its disk.
+    pub witnessed: BTreeMap<usize, Witnessed>,
+}
+
+impl Succession {
+    /// The newest record on the disk of a witness.
+    pub fn newest_witnessed(&self) -> Option<&Record> {
+        self.witnessed.values().map(|witnessed| &witnessed.record).max_by_key(|record| record.epoch)
+    }
+
+    fn own(&mut self, node: usize, epoch: Epoch, majority: bool) {
+        self.opened.insert(epoch, node);
+        if !majority {
+            self.forks.insert(epoch);
+        }
+        if majority && self.newest.is_none_or(|newest| newest < epoch) {
+            self.newest = Some(epoch);
+            self.stated_in_time = self.stated.clone();
+        }
+    }
+}
+
 /// What is known of one source.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -72,16 +122,8 @@ pub struct Ledger {
     acknowledged: BTreeMap<(Stamp, Name), Ranges>,
     /// Who collects now: the epoch under which it began, and the present one.
     pub owners: BTreeMap<usize, (Epoch, Epoch)>,
-    /// Who ever collected under an epoch.
-    pub opened: BTreeMap<Epoch, usize>,
-    /// The highest epoch that a majority gave to an owner.
-    pub newest: Option<Epoch>,
-    /// By node, what it has stated, or began from.
-    pub stated: BTreeMap<usize, Checkpoint>,
-    /// The same at the moment when a higher epoch was opened.
-    pub stated_in_time: BTreeMap<usize, Checkpoint>,
-    /// By witness, on its disk.
-    pub witnessed: BTreeMap<usize, Witnessed>,
+    /// By creation.
+    pub successions: BTreeMap<SourceKey, Succession>,
     /// How often an owner other than the last one began.
     pub moves: u64,
     pub last_owner: Option<usize>,
@@ -106,25 +148,33 @@ impl Ledger {
             Fact::Acknowledged { rewind, sender, start, end } => {
                 self.acknowledged.entry((rewind, sender)).or_default().add(start, end);
             }
-            Fact::Stated { node, checkpoint } => self.stated.entry(node).or_default().merge(&checkpoint),
-            Fact::Persisted { node, record, promised, checkpoint } => {
-                self.witnessed.insert(node, Witnessed { record, promised, has_copy: checkpoint.is_copy() });
+            Fact::Stated { node, key, checkpoint } => self.of(key).stated.entry(node).or_default().merge(&checkpoint),
+            Fact::Persisted { node, key, record, promised, checkpoint } => {
+                self.of(key).witnessed.insert(node, Witnessed { record, promised, has_copy: checkpoint.is_copy() });
             }
-            Fact::Opened { node, epoch, resume, majority } => {
+            Fact::Dropped { node, key } => drop(self.of(key).witnessed.remove(&node)),
+            Fact::Opened { node, key, epoch, resume, majority } => {
                 self.moves += u64::from(self.last_owner.is_some_and(|last| last != node));
                 self.last_owner = Some(node);
-                self.stated.entry(node).or_default().merge(&resume);
                 self.owners.insert(node, (epoch, epoch));
-                self.own(node, epoch, majority);
+                if self.owners.len() > 1 {
+                    marks::reached("a source had two owners at once");
+                }
+                let succession = self.of(key);
+                succession.stated.entry(node).or_default().merge(&resume);
+                succession.own(node, epoch, majority);
             }
-            Fact::Renewed { node, epoch, majority } => self.own(node, epoch, majority),
+            Fact::Renewed { node, key, epoch, majority } => {
+                self.owners.entry(node).and_modify(|(_, present)| *present = epoch);
+                self.of(key).own(node, epoch, majority);
+            }
             Fact::Held { node, checkpoint, .. } => self.custody.hold(node, &checkpoint),
-            Fact::Began { hand, cause, majority, resume, at } => self.custody.begin(hand, cause, majority, at, &resume),
+            Fact::Began { hand, key, cause, majority, resume, at } => self.custody.begin(hand, key, cause, majority, at, &resume),
             Fact::Sent { .. } => {}
             Fact::Brought { hand, sender, lines, at } => self.custody.bring(&hand, &sender, &lines, at),
             Fact::Closing { node, at } => self.custody.close(node, at),
             Fact::Lost { node } => {
-                self.witnessed.remove(&node);
+                self.successions.values_mut().for_each(|succession| drop(succession.witnessed.remove(&node)));
             }
             Fact::Closed { node, epoch, flushed, at } => {
                 let is_it = |owner: usize, began: Epoch| owner == node && epoch.is_none_or(|epoch| epoch == began);
@@ -136,13 +186,8 @@ impl Ledger {
         }
     }
 
-    fn own(&mut self, node: usize, epoch: Epoch, majority: bool) {
-        self.owners.entry(node).and_modify(|(_, present)| *present = epoch);
-        self.opened.insert(epoch, node);
-        if majority && self.newest.is_none_or(|newest| newest < epoch) {
-            self.newest = Some(epoch);
-            self.stated_in_time = self.stated.clone();
-        }
+    fn of(&mut self, key: SourceKey) -> &mut Succession {
+        self.successions.entry(key).or_default()
     }
 
     /// How far a sender's sink has got everything since a rewind.

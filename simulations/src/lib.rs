@@ -8,6 +8,7 @@
 //! ```
 //! The seed and the commit are the whole run. Nothing here decides what a node decides; nothing here looks at a real clock, disk or thread.
 
+mod beliefs;
 pub mod canaries;
 mod carry;
 pub mod chance;
@@ -27,6 +28,7 @@ pub mod knock;
 pub mod ledger;
 mod loss;
 pub mod machine;
+pub mod marks;
 pub mod measures;
 pub mod model;
 pub mod network;
@@ -46,6 +48,7 @@ mod settle;
 pub mod shrink;
 pub mod sink;
 pub mod source;
+pub mod states;
 pub mod story;
 pub mod strikes;
 pub mod swarm;

@@ -1,5 +1,8 @@
 //! What befalls data directories: old images, lost stores, copies that run twice, moves to another machine.
 
+use logvine_cluster::node::Table;
+use logvine_gossip::marks;
+
 use crate::{disk::Image, host::node_id, ledger::Fact, scenario::Deed, world::World};
 
 impl World {
@@ -14,6 +17,7 @@ impl World {
                 if let Some(image) = self.hosts[node].image.clone() {
                     self.replace_disk(node, image);
                     self.tell(Some(node), format_args!("has an old disk"));
+                    marks::reached("a node returned with an old disk");
                 }
                 self.start(node);
             }
@@ -30,6 +34,7 @@ impl World {
                 self.crash(node);
                 self.replace_disk(node, Image::default());
                 self.tell(Some(node), format_args!("has lost its store"));
+                marks::reached("a node returned without its store");
             }
             Deed::Twin { node, of } if node != of => {
                 self.crash(node);
@@ -57,6 +62,8 @@ impl World {
     fn replace_disk(&mut self, at: usize, image: Image) {
         self.hosts[at].disk.restore(image);
         self.look_for_operations(at);
+        let content = self.hosts[at].disk.content();
+        self.hosts[at].knew = content.into_iter().filter(|write| write.table == Table::Catalog).map(|write| write.key).collect();
         for source in 0..self.sources.len() {
             self.facts.push_back((source, Fact::Lost { node: at }));
         }

@@ -123,12 +123,14 @@ pub struct Network {
     arrivals: Option<BTreeMap<Direction, Instant>>,
     sent: Sent,
     meddlers: Meddlers,
+    /// When it last lost or delayed something.
+    ailed: Instant,
 }
 
 impl Network {
     pub fn new(plan: NetworkPlan, rng: ChaCha8Rng) -> Self {
         let (cuts, meddlers, links, arrivals) = (BTreeMap::new(), Meddlers::default(), BTreeMap::new(), Some(BTreeMap::new()));
-        Self { plan, rng, cuts, links, arrivals, sent: Sent::default(), meddlers }
+        Self { plan, rng, cuts, links, arrivals, sent: Sent::default(), meddlers, ailed: Instant::ZERO }
     }
 
     pub fn plan(&self) -> &NetworkPlan {
@@ -149,18 +151,21 @@ impl Network {
         self.meddlers.put(id, meddler, directions);
     }
 
-    pub fn mend(&mut self, id: CutId) {
-        self.cuts.remove(&id);
+    pub fn mend(&mut self, now: Instant, id: CutId) {
+        if self.cuts.remove(&id).is_some() {
+            self.ailed = now;
+        }
         self.meddlers.remove(id);
     }
 
-    /// Whether every path is whole.
-    pub fn is_whole(&self) -> bool {
-        self.cuts.is_empty()
+    /// Whether every path has been whole for so long, and loses and delays nothing.
+    pub fn is_well_since(&self, now: Instant, length: Duration) -> bool {
+        self.plan.is_faithful() && self.cuts.is_empty() && now.since(self.ailed) >= length
     }
 
     /// All cuts end, links are wide, and packets are lost, repeated, reordered and damaged no more.
-    pub fn heal(&mut self) {
+    pub fn heal(&mut self, now: Instant) {
+        self.ailed = now;
         self.cuts.clear();
         self.meddlers.clear();
         self.links.clear();
@@ -280,7 +285,7 @@ mod tests {
         let mut network = network(0, 0);
         network.cut(START, CutId(1), &[(0, 1)], None);
         assert_eq!((network.datagram(START, 0, 1, 100).len(), network.datagram(START, 1, 0, 100).len()), (0, 1));
-        network.mend(CutId(1));
+        network.mend(START, CutId(1));
         assert_eq!(network.datagram(START, 0, 1, 100).len(), 1);
     }
 

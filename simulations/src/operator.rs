@@ -24,6 +24,8 @@ use crate::{
     world::{Event, World},
 };
 
+/// The one runner's name.
+pub(crate) const RUNNER: &str = "logs";
 /// How long a person waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -43,6 +45,26 @@ pub enum Edit {
     Rewind(usize),
     /// All are.
     RewindAll,
+}
+
+impl Edit {
+    /// The source that it is about, by place.
+    pub fn source(&self) -> Option<usize> {
+        match self {
+            Self::Remove(source) | Self::Rewind(source) => Some(*source),
+            Self::Revise | Self::Stop | Self::Start | Self::Restart | Self::RewindAll => None,
+        }
+    }
+
+    /// The same about a source at another place.
+    #[must_use]
+    pub fn of_source(self, place: usize) -> Self {
+        match self {
+            Self::Remove(_) => Self::Remove(place),
+            Self::Rewind(_) => Self::Rewind(place),
+            edit @ (Self::Revise | Self::Stop | Self::Start | Self::Restart | Self::RewindAll) => edit,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,8 +294,9 @@ fn tag(count: usize) -> Name {
     format!("t{}", count % 3).parse().expect("a letter and a digit are a name")
 }
 
+/// The same.
 pub(crate) fn runner_name() -> Name {
-    "logs".parse().expect("four letters are a name")
+    RUNNER.parse().expect("four letters are a name")
 }
 
 impl World {

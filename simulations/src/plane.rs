@@ -220,6 +220,11 @@ impl Plane {
         sum.checked_div(u32::try_from(self.flows.len()).unwrap_or(u32::MAX)).unwrap_or(0)
     }
 
+    /// Whether a sender of this source waits before it tries again.
+    pub fn waits_to_retry(&self, source: &Name) -> bool {
+        self.flows.values().any(|flow| flow.source == *source && flow.delivery.waits_to_retry())
+    }
+
     /// Whether something is being flushed.
     pub fn is_busy(&self) -> bool {
         self.flows.values().any(|flow| !flow.delivery.is_drained())

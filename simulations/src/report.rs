@@ -1,8 +1,8 @@
 //! What a run ends with.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use logvine_gossip::Instant;
+use logvine_gossip::{Instant, marks};
 
 use crate::world::World;
 
@@ -20,10 +20,16 @@ pub struct Report {
     pub takeovers: u64,
     /// Changes of owner, for whatever reason.
     pub moves: u64,
-    /// Lines written at the sources; lines that sinks have; lines that they got again.
+    /// Lines written at the sources; of all senders together the lines that sinks took, those that were put aside instead, and those that came again. In the end
+    /// each line is taken or put aside once for each sender.
     pub written: u64,
     pub delivered: u64,
+    pub dead_lettered: u64,
     pub repeated: u64,
+    /// How often a process was declared down that ran.
+    pub false_deaths: u64,
+    /// Rare situations that the run came into, and how often.
+    pub marks: BTreeMap<&'static str, u64>,
 }
 
 impl World {
@@ -39,16 +45,21 @@ impl World {
             moves: self.ledgers.iter().map(|ledger| ledger.moves).sum(),
             written: self.sources.iter().map(|source| source.lines() as u64).sum(),
             delivered: self.sinks.values().map(crate::sink::Sink::delivered).sum(),
+            dead_lettered: self.sinks.values().map(crate::sink::Sink::dead_lettered).sum(),
             repeated: self.sinks.values().map(crate::sink::Sink::repeated).sum(),
+            false_deaths: self.false_deaths,
+            marks: marks::take(),
         }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, virtual_seconds, events, hash, nodes, sources, takeovers, moves, written, delivered, repeated } = self;
+        let Self { seed, virtual_seconds, events, hash, nodes, sources, takeovers, moves, written, delivered, .. } = self;
+        let Self { dead_lettered, repeated, false_deaths, .. } = self;
         write!(f, "seed {seed:<6} {virtual_seconds:>5} s {events:>9} events {hash} {nodes:>2} nodes {sources:>2} sources ")?;
-        write!(f, "{takeovers:>3} takeovers {moves:>3} moves {written:>7} written {delivered:>7} delivered {repeated:>6} repeated")
+        write!(f, "{takeovers:>3} takeovers {moves:>3} moves {written:>7} written {delivered:>7} delivered ")?;
+        write!(f, "{dead_lettered:>4} dead letters {repeated:>6} repeated {false_deaths:>2} false deaths")
     }
 }
 

@@ -184,7 +184,7 @@ pub enum Deed {
         node: usize,
         edit: Edit,
     },
-    /// The faults end: every cut and all loss, and nodes outside `core` are dead for ever, those in it run.
+    /// The faults end: every cut and all loss, and nodes outside `core` are dead, those in it run.
     Heal {
         core: BTreeSet<usize>,
     },
@@ -227,6 +227,9 @@ pub struct Scenario {
     /// By time.
     #[serde(with = "timed")]
     pub deeds: Vec<(Duration, Deed)>,
+    /// What is done once the cluster has settled, by the time since then: the rest comes back. Only where it must settle.
+    #[serde(default, with = "timed", skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<(Duration, Deed)>,
     /// What must hold in this run besides the general invariants.
     #[serde(default)]
     pub expects: Vec<Expectation>,
@@ -250,6 +253,8 @@ pub enum ScenarioFault {
     Twice(String),
     #[error("{what} names node {place}, and there are {count}, counted from 0")]
     Place { what: String, place: usize, count: usize },
+    #[error("{what} names source {place}, and there are {count}, counted from 0")]
+    Source { what: String, place: usize, count: usize },
     #[error("it ends when it has settled, so one deed must be `heal`, the end of the faults")]
     NoHeal,
 }
@@ -297,6 +302,29 @@ impl Deed {
             Self::Mend { .. } | Self::Strike(_) | Self::Sinks(_) | Self::Pace { .. } => BTreeSet::new(),
             Self::Heal { core } => core.clone(),
         }
+    }
+
+    /// The source that it is about, by place.
+    pub fn source(&self) -> Option<usize> {
+        match self {
+            Self::Strike(Strike { source, .. }) | Self::Pace { source, .. } => Some(*source),
+            Self::Edit { edit, .. } => edit.source(),
+            _ => None,
+        }
+    }
+
+    /// The same among fewer sources, each at its new place; None if it was about one that is gone.
+    #[must_use]
+    pub fn of_sources(mut self, places: &BTreeMap<usize, usize>) -> Option<Self> {
+        if let Some(place) = self.source() {
+            let place = *places.get(&place)?;
+            match &mut self {
+                Self::Strike(Strike { source, .. }) | Self::Pace { source, .. } => *source = place,
+                Self::Edit { edit, .. } => *edit = edit.of_source(place),
+                deed => unreachable!("{deed:?} is about no source"),
+            }
+        }
+        Some(self)
     }
 
     /// The same among fewer nodes, each at its new place; None if nothing is left of it.
@@ -364,10 +392,16 @@ impl Scenario {
             }
         }
         let count = self.nodes.len();
-        for (at, deed) in &self.deeds {
+        for (at, deed) in self.deeds.iter().chain(&self.then) {
             if let Some(place) = deed.places().into_iter().find(|place| *place >= count) {
                 return Err(ScenarioFault::Place { what: format!("the deed at {at:?}"), place, count });
             }
+        }
+        let deeds = self.deeds.iter().chain(&self.then).filter_map(|(at, deed)| Some((format!("the deed at {at:?}"), deed.source()?)));
+        let expects = self.expects.iter().filter_map(|expectation| Some(("an expectation".to_owned(), expectation.source()?)));
+        let count = self.sources.len();
+        if let Some((what, place)) = deeds.chain(expects).find(|(_, place)| *place >= count) {
+            return Err(ScenarioFault::Source { what, place, count });
         }
         let heals = self.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Heal { .. }));
         if self.ending == Ending::Settled && !heals { Err(ScenarioFault::NoHeal) } else { Ok(()) }
@@ -391,6 +425,7 @@ impl Scenario {
             sink: SinkPlan::calm(),
             plane: PlanePlan::default(),
             deeds,
+            then: Vec::new(),
             expects: Vec::new(),
             ending: Ending::At(Duration::from_secs(60)),
         }
@@ -421,6 +456,7 @@ impl Scenario {
     #[must_use]
     pub fn sorted(mut self) -> Self {
         self.deeds.sort_by_key(|(at, _)| *at);
+        self.then.sort_by_key(|(at, _)| *at);
         self
     }
 }

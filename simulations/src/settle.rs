@@ -1,17 +1,20 @@
 //! After the faults: what must come true again, and by when (DESIGN §9, liveness), and that in the end nothing is missing.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use logvine_cluster::{name::Name, node::Node};
-use logvine_gossip::{Instant, Stamp, Status};
+use logvine_cluster::{name::Name, node::Node, record::Record};
+use logvine_gossip::{Generation, Instant, NodeId, Stamp, Status};
 
 use crate::{
     host::{JOIN_PATIENCE, RESTART_GRACE},
-    ledger::Ledger,
-    operator::runner_name,
+    ledger::{Ledger, Succession, Witnessed},
+    operator::{RUNNER, runner_name},
     report::Violation,
     scenario::Deed,
-    world::World,
+    world::{Event, World},
 };
 
 /// L1 and L2, as long as a source's witnesses are there.
@@ -23,20 +26,39 @@ const CATCHES_UP: Duration = Duration::from_secs(60);
 /// A3, counted from when views are equal and witnesses are complete again (a dead one is replaced after 30 s): from then on nothing moves any more, for
 /// [`QUIET`] at least; and node maps have settled.
 const STILL_AFTER: Duration = Duration::from_secs(30 + 60);
-const QUIET: Duration = Duration::from_secs(15);
+const QUIET: Duration = Duration::from_secs(60);
+/// What a node has said is known to all after so long: push-pull brings any change to 1,024 nodes within 7 s (DESIGN §3.2).
+const KNOWN: Duration = Duration::from_secs(10);
+/// Most that a node at rest sends in datagrams a second, of its payloads, on average.
+const BYTES_MAX: u64 = 2_000;
+/// Most one-way legs of calls a second, on average.
+const LEGS_MAX: u64 = 12;
 
 /// How often a source is looked at while it settles.
 const GLANCE: Duration = Duration::from_millis(250);
+
+/// Which invariant is broken, and how.
+type Broken = Result<(), (&'static str, String)>;
 
 /// What a source's place in L2 is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Hope {
     /// A majority of its witnesses lives.
     Soon,
-    /// One of its witnesses lives and has a copy: it goes on without a majority after patience. Or its owner said that it would be back.
+    /// One of its witnesses lives and has a copy, or it never had an owner, or its record is lost: it goes on without a majority after patience. Or its owner said
+    /// that it would be back.
     Later,
-    /// No witness with a copy lives. It may wait for an operator, as it must never begin anew by itself.
+    /// No witness with a copy lives, so that it may wait for an operator, as it must never begin anew by itself; or nobody who lives was ever told of it.
     Never,
+}
+
+/// What a cluster at rest must not do, counted since some time.
+#[derive(Debug, Clone, Copy)]
+struct Stir {
+    moves: u64,
+    news: u64,
+    bytes: u64,
+    calls: u64,
 }
 
 impl World {
@@ -44,21 +66,49 @@ impl World {
         let heals = self.scenario.deeds.iter().find(|(_, deed)| matches!(deed, Deed::Heal { .. })).map(|(at, _)| *at);
         let heals = Instant::ZERO + heals.expect("a scenario that settles says when its faults end");
         self.run_until(heals)?;
+        let then = std::mem::take(&mut self.scenario.then);
+        let patient = then.first().is_none_or(|(after, _)| *after > PATIENCE);
+        let mut begins = self.converge(heals, patient)?;
+        if let Some((last, _)) = then.last() {
+            let returned = begins.max(self.time()) + *last;
+            let settled = self.time();
+            for (after, deed) in then {
+                self.queue.put(settled + after, Event::Then(deed));
+            }
+            self.run_until(returned.max(self.time()))?;
+            self.tell(None, format_args!("the rest is back"));
+            begins = self.converge(self.time(), true)?;
+        }
+        self.growing = false;
+        self.deliver_everything()?;
+        self.run_until(self.time().max(begins + STILL_AFTER))?;
+        self.stay_quiet()
+    }
+
+    /// L1 and L2, from a time on. Gives when they began to be due. `patient`: waits too for sources whose witnesses have no majority.
+    fn converge(&mut self, from: Instant, patient: bool) -> Result<Instant, Box<Violation>> {
         // A write that hung when the faults ended still hangs.
-        let busy = self.hosts.iter().map(|host| host.disk.busy_until()).max().unwrap_or(heals);
+        let busy = self.hosts.iter().map(|host| host.disk.busy_until()).max().unwrap_or(from);
         // Who is left alone may just have begun to wait for others.
         let alone = self.hosts.len() > 1 && self.running().count() == 1;
-        let begins = heals.max(busy) + if alone { JOIN_PATIENCE } else { Duration::ZERO };
+        let begins = from.max(busy) + if alone { JOIN_PATIENCE } else { Duration::ZERO };
         let before = self.delivered();
         let hopes: Vec<_> = (0..self.sources.len()).map(|source| self.hope(source)).collect();
+        self.run_until(begins + (SETTLES - KNOWN))?;
+        let said = self.own_maps();
         // One that has its majority only now, as it was taken without one, has had less time.
         self.settle_sources(|world, source| world.hope(source).max(hopes[source]) == Hope::Soon, &before, begins + SETTLES)?;
         self.check(|world| world.all_see_the_same_members())?;
         self.check(|world| world.all_hold_the_same_catalog())?;
-        if (0..self.sources.len()).any(|source| self.hope(source).max(hopes[source]) > Hope::Soon) {
+        self.check(|world| world.all_have_heard(&said))?;
+        if patient && (0..self.sources.len()).any(|source| self.hope(source).max(hopes[source]) > Hope::Soon) {
             self.settle_sources(|world, source| world.hope(source) <= Hope::Later, &before, begins + PATIENCE + SETTLES)?;
         }
-        self.growing = false;
+        Ok(begins)
+    }
+
+    /// S2, in the end: what sources hold comes to the sinks, some of it in each span.
+    fn deliver_everything(&mut self) -> Result<(), Box<Violation>> {
         let (mut had, mut since) = (self.delivered(), self.time());
         while let Some(missing) = self.missing() {
             self.run_until(self.time() + Duration::from_secs(1))?;
@@ -69,30 +119,43 @@ impl World {
                 self.check(|_| Err(missing.clone()))?;
             }
         }
-        self.run_until(self.time().max(begins + STILL_AFTER))?;
-        let moves = self.moves();
+        Ok(())
+    }
+
+    /// L3: for [`QUIET`] nothing happens, and everybody has the same picture of it.
+    fn stay_quiet(&mut self) -> Result<(), Box<Violation>> {
+        let before = self.stir();
         self.run_until(self.time() + QUIET)?;
-        self.check(|world| world.no_source_moved_since(moves))?;
+        let after = self.stir();
+        self.check(|_| a_quiet_cluster_moves_nothing(before, after))?;
+        self.check(|_| a_quiet_cluster_has_no_news(before, after))?;
+        self.check(|world| world.a_quiet_cluster_says_little(before, after))?;
         self.check(|world| world.accepted_writes_survive())?;
         self.check(|world| world.rows_are_true())?;
         self.check(|world| world.losers_are_told())?;
         self.check(|world| world.last_writers_hold())?;
-        self.check(|world| world.all_hold_the_same_node_maps())
+        self.check(|world| world.all_hold_the_same_node_maps())?;
+        self.check(|world| world.all_know_the_same_owners())
     }
 
-    fn check(&mut self, invariant: impl Fn(&Self) -> Result<(), (&'static str, String)>) -> Result<(), Box<Violation>> {
+    fn stir(&self) -> Stir {
+        let sent = self.network.sent();
+        Stir { moves: self.moves(), news: self.news, bytes: sent.bytes, calls: sent.calls }
+    }
+
+    fn check(&mut self, invariant: impl Fn(&Self) -> Broken) -> Result<(), Box<Violation>> {
         if let Err((name, detail)) = invariant(self) {
             self.violate(name, detail);
         }
         self.violation.take().map_or(Ok(()), |violation| Err(Box::new(violation)))
     }
 
-    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &logvine_cluster::node::Node)> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Node)> {
         self.hosts.iter().enumerate().filter_map(|(at, host)| host.process.as_ref().map(|process| (at, &process.node)))
     }
 
     /// L1: who runs is alive to everybody who runs, and nobody else is.
-    pub(crate) fn all_see_the_same_members(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn all_see_the_same_members(&self) -> Broken {
         for (at, node) in self.running() {
             for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != at) {
                 let status = node.gossip().member(&host.id).map(|member| member.status);
@@ -111,14 +174,14 @@ impl World {
     }
 
     /// L1: catalogs are equal.
-    pub(crate) fn all_hold_the_same_catalog(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn all_hold_the_same_catalog(&self) -> Broken {
         let digests: Vec<_> = self.running().map(|(at, node)| (self.hosts[at].name.clone(), node.gossip().catalog().digest())).collect();
         let equal = digests.windows(2).all(|pair| pair[0].1 == pair[1].1);
         if equal { Ok(()) } else { Err(("L1 all hold the same catalog", format!("digests are {digests:?}"))) }
     }
 
     /// L1: what a running node says of itself is what everybody has.
-    pub(crate) fn all_hold_the_same_node_maps(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn all_hold_the_same_node_maps(&self) -> Broken {
         for (at, node) in self.running() {
             let id = self.hosts[at].id;
             let own: Vec<_> = node.gossip().node_map(&id).into_iter().flat_map(|map| map.iter("")).collect();
@@ -134,10 +197,60 @@ impl World {
         Ok(())
     }
 
-    /// L3: owners stay.
-    fn no_source_moved_since(&self, moves: u64) -> Result<(), (&'static str, String)> {
-        let more = self.moves() - moves;
-        if more == 0 { Ok(()) } else { Err(("L3 a quiet cluster moves nothing", format!("{more} sources moved in the last {QUIET:?}"))) }
+    /// L3: membership, comparing and heartbeats are all that goes on.
+    fn a_quiet_cluster_says_little(&self, before: Stir, after: Stir) -> Broken {
+        let node_seconds = self.running().count() as u64 * QUIET.as_secs();
+        let bytes = (after.bytes - before.bytes) / node_seconds.max(1);
+        // An owner's heartbeat goes to two others each second, and is answered; a node that comes to the end of a source says so at most once a second.
+        let legs = (after.calls - before.calls) * 10 / node_seconds.max(1);
+        if bytes <= BYTES_MAX && legs <= LEGS_MAX * 10 {
+            return Ok(());
+        }
+        let detail = format!("each node sent {bytes} B/s in datagrams, and {}.{} legs of calls a second", legs / 10, legs % 10);
+        Err(("L3 a quiet cluster says little", detail))
+    }
+
+    /// How far each node that runs has said what it says of itself.
+    fn own_maps(&self) -> BTreeMap<NodeId, (Generation, u64)> {
+        let said = |(_, node): (usize, &Node)| node.gossip().node_map(&node.id()).map(|map| (node.id(), (map.generation(), map.whole_to())));
+        self.running().filter_map(said).collect()
+    }
+
+    /// L1: what was said by then has come to everybody.
+    fn all_have_heard(&self, said: &BTreeMap<NodeId, (Generation, u64)>) -> Broken {
+        for (at, node) in self.running() {
+            for (id, said) in said.iter().filter(|(id, _)| self.running().any(|(_, node)| node.id() == **id)) {
+                let heard = node.gossip().node_map(id).map(|map| (map.generation(), map.whole_to()));
+                if heard.is_none_or(|heard| heard < *said) {
+                    let detail =
+                        format!("{} said {}.{}, {KNOWN:?} ago; {} has heard {heard:?}", self.names[id], said.0.0, said.1, self.hosts[at].name);
+                    return Err(("L1 all hold the same node maps", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// L1: for everybody a source's highest claim is that of the node that owns it.
+    fn all_know_the_same_owners(&self) -> Broken {
+        let owned = self.running().flat_map(|(_, node)| node.owned_sources().map(|(key, owned)| (key, (owned.record().epoch, node.id()))));
+        let mut owners = BTreeMap::new();
+        for (key, owner) in owned {
+            let highest = owners.entry(key).or_insert(owner);
+            *highest = owner.max(*highest);
+        }
+        for (at, node) in self.running() {
+            for (runner, source) in node.catalog().runners().flat_map(|(name, _)| node.catalog().sources(name).map(move |source| (name, source))) {
+                let Some((epoch, owner)) = owners.get(&source.key) else { continue };
+                let claimed = node.claims_of(runner, source).first().map(|(claimant, claim)| (claim.epoch, *claimant));
+                if claimed != Some((*epoch, *owner)) {
+                    let (id, reader) = (&source.key.source, &self.hosts[at].name);
+                    let detail = format!("{} has {id} under {epoch}; to {reader} it is claimed under {claimed:?}", self.names[owner]);
+                    return Err(("L1 all know the same owners", detail));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn senders(&self) -> impl Iterator<Item = Name> {
@@ -173,18 +286,34 @@ impl World {
     }
 
     fn hope(&self, source: usize) -> Hope {
-        let ledger = &self.ledgers[source];
-        let lives = |at: &usize| self.hosts[*at].process.is_some();
-        let Some(newest) = ledger.witnessed.values().max_by_key(|witnessed| witnessed.record.epoch) else { return Hope::Soon };
-        let ids: Vec<_> = self.running().map(|(at, _)| self.hosts[at].id).collect();
-        let owner = self.hosts.iter().find(|host| newest.record.owner == Some(host.id));
-        let away = owner.and_then(|owner| owner.away_since).is_some_and(|since| self.now.since(since) < RESTART_GRACE + SETTLES);
+        if self.operator.has_removed(source) {
+            return Hope::Never;
+        }
         let id = &self.sources[source].plan.id;
-        if self.waiting.get(id).is_some_and(|rewind| self.generation(id) <= *rewind) || self.operator.has_removed(source) {
+        let keys = [format!("runner/{RUNNER}"), format!("source/{RUNNER}/{id}")];
+        if !self.running().any(|(at, _)| keys.iter().all(|key| self.hosts[at].knew.contains(key.as_bytes()))) {
+            return Hope::Never;
+        }
+        let Some(lasting) = self.lasting(source) else { return Hope::Soon };
+        let succession = self.present(source);
+        // Nobody has been asked for it yet: its entry names the first witnesses.
+        let first = Record::first(lasting.witnesses.clone());
+        let newest = succession.and_then(Succession::newest_witnessed).unwrap_or(&first);
+        // With another disk it is no witness any more.
+        let witnesses = self.running().map(|(_, node)| node.witnesses().me()).filter(|witness| newest.witnesses.contains(witness));
+        let ids: Vec<_> = witnesses.map(|witness| witness.node).collect();
+        let owner = self.hosts.iter().find(|host| newest.owner == Some(host.id));
+        // Only on disks that are gone was the record under which somebody collected last.
+        let record_is_lost = succession.and_then(|succession| succession.opened.last_key_value()).is_some_and(|(opened, _)| *opened > newest.epoch);
+        let away = owner.and_then(|owner| owner.away_since).is_some_and(|since| self.now.since(since) < RESTART_GRACE + SETTLES);
+        let holds_copy =
+            |(at, witnessed): (&usize, &Witnessed)| self.hosts[*at].process.is_some() && witnessed.has_copy && newest.is_witness(&self.hosts[*at].id);
+        let has_copy = succession.is_some_and(|succession| succession.witnessed.iter().any(holds_copy));
+        if self.waiting.get(&lasting.key).is_some_and(|rewind| self.generation(id) <= *rewind) {
             Hope::Never
-        } else if newest.record.is_majority(&ids) && !away && !self.running().any(|(at, _)| self.is_lonely(at)) {
+        } else if newest.is_majority(&ids) && !away && !record_is_lost && !self.running().any(|(at, _)| self.is_lonely(at)) {
             Hope::Soon
-        } else if ledger.witnessed.iter().any(|(at, witnessed)| lives(at) && witnessed.has_copy && newest.record.is_witness(&self.hosts[*at].id)) {
+        } else if newest.owner.is_none() && !ids.is_empty() || has_copy {
             Hope::Later
         } else {
             Hope::Never
@@ -214,12 +343,18 @@ impl World {
         let owners: Vec<_> = self.ledgers[at].owners.iter().map(|(node, (_, epoch))| format!("{} ({epoch})", self.hosts[*node].name)).collect();
         if owners.len() != 1 {
             Some(("L2 every source gets exactly one owner", format!("{id} has {owners:?}")))
-        } else if delivered <= before[at] && delivered.1 < written {
+        } else if delivered <= before[at] && delivered.1 < written && !self.waits_to_retry(at) {
             let delivered = delivered.1;
             Some(("L2 every source progresses", format!("{id} is {owners:?}'s and still at byte {delivered} of {written}")))
         } else {
             None
         }
+    }
+
+    /// A sink that refused before the faults ended is asked again only when its sender has waited; that it then gets everything is for S2.
+    fn waits_to_retry(&self, source: usize) -> bool {
+        let id = &self.sources[source].plan.id;
+        self.hosts.iter().filter_map(|host| host.process.as_ref()).any(|process| process.plane.waits_to_retry(id))
     }
 
     /// S2, in the end: what was written and is not delivered, of a source that somebody can read.
@@ -231,4 +366,16 @@ impl World {
             ("S2 everything written is delivered", format!("{} is delivered up to byte {prefix} of {}", source.plan.id, source.len()))
         })
     }
+}
+
+/// L3: owners stay.
+fn a_quiet_cluster_moves_nothing(before: Stir, after: Stir) -> Broken {
+    let more = after.moves - before.moves;
+    if more == 0 { Ok(()) } else { Err(("L3 a quiet cluster moves nothing", format!("{more} sources moved in the last {QUIET:?}"))) }
+}
+
+/// L3: nobody is suspected, and nobody renews itself.
+fn a_quiet_cluster_has_no_news(before: Stir, after: Stir) -> Broken {
+    let more = after.news - before.news;
+    if more == 0 { Ok(()) } else { Err(("L3 a quiet cluster has no news", format!("{more} of members in the last {QUIET:?}"))) }
 }

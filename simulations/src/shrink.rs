@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     disk::DiskPlan,
+    knobs::Knobs,
     network::NetworkPlan,
     plane::PlanePlan,
     runs::{Company, run_in},
@@ -120,7 +121,9 @@ impl Search<'_> {
 
     /// One kind of trouble after the other is left out.
     fn calm(&mut self) {
-        let calm: [fn(&mut Scenario); 8] = [
+        let calm: [fn(&mut Scenario); 10] = [
+            |scenario| scenario.then.clear(),
+            |scenario| scenario.gossip = Knobs::default(),
             |scenario| scenario.network = NetworkPlan { latency: scenario.network.latency, ..NetworkPlan::default() },
             |scenario| scenario.network.latency = NetworkPlan::default().latency,
             |scenario| scenario.network = NetworkPlan { loss: scenario.network.loss, ..NetworkPlan::default() },
@@ -167,7 +170,8 @@ fn without_nodes(scenario: &Scenario, gone: std::ops::Range<usize>) -> Option<Sc
     }
     let mut candidate = scenario.clone();
     candidate.nodes = places.keys().map(|old| scenario.nodes[*old].clone()).collect();
-    candidate.deeds = scenario.deeds.iter().filter_map(|(at, deed)| Some((*at, deed.clone().moved(&places)?))).collect();
+    let moved = |deeds: &[(Duration, Deed)]| deeds.iter().filter_map(|(at, deed)| Some((*at, deed.clone().moved(&places)?))).collect();
+    (candidate.deeds, candidate.then) = (moved(&scenario.deeds), moved(&scenario.then));
     Some(candidate)
 }
 
@@ -180,16 +184,37 @@ fn without_deeds(scenario: &Scenario, gone: std::ops::Range<usize>) -> Option<Sc
 }
 
 fn without_sources(scenario: &Scenario, gone: std::ops::Range<usize>) -> Option<Scenario> {
+    // What is expected of one source is expected of that one.
+    if scenario.expects.iter().any(|expectation| expectation.source().is_some()) {
+        return None;
+    }
+    let stay = (0..scenario.sources.len()).filter(|source| !gone.contains(source));
+    let places: BTreeMap<usize, usize> = stay.enumerate().map(|(new, old)| (old, new)).collect();
     let mut candidate = scenario.clone();
-    let sources = scenario.sources.iter().enumerate().filter(|(at, _)| !gone.contains(at));
-    candidate.sources = sources.map(|(_, source)| source.clone()).collect();
+    candidate.sources = places.keys().map(|old| scenario.sources[*old].clone()).collect();
+    candidate.deeds = scenario.deeds.iter().filter_map(|(at, deed)| Some((*at, deed.clone().of_sources(&places)?))).collect();
     Some(candidate)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{scenarios, swarm::Wishes};
+    use crate::{operator::Edit, scenarios, swarm::Wishes};
+
+    /// A word about a source goes with it, or finds it at its new place: a run of what was shrunk would meet another source, or none.
+    #[test]
+    fn words_about_sources_go_with_them() {
+        let mut scenario = Scenario::calm(1, &["a"], 3);
+        for source in 0..3 {
+            scenario.deeds.push((Duration::from_secs(9), Deed::Edit { node: 0, edit: Edit::Remove(source) }));
+        }
+        let left = without_sources(&scenario, 0..2).unwrap();
+        let removed: Vec<_> = left.deeds.iter().filter_map(|(_, deed)| deed.source()).collect();
+        assert_eq!((left.sources.len(), left.sources[0].id.as_str(), removed), (1, "s03", vec![0]));
+        assert_eq!(left.validate(), Ok(()));
+        scenario.sources.clear();
+        assert!(scenario.validate().unwrap_err().to_string().contains("names source 0, and there are 0"));
+    }
 
     /// A failure that needs one crash of one node, in a world with loss, is shrunk to that.
     #[test]

@@ -68,6 +68,7 @@ impl SinkPlan {
 pub struct Sink {
     lines: BTreeMap<(Name, u64), u32>,
     delivered: u64,
+    put_aside: u64,
     repeated: u64,
 }
 
@@ -79,6 +80,18 @@ impl Sink {
             *times += 1;
             if *times == 1 { self.delivered += 1 } else { self.repeated += 1 }
         }
+    }
+
+    /// A line that it refuses for itself is kept beside it, for people.
+    pub fn put_aside(&mut self, source: &Name, line: &Range<u64>) {
+        let times = self.lines.entry((source.clone(), line.start)).or_default();
+        *times += 1;
+        if *times == 1 { self.put_aside += 1 } else { self.repeated += 1 }
+    }
+
+    /// Different lines that are kept beside it.
+    pub fn dead_lettered(&self) -> u64 {
+        self.put_aside
     }
 
     /// Different lines.

@@ -54,8 +54,8 @@ impl World {
         match part {
             Part::Owner => ledger.owners.iter().max_by_key(|(_, (_, present))| *present).map(|(node, _)| *node),
             Part::Witness(number) => {
-                let newest = ledger.witnessed.values().max_by_key(|witnessed| witnessed.record.epoch)?;
-                let others = newest.record.witnesses.iter().filter(|witness| Some(witness.node) != newest.record.owner);
+                let newest = self.present(source)?.newest_witnessed()?;
+                let others = newest.witnesses.iter().filter(|witness| Some(witness.node) != newest.owner);
                 let witness = others.map(|witness| witness.node).nth(number)?;
                 self.hosts.iter().position(|host| host.id == witness)
             }

@@ -1,6 +1,9 @@
 //! Draws a scenario from a seed: first which kinds of trouble exist at all, then how much of each.
 //!
-//! Leaving kinds out matters as much as putting them in: the common ones would hide the rare (Groce et al. 2012, "Swarm testing").
+//! Leaving kinds out matters as much as putting them in: the common ones would hide the rare (Groce et al. 2012, "Swarm testing"). Each concern has a
+//! stream of chance of its own, so that a further draw in one of them leaves the others as they were.
+
+mod deeds;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,13 +11,12 @@ use rand::{RngExt, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    chance::{Concern, Delay, happens, stream},
+    chance::{Concern, Delay, Topic, happens, stream},
     disk::DiskPlan,
     knobs::Knobs,
-    network::{CutId, NetworkPlan},
+    network::{Link, NetworkPlan},
     plane::PlanePlan,
     scenario::{Deed, Ending, NodePlan, Scenario},
-    script::both_ways,
     sink::SinkPlan,
     source::SourcePlan,
 };
@@ -34,32 +36,39 @@ const FAULTS: Duration = Duration::from_secs(25);
 
 /// Draws the scenario of a seed.
 pub fn draw(seed: u64, wishes: Wishes) -> Scenario {
-    let mut rng = stream(seed, Concern::Swarm);
-    let rng = &mut rng;
-    let count = wishes.nodes.unwrap_or_else(|| *pick(rng, &[1, 2, 3, 3, 4, 5, 5, 6, 7, 9]));
-    let nodes: Vec<_> = name_nodes(count, exists(rng), rng);
-    let senders = if happens(rng, 250) { vec!["out".to_owned(), "copy".to_owned()] } else { vec!["out".to_owned()] };
-    let network = draw_network(rng);
-    let disk = DiskPlan { sync: delay(rng, 200..=8_000, 10_000), stalls: if exists(rng) { rng.random_range(1..=5) } else { 0 } };
-    let sink = draw_sink(rng);
-    let plane = draw_plane(rng);
-    let sources = (1..=rng.random_range(1..=10)).map(|number| draw_source(number, rng, |line| bearable(line, &network, &sink, &plane))).collect();
-    let length = wishes.minutes.map_or_else(|| seconds(rng.random_range(30..=150)), |minutes| seconds(minutes * 60));
-    let deeds = draw_deeds(count, length, stream(seed, Concern::Faults));
-    let (gossip, expects, ending) = (Knobs::default(), Vec::new(), Ending::Settled);
-    Scenario { seed, nodes, sources, senders, network, gossip, disk, sink, plane, deeds, expects, ending }.sorted()
+    let topic = |topic| stream(seed, Concern::Swarm(topic));
+    let count = wishes.nodes.unwrap_or_else(|| draw_size(&mut topic(Topic::Size)));
+    let nodes = draw_nodes(count, &mut topic(Topic::Clocks));
+    let network = draw_network(&mut topic(Topic::Network));
+    let disk = draw_disk(&mut topic(Topic::Disk));
+    let sink = draw_sink(&mut topic(Topic::Sink));
+    let plane = draw_plane(&mut topic(Topic::Plane));
+    let gossip = draw_knobs(&mut topic(Topic::Knobs));
+    let (sources, senders) = draw_work(&mut topic(Topic::Work), |line| bearable(line, &network, &sink, &plane));
+    let drawn = seconds(topic(Topic::Length).random_range(30..=150));
+    let length = wishes.minutes.map_or(drawn, |minutes| seconds(minutes * 60));
+    let core = draw_core(count, &mut topic(Topic::Core));
+    let mut deeds = deeds::draw(seed, count, length);
+    let then = deeds::draw_returns(seed, count, &core);
+    deeds.push((FAULTS + length, Deed::Heal { core }));
+    let (expects, ending) = (Vec::new(), Ending::Settled);
+    Scenario { seed, nodes, sources, senders, network, gossip, disk, sink, plane, deeds, then, expects, ending }.sorted()
 }
 
 fn exists(rng: &mut ChaCha8Rng) -> bool {
     rng.random_bool(0.5)
 }
 
-fn pick<'a, T>(rng: &mut ChaCha8Rng, from: &'a [T]) -> &'a T {
-    &from[rng.random_range(0..from.len())]
+fn pick<T: Copy>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
+    from[rng.random_range(0..from.len())]
 }
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
 }
 
 /// A least delay within `least_us`, and a half of up to `half_us`.
@@ -74,16 +83,34 @@ pub fn node_name(at: usize) -> String {
     if at < 26 { letter.to_string() } else { format!("{letter}{}", at / 26) }
 }
 
-fn name_nodes(count: usize, skewed: bool, rng: &mut ChaCha8Rng) -> Vec<NodePlan> {
-    (0..count)
-        .map(|at| NodePlan { name: node_name(at), skew_ms: if skewed { rng.random_range(-3_000..=3_000) } else { 0 }, ..NodePlan::default() })
-        .collect()
+/// Mostly a few: whatever goes wrong among fifty goes wrong among five, and sooner.
+fn draw_size(rng: &mut ChaCha8Rng) -> usize {
+    match rng.random_range(0..100) {
+        0..90 => pick(rng, &[1, 2, 3, 3, 4, 5, 5, 6, 7, 9]),
+        90..98 => rng.random_range(10..=16),
+        _ => rng.random_range(17..=50),
+    }
 }
 
-fn draw_source(number: usize, rng: &mut ChaCha8Rng, bearable: impl Fn(u64) -> Duration) -> SourcePlan {
-    let line_bytes_max = *pick(rng, &[20, 80, 200, 1_000]);
-    let gap = Duration::from_millis(*pick(rng, &[10, 50, 100, 300, 1_000, 5_000]));
-    SourcePlan::numbered(number, gap.max(bearable(line_bytes_max as u64)), line_bytes_max)
+fn draw_nodes(count: usize, rng: &mut ChaCha8Rng) -> Vec<NodePlan> {
+    let skew_s = if exists(rng) { pick(rng, &[3, 3, 20, 3_600]) } else { 0 };
+    let ppm = if exists(rng) { 500 } else { 0 };
+    let mut plan = |at| {
+        let (skew_ms, drift_ppm) = (rng.random_range(-skew_s * 1_000..=skew_s * 1_000), rng.random_range(-ppm..=ppm));
+        NodePlan { name: node_name(at), skew_ms, drift_ppm, ..NodePlan::default() }
+    };
+    (0..count).map(&mut plan).collect()
+}
+
+fn draw_work(rng: &mut ChaCha8Rng, bearable: impl Fn(u64) -> Duration) -> (Vec<SourcePlan>, Vec<String>) {
+    let senders = if happens(rng, 250) { vec!["out".to_owned(), "copy".to_owned()] } else { vec!["out".to_owned()] };
+    let count = rng.random_range(1..=10);
+    let mut source = |number| {
+        let line_bytes_max = pick(rng, &[20, 80, 200, 1_000]);
+        let gap = millis(pick(rng, &[10, 50, 100, 300, 1_000, 5_000]));
+        SourcePlan::numbered(number, gap.max(bearable(line_bytes_max as u64)), line_bytes_max)
+    };
+    ((1..=count).map(&mut source).collect(), senders)
 }
 
 /// From one line to the next, so that an owner can keep up with three times as many: a source that outgrows its owner never settles.
@@ -99,15 +126,18 @@ fn bearable(line: u64, network: &NetworkPlan, sink: &SinkPlan, plane: &PlanePlan
 }
 
 fn draw_network(rng: &mut ChaCha8Rng) -> NetworkPlan {
-    NetworkPlan {
-        latency: delay(rng, 100..=15_000, 10_000),
-        loss: if exists(rng) { rng.random_range(1..=80) } else { 0 },
-        duplication: if exists(rng) { rng.random_range(1..=200) } else { 0 },
-        reorder: if exists(rng) { rng.random_range(1..=100) } else { 0 },
-        flips: 0,
-        link: None,
-        refusals: exists(rng),
-    }
+    let latency = delay(rng, 100..=15_000, 10_000);
+    let most = pick(rng, &[80, 80, 80, 250]);
+    let mut of = |most: u32| if exists(rng) { rng.random_range(1..=most) } else { 0 };
+    let (loss, duplication, reorder, flips) = (of(most), of(200), of(100), of(20));
+    // A third of a second's worth at least, so that what fits is late and what does not is lost.
+    let narrow = |bytes_per_second| Link { bytes_per_second, queue_bytes: bytes_per_second / 3 };
+    let link = happens(rng, 250).then(|| narrow(pick(rng, &[8_000, 20_000, 100_000])));
+    NetworkPlan { latency, loss, duplication, reorder, flips, link, refusals: exists(rng) }
+}
+
+fn draw_disk(rng: &mut ChaCha8Rng) -> DiskPlan {
+    DiskPlan { sync: delay(rng, 200..=8_000, 10_000), stalls: if exists(rng) { rng.random_range(1..=5) } else { 0 } }
 }
 
 fn draw_sink(rng: &mut ChaCha8Rng) -> SinkPlan {
@@ -121,148 +151,44 @@ fn draw_sink(rng: &mut ChaCha8Rng) -> SinkPlan {
 }
 
 fn draw_plane(rng: &mut ChaCha8Rng) -> PlanePlan {
-    let mut plan = PlanePlan { piece_bytes_max: *pick(rng, &[1, 500, 4 << 10, 64 << 10]), ..PlanePlan::default() };
-    plan.delivery.window_bytes = *pick(rng, &[1 << 10, 16 << 10, 4 << 20]);
-    plan.delivery.buffer_bytes_max = *pick(rng, &[1 << 10, 64 << 10, 4 << 20]);
+    let mut plan = PlanePlan { piece_bytes_max: pick(rng, &[1, 500, 4 << 10, 64 << 10]), ..PlanePlan::default() };
+    plan.delivery.window_bytes = pick(rng, &[1 << 10, 16 << 10, 4 << 20]);
+    plan.delivery.buffer_bytes_max = pick(rng, &[1 << 10, 64 << 10, 4 << 20]);
     plan.delivery.sends_max = rng.random_range(1..=4);
     plan
 }
 
-fn draw_deeds(count: usize, length: Duration, rng: ChaCha8Rng) -> Vec<(Duration, Deed)> {
-    let mut faults = Faults { count, length, rng, deeds: Vec::new() };
-    faults.start_all();
-    let kinds: [fn(&mut Faults); 8] =
-        [Faults::crash, Faults::crash_flushing, Faults::stop, Faults::drain, Faults::split, Faults::one_way, Faults::crash_all, Faults::flap];
-    let kinds: Vec<_> = kinds.into_iter().filter(|_| exists(&mut faults.rng)).collect();
-    for _ in 0..if kinds.is_empty() { 0 } else { faults.rng.random_range(1..=8) } {
-        pick(&mut faults.rng, &kinds)(&mut faults);
+/// Half of the clusters are set up otherwise than by default, in a few things, and as far as an operator would go.
+fn draw_knobs(rng: &mut ChaCha8Rng) -> Knobs {
+    let mut knobs = Knobs::default();
+    if !exists(rng) {
+        return knobs;
     }
-    let core = draw_core(count, &mut faults.rng);
-    faults.deeds.push((FAULTS + length, Deed::Heal { core }));
-    faults.deeds
+    let mut turn = |change: &mut dyn FnMut(&mut Knobs, &mut ChaCha8Rng)| {
+        if happens(rng, 300) {
+            change(&mut knobs, rng);
+        }
+    };
+    turn(&mut |knobs, rng| knobs.suspicion = millis(pick(rng, &[2_000, 3_000, 6_000])));
+    turn(&mut |knobs, rng| knobs.indirect_probes = pick(rng, &[1, 5]));
+    turn(&mut |knobs, rng| knobs.gossip_members = pick(rng, &[1, 6]));
+    turn(&mut |knobs, rng| knobs.push_pull_interval = millis(pick(rng, &[300, 2_000])));
+    turn(&mut |knobs, rng| knobs.members_interval = millis(pick(rng, &[2_000, 20_000])));
+    turn(&mut |knobs, rng| knobs.rumour_bytes_per_second = pick(rng, &[500, 100_000]));
+    turn(&mut |knobs, rng| knobs.rumour_factor = pick(rng, &[0.5, 4.0]));
+    knobs
 }
 
 /// Mostly all of them; else at least half, and now and then whoever it may be.
 fn draw_core(count: usize, rng: &mut ChaCha8Rng) -> BTreeSet<usize> {
     let size = match rng.random_range(0..10) {
-        0..6 => count,
-        6..9 => rng.random_range(count.div_ceil(2)..=count),
+        0..5 => count,
+        5..9 => rng.random_range(count.div_ceil(2)..=count),
         _ => rng.random_range(1..=count),
     };
     let mut all: Vec<_> = (0..count).collect();
     all.shuffle(rng);
     all.into_iter().take(size).collect()
-}
-
-/// Draws deeds of one kind at a time.
-struct Faults {
-    count: usize,
-    length: Duration,
-    rng: ChaCha8Rng,
-    deeds: Vec<(Duration, Deed)>,
-}
-
-impl Faults {
-    fn start_all(&mut self) {
-        let together = exists(&mut self.rng);
-        for node in 0..self.count {
-            let at = if together { 0 } else { self.rng.random_range(0..=5_000) };
-            self.deeds.push((Duration::from_millis(at), Deed::Start { node }));
-        }
-        let node = self.node();
-        self.deeds.push((APPLY, Deed::Apply { node }));
-    }
-
-    fn node(&mut self) -> usize {
-        self.rng.random_range(0..self.count)
-    }
-
-    fn when(&mut self) -> Duration {
-        FAULTS + Duration::from_micros(self.rng.random_range(0..=u64::try_from(self.length.as_micros()).expect("minutes fit")))
-    }
-
-    fn while_of(&mut self, most: u64) -> Duration {
-        Duration::from_millis(self.rng.random_range(100..=most * 1_000))
-    }
-
-    /// Most of the dead come back before the faults end: at once, or much later.
-    fn returns(&mut self, node: usize, at: Duration) {
-        if happens(&mut self.rng, 800) {
-            let most = *pick(&mut self.rng, &[1, 10, 90]);
-            let after = self.while_of(most);
-            self.deeds.push((at + after, Deed::Start { node }));
-        }
-    }
-
-    fn crash(&mut self) {
-        let (node, at) = (self.node(), self.when());
-        self.deeds.push((at, Deed::Crash { node }));
-        self.returns(node, at);
-    }
-
-    fn crash_flushing(&mut self) {
-        let (node, at) = (self.node(), self.when());
-        self.deeds.push((at, Deed::CrashFlushing { node }));
-        let how = if exists(&mut self.rng) { Deed::Stop { node } } else { Deed::Drain { node, draining: true } };
-        self.deeds.push((at, how));
-        let after = self.while_of(30);
-        self.deeds.push((at + after, Deed::Drain { node, draining: false }));
-        self.returns(node, at + seconds(3));
-    }
-
-    fn stop(&mut self) {
-        let (node, at) = (self.node(), self.when());
-        self.deeds.push((at, Deed::Stop { node }));
-        self.returns(node, at);
-    }
-
-    fn drain(&mut self) {
-        let (node, at, after) = (self.node(), self.when(), self.while_of(60));
-        self.deeds.push((at, Deed::Drain { node, draining: true }));
-        self.deeds.push((at + after, Deed::Drain { node, draining: false }));
-    }
-
-    fn crash_all(&mut self) {
-        let at = self.when();
-        for node in 0..self.count {
-            let after = self.while_of(8);
-            self.deeds.push((at, Deed::Crash { node }));
-            self.deeds.push((at + after, Deed::Start { node }));
-        }
-    }
-
-    fn split(&mut self) {
-        let (these, those): (BTreeSet<_>, BTreeSet<_>) = (0..self.count).partition(|_| exists(&mut self.rng));
-        let (at, length) = (self.when(), self.while_of(90));
-        self.cut(at, length, both_ways(&these, &those));
-    }
-
-    /// One direction between two sides; with a few nodes that is also a node that hears but is not heard, or the other way round.
-    fn one_way(&mut self) {
-        let (these, those): (BTreeSet<_>, BTreeSet<_>) = (0..self.count).partition(|_| exists(&mut self.rng));
-        let directions = these.iter().flat_map(|this| those.iter().map(|that| (*this, *that))).collect();
-        let (at, length) = (self.when(), self.while_of(60));
-        self.cut(at, length, directions);
-    }
-
-    /// Two nodes that lose sight of each other again and again, while others see both.
-    fn flap(&mut self) {
-        let (one, other, mut at) = (self.node(), self.node(), self.when());
-        if one == other {
-            return;
-        }
-        for _ in 0..self.rng.random_range(2..=6) {
-            let length = self.while_of(6);
-            self.cut(at, length, vec![(one, other), (other, one)]);
-            at += length * 2;
-        }
-    }
-
-    fn cut(&mut self, at: Duration, length: Duration, directions: Vec<(usize, usize)>) {
-        let id = CutId(self.deeds.len());
-        self.deeds.push((at, Deed::Cut { id, directions }));
-        self.deeds.push((at + length, Deed::Mend { id }));
-    }
 }
 
 #[cfg(test)]
@@ -285,15 +211,44 @@ mod tests {
         assert_eq!(heal.0, FAULTS + Duration::from_secs(60));
     }
 
+    #[test]
+    fn what_is_drawn_is_possible() {
+        for seed in 0..200 {
+            assert_eq!(draw(seed, Wishes::default()).validate(), Ok(()), "seed {seed}");
+        }
+    }
+
+    /// What a person fixes does not reshuffle the rest.
+    #[test]
+    fn a_wish_changes_what_it_is_for() {
+        let (drawn, wished) = (draw(3, Wishes::default()), draw(3, Wishes { nodes: None, minutes: Some(9) }));
+        assert_eq!((drawn.nodes, drawn.network, drawn.sources), (wished.nodes, wished.network, wished.sources));
+    }
+
     /// Faults that were drawn late must not go on after the heal: it is the world's word, and the last.
     #[test]
     fn every_cut_is_mended() {
         for seed in 0..50 {
             let deeds = draw(seed, Wishes::default()).deeds;
-            let cuts: Vec<_> = deeds.iter().filter_map(|(_, deed)| if let Deed::Cut { id, .. } = deed { Some(*id) } else { None }).collect();
+            let cut = |deed: &Deed| if let Deed::Cut { id, .. } | Deed::Flap { id, .. } = deed { Some(*id) } else { None };
+            let cuts: Vec<_> = deeds.iter().filter_map(|(_, deed)| cut(deed)).collect();
             let mended: BTreeSet<_> = deeds.iter().filter_map(|(_, deed)| if let Deed::Mend { id } = deed { Some(*id) } else { None }).collect();
             assert_eq!(cuts.iter().copied().collect::<BTreeSet<_>>(), mended, "seed {seed}");
             assert_eq!(cuts.len(), mended.len(), "seed {seed}: each cut has a name of its own");
+        }
+    }
+
+    /// Every kind of deed that a seed can draw is drawn by some, and left out by most.
+    #[test]
+    fn seeds_differ_in_which_kinds_of_trouble_exist() {
+        let kinds = |seed| -> BTreeSet<_> {
+            let scenario = draw(seed, Wishes { nodes: Some(5), minutes: None });
+            scenario.deeds.iter().map(|(_, deed)| format!("{deed:?}").split(' ').next().unwrap_or_default().to_owned()).collect()
+        };
+        let drawn: Vec<_> = (0..100).map(kinds).collect();
+        for kind in ["Crash", "Stop", "Drain", "Cut", "Flap", "Pause", "Slow", "StepClock", "DiskFails"] {
+            let with = drawn.iter().filter(|kinds| kinds.contains(kind)).count();
+            assert!((5..90).contains(&with), "{kind} is in {with} of 100");
         }
     }
 }

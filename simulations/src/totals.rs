@@ -4,7 +4,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::report::Report;
+use crate::{marks::Tally, report::Report};
 
 /// Runs that held, in the order in which they were added.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +13,7 @@ pub struct Totals {
     node_seconds: u64,
     events: u64,
     hashes: Vec<String>,
+    tally: Tally,
 }
 
 impl Totals {
@@ -21,10 +22,16 @@ impl Totals {
         self.node_seconds += report.virtual_seconds * report.nodes as u64;
         self.events += report.events;
         self.hashes.push(report.hash.clone());
+        self.tally.add(report);
     }
 
     pub fn runs(&self) -> u64 {
         self.runs
+    }
+
+    /// The rare situations that they came into.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Hours that nodes lived through, in virtual time; those of which one was down for a while too.

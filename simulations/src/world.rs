@@ -21,6 +21,7 @@ use logvine_cluster::{
     message::{Reply, Request},
     name::Name,
     node::CallId,
+    record::SourceKey,
 };
 use logvine_gossip::{GossipConfig, Instant, NodeId, Stamp, marks};
 use rand::RngExt;
@@ -35,9 +36,9 @@ use crate::{
     host::{Host, Life, gossip_address},
     invariants::SAFETY,
     knock::{Knocker, Meddler},
-    ledger::{Fact, Ledger},
+    ledger::{Fact, Ledger, Succession},
     network::{Direction, Network},
-    operator::{Edit, Operator},
+    operator::{self, Edit, Operator},
     orders::Orders,
     plane::FlowId,
     recording::Recorder,
@@ -46,6 +47,7 @@ use crate::{
     scenario::{Deed, Ending, Scenario},
     sink::{Sink, SinkPlan},
     source::Source,
+    states::{self, Seen},
     trace::{Level, Trace},
 };
 
@@ -93,6 +95,10 @@ pub(crate) enum Event {
         host: usize,
         order: KeyOrder,
     },
+    /// A deed that comes after the end of the faults.
+    Then(Deed),
+    /// Everybody's state is looked at.
+    Glance,
     /// A slow process comes to what waits for it.
     GoOn {
         host: usize,
@@ -145,8 +151,15 @@ impl Event {
             Self::Knocked { knocker, .. } => Some(knocker.host),
             // SIGTERM waits for SIGCONT.
             Self::Deed(Deed::Stop { node }) => Some(*node),
+            Self::Deed(_)
+            | Self::Then(_)
+            | Self::Grow { .. }
+            | Self::Operator
+            | Self::Glance
+            | Self::GoOn { .. }
+            | Self::Restart { .. }
+            | Self::Arrive { .. } => None,
             // A knock meets the host, whatever its process does.
-            Self::Deed(_) | Self::Grow { .. } | Self::Operator | Self::GoOn { .. } | Self::Restart { .. } | Self::Arrive { .. } => None,
             Self::KnockArrives { .. } | Self::KeyRound => None,
         }
     }
@@ -193,11 +206,13 @@ pub struct World {
     pub(crate) contests: Contests,
     pub(crate) ledgers: Vec<Ledger>,
     /// Epochs that were taken without a majority.
-    pub(crate) minority: BTreeSet<(Name, Epoch)>,
+    pub(crate) minority: BTreeSet<(SourceKey, Epoch)>,
     /// Why each epoch was taken, as its owner told.
     pub(crate) whys: BTreeMap<(Name, Epoch), Why>,
     /// Sources of which an owner found no checkpoint: they wait for an operator's rewind, later than the last that was known then.
-    pub(crate) waiting: BTreeMap<Name, Stamp>,
+    pub(crate) waiting: BTreeMap<SourceKey, Stamp>,
+    /// As which creation of it a host last opened a source.
+    pub(crate) reads: BTreeMap<(usize, Name), SourceKey>,
     pub(crate) trace: Trace,
     pub(crate) violation: Option<Violation>,
     pub(crate) healed: bool,
@@ -211,6 +226,12 @@ pub struct World {
     pub(crate) rings: Rings,
     pub(crate) takeovers: u64,
     pub(crate) requests: u64,
+    /// What nodes told of members and of themselves.
+    pub(crate) news: u64,
+    /// Processes that were declared down under the generation under which they ran.
+    pub(crate) false_deaths: u64,
+    /// What nodes were seen to hold.
+    pub(crate) seen: Seen,
     /// How often in a row a host was woken at one time.
     pub(crate) spins: u32,
     pub(crate) facts: VecDeque<(usize, Fact)>,
@@ -241,6 +262,7 @@ impl World {
             whys: BTreeMap::new(),
             minority: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            reads: BTreeMap::new(),
             trace,
             violation: None,
             healed: false,
@@ -253,6 +275,9 @@ impl World {
             rings: Rings::new(&scenario),
             takeovers: 0,
             requests: 0,
+            news: 0,
+            false_deaths: 0,
+            seen: Seen::default(),
             spins: 0,
             facts: VecDeque::new(),
             words: None,
@@ -268,6 +293,8 @@ impl World {
         for source in 0..world.sources.len() {
             world.queue.put(Instant::ZERO, Event::Grow { source });
         }
+        world.queue.put(Instant::ZERO + states::EVERY, Event::Glance);
+        marks::take();
         world
     }
 
@@ -368,13 +395,32 @@ impl World {
         self.place_of(source).map(|at| &self.ledgers[at])
     }
 
+    /// As which creation a node knows a source.
+    pub(crate) fn created(&self, at: usize, source: &Name) -> Option<SourceKey> {
+        let catalog = self.hosts[at].process.as_ref()?.node.catalog();
+        catalog.source(&operator::runner_name(), source).map(|source| source.key.clone())
+    }
+
+    /// The creation of a source that was written last of all that running nodes know: the one that stays.
+    pub(crate) fn lasting(&self, source: usize) -> Option<&logvine_cluster::catalog::Source> {
+        let (runner, id) = (operator::runner_name(), &self.sources[source].plan.id);
+        let known = self.running().filter_map(|(_, node)| node.catalog().source(&runner, id));
+        known.max_by_key(|source| source.revision)
+    }
+
+    /// What is known of it.
+    pub(crate) fn present(&self, source: usize) -> Option<&Succession> {
+        self.ledgers[source].successions.get(&self.lasting(source)?.key)
+    }
+
     pub(crate) fn place_of(&self, source: &Name) -> Option<usize> {
         self.sources.iter().position(|one| one.plan.id == *source)
     }
 
     pub(crate) fn handle(&mut self, event: Event) {
         match event {
-            Event::Deed(deed) => self.deed(deed),
+            Event::Deed(_) if self.healed => {}
+            Event::Deed(deed) | Event::Then(deed) => self.deed(deed),
             Event::Grow { source } => self.grow(source),
             Event::Operator => self.ask_again(),
             Event::Wake { host, life } => self.wake(host, life),
@@ -385,6 +431,7 @@ impl World {
             Event::Knocked { knocker, refused } => self.knocked(knocker, refused),
             Event::Request { host, caller, request } => self.request_arrives(host, caller, request),
             Event::Reply { caller, from, reply } => self.reply_arrives(caller, from, reply),
+            Event::Glance => self.glance(),
             Event::GoOn { host, life } => self.go_on(host, life),
             Event::Restart { host } => self.restart(host),
             Event::CallFails { host, life, call, reason } => self.call_fails(host, life, call, reason),
@@ -396,9 +443,6 @@ impl World {
     }
 
     pub(crate) fn deed(&mut self, deed: Deed) {
-        if self.healed {
-            return;
-        }
         self.record_deed(&deed);
         self.touch(&deed);
         match deed {
@@ -449,7 +493,7 @@ impl World {
             Deed::Mend { id } => {
                 self.tell(None, format_args!("mends"));
                 self.watch.mend(id, self.now);
-                self.network.mend(id);
+                self.network.mend(self.now, id);
             }
             Deed::Strike(strike) => self.strike(&strike),
             Deed::Sinks(plan) => {
@@ -472,7 +516,7 @@ impl World {
 
     fn heal(&mut self, core: &BTreeSet<usize>) {
         self.healed = true;
-        self.network.heal();
+        self.network.heal(self.now);
         self.watch.mend_all(self.now);
         self.scenario.sink = SinkPlan { busy: 0, late: 0, stalls: 0, ..self.scenario.sink };
         for host in &mut self.hosts {
@@ -483,6 +527,7 @@ impl World {
         for at in 0..self.hosts.len() {
             self.hosts[at].dies_flushing = false;
             self.release(at);
+            self.set_right(at);
             if !core.contains(&at) {
                 self.crash(at);
             } else if self.hosts[at].process.as_ref().is_none_or(|process| process.stopping) {
@@ -519,7 +564,7 @@ impl World {
 
     pub(crate) fn crash(&mut self, at: usize) {
         self.hosts[at].restarts = false;
-        if self.hosts[at].process.take().is_none() {
+        if self.hosts[at].process.is_none() {
             return;
         }
         self.tell(Some(at), format_args!("crashes"));
@@ -529,6 +574,7 @@ impl World {
 
     /// A process is no more, however that came.
     pub(crate) fn ended(&mut self, at: usize) {
+        self.note_wall(at);
         self.hosts[at].process = None;
         self.record_life(at);
         self.expect_death_known(at, self.hosts[at].life);

@@ -125,7 +125,7 @@ fn a_split_leaves_one_owner() {
             40.209 a   renews itself
             40.210 b   sees a return
             40.210 c   sees a return
-            40.389 a   trusts b again"#]],
+            40.215 a   trusts b again"#]],
     );
 }
 

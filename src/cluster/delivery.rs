@@ -437,6 +437,15 @@ impl Delivery {
         self.outputs.pop_front()
     }
 
+    /// Whether some sender that failed waits before it tries again, up to [`DeliveryConfig::retry_most`].
+    pub fn waits_to_retry(&self) -> bool {
+        self.retries().next().is_some()
+    }
+
+    fn retries(&self) -> impl Iterator<Item = Instant> {
+        self.lanes.iter().enumerate().filter(|(at, lane)| lane.in_flight == 0 && self.has_work(*at)).filter_map(|(_, lane)| lane.blocked_until)
+    }
+
     /// When [`Self::handle_timeout`] wants to be called, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let close = match self.closing {
@@ -444,11 +453,9 @@ impl Delivery {
             Closing::Until(deadline) => Some((deadline, "flush ends")),
             Closing::No => None,
         };
-        let retry =
-            self.lanes.iter().enumerate().filter(|(at, lane)| lane.in_flight == 0 && self.has_work(*at)).filter_map(|(_, lane)| lane.blocked_until);
         let checkpoint = self.told_at.filter(|_| self.is_dirty()).map(|at| (at + self.config.checkpoint_every, "checkpoint"));
         let cap = self.pace.waits_until().map(|at| (at, "cap"));
-        retry.map(|at| (at, "retry")).chain(close).chain(checkpoint).chain(cap).min()
+        self.retries().map(|at| (at, "retry")).chain(close).chain(checkpoint).chain(cap).min()
     }
 
     /// Whether something emitted is ready for this lane: that can be sent whatever the window says. A blocked lane has it, as what failed was

@@ -294,6 +294,7 @@ impl Node {
             self.heartbeat(now, true);
             self.tell_orphans(now);
             self.tell_claimed();
+            self.bring_copies(now);
             self.say_statuses(now);
             self.balance(now);
             self.grow_steady(now);

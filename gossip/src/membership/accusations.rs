@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use foca::Timer;
+use foca::{State, Timer, TimerToken};
 
 use super::{Membership, health::Sign};
 use crate::{Generation, Instant, NodeId, Now, marks, swim::Identity};
@@ -60,6 +60,18 @@ impl Membership {
                 }
                 _ => self.timers.set(due, timer),
             }
+        }
+    }
+
+    /// Foca has come back to life, and with that all its earlier timers are void, a suspicion's too: a member that was under one would be suspect for ever.
+    /// So whoever is has all its time once more, and is told. `token`: under which foca takes timers now.
+    pub(super) fn accuse_anew(&mut self, now: Now, token: Option<TimerToken>) {
+        let Some(token) = token else { return };
+        let speaks_by = now.at + self.foca_config.suspect_to_down_after;
+        let suspects = self.foca.iter_membership_state().filter(|member| member.state() == State::Suspect);
+        let suspects: Vec<_> = suspects.map(|member| (*member.id(), member.incarnation())).collect();
+        for (member_id, incarnation) in suspects {
+            self.arm_accusation(speaks_by, Timer::ChangeSuspectToDown { member_id, incarnation, token }, now.at);
         }
     }
 

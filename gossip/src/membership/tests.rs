@@ -38,6 +38,29 @@ fn news_is_sent_more_often_in_a_larger_cluster() {
     assert_eq!([1, 16, 1_000, 10_000].map(|nodes| transmissions(nodes).get()), [12, 12, 12, 16]);
 }
 
+/// Found by drawn worlds (seed 425): a node that renewed itself held two healthy members as suspects for a minute and a half, and then others with it: foca voids
+/// its timers with the identity, and nobody asked the suspects again, nor buried them.
+#[test]
+fn a_suspicion_does_not_outlive_a_renewal() {
+    let mut node = membership(1);
+    node.apply(at(0), vec![foca::Member::new(identity(3), 4, State::Suspect)]);
+    node.renew(at(1_000), Generation(2));
+    node.resume(at(1_000));
+    let (mut told, mut buried) = (0, None);
+    for millis in (1_000..12_000).step_by(50) {
+        node.fire(at(millis));
+        while let Some(effect) = node.poll_effect() {
+            match effect {
+                Effect::SpeakUp { to, incarnation: 4 } if to == identity(3) => told += 1,
+                Effect::Changed { id, to: Status::Down, .. } if id == identity(3).id => buried = Some(millis),
+                _ => (),
+            }
+        }
+    }
+    assert!(told >= 5, "{told}");
+    assert!(buried.is_some_and(|buried| buried >= 5_000), "{buried:?}");
+}
+
 /// A record of this node's older self, held as a member, would make foca call itself.
 #[test]
 fn an_older_self_is_not_a_member() {

@@ -29,6 +29,7 @@ const NAMED: &[(&str, u64, usize, u64)] = &[
     ("slow-nodes", 5, 20, 8),
     ("clock-skew", 10, 7, 3),
     ("disk-loss", 10, 5, 5),
+    ("long-away", 2, 5, 26),
 ];
 /// Each so many-th run is made twice: five in a hundred.
 const TWICE: u64 = 20;
@@ -81,7 +82,8 @@ impl Ci {
             run::shrink_and_say(scenario, violation, None)?;
         }
         println!("{totals}; {} failed; {SEEDS} drawn seeds, one run in {TWICE} made twice", failed.len());
-        println!("trace {}", totals.hash());
+        println!("{}trace {}", totals.tally(), totals.hash());
+        run::rare_situations_were_reached(&totals)?;
         golden_verb::check(&golden::now())?;
         if failed.is_empty() { Ok(()) } else { Err(Failure::Broken) }
     }

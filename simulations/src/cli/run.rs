@@ -101,10 +101,11 @@ impl Run {
             return Err(Failure::Broken);
         }
         if count > 1 {
-            println!("{totals}");
+            println!("{totals}\n{}", totals.tally());
         }
         println!("trace {}", totals.hash());
-        Ok(())
+        // What a person narrows down cannot be held to what the seeds of all kinds come into.
+        if self.wanted.is_whole() { rare_situations_were_reached(&totals) } else { Ok(()) }
     }
 
     fn run_seed(&self, plan: &Plan, seed: u64, progress: &Arc<AtomicU64>) -> Result<Report, Box<Violation>> {
@@ -115,6 +116,15 @@ impl Run {
         let company = Company { listener: self.show.listener(), progress: Some(Arc::clone(progress)), canary: plan.canary, ..Company::default() };
         run_in(scenario, company)
     }
+}
+
+/// Many seeds that never come into a situation that is looked for are too tame.
+pub(super) fn rare_situations_were_reached(totals: &Totals) -> Result<(), Failure> {
+    let unreached = totals.tally().unreached();
+    for mark in &unreached {
+        eprintln!("not one of {} runs came into this: {mark}", totals.runs());
+    }
+    if unreached.is_empty() { Ok(()) } else { Err(Failure::Broken) }
 }
 
 fn scenario(plan: &Plan, seed: u64) -> Scenario {

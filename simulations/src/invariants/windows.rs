@@ -17,7 +17,7 @@ pub fn no_more_is_sent_than_the_window_allows(ledger: &Ledger, fact: &Fact) -> R
 pub fn repeats_stay_within_the_window(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
     let Fact::Brought { hand, sender, lines, .. } = fact else { return Ok(()) };
     let custody = &ledger.custody;
-    if custody.minority {
+    if custody.was_without_a_majority(hand) {
         return Ok(());
     }
     let (before, more) = (custody.repeated(hand, sender), custody.repeats(hand, sender, lines).bytes);
@@ -41,8 +41,8 @@ pub fn handed_over_without_a_repeat(ledger: &Ledger, fact: &Fact) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use logvine_cluster::{checkpoint::Checkpoint, name::Name};
-    use logvine_gossip::Instant;
+    use logvine_cluster::{checkpoint::Checkpoint, name::Name, record::SourceKey};
+    use logvine_gossip::{Instant, Stamp};
 
     use super::*;
     use crate::{
@@ -65,9 +65,17 @@ mod tests {
         ledger
     }
 
+    fn created(at: u64) -> SourceKey {
+        SourceKey { uid: Stamp::default(), source: "s".parse().unwrap(), created: Stamp(at) }
+    }
+
     fn began(node: usize, cause: Cause) -> Fact {
+        began_as(created(1), node, cause)
+    }
+
+    fn began_as(key: SourceKey, node: usize, cause: Cause) -> Fact {
         let at = Instant::from_micros(node as u64);
-        Fact::Began { hand: hand(node), cause, majority: true, resume: Checkpoint::default(), at }
+        Fact::Began { hand: hand(node), key, cause, majority: true, resume: Checkpoint::default(), at }
     }
 
     /// Lines of ten bytes each.
@@ -98,12 +106,26 @@ mod tests {
         assert!(repeats_stay_within_the_window(&ledger, &brought(1, 100, 120)).is_err());
     }
 
+    /// Each half of a split may create a source; what the one has sent is nothing to the other.
+    #[test]
+    fn what_another_creation_sent_is_not_repeated_by_this_one() {
+        let facts = [began(0, Cause::New), brought(0, 0, 200), began_as(created(2), 1, Cause::New), brought(1, 0, 200)];
+        let mut ledger = ledger(facts);
+        assert!(repeats_stay_within_the_window(&ledger, &brought(1, 200, 210)).is_ok());
+        ledger.absorb(began_as(created(2), 2, Cause::TookOver));
+        assert!(repeats_stay_within_the_window(&ledger, &brought(2, 0, 110)).is_ok());
+        assert!(repeats_stay_within_the_window(&ledger, &brought(2, 0, 120)).is_err());
+    }
+
     /// What was given in order is not repeated; what was cut short may be, and what somebody before the giver had left.
     #[test]
     fn a_repeat_after_a_handover_in_order_is_seen() {
         let given = |flushed| {
-            let facts =
-                [began(0, Cause::New), brought(0, 0, 50), Fact::Opened { node: 0, epoch: epoch(), resume: Checkpoint::default(), majority: true }];
+            let facts = [
+                began(0, Cause::New),
+                brought(0, 0, 50),
+                Fact::Opened { node: 0, key: created(1), epoch: epoch(), resume: Checkpoint::default(), majority: true },
+            ];
             let ended = Fact::Closed { node: 0, epoch: None, flushed, at: Instant::ZERO };
             let mut ledger = ledger(facts);
             ledger.absorb(ended);

@@ -38,7 +38,7 @@ fn heal(seed: u64, nodes: Option<usize>) -> Result<Option<Duration>, Box<Violati
     field.world.network.cut(field.now(), CutId(0), &directions, None);
     let length = field.rng.random_range(60_000..=120_000);
     field.run(Duration::from_millis(length))?;
-    field.world.network.mend(CutId(0));
+    field.world.network.mend(field.world.now, CutId(0));
     let mended = field.now();
     Ok(field.run_until_complete(NEVER)?.ok().map(|since| since.since(mended)))
 }

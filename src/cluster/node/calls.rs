@@ -254,6 +254,7 @@ impl Node {
             let (reply, changed) = self.witnesses.handle_checkpoint(now.at, from, item);
             if changed {
                 self.write_row(&item.source);
+                self.wait_no_longer(now, &item.source);
             }
             replies.push(reply);
         }

@@ -21,7 +21,7 @@ use logvine_gossip::{Instant, Member, NodeId, Now, Stamp};
 
 pub(super) use self::giving::Offer;
 use self::{
-    orphans::Waifs,
+    orphans::{Waifs, Wanted},
     pace::Pace,
     rankings::{Caches, Group},
     taking::ATTEMPT_DEADLINE,
@@ -57,6 +57,7 @@ pub(super) struct Sources {
     claims: BTreeMap<(Name, Name), BTreeMap<NodeId, Claim>>,
     memory: BTreeMap<SourceKey, Memory>,
     waifs: Waifs,
+    wanted: Wanted,
     /// Highest counter proposed under, on disk before the first PROMISE.
     ballots: BTreeMap<SourceKey, u64>,
     /// All are above this: what this node proposed under before its disk was lost is below it. Zero as long as it never was.
@@ -189,6 +190,7 @@ impl Sources {
             claims: BTreeMap::new(),
             memory: BTreeMap::new(),
             waifs: Waifs::new(),
+            wanted: Wanted::new(),
             ballots,
             ballot_least,
             given_up: false,

@@ -10,6 +10,7 @@ mod days;
 mod foresight;
 mod forgetting;
 mod operations;
+mod orphans;
 mod phases;
 mod plans;
 mod renaming;
@@ -84,6 +85,8 @@ struct Cluster {
     uncalled: Option<(NodeId, NodeId)>,
     /// How often a node was asked to pass an operation on.
     passed: usize,
+    /// Who was told of orphans: when, by whom, and who.
+    orphans: Vec<(Instant, NodeId, NodeId)>,
     /// Hosts say so where no process is; else they are silent.
     refuses: bool,
     /// Between these, in this direction, no datagram passes; calls do.
@@ -142,6 +145,7 @@ impl Cluster {
             promises: BTreeMap::new(),
             uncalled: None,
             passed: 0,
+            orphans: Vec::new(),
             commands_next: 0,
         };
         for n in 1..=nodes {
@@ -271,6 +275,9 @@ impl Cluster {
         *self.promises.entry(from).or_default() += usize::from(matches!(request, Request::Promise { .. }));
         if self.swallows.contains(&to) {
             return;
+        }
+        if matches!(request, Request::Orphans(_)) {
+            self.orphans.push((now.at, from, to));
         }
         self.passed += usize::from(matches!(request, Request::HoldFor { .. }));
         let reached = [(from, to), (to, from)].iter().all(|way| !self.cut.contains(way));

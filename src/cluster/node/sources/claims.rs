@@ -35,7 +35,7 @@ impl Node {
     }
 
     /// The highest claim of a source, this node's own included, unless a newer record was seen since: a dead node's old claim says nothing then.
-    pub(super) fn present_claim(&self, runner: &Name, source: &Source) -> Option<(NodeId, &Claim)> {
+    pub(in crate::node) fn present_claim(&self, runner: &Name, source: &Source) -> Option<(NodeId, &Claim)> {
         let former = self.sources.memory.get(&source.key).and_then(|memory| memory.former.as_ref());
         let newest = former.map_or(Epoch::default(), |(_, record, _)| record.epoch);
         self.claims_of(runner, source).into_iter().next().filter(|(_, claim)| claim.epoch >= newest)

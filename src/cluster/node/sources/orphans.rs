@@ -1,5 +1,7 @@
 //! A witness whose owner is silent says so (DESIGN §5.3, Stickiness): nobody may claim the record that it holds, as its owner died before it could, or as all
 //! who had heard the claim were restarted since. Who should take the source begins at an older record then, and finds no majority there.
+//!
+//! And who holds a copy of the checkpoint for which an owner waits brings it: one who went on without a majority could ask only those that lived then.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,11 +11,12 @@ use super::super::{Node, calls::Pending};
 use crate::{
     catalog::Source,
     checkpoint::Checkpoint,
-    member::Phase,
-    message::{Orphan, Request},
+    member::{Phase, claim_key},
+    message::{CheckpointItem, Orphan, Request},
     name::Name,
     ranking::{RankingKey, ranking},
     record::{Record, SourceKey},
+    witness::Row,
 };
 
 /// For so long an owner may be silent. Then the first of the ranking is told, after as long again the next.
@@ -64,6 +67,46 @@ impl Node {
         }
     }
 
+    /// Brings the copies that are here to the owners that wait for one (DESIGN §5.3, "Without a majority"): at once, and again until they wait no longer.
+    pub(in crate::node) fn bring_copies(&mut self, now: Now) {
+        let mut before = std::mem::take(&mut self.sources.wanted);
+        let mut facts: BTreeMap<NodeId, Vec<CheckpointItem>> = BTreeMap::new();
+        for (name, _) in self.catalog.runners() {
+            for source in self.catalog.sources(name) {
+                let rewind = self.catalog.rewind_of(name, &source.key);
+                let says_how_far = |row: &&Row| !row.checkpoint.files.is_empty() && row.checkpoint.rewind >= rewind;
+                let Some(row) = self.witnesses.row(&source.key).filter(says_how_far) else { continue };
+                let claim = self.claims_of(name, source).into_iter().next();
+                let Some((owner, claim)) = claim.filter(|(owner, claim)| claim.is_lost && *owner != self.id()) else { continue };
+                let brought = before.remove(&source.key).filter(|brought| now.at.since(*brought) < SILENCE);
+                if brought.is_none() {
+                    let checkpoint = Some(row.checkpoint.clone());
+                    facts.entry(owner).or_default().push(CheckpointItem { source: source.key.clone(), epoch: claim.epoch, checkpoint });
+                }
+                self.sources.wanted.insert(source.key.clone(), brought.unwrap_or(now.at));
+            }
+        }
+        for (to, facts) in facts {
+            for some in facts.chunks(ORPHANS_MAX) {
+                self.ask(now, to, Request::Checkpoints(some.to_vec()), Pending::Heartbeat(Vec::new()));
+            }
+        }
+    }
+
+    /// A copy has come of a source that waits for one: it is read from there.
+    pub(in crate::node) fn wait_no_longer(&mut self, now: Now, key: &SourceKey) {
+        let Some(row) = self.witnesses.row(key) else { return };
+        let Some(owned) = self.sources.owned.get_mut(key).filter(|owned| owned.is_waiting()) else { return };
+        owned.progress.advance(&row.checkpoint);
+        if owned.is_waiting() {
+            return;
+        }
+        owned.claim.is_lost = false;
+        let (runner, claim) = (owned.runner.clone(), owned.claim.clone());
+        self.say(now, &claim_key(&runner, &key.source), &claim);
+        self.dirty = true;
+    }
+
     /// The record of an owner that this node is a witness for and does not hear, if nobody claims that record or a later one.
     fn orphaned(&self, now: Now, runner: &Name, source: &Source) -> Option<(&Record, &Checkpoint)> {
         let row = self.witnesses.row(&source.key)?;
@@ -90,3 +133,6 @@ impl Node {
 
 /// The sources of which this node is such a witness.
 pub(super) type Waifs = BTreeMap<SourceKey, Waif>;
+
+/// When this node last brought a copy of a source to an owner that waits for one.
+pub(super) type Wanted = BTreeMap<SourceKey, Instant>;
