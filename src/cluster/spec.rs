@@ -16,8 +16,8 @@ pub use self::{
     },
     reader::{Encoding, FileReaderSpec, HttpReaderSpec, MultilineSpec, ReaderSpec, StartAt},
     sender::{
-        Compression, ElasticsearchSenderSpec, FileSenderSpec, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece, LabelValue,
-        LokiSenderSpec, OtlpSenderSpec, SenderSpec, StdoutSenderSpec,
+        Compression, ElasticsearchSenderSpec, FileSenderSpec, Fsync, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece, LabelValue,
+        LokiSenderSpec, OtlpSenderSpec, RotateSpec, SenderSpec, StdoutSenderSpec,
     },
 };
 use crate::name::Name;

@@ -17,6 +17,8 @@ pub(super) struct AppendFile {
     path: PathBuf,
     open: Open,
     file: Option<File>,
+    /// Whether the disk is waited for.
+    synced: bool,
 }
 
 impl fmt::Debug for AppendFile {
@@ -37,7 +39,16 @@ pub(super) enum AppendError {
 impl AppendFile {
     /// `open` must open for reading and appending, and make the file where it is not there.
     pub(super) fn new(path: PathBuf, open: impl Fn(&Path) -> Result<File, OpenError> + Send + Sync + 'static) -> Self {
-        Self { path, open: Box::new(open), file: None }
+        Self { path, open: Box::new(open), file: None, synced: true }
+    }
+
+    /// Does not wait for the disk: a power cut may take what was appended.
+    pub(super) fn unsynced(self) -> Self {
+        Self { synced: false, ..self }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Appends `lines` (whole lines, each with its end) by one write, and waits until the disk has them.
@@ -68,7 +79,7 @@ impl AppendFile {
             self.file = Some(file);
         }
         let mut file = self.file.as_ref().expect("it was just opened");
-        file.write_all(lines).and_then(|()| file.sync_data()).map_err(io)
+        file.write_all(lines).and_then(|()| if self.synced { file.sync_data() } else { Ok(()) }).map_err(io)
     }
 
     /// Whether the name still leads to this file: what is written to one that was moved or deleted would not be found.

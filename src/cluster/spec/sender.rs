@@ -65,6 +65,54 @@ pub struct FileSenderSpec {
     pub name: Name,
     /// An absolute path; `{node}` and `{runner}` stand for the names of the two.
     pub path: String,
+    /// When the file is put aside under a name with the time, such as `out.ndjson.20261122T150000Z`, and begun anew. Absent: never, or by a program
+    /// such as logrotate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate: Option<RotateSpec>,
+    /// When records count as written.
+    #[serde(default, skip_serializing_if = "Fsync::is_default")]
+    pub fsync: Fsync,
+}
+
+/// When a file is rotated, and what becomes of what was put aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RotateSpec {
+    /// Before it would be longer, in bytes (65,536 to 1,099,511,627,776). A write of many records at once may be longer by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// With the first record of each such span, in seconds (60 to 31,536,000); spans count from 1970 in UTC, so 86400 is each midnight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_s: Option<u64>,
+    /// How many rotated files are kept (1 to 10,000); older ones are deleted.
+    #[serde(default = "keep")]
+    pub keep: u32,
+    /// How rotated files are compressed.
+    #[serde(default, skip_serializing_if = "Compression::is_none")]
+    pub compression: Compression,
+}
+
+fn keep() -> u32 {
+    7
+}
+
+/// When what was written to a file is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Fsync {
+    /// Once the disk has it: nothing is lost in a power cut.
+    #[default]
+    Always,
+    /// Once the system has it: faster, and what the system had not written is lost in a power cut.
+    Never,
+}
+
+impl Fsync {
+    fn is_default(&self) -> bool {
+        *self == Self::Always
+    }
 }
 
 /// `type = "stdout"`.
@@ -131,6 +179,24 @@ impl FileSenderSpec {
         if !self.path.starts_with('/') {
             faults.add(format!("{pointer}/path"), "must be an absolute path");
         }
+        if let Some(rotate) = &self.rotate {
+            rotate.check(&format!("{pointer}/rotate"), faults);
+        }
+    }
+}
+
+impl RotateSpec {
+    fn check(&self, pointer: &str, faults: &mut Faults) {
+        if self.bytes.is_none() && self.every_s.is_none() {
+            faults.add(pointer, "needs `bytes` or `every_s`, such as {\"bytes\": 104857600, \"keep\": 7, \"compression\": \"gzip\"}");
+        }
+        if let Some(bytes) = self.bytes {
+            faults.range(format!("{pointer}/bytes"), bytes, 64 << 10, 1 << 40);
+        }
+        if let Some(every_s) = self.every_s {
+            faults.range(format!("{pointer}/every_s"), every_s, 60, 31_536_000);
+        }
+        faults.range(format!("{pointer}/keep"), self.keep.into(), 1, 10_000);
     }
 }
 
@@ -139,5 +205,28 @@ impl HttpSenderSpec {
         faults.url(format!("{pointer}/url"), &self.url);
         faults.headers(&format!("{pointer}/headers"), &self.headers);
         faults.range(format!("{pointer}/timeout_ms"), self.timeout_ms, 100, 600_000);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rotation_says_when_and_within_its_bounds() {
+        let faults = |rotate: serde_json::Value| {
+            let spec: SenderSpec = serde_json::from_value(json!({"type": "file", "name": "f", "path": "/f", "rotate": rotate})).unwrap();
+            let mut faults = Faults::default();
+            spec.check("/senders/0", &mut faults);
+            faults.0.into_iter().map(|fault| fault.pointer).collect::<Vec<_>>()
+        };
+        assert_eq!(faults(json!({"bytes": 65_536, "every_s": 86_400, "compression": "gzip"})), [""; 0]);
+        assert_eq!(faults(json!({})), ["/senders/0/rotate"]);
+        assert_eq!(
+            faults(json!({"bytes": 1, "every_s": 1, "keep": 0})),
+            ["bytes", "every_s", "keep"].map(|field| format!("/senders/0/rotate/{field}"))
+        );
     }
 }

@@ -1,10 +1,13 @@
-//! `file`: NDJSON appended to a file of this node; acknowledged when the disk has it.
+//! `file`: NDJSON appended to a file of this node, which may be rotated; acknowledged when the disk has it, unless told otherwise.
 
 use std::{path::PathBuf, sync::Arc};
 
-use logvine_cluster::delivery::Outcome;
+use logvine_cluster::{
+    delivery::Outcome,
+    spec::{FileSenderSpec, Fsync},
+};
 
-use super::{Jobs, joined, next_group};
+use super::{Jobs, joined, next_group, rotate::Rotation};
 use crate::{
     append::{AppendError, AppendFile},
     policy::{OpenError, Policy},
@@ -12,12 +15,33 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) struct FileSender {
+    file: RotatedFile,
+}
+
+#[derive(Debug)]
+struct RotatedFile {
     file: AppendFile,
+    rotation: Option<Rotation>,
+}
+
+impl RotatedFile {
+    fn append(&mut self, lines: &[u8]) -> Result<(), AppendError> {
+        if let Some(rotation) = &mut self.rotation {
+            rotation.settle(self.file.path(), lines.len() as u64)?;
+        }
+        self.file.append(lines)
+    }
 }
 
 impl FileSender {
-    pub(super) fn new(path: PathBuf, policy: Arc<Policy>) -> Self {
-        Self { file: AppendFile::new(path, move |path| policy.open_append(path)) }
+    pub(super) fn new(spec: &FileSenderSpec, path: PathBuf, policy: Arc<Policy>) -> Self {
+        let rotation = spec.rotate.clone().map(|rotate| Rotation::new(rotate, policy.clone()));
+        let file = AppendFile::new(path, move |path| policy.open_append(path));
+        let file = match spec.fsync {
+            Fsync::Always => file,
+            Fsync::Never => file.unsynced(),
+        };
+        Self { file: RotatedFile { file, rotation } }
     }
 
     pub(super) async fn run(mut self, mut jobs: Jobs) {

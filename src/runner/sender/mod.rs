@@ -22,6 +22,7 @@ mod http;
 mod loki;
 pub mod ndjson;
 mod otlp;
+mod rotate;
 mod stdout;
 #[cfg(test)]
 mod tests;
@@ -87,7 +88,7 @@ impl Sender {
     /// Prepares a sender of `runner` on `node`. Errors: what is wrong with its spec here, for people. Blocks on the disk (secrets).
     pub(super) fn new(spec: &SenderSpec, runner: &Name, node: &Name, policy: &Arc<Policy>) -> Result<Self, String> {
         match spec {
-            SenderSpec::File(spec) => Ok(Self::File(file::FileSender::new(file_path(spec, runner, node), policy.clone()))),
+            SenderSpec::File(spec) => Ok(Self::File(file::FileSender::new(spec, file_path(spec, runner, node), policy.clone()))),
             SenderSpec::Stdout(_) => Ok(Self::Stdout),
             SenderSpec::Http(spec) => HttpSender::new(&spec.into(), Protocol::Ndjson, policy).map(Self::Http),
             SenderSpec::Elasticsearch(spec) => HttpSender::new(&spec.into(), Protocol::Bulk, policy).map(Self::Http),

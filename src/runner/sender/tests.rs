@@ -249,3 +249,19 @@ async fn otlp_is_posted_as_protobuf() {
     assert_eq!(headers[header::CONTENT_TYPE], "application/x-protobuf");
     assert!(headers.get(header::CONTENT_ENCODING).is_none() && body.contains("service.name"), "{body}");
 }
+
+#[tokio::test]
+async fn all_that_was_acknowledged_is_in_the_file_or_in_those_put_aside() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("out");
+    let rotate = json!({"bytes": 65_536, "keep": 100});
+    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": path, "rotate": rotate, "fsync": "never"}), &PolicyConfig::default());
+    let line: &'static str = format!("\"{}\"\n", "x".repeat(30_000)).leak();
+    for _ in 0..7 {
+        assert_eq!(bench.outcome(line).await, Outcome::Acknowledged);
+    }
+    let lengths = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len() / line.len() as u64);
+    let mut lengths: Vec<u64> = lengths.collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [1, 2, 2, 2]);
+}
