@@ -4,12 +4,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     os::unix::fs::MetadataExt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::known::Identity;
+use super::{content::Content, known::Identity};
 
 /// Files of one instance that are open at once, where the process may have many more.
 const OPEN_MAX: usize = 1024;
@@ -25,7 +24,7 @@ pub(super) struct Descriptors {
 #[derive(Debug, Default)]
 struct Open {
     uses: u64,
-    files: BTreeMap<Identity, (Arc<File>, u64)>,
+    files: BTreeMap<Identity, (Arc<Content>, u64)>,
     /// By last use, without those that must stay open.
     by_use: BTreeMap<u64, Identity>,
 }
@@ -42,7 +41,7 @@ impl Descriptors {
         Self { most, open: Mutex::default() }
     }
 
-    pub(super) fn get(&self, identity: Identity) -> Option<Arc<File>> {
+    pub(super) fn get(&self, identity: Identity) -> Option<Arc<Content>> {
         let mut open = self.open();
         let file = open.files.get(&identity)?.0.clone();
         open.touch(identity, file.clone());
@@ -50,13 +49,13 @@ impl Descriptors {
     }
 
     /// Keeps a file open, and closes another if that makes too many.
-    pub(super) fn put(&self, identity: Identity, file: Arc<File>) {
+    pub(super) fn put(&self, identity: Identity, file: Arc<Content>) {
         let mut open = self.open();
         open.touch(identity, file);
         open.shrink(self.most);
     }
 
-    pub(super) fn remove(&self, identity: Identity) -> Option<Arc<File>> {
+    pub(super) fn remove(&self, identity: Identity) -> Option<Arc<Content>> {
         let mut open = self.open();
         let (file, used) = open.files.remove(&identity)?;
         open.by_use.remove(&used);
@@ -71,7 +70,7 @@ impl Descriptors {
     }
 
     /// The file if it is open, without a use of it.
-    pub(super) fn peek(&self, identity: Identity) -> Option<Arc<File>> {
+    pub(super) fn peek(&self, identity: Identity) -> Option<Arc<Content>> {
         self.open().files.get(&identity).map(|(file, _)| file.clone())
     }
 
@@ -87,7 +86,7 @@ impl Descriptors {
 }
 
 impl Open {
-    fn touch(&mut self, identity: Identity, file: Arc<File>) {
+    fn touch(&mut self, identity: Identity, file: Arc<Content>) {
         self.uses += 1;
         if let Some((_, used)) = self.files.insert(identity, (file, self.uses)) {
             self.by_use.remove(&used);
@@ -109,6 +108,11 @@ impl Open {
 mod tests {
     use super::*;
 
+    fn content(path: &std::path::Path) -> Arc<Content> {
+        std::fs::write(path, "").unwrap();
+        Arc::new(Content::new(std::fs::File::open(path).unwrap()).unwrap())
+    }
+
     fn identity(inode: u64) -> Identity {
         Identity { device: 1, inode, born: None }
     }
@@ -116,7 +120,7 @@ mod tests {
     #[test]
     fn the_file_that_was_used_longest_ago_is_closed() {
         let dir = tempfile::tempdir().unwrap();
-        let file = |name: u64| Arc::new(File::create(dir.path().join(name.to_string())).unwrap());
+        let file = |name: u64| content(&dir.path().join(name.to_string()));
         let files = Descriptors::new(2);
         (1..=2).for_each(|name| files.put(identity(name), file(name)));
         files.get(identity(1)).unwrap();
@@ -132,10 +136,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gone");
         let files = Descriptors::new(1);
-        files.put(identity(1), Arc::new(File::create(&path).unwrap()));
+        files.put(identity(1), content(&path));
         std::fs::remove_file(&path).unwrap();
         for other in 2..5 {
-            files.put(identity(other), Arc::new(File::create(dir.path().join("other")).unwrap()));
+            files.put(identity(other), content(&dir.path().join("other")));
         }
         assert!(files.peek(identity(1)).is_some());
         assert!(files.len() <= 2);

@@ -12,7 +12,6 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -29,7 +28,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader,
-    known::{Acknowledged, Context, Copied, Identity, Listed, Progress, Sibling, Stat, read_at},
+    content::Content,
+    known::{Acknowledged, Context, Copied, Identity, Listed, Progress, Sibling, Stat},
     tail::Tail,
 };
 use crate::policy::opened_path;
@@ -71,7 +71,7 @@ enum State {
     /// The file is not what was read up to this position; the rest is looked for.
     Lost(Position),
     /// Reading the rest of what was truncated from a copy of it.
-    Rest(Arc<File>, Identity),
+    Rest(Arc<Content>, Identity),
     Finished,
 }
 
@@ -89,6 +89,7 @@ pub(super) enum Start {
 /// What one look at a file has seen.
 struct Look {
     stat: Stat,
+    packed: bool,
     whereabouts: Whereabouts,
     bytes: Bytes,
 }
@@ -101,7 +102,7 @@ enum Whereabouts {
 }
 
 impl FileReader {
-    pub(super) fn new(context: Arc<Context>, path: PathBuf, identity: Identity, file: File, start: Start) -> Self {
+    pub(super) fn new(context: Arc<Context>, path: PathBuf, identity: Identity, file: Content, start: Start) -> Self {
         let framing = &context.framing;
         let mut ready = VecDeque::new();
         let (tail, state) = match start {
@@ -169,7 +170,7 @@ impl FileReader {
     }
 
     /// Looks at `copy`, or at the file itself. None: it is not open, and not found.
-    async fn look(&self, copy: Option<Arc<File>>) -> Result<Option<Look>, io::Error> {
+    async fn look(&self, copy: Option<Arc<Content>>) -> Result<Option<Look>, io::Error> {
         let before = self.tail.recent().len();
         let from = self.tail.offset() - before as u64;
         let (path, identity, context) = (self.path.clone(), self.identity, self.context.clone());
@@ -177,14 +178,15 @@ impl FileReader {
             let own = copy.is_none();
             let Some(file) = copy.map_or_else(|| context.file(identity, &path), |copy| Ok(Some(copy)))? else { return Ok(None) };
             let metadata = file.metadata()?;
-            let waiting = usize::try_from(metadata.len().saturating_sub(from)).unwrap_or(usize::MAX);
-            let bytes = read_at(&file, from, waiting.min(before + CHUNK_BYTES_MAX))?;
+            let packed = file.is_packed();
+            let waiting = if packed { usize::MAX } else { usize::try_from(metadata.len().saturating_sub(from)).unwrap_or(usize::MAX) };
+            let bytes = file.read_at(from, waiting.min(before + CHUNK_BYTES_MAX))?;
             let whereabouts = match () {
                 () if !own => Whereabouts::InPlace,
                 () if metadata.nlink() == 0 => Whereabouts::Left,
                 () => whereabouts(&context, &path, identity, &file),
             };
-            Ok(Some(Look { stat: Stat::of(&metadata), whereabouts, bytes: bytes.into() }))
+            Ok(Some(Look { stat: Stat::of(&metadata), packed, whereabouts, bytes: bytes.into() }))
         })
         .await
     }
@@ -218,7 +220,8 @@ impl FileReader {
     fn take(&mut self, look: &Look) -> Option<Read> {
         self.missing = 0;
         let recent = self.tail.recent();
-        self.lag = look.stat.size.saturating_sub(self.tail.offset());
+        // What a packed file holds is not known before it is unpacked.
+        self.lag = if look.packed { 0 } else { look.stat.size.saturating_sub(self.tail.offset()) };
         if !look.bytes.starts_with(recent) {
             self.state = State::Lost(Position { offset: self.tail.offset(), marker: hash64(recent) });
             return None;
@@ -379,7 +382,7 @@ impl Reader for FileReader {
 }
 
 /// Where the file that was at `path` is now.
-fn whereabouts(context: &Context, path: &Path, identity: Identity, file: &File) -> Whereabouts {
+fn whereabouts(context: &Context, path: &Path, identity: Identity, file: &Content) -> Whereabouts {
     let is_ours = |path: &Path| matches!(Listed::at(path.to_path_buf()), Ok(Some(listed)) if listed.identity == identity);
     match Listed::at(path.to_path_buf()) {
         Ok(Some(listed)) if listed.identity == identity => return Whereabouts::InPlace,
@@ -387,7 +390,7 @@ fn whereabouts(context: &Context, path: &Path, identity: Identity, file: &File) 
         Err(_) => return Whereabouts::InPlace,
         Ok(_) => {}
     }
-    let Ok(now) = opened_path(file) else { return Whereabouts::Left };
+    let Ok(now) = opened_path(file.file()) else { return Whereabouts::Left };
     // The globs may lead through a link to the directory that the descriptor names.
     let beside = now.file_name().map(|name| path.with_file_name(name));
     match beside.into_iter().chain([now]).find(|path| context.follows(path) && is_ours(path)) {

@@ -9,9 +9,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
-    fs::File,
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -26,16 +24,22 @@ use logvine_cluster::{
 };
 use logvine_gossip::NodeId;
 use tokio::{sync::Mutex, time::Instant};
-use tracing::info;
+use tracing::warn;
 
+use self::packed::content_bytes;
 use super::{
     ReadError,
+    content::Content,
+    deleted::DeletedBound,
     file::{FileReader, Start, blocking, same_device},
-    known::{Context, Copied, GLOB, Identity, Listed, Progress, micros, read_at, read_before, siblings, verify},
+    known::{Context, Copied, GLOB, Identity, Listed, Progress, micros, read_before, siblings, verify},
     lines::Framing,
     watch::{Changes, Watch, literal_directory},
 };
 use crate::policy::{Policy, opened_path};
+
+mod packed;
+mod quiet;
 
 /// Looks at a readable directory without finding a remembered file after which it is gone for good.
 const GONE_LOOKS: u32 = 10;
@@ -45,8 +49,10 @@ const UNMOUNTED_LOOKS: u32 = 1_200;
 const COPY_LOOKS: u32 = 20;
 /// Left files that are kept in mind, in case their old writer goes on.
 const LEFT_MAX: usize = 64;
-/// How compressed files begin: gzip, zstd, xz, bzip2. Rotated logs that were read before they were compressed.
-const COMPRESSED: [&[u8]; 4] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"\xfd7zXZ\0", b"BZh"];
+/// Files that were read to their end and are kept in mind, in case they are found again packed.
+const PAST_MAX: usize = 256;
+/// How files begin that are packed in a way that is not read: zstd, xz, bzip2.
+const UNREADABLE: [&[u8]; 3] = [&[0x28, 0xb5, 0x2f, 0xfd], b"\xfd7zXZ\0", b"BZh"];
 
 /// Finds the files of one instance.
 #[derive(Debug)]
@@ -54,13 +60,6 @@ pub struct Finder {
     context: Arc<Context>,
     memory: Arc<Mutex<Memory>>,
     bound: DeletedBound,
-}
-
-/// How much deleted files that are not read yet may keep from the disk, and how long.
-#[derive(Debug, Clone, Copy)]
-struct DeletedBound {
-    bytes_max: u64,
-    age_max: Duration,
 }
 
 /// What is remembered from look to look.
@@ -80,6 +79,8 @@ struct Memory {
     /// What may be a copy: its size, and for how many looks it has been that.
     copies: BTreeMap<Identity, (u64, u32)>,
     compressed: BTreeSet<Identity>,
+    /// Packed files whose content is read from their original, with that.
+    packed: BTreeMap<Identity, Identity>,
     left: Vec<Left>,
     past: Vec<Past>,
     /// Deleted files that are not read to their end, since when.
@@ -148,17 +149,6 @@ pub struct GivenUp {
     pub bytes: u64,
 }
 
-/// A deleted file that is not read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Deleted {
-    identity: Identity,
-    since: Instant,
-    /// Kept from the disk.
-    bytes: u64,
-    unread: u64,
-    size: u64,
-}
-
 impl Finder {
     /// Prepares to find what `spec` names. `pinned` is what is remembered of earlier starts. Errors: a glob is malformed, or the policy forbids all that it
     /// could match.
@@ -187,6 +177,7 @@ impl Finder {
             rotated: Vec::new(),
             copies: BTreeMap::new(),
             compressed: BTreeSet::new(),
+            packed: BTreeMap::new(),
             left: Vec::new(),
             past,
             deleted: BTreeMap::new(),
@@ -232,7 +223,16 @@ impl Finder {
         if let Some(known) = known {
             let waiting = Waiting::of(&known, &memory.senders);
             memory.waiting.insert(source.clone(), waiting);
-        } else if let (Some(key), Some(Ok(path))) = (progress.key, file.map(|file| opened_path(&file))) {
+            return;
+        }
+        if let (Some(key), true) = (progress.key, progress.position.offset > 0) {
+            if memory.past.len() == PAST_MAX {
+                memory.past.remove(0);
+            }
+            let position = progress.position;
+            memory.past.push(Past { path: progress.path.to_path_buf(), key, position });
+        }
+        if let (Some(key), Some(Ok(path))) = (progress.key, file.map(|file| opened_path(file.file()))) {
             if memory.left.len() == LEFT_MAX {
                 memory.left.remove(0);
             }
@@ -285,78 +285,6 @@ impl Look<'_> {
         let literal: Vec<_> = self.context.paths.iter().map(|glob| literal_directory(glob.as_str())).collect();
         self.memory.watch.cover(&literal, &listed);
         self.memory.faulty = !self.memory.scan.errors.is_empty();
-    }
-
-    /// Whether nothing is waited for that only a whole look finds.
-    fn is_settled(&self) -> bool {
-        let memory = &*self.memory;
-        memory.waiting.is_empty()
-            && memory.rotated.is_empty()
-            && memory.copies.is_empty()
-            && memory.deleted.is_empty()
-            && !memory.faulty
-            && self.context.known().claimed.is_empty()
-    }
-
-    /// Wakes the readers of files that were written to. False: one of these is not followed (yet).
-    fn wake_written(&self, paths: &BTreeSet<PathBuf>) -> bool {
-        let meant = paths.iter().filter(|path| self.context.follows(path));
-        let listed: Option<Vec<Listed>> = meant.map(|path| Listed::at(path.clone()).ok().flatten()).collect();
-        let Some(listed) = listed else { return false };
-        let mut known = self.context.known();
-        listed.iter().all(|file| known.followed.get_mut(&file.identity).map(|progress| progress.wake_unless(Some(file))).is_some())
-    }
-
-    /// Wakes the readers of files that have changed, and of those that are where no glob means them.
-    fn wake(&self, listed: &[Listed]) {
-        let listed: BTreeMap<Identity, &Listed> = listed.iter().map(|file| (file.identity, file)).collect();
-        for (identity, progress) in &mut self.context.known().followed {
-            progress.wake_unless(listed.get(identity).copied());
-        }
-    }
-
-    /// Gives up deleted files that keep too much from the disk, or for too long: where a sink takes nothing, its readers do not even know.
-    fn bound_deleted(&mut self, listed: &[Listed], bound: DeletedBound) {
-        let listed: BTreeSet<Identity> = listed.iter().map(|file| file.identity).collect();
-        let unlisted: Vec<(Identity, u64)> = {
-            let known = self.context.known();
-            let reading = known.followed.iter().filter(|(identity, progress)| !listed.contains(identity) && progress.given_up.is_none());
-            reading.map(|(identity, progress)| (*identity, progress.offset)).collect()
-        };
-        let now = Instant::now();
-        let mut deleted = Vec::new();
-        for (identity, offset) in unlisted {
-            let Some(metadata) = self.context.files.peek(identity).and_then(|file| file.metadata().ok()) else { continue };
-            if metadata.nlink() == 0 {
-                let since = *self.memory.deleted.entry(identity).or_insert(now);
-                deleted.push(Deleted {
-                    identity,
-                    since,
-                    bytes: metadata.blocks() * 512,
-                    unread: metadata.len().saturating_sub(offset),
-                    size: metadata.len(),
-                });
-            }
-        }
-        self.memory.deleted.retain(|identity, _| deleted.iter().any(|file| file.identity == *identity));
-        for file in too_many(deleted, now, bound) {
-            self.give_up(&file);
-        }
-    }
-
-    fn give_up(&mut self, file: &Deleted) {
-        self.context.files.remove(file.identity);
-        self.memory.deleted.remove(&file.identity);
-        let path = {
-            let mut known = self.context.known();
-            let Some(progress) = known.followed.get_mut(&file.identity) else { return };
-            progress.given_up = Some(file.size);
-            progress.asleep = None;
-            progress.woken.notify_one();
-            progress.path.clone()
-        };
-        let source = self.memory.sources.iter().find(|(_, identity)| **identity == file.identity).map(|(source, _)| source.clone());
-        self.memory.scan.given_up.extend(source.map(|source| GivenUp { source, path: path.to_path_buf(), bytes: file.unread }));
     }
 
     /// What the globs mean now. A directory that cannot be read hides files; it does not delete them.
@@ -448,6 +376,7 @@ impl Look<'_> {
             .retain(|_, identity| known.followed.contains_key(identity) || memory.waiting.values().any(|waiting| waiting.identity == *identity));
         memory.at_path.extend(listed.iter().map(|file| (file.path.clone(), file.identity)));
         memory.compressed.retain(|identity| there.contains(identity));
+        memory.packed.retain(|identity, _| there.contains(identity));
         memory.copies.retain(|identity, _| there.contains(identity) || !memory.rotated.is_empty());
     }
 
@@ -480,13 +409,16 @@ impl Look<'_> {
             return true;
         }
         let Some(file) = self.open(listed) else { return false };
-        let begin = read_at(&file, 0, HEAD_BYTES_MAX).and_then(|head| match () {
-            () if COMPRESSED.iter().any(|magic| head.starts_with(magic)) => Ok(None),
+        if file.is_packed() {
+            return self.consider_packed(listed, file);
+        }
+        let begin = file.read_at(0, HEAD_BYTES_MAX).and_then(|head| match () {
+            () if UNREADABLE.iter().any(|magic| head.starts_with(magic)) => Ok(None),
             () => Ok(Some((self.is_copy(listed, &file, &head)?, self.beginning(listed, &file, &head)?))),
         });
         match begin {
             Ok(None) => {
-                info!(path = %listed.path.display(), "a compressed file is not read");
+                warn!(path = %listed.path.display(), "not read, as it is packed with zstd, xz or bzip2; of packed files only gzip is");
                 self.memory.compressed.insert(listed.identity);
                 true
             }
@@ -512,7 +444,7 @@ impl Look<'_> {
     }
 
     /// Whether `file` has what a followed one had as far as that was read.
-    fn is_copy(&self, listed: &Listed, file: &File, head: &[u8]) -> io::Result<bool> {
+    fn is_copy(&self, listed: &Listed, file: &Content, head: &[u8]) -> io::Result<bool> {
         let mut heads = BTreeMap::new();
         let mut same_head = |name: FileName| {
             let bytes = usize::from(name.head_bytes);
@@ -556,7 +488,7 @@ impl Look<'_> {
     }
 
     /// Where to begin with a new file: after what was read of it as a copy, or as the spec says.
-    fn beginning(&mut self, listed: &Listed, file: &File, head: &[u8]) -> io::Result<Start> {
+    fn beginning(&mut self, listed: &Listed, file: &Content, head: &[u8]) -> io::Result<Start> {
         let read = self.context.known().copies.get(&listed.identity).map(|copy| copy.end.unwrap_or(copy.size));
         let read = match read {
             None => self.read_before_stop(listed, file)?,
@@ -565,6 +497,7 @@ impl Look<'_> {
         let offset = match (read, self.memory.start_at) {
             (Some(offset), _) => offset,
             (None, StartAt::Beginning) => return Ok(Start::Fresh),
+            (None, StartAt::End) if file.is_packed() => content_bytes(file)?,
             (None, StartAt::End) => last_line_end(file, listed.metadata.len(), &self.context.framing)?,
         };
         let Some(name) = FileName::of(head) else { return Ok(Start::Fresh) };
@@ -572,7 +505,7 @@ impl Look<'_> {
     }
 
     /// How far a copy, made before the start, of a file that was truncated since was read: its original's checkpoint still knows.
-    fn read_before_stop(&mut self, listed: &Listed, file: &File) -> io::Result<Option<u64>> {
+    fn read_before_stop(&mut self, listed: &Listed, file: &Content) -> io::Result<Option<u64>> {
         for at in 0..self.memory.past.len() {
             let Past { path, key, position } = &self.memory.past[at];
             if is_family(&listed.path, path) && verify(file, key.name, *position)?.is_some() {
@@ -582,7 +515,7 @@ impl Look<'_> {
         Ok(None)
     }
 
-    fn follow(&mut self, source: Name, listed: &Listed, file: File, start: Start) {
+    fn follow(&mut self, source: Name, listed: &Listed, file: Content, start: Start) {
         let resume = match &start {
             Start::Fresh => None,
             Start::At { key, offset, before, .. } => Some((*key, Position { offset: *offset, marker: hash64(before) })),
@@ -594,7 +527,7 @@ impl Look<'_> {
     }
 
     /// None if it cannot be opened, which is told, or is another file by now.
-    fn open(&mut self, listed: &Listed) -> Option<File> {
+    fn open(&mut self, listed: &Listed) -> Option<Content> {
         match self.context.open(&listed.path) {
             Ok((file, metadata)) => (Identity::of(&metadata) == listed.identity).then_some(file),
             Err(error) => {
@@ -622,18 +555,6 @@ fn is_family(path: &Path, original: &Path) -> bool {
     path.parent() == original.parent() && path.file_name().zip(original.file_name()).is_some_and(|(name, original)| named_after(name, original))
 }
 
-/// Which of the deleted files are given up: those that are too old, then the oldest until the rest is within the bound.
-fn too_many(mut deleted: Vec<Deleted>, now: Instant, bound: DeletedBound) -> Vec<Deleted> {
-    deleted.sort_by_key(|file| (file.since, file.identity));
-    let mut held: u64 = deleted.iter().map(|file| file.bytes).sum();
-    deleted.retain(|file| {
-        let given_up = held > bound.bytes_max || now.saturating_duration_since(file.since) >= bound.age_max;
-        held -= if given_up { file.bytes } else { 0 };
-        given_up
-    });
-    deleted
-}
-
 fn glob(text: &str) -> Result<Pattern, ReadError> {
     Pattern::new(text).map_err(|error| ReadError::new(format!("`{text}` is not a glob: {} at character {}", error.msg, error.pos + 1)))
 }
@@ -647,10 +568,10 @@ fn fixed_part(glob: &str) -> PathBuf {
 }
 
 /// After the last whole line of a file; its end where none ends in as many bytes as a line may have.
-fn last_line_end(file: &File, size: u64, framing: &Framing) -> io::Result<u64> {
+fn last_line_end(file: &Content, size: u64, framing: &Framing) -> io::Result<u64> {
     let from = size.saturating_sub(framing.line_bytes_max() as u64);
     let most = usize::try_from(size - from).unwrap_or(framing.line_bytes_max());
-    let end = framing.last_line_end(from, &read_at(file, from, most)?);
+    let end = framing.last_line_end(from, &file.read_at(from, most)?);
     Ok(end.unwrap_or(if from == 0 { 0 } else { size }))
 }
 

@@ -2,9 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, Metadata},
+    fs::{self, Metadata},
     io,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -18,7 +18,7 @@ use logvine_cluster::{
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
-use super::{descriptors::Descriptors, lines::Framing};
+use super::{content::Content, descriptors::Descriptors, lines::Framing};
 use crate::policy::{OpenError, Policy};
 
 /// A `*` stays within one directory, as in a shell.
@@ -205,7 +205,7 @@ impl Context {
     pub(super) fn find_sibling(&self, path: &Path, name: FileName, at: Position) -> Option<Sibling> {
         let mut siblings = siblings(path).ok()?;
         siblings.retain(|sibling| {
-            sibling.metadata.len() >= at.offset && {
+            (sibling.metadata.len() >= at.offset || sibling.is_named_packed()) && {
                 let known = self.known();
                 !known.followed.contains_key(&sibling.identity) && !known.copies.contains_key(&sibling.identity)
             }
@@ -213,13 +213,13 @@ impl Context {
         // The longest: of two copies the one made last holds the most.
         siblings.sort_by_key(|sibling| std::cmp::Reverse(sibling.metadata.len()));
         siblings.into_iter().find_map(|Listed { path, identity, metadata }| {
-            let file = self.policy.open_read(&path).ok()?;
+            let (file, _) = self.open(&path).ok()?;
             let before = verify(&file, name, at).ok()??;
             Some(Sibling { file, identity, size: metadata.len(), before })
         })
     }
 
-    pub(super) fn open(&self, path: &Path) -> Result<(File, Metadata), OpenError> {
+    pub(super) fn open(&self, path: &Path) -> Result<(Content, Metadata), OpenError> {
         let io = |source| OpenError::Io { path: path.display().to_string(), source };
         #[cfg(test)]
         if let Some(fault) = self.faults.lock().expect("no test panics with it").get(path) {
@@ -227,7 +227,7 @@ impl Context {
         }
         let file = self.policy.open_read(path).inspect_err(|error| self.make_room(error))?;
         let metadata = file.metadata().map_err(io)?;
-        Ok((file, metadata))
+        Ok((Content::new(file).map_err(io)?, metadata))
     }
 
     /// Where no descriptor is left, the next attempt finds some.
@@ -239,7 +239,7 @@ impl Context {
     }
 
     /// The followed file that was last seen at `path`, opened again where it was closed. None if it is not there, nor beside it.
-    pub(super) fn file(&self, identity: Identity, path: &Path) -> io::Result<Option<Arc<File>>> {
+    pub(super) fn file(&self, identity: Identity, path: &Path) -> io::Result<Option<Arc<Content>>> {
         if let Some(file) = self.files.get(identity) {
             return Ok(Some(file));
         }
@@ -271,7 +271,7 @@ impl Context {
 /// A file that goes on where another ended.
 #[derive(Debug)]
 pub(super) struct Sibling {
-    pub(super) file: File,
+    pub(super) file: Content,
     pub(super) identity: Identity,
     pub(super) size: u64,
     /// The bytes before the position that was asked for.
@@ -287,6 +287,11 @@ pub(super) struct Listed {
 }
 
 impl Listed {
+    /// Whether its content may be longer than it is.
+    fn is_named_packed(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "gz")
+    }
+
     /// None if there is no regular file at `path` (any more).
     pub(super) fn at(path: PathBuf) -> io::Result<Option<Self>> {
         match fs::metadata(&path) {
@@ -312,32 +317,16 @@ pub(super) fn siblings(path: &Path) -> io::Result<Vec<Listed>> {
 }
 
 /// The bytes before `at`, if `file` is the one that `name` and `at` speak of: it has the head, is long enough, and has the marker.
-pub(super) fn verify(file: &File, name: FileName, at: Position) -> io::Result<Option<Vec<u8>>> {
-    let head = read_at(file, 0, usize::from(name.head_bytes))?;
+pub(super) fn verify(file: &Content, name: FileName, at: Position) -> io::Result<Option<Vec<u8>>> {
+    let head = file.read_at(0, usize::from(name.head_bytes))?;
     let before = read_before(file, at.offset)?;
     Ok((FileName::of(&head) == Some(name) && before.len() as u64 == at.offset.min(MARKER_BYTES_MAX) && hash64(&before) == at.marker)
         .then_some(before))
 }
 
 /// The ≤ [`MARKER_BYTES_MAX`] bytes before `offset`; fewer where the file is shorter.
-pub(super) fn read_before(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_before(file: &Content, offset: u64) -> io::Result<Vec<u8>> {
     let from = offset.saturating_sub(MARKER_BYTES_MAX);
     let most = usize::try_from(offset - from).unwrap_or(HEAD_BYTES_MAX);
-    read_at(file, from, most)
-}
-
-/// The bytes from `offset` on, `most` at most; fewer only at the file's end.
-pub(crate) fn read_at(file: &File, offset: u64, most: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; most];
-    let mut filled = 0;
-    while filled < most {
-        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
+    file.read_at(from, most)
 }

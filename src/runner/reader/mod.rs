@@ -1,5 +1,7 @@
 //! Readers turn sources into [`Chunk`]s of whole lines, and know files again.
 
+mod content;
+mod deleted;
 mod descriptors;
 mod encoding;
 pub mod file;
@@ -7,7 +9,7 @@ pub mod finder;
 pub mod http;
 mod known;
 pub(crate) mod queue;
-pub(crate) use self::known::read_at;
+pub(crate) use self::content::read_at;
 mod lines;
 mod multiline;
 mod tail;

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod cases;
+mod packed;
 mod records;
 
 /// Enough looks for all that is decided by counting looks.
@@ -521,14 +522,14 @@ async fn a_file_is_known_by_its_content_where_its_numbers_have_changed() {
 }
 
 #[tokio::test]
-async fn compressed_and_excluded_files_are_left_alone() {
+async fn excluded_files_and_those_packed_otherwise_than_by_gzip_are_left_alone() {
     let mut rig = Rig::new(&["a.log*"]);
     rig.spec.exclude = vec![rig.at("*.bak").to_str().unwrap().to_owned()];
     rig.restart();
     rig.append("a.log", "one\n");
     rig.append("a.log.bak", "no\n");
-    rig.append("a.log.1.gz", b"\x1f\x8b\x08\0\n\n");
-    rig.run(3).await;
+    rig.append("a.log.1.zst", b"\x28\xb5\x2f\xfd\0\n\n");
+    rig.run(LONG).await;
     assert_eq!(rig.lines, ["one"]);
 }
 

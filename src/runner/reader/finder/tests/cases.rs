@@ -174,24 +174,6 @@ async fn deleted_files_that_nobody_reads_are_given_up_beyond_the_bound() {
     assert!(rig.lines.contains(&"others go on".to_owned()));
 }
 
-#[test]
-fn the_oldest_deleted_files_go_first_and_those_too_old_in_any_case() {
-    let now = Instant::now() + Duration::from_secs(1_000);
-    let file = |inode, age, bytes| Deleted {
-        identity: Identity { device: 1, inode, born: None },
-        since: now - Duration::from_secs(age),
-        bytes,
-        unread: bytes,
-        size: bytes,
-    };
-    let bound = DeletedBound { bytes_max: 100, age_max: Duration::from_secs(60) };
-    let gone = |files: &[Deleted]| too_many(files.to_vec(), now, bound).iter().map(|file| file.identity.inode).collect::<Vec<_>>();
-    assert_eq!(gone(&[file(1, 10, 60), file(2, 20, 60), file(3, 5, 30)]), [2]);
-    assert_eq!(gone(&[file(1, 60, 1), file(2, 59, 99)]), [1]);
-    assert_eq!(gone(&[file(1, 1, 101)]), [1]);
-    assert!(gone(&[]).is_empty());
-}
-
 /// Cases 1 and 28: 600 files with 16 descriptors, of which 150 are rotated away.
 #[tokio::test]
 async fn many_files_are_followed_with_few_descriptors() {
