@@ -556,5 +556,19 @@ pub fn store_set_aside(aside: &SetAside) -> Words {
     Words { level: Level::Error, kind: "store.set_aside", node: None, runner: None, source: None, operation: None, detail }
 }
 
+/// The store's disk is full.
+pub fn store_full(why: &str) -> Words {
+    let detail = format!(
+        "the disk of the data directory has no room ({why}): this node promises nothing and reads no further until there is some; what it had to write waits"
+    );
+    Words { level: Level::Error, kind: "store.full", node: None, runner: None, source: None, operation: None, detail }
+}
+
+/// It has room again.
+pub fn store_has_room() -> Words {
+    let detail = "the disk of the data directory has room again, and what waited is written".to_owned();
+    Words { level: Level::Info, kind: "store.room", node: None, runner: None, source: None, operation: None, detail }
+}
+
 #[cfg(test)]
 mod tests;

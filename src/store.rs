@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! persist(ticket, writes) ─queue─> writer thread ─one transaction, one fsync─> ticket, ticket, …
+//!                                      └── no room: waits for it, says so
 //! ```
 //! Invariants: tickets are reported in the order they were given, and only what is durable is reported. A store that cannot be read is set aside, not
 //! repaired by guesses: the catalog comes back from peers, checkpoints from witnesses. Not here: what the values mean.
@@ -13,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc,
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use logvine_cluster::node::{Table, Ticket, Write};
@@ -33,6 +34,8 @@ const GROUP_BATCHES_MAX: usize = 1024;
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// redb's page cache. The agent reads the store once, at its start; afterwards it only writes.
 const CACHE_BYTES: usize = 16 << 20;
+/// How long a full disk is left alone.
+const FULL_FOR: Duration = Duration::from_millis(500);
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -131,12 +134,23 @@ struct Batch {
     writes: Vec<Write>,
 }
 
+/// What the store has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// This ticket's writes are on the disk, and those of all before it.
+    Persisted(Ticket),
+    /// The disk has no room, as it says. What was given waits, and is tried again for as long as that takes.
+    Full { why: String },
+    /// It has room again.
+    Room,
+}
+
 /// Writes batches durably on a thread of its own.
 #[derive(Debug)]
 pub struct Store {
     /// Not bounded itself: a write that the node has decided on cannot be refused. The agent takes no further orders while `backlog` is long.
     batches: Option<mpsc::Sender<Batch>>,
-    reports: UnboundedReceiver<Result<Ticket, StoreError>>,
+    reports: UnboundedReceiver<Result<Report, StoreError>>,
     given: u64,
     reported: u64,
     thread: Option<thread::JoinHandle<()>>,
@@ -168,10 +182,11 @@ impl Store {
         };
         let (batches, queue) = mpsc::channel();
         let (report, reports) = unbounded_channel();
-        let directory = dir.path().to_owned();
+        let (directory, file) = (dir.path().to_owned(), path.clone());
+        let writer = Writer { database: Some(database), reopen: move || Ok(builder().open(&file)?), directory, report };
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || write_all(&database, &directory, &queue, &report))
+            .spawn(move || writer.run(&queue))
             .map_err(|source| StoreError::Directory { path: path.clone(), source })?;
         Ok((Self { batches: Some(batches), reports, given: 0, reported: 0, thread: Some(thread) }, restored))
     }
@@ -190,50 +205,93 @@ impl Store {
         self.given - self.reported
     }
 
-    /// Waits for the next durable ticket; in order. Cancel-safe. An error ends the store.
-    pub async fn next_persisted(&mut self) -> Result<Ticket, StoreError> {
-        match self.reports.recv().await {
-            Some(report) => {
-                self.reported += 1;
-                report
-            }
-            None => std::future::pending().await,
-        }
+    /// Waits for what comes next; tickets come in order. Cancel-safe. An error ends the store.
+    pub async fn next_report(&mut self) -> Result<Report, StoreError> {
+        let Some(report) = self.reports.recv().await else { return std::future::pending().await };
+        self.reported += u64::from(matches!(report, Ok(Report::Persisted(_))));
+        report
     }
 }
 
 impl Drop for Store {
-    /// Waits until all that was given is on the disk.
+    /// Waits until all that was given is on the disk; not for a full one to have room.
     fn drop(&mut self) {
         self.batches = None;
+        self.reports.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn write_all(database: &Database, directory: &Path, queue: &mpsc::Receiver<Batch>, report: &UnboundedSender<Result<Ticket, StoreError>>) {
-    while let Ok(first) = queue.recv() {
-        let mut bytes = size(&first);
-        let mut group = vec![first];
-        while group.len() < GROUP_BATCHES_MAX && bytes < GROUP_BYTES_MAX {
-            let Ok(next) = queue.try_recv() else { break };
-            bytes += size(&next);
-            group.push(next);
-        }
-        match dropped::keep(directory, &group).map_err(redb::Error::Io).and_then(|()| commit(database, &group)) {
-            Ok(()) => {
-                debug!(batches = group.len(), bytes, "persisted");
-                for batch in group {
-                    let _ = report.send(Ok(batch.ticket));
-                }
+/// The thread's own.
+struct Writer<R> {
+    /// None while the disk is full: a database that could not write is of no use any more, and is opened anew.
+    database: Option<Database>,
+    reopen: R,
+    directory: PathBuf,
+    report: UnboundedSender<Result<Report, StoreError>>,
+}
+
+impl<R: Fn() -> Result<Database, redb::Error>> Writer<R> {
+    fn run(mut self, queue: &mpsc::Receiver<Batch>) {
+        while let Ok(first) = queue.recv() {
+            let mut bytes = size(&first);
+            let mut group = vec![first];
+            while group.len() < GROUP_BATCHES_MAX && bytes < GROUP_BYTES_MAX {
+                let Ok(next) = queue.try_recv() else { break };
+                bytes += size(&next);
+                group.push(next);
             }
-            Err(source) => {
-                let _ = report.send(Err(StoreError::Writing { source }));
+            if let Err(source) = self.write(&group) {
+                self.tell(Err(StoreError::Writing { source }));
                 return;
+            }
+            debug!(batches = group.len(), bytes, "persisted");
+            for batch in group {
+                self.tell(Ok(Report::Persisted(batch.ticket)));
             }
         }
     }
+
+    /// Waits for room where there is none, unless nobody waits for this any more. Other errors are the caller's: what is on the disk then is not known.
+    fn write(&mut self, group: &[Batch]) -> Result<(), redb::Error> {
+        let mut is_full = false;
+        loop {
+            match self.try_write(group) {
+                Err(error) if has_no_room(&error) && !self.report.is_closed() => {
+                    if !std::mem::replace(&mut is_full, true) {
+                        self.tell(Ok(Report::Full { why: error.to_string() }));
+                    }
+                    self.database = None;
+                    thread::sleep(FULL_FOR);
+                }
+                Ok(()) if is_full => {
+                    self.tell(Ok(Report::Room));
+                    return Ok(());
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn try_write(&mut self, group: &[Batch]) -> Result<(), redb::Error> {
+        dropped::keep(&self.directory, group).map_err(redb::Error::Io)?;
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => (self.reopen)()?,
+        };
+        commit(self.database.insert(database), group)
+    }
+
+    fn tell(&self, report: Result<Report, StoreError>) {
+        // Nobody listens any more only when the agent is going down.
+        let _ = self.report.send(report);
+    }
+}
+
+fn has_no_room(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 fn size(batch: &Batch) -> usize {
@@ -287,13 +345,19 @@ fn is_damage(error: &redb::Error) -> bool {
     }
 }
 
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
 /// Ok(Err(version)): written by a newer one.
 fn open(path: &Path) -> Result<Result<(Database, Vec<Write>), String>, redb::Error> {
     // redb would take it for a new one, and nobody would hear of what is gone.
     if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
         return Err(redb::Error::Corrupted("it is empty".to_owned()));
     }
-    let database = Database::builder().set_check_integrity_on_open(true).set_cache_size(CACHE_BYTES).create(path)?;
+    let database = builder().set_check_integrity_on_open(true).create(path)?;
     if let Err(needs) = check_format(&database)? {
         return Ok(Err(needs));
     }

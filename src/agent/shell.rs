@@ -28,7 +28,10 @@ use super::{
     handle::{Call, Clock},
     keys::Keys,
 };
-use crate::{events::EventLog, store::Store};
+use crate::{
+    events::EventLog,
+    store::{Report, Store},
+};
 
 /// Transactions that may wait for the disk before operators' commands are refused and peers' calls wait too.
 /// Datagrams never wait: a slow disk is no dead node.
@@ -139,10 +142,7 @@ impl Shell {
                     self.take_datagram(from, &payload);
                     self.drain();
                 }
-                report = self.store.next_persisted() => {
-                    let ticket = report.context("this node's store failed")?;
-                    self.node.handle_persisted(self.clock.now(), ticket);
-                }
+                report = self.store.next_report() => self.take_report(report.context("this node's store failed")?),
                 Some(event) = instances.recv() => self.node.handle_instance(self.clock.now(), event),
                 Some(ended) = self.calling.join_next_with_id() => self.take_reply(ended),
                 // A knock that panicked is one that the node hears nothing of: it gives it up by itself.
@@ -211,6 +211,18 @@ impl Shell {
     fn forget_old_requests(&mut self) {
         while let Some(oldest) = self.requests.first_entry().filter(|oldest| oldest.get().0.elapsed() > DEADLINE_MAX) {
             oldest.remove();
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        let now = self.clock.now();
+        match report {
+            Report::Persisted(ticket) => self.node.handle_persisted(now, ticket),
+            Report::Full { why } => {
+                error!(%why, "the disk of the data directory has no room: what was to be written waits for some");
+                self.events.tell(now.wall, crate::events::store_full(&why));
+            }
+            Report::Room => self.events.tell(now.wall, crate::events::store_has_room()),
         }
     }
 

@@ -2,7 +2,13 @@ use std::{
     io::BufRead,
     os::unix::fs::{FileExt, PermissionsExt},
     process::{Command, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use redb::StorageBackend;
 
 use super::*;
 
@@ -20,7 +26,14 @@ fn persist(store: &mut Store, batches: Vec<Vec<Write>>) -> Vec<Ticket> {
     for (at, writes) in batches.into_iter().enumerate() {
         store.persist(Ticket(at as u64), writes);
     }
-    (0..count).map(|_| block_on(store.next_persisted()).unwrap()).collect()
+    (0..count).map(|_| next_persisted(store)).collect()
+}
+
+fn next_persisted(store: &mut Store) -> Ticket {
+    match block_on(store.next_report()).unwrap() {
+        Report::Persisted(ticket) => ticket,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn open_at(path: &Path) -> (Store, Restored, DataDir) {
@@ -137,6 +150,111 @@ fn a_store_that_cannot_be_opened_is_told_once_with_what_to_do() {
     assert_eq!(message.matches("Not a directory").count(), 1, "{message}");
 }
 
+/// A disk of which one can say that it is full.
+#[derive(Debug, Clone, Default)]
+struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn take(&self, end: usize) -> io::Result<MutexGuard<'_, Vec<u8>>> {
+        let mut bytes = self.bytes.lock().unwrap();
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        let end = end.max(bytes.len());
+        bytes.resize(end, 0);
+        Ok(bytes)
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        out.copy_from_slice(&self.bytes.lock().unwrap()[offset..offset + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.take(0)?.resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        self.take(offset + data.len())?[offset..offset + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+/// A store's thread on a disk, what it takes and what it tells.
+struct Written {
+    batches: mpsc::Sender<Batch>,
+    reports: UnboundedReceiver<Result<Report, StoreError>>,
+    thread: thread::JoinHandle<()>,
+    _home: tempfile::TempDir,
+}
+
+impl Written {
+    fn on(disk: &Disk) -> Self {
+        let ((report, reports), (batches, queue)) = (unbounded_channel(), mpsc::channel());
+        let (disk, home) = (disk.clone(), tempfile::tempdir().unwrap());
+        let reopen = move || Ok(builder().create_with_backend(disk.clone())?);
+        let writer = Writer { database: Some(reopen().unwrap()), reopen, directory: home.path().to_owned(), report };
+        Self { batches, reports, thread: thread::spawn(move || writer.run(&queue)), _home: home }
+    }
+
+    fn give(&self, ticket: u64) {
+        self.batches.send(Batch { ticket: Ticket(ticket), writes: vec![put(Table::Meta, &ticket.to_string(), "x")] }).unwrap();
+    }
+
+    fn next(&mut self) -> Report {
+        self.reports.blocking_recv().unwrap().unwrap()
+    }
+}
+
+/// A full disk ends no agent. What was given waits, is told once, and is written when there is room.
+#[test]
+fn a_full_disk_is_waited_for_and_nothing_is_reported_before_it_is_written() {
+    let disk = Disk::default();
+    let mut written = Written::on(&disk);
+    written.give(0);
+    assert_eq!(written.next(), Report::Persisted(Ticket(0)));
+    disk.is_full.store(true, Ordering::SeqCst);
+    written.give(1);
+    assert!(matches!(written.next(), Report::Full { .. }));
+    written.give(2);
+    disk.is_full.store(false, Ordering::SeqCst);
+    let next = [written.next(), written.next(), written.next()];
+    assert_eq!(next, [Report::Room, Report::Persisted(Ticket(1)), Report::Persisted(Ticket(2))]);
+    drop(written.batches);
+    written.thread.join().unwrap();
+    let database = builder().create_with_backend(disk).unwrap();
+    let held = database.begin_read().unwrap().open_table(TABLES[0].1).unwrap();
+    assert_eq!(held.iter().unwrap().count(), 3);
+}
+
+/// An agent that is told to end ends, and does not wait for room.
+#[test]
+fn a_full_disk_holds_up_no_stop() {
+    let disk = Disk::default();
+    let mut written = Written::on(&disk);
+    disk.is_full.store(true, Ordering::SeqCst);
+    written.give(0);
+    assert!(matches!(written.next(), Report::Full { .. }));
+    drop((written.batches, written.reports));
+    written.thread.join().unwrap();
+}
+
 const CHILD: &str = "STORE_TEST_CHILD_DIR";
 
 /// The process that is killed below: persists for ever, and prints each ticket when it is reported.
@@ -148,7 +266,7 @@ fn child_that_persists_until_killed() {
     for ticket in restored.writes.len() as u64.. {
         store.persist(Ticket(ticket), vec![put(Table::Pinned, &format!("{ticket:08}"), "x")]);
         while store.backlog() > 8 {
-            println!("\nticket {}", block_on(store.next_persisted()).unwrap().0);
+            println!("\nticket {}", next_persisted(&mut store).0);
         }
     }
 }
