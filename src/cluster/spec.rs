@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use self::faults::Faults;
 pub use self::{
     faults::SpecFault,
+    journal::JournalReaderSpec,
     listener::{HttpPushReaderSpec, StdinReaderSpec, SyslogReaderSpec},
     parse::{
         ApacheParseSpec, CsvParseSpec, GrokParseSpec, JsonParseSpec, LogfmtParseSpec, NginxParseSpec, ParseSpec, RegexParseSpec, SyslogFormat,
@@ -23,6 +24,7 @@ pub use self::{
 use crate::name::Name;
 
 mod faults;
+mod journal;
 mod listener;
 mod parse;
 mod reader;

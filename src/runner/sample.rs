@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     RunnerContext, Sights,
     parse::{Parsed, Parser},
-    reader::{Read, Reader, finder::Finder, http::HttpReaders},
+    reader::{Read, Reader, finder::Finder, http::HttpReaders, journal::JournalReaders},
     record::{Line, Record},
     sender::{
         self, SinkCheck,
@@ -211,15 +211,18 @@ async fn read(context: &RunnerContext, spec: &RunnerSpec, source: Option<&str>, 
             let policy = context.policy.clone();
             let readers = tokio::task::spawn_blocking(move || HttpReaders::new(&http, policy)).await;
             let readers = readers.map_err(|error| error.to_string())?.map_err(|error| format!("reader: {error}"))?;
-            let of_spec = spec.sources.iter().find(|known| source.is_none_or(|source| known.id.as_str() == source)).cloned();
-            // One that is not in the spec yet is tried by its address.
-            let by_url = source.filter(|source| source.contains("://")).map(|url| SourceSpec {
-                id: "sample".parse().expect("a name"),
-                url: url.to_owned(),
-                rotated: vec![],
-                selection: None,
-            });
-            let tried = by_url.or(of_spec).ok_or("there is no such source in the runner: name one of its `sources`, or a URL")?;
+            let tried = tried(spec, source)?;
+            let mut reader = readers.open(&tried, None).map_err(|error| error.to_string())?;
+            let found = spec.sources.iter().take(PATHS_MAX).map(|source| source.id.to_string()).collect();
+            let read = first_lines(&mut reader, lines).await?;
+            Ok((Sample { source: Some(tried.id.to_string()), found, ..Sample::default() }, read))
+        }
+        ReaderSpec::Journal(journal) => {
+            let journal = logvine_cluster::spec::JournalReaderSpec { start_at: StartAt::Beginning, ..journal.clone() };
+            let policy = context.policy.clone();
+            let readers = tokio::task::spawn_blocking(move || JournalReaders::new(&journal, policy)).await;
+            let readers = readers.map_err(|error| error.to_string())?.map_err(|error| format!("reader: {error}"))?;
+            let tried = tried(spec, source)?;
             let mut reader = readers.open(&tried, None).map_err(|error| error.to_string())?;
             let found = spec.sources.iter().take(PATHS_MAX).map(|source| source.id.to_string()).collect();
             let read = first_lines(&mut reader, lines).await?;
@@ -230,6 +233,18 @@ async fn read(context: &RunnerContext, spec: &RunnerSpec, source: Option<&str>, 
             spec.reader.word()
         )),
     }
+}
+
+/// The source that is meant: one of the spec's, or, as it may not be in it yet, one by its address.
+fn tried(spec: &RunnerSpec, source: Option<&str>) -> Result<SourceSpec, String> {
+    let of_spec = spec.sources.iter().find(|known| source.is_none_or(|source| known.id.as_str() == source)).cloned();
+    let by_url = source.filter(|source| source.contains("://")).map(|url| SourceSpec {
+        id: "sample".parse().expect("a name"),
+        url: url.to_owned(),
+        rotated: vec![],
+        selection: None,
+    });
+    by_url.or(of_spec).ok_or_else(|| "there is no such source in the runner: name one of its `sources`, or a URL".to_owned())
 }
 
 /// The first lines of a source; fewer where it has no more, or is slow.

@@ -22,7 +22,7 @@ use super::{
     clock,
     dead_letter::{Letter, Refused},
     payload::{Parcel, Payload},
-    reader::{Acknowledged, Read, ReadError, Reader, file::FileReader, http::HttpReader, queue::QueueReader},
+    reader::{Acknowledged, Read, ReadError, Reader, file::FileReader, http::HttpReader, journal::JournalReader, queue::QueueReader},
     record::Chunk,
     sender::{Job, Reply},
     sight::Sent,
@@ -49,6 +49,16 @@ impl Follow for FileReader {
 }
 
 impl Follow for HttpReader {
+    fn place(&self) -> Option<FilePlace> {
+        None
+    }
+
+    fn acknowledged(&self) -> Option<Acknowledged> {
+        None
+    }
+}
+
+impl Follow for JournalReader {
     fn place(&self) -> Option<FilePlace> {
         None
     }

@@ -23,6 +23,7 @@ use super::{
     reader::{
         finder::{Finder, Found, Scan},
         http::HttpReaders,
+        journal::JournalReaders,
     },
     sender::Sender,
     sight::Sight,
@@ -59,13 +60,20 @@ pub(super) struct Built {
 
 #[derive(Debug)]
 enum Readers {
-    Http(HttpReaders),
+    Movable(Movable),
     File {
         finder: Finder,
         poll: Duration,
     },
     /// What came in; the instance has it.
     Queue,
+}
+
+/// What movable sources are read by.
+#[derive(Debug, Clone)]
+enum Movable {
+    Http(HttpReaders),
+    Journal(JournalReaders),
 }
 
 impl Built {
@@ -83,7 +91,8 @@ impl Built {
             return Err("a runner needs at least one sender".to_owned());
         }
         let readers = match &spec.reader {
-            ReaderSpec::Http(http) => HttpReaders::new(http, context.policy.clone()).map(Readers::Http),
+            ReaderSpec::Http(http) => HttpReaders::new(http, context.policy.clone()).map(Movable::Http).map(Readers::Movable),
+            ReaderSpec::Journal(journal) => JournalReaders::new(journal, context.policy.clone()).map(Movable::Journal).map(Readers::Movable),
             ReaderSpec::File(file) => {
                 let names: Vec<Name> = senders.iter().map(|(name, _)| name.clone()).collect();
                 let finder = Finder::new(file, context.policy.clone(), context.node_id, &names, wanted.pinned.clone());
@@ -147,7 +156,7 @@ pub(super) struct Tasks {
     pub(super) board: Arc<Board>,
     pub(super) sources: BTreeMap<Name, Handle>,
     stages: Stages,
-    readers: Option<HttpReaders>,
+    readers: Option<Movable>,
     sender_names: Vec<Name>,
     shared: Shared,
     set: JoinSet<TaskEnd>,
@@ -184,7 +193,7 @@ impl Tasks {
         let (found, scans) = mpsc::channel(1);
         let (finished, ended) = mpsc::unbounded_channel();
         let readers = match built.readers {
-            Readers::Http(readers) => Some(readers),
+            Readers::Movable(readers) => Some(readers),
             Readers::File { finder, poll } => {
                 set.spawn(async move {
                     find(finder, poll, found, ended).await;
@@ -216,10 +225,21 @@ impl Tasks {
             return Err("this runner's reader finds its sources itself".to_owned());
         };
         // What was rewound begins at the beginning, whatever is so for what was never read.
-        let readers = if resume.rewind > Stamp::ZERO { readers.from_beginning() } else { readers };
+        let from_beginning = resume.rewind > Stamp::ZERO;
         let delivery = self.delivery(resume);
-        let reader = readers.open(source, delivery.resume()).map_err(|error| error.to_string())?;
-        self.spawn(source.id.clone(), Some(epoch), delivery, reader);
+        let (id, epoch, resume) = (source.id.clone(), Some(epoch), delivery.resume());
+        match readers {
+            Movable::Http(readers) => {
+                let readers = if from_beginning { readers.from_beginning() } else { readers };
+                let reader = readers.open(source, resume).map_err(|error| error.to_string())?;
+                self.spawn(id, epoch, delivery, reader);
+            }
+            Movable::Journal(readers) => {
+                let readers = if from_beginning { readers.from_beginning() } else { readers };
+                let reader = readers.open(source, resume).map_err(|error| error.to_string())?;
+                self.spawn(id, epoch, delivery, reader);
+            }
+        }
         Ok(())
     }
 

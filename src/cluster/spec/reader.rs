@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Placement,
     faults::Faults,
+    journal::JournalReaderSpec,
     listener::{HttpPushReaderSpec, StdinReaderSpec, SyslogReaderSpec},
 };
 
@@ -19,6 +20,8 @@ pub enum ReaderSpec {
     File(FileReaderSpec),
     /// Follows growing remote files over HTTP by Range.
     Http(HttpReaderSpec),
+    /// Follows the journals of other hosts, which systemd-journal-gatewayd shows over HTTP.
+    Journal(JournalReaderSpec),
     /// Takes syslog messages (RFC 5424, RFC 3164) over UDP, TCP and TLS, and keeps them on this node's disk until they are sent.
     Syslog(SyslogReaderSpec),
     /// Takes lines that are posted over HTTP, and keeps them on this node's disk until they are sent.
@@ -137,7 +140,7 @@ pub struct HttpReaderSpec {
     pub multiline: Option<MultilineSpec>,
 }
 
-fn poll_ms() -> u64 {
+pub(super) fn poll_ms() -> u64 {
     500
 }
 
@@ -178,7 +181,7 @@ impl ReaderSpec {
     pub fn is_movable(&self) -> bool {
         match self {
             Self::File(_) | Self::Syslog(_) | Self::HttpPush(_) | Self::Stdin(_) => false,
-            Self::Http(_) => true,
+            Self::Http(_) | Self::Journal(_) => true,
         }
     }
 
@@ -187,6 +190,7 @@ impl ReaderSpec {
         match self {
             Self::File(_) => "file",
             Self::Http(_) => "http",
+            Self::Journal(_) => "journal",
             Self::Syslog(_) => "syslog",
             Self::HttpPush(_) => "http_push",
             Self::Stdin(_) => "stdin",
@@ -196,7 +200,7 @@ impl ReaderSpec {
     /// What its disk queue may take, in bytes. None: it can wait, so that it has none.
     pub fn queue_bytes_max(&self) -> Option<u64> {
         match self {
-            Self::File(_) | Self::Http(_) => None,
+            Self::File(_) | Self::Http(_) | Self::Journal(_) => None,
             Self::Syslog(SyslogReaderSpec { queue_bytes_max, .. })
             | Self::HttpPush(HttpPushReaderSpec { queue_bytes_max, .. })
             | Self::Stdin(StdinReaderSpec { queue_bytes_max, .. }) => Some(*queue_bytes_max),
@@ -224,6 +228,7 @@ impl ReaderSpec {
         match self {
             Self::File(file) => file.check(faults),
             Self::Http(http) => http.check(faults),
+            Self::Journal(journal) => journal.check(faults),
             Self::Syslog(syslog) => syslog.check(faults),
             Self::HttpPush(push) => push.check(faults),
             Self::Stdin(stdin) => stdin.check(faults),

@@ -62,7 +62,7 @@ impl Intake {
                 ReaderSpec::Syslog(syslog) => syslog::run(syslog, &clerk, &queue).await,
                 ReaderSpec::HttpPush(push) => http_push::run(push, &clerk, &queue).await,
                 ReaderSpec::Stdin(stdin) => stdin::run(stdin, &clerk, &queue).await,
-                ReaderSpec::File(_) | ReaderSpec::Http(_) => {}
+                ReaderSpec::File(_) | ReaderSpec::Http(_) | ReaderSpec::Journal(_) => {}
             }
             // Who reads it has to be able to wait for it.
             std::future::pending::<()>().await;

@@ -21,7 +21,8 @@ use logvine_cluster::{
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, RANGE};
 use tokio::time::Instant;
 
-use self::remote::{Part, Remote, causes};
+use self::remote::{Part, Remote};
+pub(super) use self::remote::{causes, shown};
 use super::{BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader, lines::Framing, tail::Tail};
 use crate::{
     policy::{Dialer, Policy},

@@ -7,6 +7,7 @@ mod encoding;
 pub mod file;
 pub mod finder;
 pub mod http;
+pub mod journal;
 mod known;
 pub(crate) mod queue;
 pub(crate) use self::content::read_at;

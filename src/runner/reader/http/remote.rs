@@ -180,12 +180,12 @@ fn accepts_ranges(response: &Response) -> bool {
 }
 
 /// A URL without user, password and query.
-fn shown(url: &Url) -> String {
+pub(in crate::reader) fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 /// An error with its causes. reqwest's own text names the URL, with what may be secret in it.
-pub(super) fn causes(error: &reqwest::Error) -> String {
+pub(in crate::reader) fn causes(error: &reqwest::Error) -> String {
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
     let mut told = Vec::new();
     while let Some(error) = cause {
