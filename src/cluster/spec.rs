@@ -18,7 +18,7 @@ pub use self::{
     reader::{Encoding, FileReaderSpec, HttpReaderSpec, MultilineSpec, ReaderSpec, StartAt},
     sender::{
         Compression, ElasticsearchSenderSpec, FileSenderSpec, Fsync, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece, LabelValue,
-        LokiSenderSpec, OtlpSenderSpec, RotateSpec, SenderSpec, StdoutSenderSpec,
+        LokiSenderSpec, NatsSenderSpec, OtlpSenderSpec, RotateSpec, SenderSpec, StdoutSenderSpec,
     },
 };
 use crate::name::Name;

@@ -9,8 +9,12 @@ use anyhow::{Context, bail};
 
 use crate::console;
 
+/// The tests of the `nats` sender.
+pub(crate) const NATS: &str = "sender::nats";
+
 /// Package, the program in it, and the tests (by a part of their name) that need it.
-pub(crate) const NEEDED: [(&str, &str, &str); 2] = [("nginx", "nginx", "nginx::nginx_"), ("chromium", "chromium", console::JOURNEYS)];
+pub(crate) const NEEDED: [(&str, &str, &str); 3] =
+    [("nginx", "nginx", "nginx::nginx_"), ("chromium", "chromium", console::JOURNEYS), ("nats-server", "nats-server", NATS)];
 
 /// Installs what is missing when this is root. Otherwise names it and fails; with `skip_missing` gives the tests to leave out instead.
 pub(crate) fn provide(skip_missing: bool) -> anyhow::Result<Vec<&'static str>> {

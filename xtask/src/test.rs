@@ -52,6 +52,14 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     tests.envs(schemathesis.map(|program| ("SCHEMATHESIS", program)));
     step("tests", libtest("tests", tests)?);
     step("torture", check("torture", torture_command(&["--minutes", TORTURE_MINUTES]))?);
+    // Senders whose libraries only the packages' build has.
+    if without.contains(&packages::NATS) {
+        step("further senders", Summary::one_skipped());
+    } else {
+        let senders = ["test", "--package", "logvine-runner", "--features", "nats", "--lib", packages::NATS];
+        // What the filter leaves out ran a moment ago, without the feature: it is not skipped.
+        step("further senders", Summary { skipped: 0, ..libtest("further senders", cargo(&senders))? });
+    }
     if console::has_node() {
         for (name, script) in console::CHECKS {
             step(name, check(name, console::npm(script))?);

@@ -8,10 +8,12 @@ use super::faults::Faults;
 use crate::name::Name;
 
 mod index;
+mod nats;
 mod push;
 
 pub use self::{
     index::{IndexPattern, IndexPatternError, IndexPiece},
+    nats::NatsSenderSpec,
     push::{ElasticsearchSenderSpec, LabelValue, LokiSenderSpec, OtlpSenderSpec},
 };
 
@@ -32,6 +34,8 @@ pub enum SenderSpec {
     Loki(LokiSenderSpec),
     /// OpenTelemetry, protobuf over HTTP.
     Otlp(OtlpSenderSpec),
+    /// NATS JetStream. Needs a build with the feature `nats`.
+    Nats(NatsSenderSpec),
 }
 
 /// How bytes are compressed on their way.
@@ -157,7 +161,8 @@ impl SenderSpec {
             | Self::Http(HttpSenderSpec { name, .. })
             | Self::Elasticsearch(ElasticsearchSenderSpec { name, .. })
             | Self::Loki(LokiSenderSpec { name, .. })
-            | Self::Otlp(OtlpSenderSpec { name, .. }) => name,
+            | Self::Otlp(OtlpSenderSpec { name, .. })
+            | Self::Nats(NatsSenderSpec { name, .. }) => name,
         }
     }
 
@@ -170,6 +175,7 @@ impl SenderSpec {
             Self::Elasticsearch(elasticsearch) => elasticsearch.check(pointer, faults),
             Self::Loki(loki) => loki.check(pointer, faults),
             Self::Otlp(otlp) => otlp.check(pointer, faults),
+            Self::Nats(nats) => nats.check(pointer, faults),
         }
     }
 }

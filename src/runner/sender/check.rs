@@ -36,7 +36,7 @@ pub(crate) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Ar
             let looked = tokio::task::spawn_blocking(move || look_at_file(&path, &policy)).await;
             looked.unwrap_or_else(|error| Err(format!("looking at it panicked: {error}")))
         }
-        SenderSpec::Http(_) | SenderSpec::Elasticsearch(_) | SenderSpec::Loki(_) | SenderSpec::Otlp(_) => {
+        SenderSpec::Http(_) | SenderSpec::Elasticsearch(_) | SenderSpec::Loki(_) | SenderSpec::Otlp(_) | SenderSpec::Nats(_) => {
             // Secrets are files.
             let built = tokio::task::spawn_blocking(move || Sender::new(&spec, &runner, &node, &policy)).await;
             match built.unwrap_or_else(|error| Err(format!("building it panicked: {error}"))) {
@@ -53,10 +53,15 @@ pub(crate) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Ar
 }
 
 async fn look_at_sink(sender: &Sender) -> Result<String, String> {
-    let Sender::Http(http) = sender else { return Ok("it could be built".to_owned()) };
-    let head = tokio::time::timeout(PATIENCE, http.head()).await;
-    let (place, status) = head.unwrap_or_else(|_| Err(format!("it has not answered for {} s", PATIENCE.as_secs())))?;
-    judged(&place, status)
+    let looked = async {
+        match sender {
+            Sender::Http(http) => http.head().await.and_then(|(place, status)| judged(&place, status)),
+            #[cfg(feature = "nats")]
+            Sender::Nats(nats) => nats.look().await,
+            Sender::File(_) | Sender::Stdout => Ok("it could be built".to_owned()),
+        }
+    };
+    tokio::time::timeout(PATIENCE, looked).await.unwrap_or_else(|_| Err(format!("it has not answered for {} s", PATIENCE.as_secs())))
 }
 
 fn look_at_file(path: &Path, policy: &Policy) -> Result<String, String> {

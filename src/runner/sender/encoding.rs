@@ -28,7 +28,7 @@ impl Encoding {
     /// What a sender takes. Errors: what is wrong with its spec, for people.
     pub(crate) fn of(spec: &SenderSpec) -> Result<Self, String> {
         Ok(match spec {
-            SenderSpec::File(_) | SenderSpec::Stdout(_) | SenderSpec::Http(_) => Self::Ndjson,
+            SenderSpec::File(_) | SenderSpec::Stdout(_) | SenderSpec::Http(_) | SenderSpec::Nats(_) => Self::Ndjson,
             SenderSpec::Elasticsearch(spec) => Self::Bulk(Arc::new(spec.index.parse().map_err(|error| format!("index: {error}"))?)),
             SenderSpec::Loki(spec) => Self::Loki(Arc::new(loki::Form::new(spec)?)),
             SenderSpec::Otlp(_) => Self::Otlp,

@@ -262,7 +262,7 @@ fn place(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -20,6 +20,8 @@ pub(crate) mod encoding;
 mod file;
 mod http;
 mod loki;
+#[cfg(feature = "nats")]
+mod nats;
 pub mod ndjson;
 mod otlp;
 mod rotate;
@@ -82,6 +84,8 @@ pub(super) enum Sender {
     File(file::FileSender),
     Stdout,
     Http(HttpSender),
+    #[cfg(feature = "nats")]
+    Nats(Box<nats::NatsSender>),
 }
 
 impl Sender {
@@ -97,6 +101,12 @@ impl Sender {
                 let resource = otlp::Resource::new(runner.as_str(), node.as_str());
                 HttpSender::new(&spec.into(), Protocol::Otlp(resource), policy).map(Self::Http)
             }
+            #[cfg(feature = "nats")]
+            SenderSpec::Nats(spec) => nats::NatsSender::new(spec, runner, node, policy).map(|sender| Self::Nats(Box::new(sender))),
+            #[cfg(not(feature = "nats"))]
+            SenderSpec::Nats(_) => {
+                Err("this build has no `nats` sender: build it with the feature `nats` (or `full`), or take a package, which has all".to_owned())
+            }
         }
     }
 
@@ -106,6 +116,8 @@ impl Sender {
             Self::File(sender) => sender.run(jobs).await,
             Self::Stdout => stdout::run(jobs).await,
             Self::Http(sender) => sender.run(jobs).await,
+            #[cfg(feature = "nats")]
+            Self::Nats(sender) => sender.run(jobs).await,
         }
     }
 }
