@@ -60,6 +60,8 @@ pub(super) struct InstanceView {
     read_records: u64,
     read_bytes: u64,
     acknowledged_bytes: u64,
+    /// Files that were rotated, truncated or deleted and whose unread rest was not found: what is missing in the sinks.
+    rotation_gaps: u64,
     stages: Vec<StageRow>,
     senders: Vec<SenderRow>,
     /// The first 1,000, by name.
@@ -187,6 +189,7 @@ fn shaped(row: InstanceRow, detail: Detail, unanswered: Option<String>) -> Insta
         read_records: detail.read_records,
         read_bytes: detail.read_bytes,
         acknowledged_bytes: detail.bytes,
+        rotation_gaps: detail.rotation_gaps,
         stages: stages.collect(),
         senders: senders.collect(),
         sources: sources.collect(),

@@ -128,6 +128,8 @@ pub struct Counts {
     pub errors: u64,
     /// Records that a sink rejected for themselves, and that were put aside.
     pub dead_lettered: u64,
+    /// Files that were rotated, truncated or deleted and whose unread rest was not found.
+    pub rotation_gaps: u64,
 }
 
 /// How an instance does, as its node map tells it. Numbers are quantised where they are published.

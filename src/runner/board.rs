@@ -86,20 +86,20 @@ impl Board {
 
     /// Sets the counters. What is counted in the same moment may be lost: that is no more than if it had come a moment before.
     pub(super) fn count_from(&self, counts: &Counts) {
-        let Counts { since: _, read_records, read_bytes, records, bytes, errors, dead_lettered } = *counts;
-        for (counter, value) in self.counters().into_iter().zip([read_records, read_bytes, records, bytes, errors, dead_lettered]) {
+        let Counts { since: _, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps } = *counts;
+        for (counter, value) in self.counters().into_iter().zip([read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps]) {
             counter.store(value, Relaxed);
         }
     }
 
     /// What has been counted since the word `since`.
     pub(super) fn counts(&self, since: Stamp) -> Counts {
-        let [read_records, read_bytes, records, bytes, errors, dead_lettered] = self.counters().map(|counter| counter.load(Relaxed));
-        Counts { since, read_records, read_bytes, records, bytes, errors, dead_lettered }
+        let [read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps] = self.counters().map(|counter| counter.load(Relaxed));
+        Counts { since, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps }
     }
 
-    fn counters(&self) -> [&AtomicU64; 6] {
-        [&self.read_records, &self.read_bytes, &self.records, &self.bytes, &self.errors, &self.dead_lettered]
+    fn counters(&self) -> [&AtomicU64; 7] {
+        [&self.read_records, &self.read_bytes, &self.records, &self.bytes, &self.errors, &self.dead_lettered, &self.rotation_gaps]
     }
 
     /// Whether a source that holds something already may read more.

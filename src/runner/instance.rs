@@ -446,6 +446,7 @@ impl Instance {
             let error = format!("{} was deleted and kept more from the disk than allowed: its last {bytes} bytes are not read", path.display());
             error!(runner = %self.name, %source, bytes, path = %path.display(), "a deleted file is given up");
             tasks.board.errors.fetch_add(1, Relaxed);
+            tasks.board.rotation_gaps.fetch_add(1, Relaxed);
             tasks.board.sight.note_error("read", Some(source), &error, 1);
         }
         if self.stopping || self.changing {

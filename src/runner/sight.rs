@@ -108,7 +108,7 @@ pub struct Detail {
     /// Records and bytes of sources that were read; see `Counts`.
     pub read_records: u64,
     pub read_bytes: u64,
-    /// Files that were rotated or truncated and whose unread rest was not found, since the task tree was built.
+    /// Files that were rotated, truncated or deleted and whose unread rest was not found.
     pub rotation_gaps: u64,
     /// The same that all senders have acknowledged.
     pub bytes: u64,

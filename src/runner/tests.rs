@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::policy::PolicyConfig;
 
+mod gaps;
 mod judged;
 mod pushed;
 mod rewinds;
@@ -53,6 +54,7 @@ struct Host {
     place: TempDir,
     runners: Runners,
     events: mpsc::Receiver<InstanceEvent>,
+    sights: Sights,
 }
 
 impl Host {
@@ -61,8 +63,9 @@ impl Host {
         let data_dir = place.path().join("data");
         let policy = Arc::new(Policy::new(&PolicyConfig::default(), false, &data_dir));
         let (tell, events) = mpsc::channel(64);
-        let context = RunnerContext { node_name: name("web-1"), node_id: NodeId([7; 16]), policy, data_dir, sights: super::Sights::default() };
-        Self { place, runners: Runners::new(context, tell), events }
+        let sights = Sights::default();
+        let context = RunnerContext { node_name: name("web-1"), node_id: NodeId([7; 16]), policy, data_dir, sights: sights.clone() };
+        Self { place, runners: Runners::new(context, tell), events, sights }
     }
 
     fn path(&self, name: &str) -> PathBuf {
