@@ -11,7 +11,7 @@ use crate::{
     sink::Mood,
 };
 
-/// A kind of fault. The numbers in `docs/torture.md` are those of `docs/research/reliability.md` §4.1.
+/// A kind of fault; `docs/torture.md` says what each stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Kill,
