@@ -46,7 +46,7 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery
 pub(super) async fn one(State(app): State<App>, Path(runner): Path<String>) -> ApiResult<Response> {
     let name = name(&runner)?;
     let found = app.agent().look(move |node, _| view::runner(node, &name).ok_or_else(|| not_found(node, "runner", name.as_str()))).await??;
-    let etag = format!("\"{}\"", found.row.revision);
+    let etag = format!("\"{}\"", found.spec_revision);
     Ok(([(header::ETAG, etag)], Json(found)).into_response())
 }
 

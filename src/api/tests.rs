@@ -193,7 +193,7 @@ async fn a_runner_is_written_read_and_deleted() {
     assert_eq!((written.status, written.body["dry_run"].as_bool()), (StatusCode::OK, Some(false)), "{}", written.body);
     let read = api.get("/v1/runners/fleet").await;
     assert_eq!(read.body["spec"]["sources"], runner()["sources"]);
-    assert_eq!(read.headers[header::ETAG], format!("{}", read.body["revision"]));
+    assert_eq!(read.headers[header::ETAG], format!("{}", read.body["spec_revision"]));
     let sources = api.get("/v1/sources?runner=fleet").await;
     assert_eq!((sources.body["items"][0]["id"].as_str(), sources.body["next_cursor"].is_null()), (Some("s-1"), true), "{}", sources.body);
     assert_eq!(api.send("DELETE", "/v1/runners/fleet", &[], "").await.status, StatusCode::OK);

@@ -236,7 +236,7 @@ struct ChangeArgs {
     /// Why, for the record: `operation list` shows it
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Only if what is changed is still at this revision (`show`, with `-o json`, tells it)
+    /// Only if what is changed is still at this revision (`show -o json` tells it: of a runner `spec_revision`)
     #[arg(long, value_name = "REVISION")]
     if_match: Option<String>,
 }

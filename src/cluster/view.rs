@@ -157,6 +157,7 @@ pub fn runner(node: &Node, name: &Name) -> Option<RunnerView> {
     let sources = sources_of_spec(node, name);
     Some(RunnerView {
         row: runner_row(node, name, runner),
+        spec_revision: node.spec_revision(name).to_string(),
         desired_revision: node.desired_revision(name).to_string(),
         sources_revision: node.sources_revision(name).to_string(),
         spec: RunnerSpec { sources, ..(*runner.spec).clone() },

@@ -5,7 +5,7 @@ use logvine_gossip::{NodeId, Stamp};
 use super::Node;
 use crate::{
     canary::planted,
-    catalog::{desired_key, runner_key},
+    catalog::{Origin, desired_key, runner_key},
     command::{Command, CommandError},
     name::Name,
 };
@@ -17,9 +17,9 @@ impl Node {
     pub fn revision_of(&self, command: &Command) -> Result<Stamp, CommandError> {
         Ok(match command {
             Command::If { command, .. } => self.revision_of(command)?,
-            Command::PutRunner { spec } => self.present_stamp(&runner_key(&spec.name)),
+            Command::PutRunner { spec } => self.spec_revision(&spec.name),
             Command::DeleteRunners { runners } => match runners.as_slice() {
-                [runner] => self.present_stamp(&runner_key(runner)),
+                [runner] => self.spec_revision(runner),
                 _ => return Err(CommandError::Unconditional),
             },
             Command::Desire { runners, .. } | Command::Follow { runners, .. } => match runners.as_slice() {
@@ -43,6 +43,19 @@ impl Node {
 
     fn present_stamp(&self, key: &str) -> Stamp {
         self.present(key).map_or(Stamp::ZERO, |entry| entry.stamp)
+    }
+
+    /// Of a runner as it is written, the sources that it names itself included: these have keys of their own. A source that is gone may have been one.
+    pub fn spec_revision(&self, runner: &Name) -> Stamp {
+        let spec = self.present_stamp(&runner_key(runner));
+        if spec == Stamp::ZERO {
+            return spec;
+        }
+        let prefix = format!("source/{runner}/");
+        let named = self.catalog.sources(runner).filter(|source| source.from == Origin::Spec).map(|source| source.revision);
+        let gone = self.gossip.catalog().held_under(&prefix).filter(|(_, entry)| entry.value.is_none()).map(|(_, entry)| entry.stamp);
+        let proposed = self.proposed().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, entry)| entry.stamp);
+        named.chain(gone).chain(proposed).fold(spec, Stamp::max)
     }
 
     /// Of what was said of whether a runner shall run, as a whole or on single nodes.

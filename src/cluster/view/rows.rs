@@ -104,7 +104,7 @@ pub struct RunnerRow {
     pub name: String,
     /// The stamp of its creation.
     pub uid: String,
-    /// The stamp of its present spec; for `If-Match`.
+    /// The stamp of its present spec, its sources aside.
     pub revision: String,
     /// The reader's type.
     pub reader: String,
@@ -130,6 +130,8 @@ pub struct RunnerRow {
 pub struct RunnerView {
     #[serde(flatten)]
     pub row: RunnerRow,
+    /// The stamp of the last change of what `spec` says, its sources included; for `If-Match` of `PUT` and `DELETE`.
+    pub spec_revision: String,
     /// The stamp of the last word on whether it shall run, as a whole or on single nodes, 0 where there was none; for `If-Match` of `start`, `stop`, …
     pub desired_revision: String,
     /// The stamp of the last change of its sources, 0 where it never had any; for `If-Match` of a change of sources.

@@ -30,7 +30,7 @@ export function Edit() {
 /** The runner as it was when it was opened; looks that come later do not touch what is being typed. */
 function Opened({ view }: { view: RunnerView }) {
   const [opened] = useState(view)
-  return <Editor place={`draft@${opened.name}@${opened.revision}`} draft={draftOf(opened.spec)} spec={opened.spec} revision={opened.revision} />
+  return <Editor place={`draft@${opened.name}@${opened.spec_revision}`} draft={draftOf(opened.spec)} spec={opened.spec} revision={opened.spec_revision} />
 }
 
 interface Work {
@@ -76,7 +76,7 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
     },
     onError: async (error) => {
       // The next save says that it knows.
-      if (error instanceof Failure && error.problem?.status === 412) setAgainst((await ask(api.GET('/v1/runners/{runner}', { params: { path: { runner: name } } }))).revision)
+      if (error instanceof Failure && error.problem?.status === 412) setAgainst((await ask(api.GET('/v1/runners/{runner}', { params: { path: { runner: name } } }))).spec_revision)
     },
   })
   const key = JSON.stringify(said)

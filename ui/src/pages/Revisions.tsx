@@ -24,7 +24,7 @@ export function Revisions({ view }: { view: RunnerView }) {
       ask(
         api.PUT('/v1/runners/{runner}', {
           params: { path: { runner: view.name }, query: { dry_run, reason } },
-          headers: dry_run ? {} : { 'if-match': `"${view.revision}"` },
+          headers: dry_run ? {} : { 'if-match': `"${view.spec_revision}"` },
           // Sources have revisions of their own: they stay as they are.
           body: { ...spec, sources: view.spec.sources },
         }),

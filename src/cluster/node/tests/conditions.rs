@@ -35,6 +35,9 @@ fn contests() -> Vec<(Command, Command)> {
     let all: Selection = "all".parse().unwrap();
     vec![
         (edit(".a = 1"), edit(".b = 1")),
+        // Of two specs that differ in nothing but their sources.
+        (edit(".a = 1"), Command::PutRunner { spec: Box::new(spec(&["s1", "s2"])) }),
+        (edit(".a = 1"), Command::PutRunner { spec: Box::new(spec(&[])) }),
         (desire(None, Desired::Stopped), desire(Some("name=n2"), Desired::Absent)),
         (desire(Some("name=n3"), Desired::Stopped), desire(None, Desired::Running)),
         (desire(None, Desired::Stopped), Command::Follow { runners: vec![name("logs")], nodes: all }),
