@@ -163,17 +163,36 @@ impl Checkpoint {
     }
 }
 
-/// The id of a record, the same whoever reads it: hash(runner uid, source, the file's name, lineage, position).
+/// The ids of a file's records, the same whoever reads it: hash(runner uid, source, the file's name, lineage, position).
+#[derive(Debug, Clone)]
+pub struct RecordIds {
+    /// Of all but the position: a busy file has a million records.
+    begun: Sha256,
+}
+
+impl RecordIds {
+    pub fn new(uid: Stamp, source: &str, file: &FileKey) -> Self {
+        let mut begun = Sha256::new();
+        begun.update(uid.0.to_be_bytes());
+        begun.update(u64::try_from(source.len()).expect("usize fits").to_be_bytes());
+        begun.update(source.as_bytes());
+        begun.update(file.name.head_hash.to_be_bytes());
+        begun.update(file.name.head_bytes.to_be_bytes());
+        begun.update(file.lineage.to_be_bytes());
+        Self { begun }
+    }
+
+    /// The id of the record that begins at `offset`.
+    pub fn at(&self, offset: u64) -> [u8; 16] {
+        let mut hash = self.begun.clone();
+        hash.update(offset.to_be_bytes());
+        hash.finalize()[..16].try_into().expect("SHA-256 has 32 bytes")
+    }
+}
+
+/// The id of one record; see [`RecordIds`].
 pub fn record_id(uid: Stamp, source: &str, file: &FileKey, offset: u64) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    hash.update(uid.0.to_be_bytes());
-    hash.update(u64::try_from(source.len()).expect("usize fits").to_be_bytes());
-    hash.update(source.as_bytes());
-    hash.update(file.name.head_hash.to_be_bytes());
-    hash.update(file.name.head_bytes.to_be_bytes());
-    hash.update(file.lineage.to_be_bytes());
-    hash.update(offset.to_be_bytes());
-    hash.finalize()[..16].try_into().expect("SHA-256 has 32 bytes")
+    RecordIds::new(uid, source, file).at(offset)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub use self::{
     },
     reader::{Encoding, FileReaderSpec, HttpReaderSpec, MultilineSpec, ReaderSpec, StartAt},
     sender::{
-        Compression, ElasticsearchSenderSpec, FileSenderSpec, Fsync, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece, LabelValue,
+        Compression, ElasticsearchSenderSpec, FileFormat, FileSenderSpec, Fsync, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece, LabelValue,
         LokiSenderSpec, NatsSenderSpec, OtlpSenderSpec, RotateSpec, SenderSpec, StdoutSenderSpec,
     },
 };

@@ -33,6 +33,11 @@ impl Outlets {
         }
         Ok(outlets)
     }
+
+    /// Whether any of them needs the records' ids, which are dear where nothing else is done.
+    pub(crate) fn need_ids(&self) -> bool {
+        self.encodings.iter().any(Encoding::needs_id)
+    }
 }
 
 /// Writes the records of one chunk.

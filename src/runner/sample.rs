@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use logvine_cluster::{
     instance::Counts,
     name::Name,
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     RunnerContext, Sights,
-    parse::{Parsed, Parser},
+    parse::{Parsed, Parser, Room},
     reader::{Read, Reader, finder::Finder, http::HttpReaders, journal::JournalReaders},
     record::{Line, Record},
     sender::{
@@ -283,7 +283,7 @@ fn one(origin: &Origin, parser: &Parser, transform: &mut Transform, line: Line) 
         cut: line.cut || shown.len() < line.bytes.len(),
         ..SampleRecord::default()
     };
-    let Parsed { body, time, severity, error } = parser.parse(line.bytes, &mut BytesMut::new());
+    let Parsed { body, time, severity, error } = parser.parse(line.bytes, &mut Room::default());
     // It has no id: that depends on the runner's creation, which has not been.
     let mut record = Record { id: [0; 16], offset: line.offset, time, severity, body, error, cut: line.cut };
     row.parsed = json(origin, &record);

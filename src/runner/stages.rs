@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::BytesMut;
-use logvine_cluster::{checkpoint::record_id, name::Name, spec::RunnerSpec};
+use logvine_cluster::{checkpoint::RecordIds, name::Name, spec::RunnerSpec};
 use logvine_gossip::Stamp;
 
 use super::{
     clock,
-    parse::{Parsed, Parser},
+    parse::{Parsed, Parser, Room},
     payload::{Outlets, Payload, Writer},
     record::{Chunk, Record},
     sender::ndjson::{self, Origin},
@@ -93,11 +92,13 @@ impl Stages {
         let mut writer = Writer::new(&self.outlets, chunk.lines.len(), guess, clock::now().wall.0);
         let mut notes = Notes::default();
         let taps = [Stage::Read, Stage::Parse, Stage::Transform].map(|stage| self.sight.taps.look_at(stage, &self.origin.source));
-        let mut room = BytesMut::new();
+        let mut room = Room::default();
+        let ids = RecordIds::new(self.uid, &self.origin.source, &chunk.file);
+        let need_ids = self.outlets.need_ids() || taps.iter().any(Looking::is_worth_it);
         for line in chunk.lines {
             #[cfg(test)]
             tests::panic_if_told(&line.bytes);
-            let id = record_id(self.uid, &self.origin.source, &chunk.file, line.offset);
+            let id = if need_ids { ids.at(line.offset) } else { [0; 16] };
             taps[0].show(&self.origin.source, None, &line.bytes);
             let Parsed { body, time, severity, error } = self.parser.parse(line.bytes, &mut room);
             let mut record = Record { id, offset: line.offset, time, severity, body, error, cut: line.cut };
@@ -150,7 +151,7 @@ impl Notes {
 
 #[cfg(test)]
 mod tests {
-    use logvine_cluster::checkpoint::{FileKey, FileName, Position};
+    use logvine_cluster::checkpoint::{FileKey, FileName, Position, record_id};
 
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

@@ -2,6 +2,7 @@
 
 mod agents;
 mod api;
+mod dataplane;
 mod gossip;
 mod orders;
 
@@ -12,6 +13,8 @@ pub(crate) enum Options {
     Agents(agents::Options),
     /// A node's API.
     Api(api::Options),
+    /// One runner over one file.
+    Dataplane(dataplane::Options),
     /// Commands on real agents of this machine.
     Orders(orders::Options),
     /// Gossip, or assignment, in the simulator, in virtual time.
@@ -25,6 +28,7 @@ impl Options {
     pub(crate) fn parse(args: &[&str]) -> anyhow::Result<Self> {
         match args {
             ["api", rest @ ..] => api::Options::parse(rest).map(Self::Api),
+            ["dataplane", rest @ ..] => dataplane::Options::parse(rest).map(Self::Dataplane),
             ["orders", rest @ ..] => orders::Options::parse(rest).map(Self::Orders),
             ["gossip", rest @ ..] => Ok(Self::Measures(gossip::Options::parse(rest))),
             ["assignment", rest @ ..] => {
@@ -42,6 +46,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     match options {
         Options::Agents(options) => agents::run(options),
         Options::Api(options) => api::run(options),
+        Options::Dataplane(options) => dataplane::run(options),
         Options::Orders(options) => orders::run(options),
         Options::Measures(options) => gossip::run(options),
     }

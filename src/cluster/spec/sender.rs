@@ -76,6 +76,9 @@ pub struct FileSenderSpec {
     /// When records count as written.
     #[serde(default, skip_serializing_if = "Fsync::is_default")]
     pub fsync: Fsync,
+    /// How a record is written.
+    #[serde(default, skip_serializing_if = "FileFormat::is_default")]
+    pub format: FileFormat,
 }
 
 /// When a file is rotated, and what becomes of what was put aside.
@@ -116,6 +119,24 @@ pub enum Fsync {
 impl Fsync {
     fn is_default(&self) -> bool {
         *self == Self::Always
+    }
+}
+
+/// How a file's records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum FileFormat {
+    /// A line of JSON with the record's id, time, origin and body.
+    #[default]
+    Ndjson,
+    /// The body alone: a line as it was read, fields as JSON. Nothing says then where it came from.
+    Raw,
+}
+
+impl FileFormat {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

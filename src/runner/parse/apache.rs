@@ -117,15 +117,15 @@ fn name(directive: &str) -> Result<(String, &str), String> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::{Bytes, BytesMut};
+    use bytes::Bytes;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::record::Body;
+    use crate::{json_text::Room, record::Body};
 
     fn parse(format: Option<&str>, line: &str) -> (Value, Option<u64>) {
         let stage = stage(&ApacheParseSpec { format: format.map(str::to_owned) }).unwrap();
-        let (body, known) = stage.parse(&Bytes::copy_from_slice(line.as_bytes()), &mut BytesMut::new()).unwrap();
+        let (body, known) = stage.parse(&Bytes::copy_from_slice(line.as_bytes()), &mut Room::default()).unwrap();
         assert_eq!(known.error, None);
         match body {
             Body::Json(text) => (serde_json::from_slice(&text).unwrap(), known.time),

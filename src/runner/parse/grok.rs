@@ -1,6 +1,9 @@
-//! Grok: patterns with names, `%{NAME:field:type}`, translated into one regular expression. Linear in the line's length whatever the pattern (the regex crate).
+//! Grok: patterns with names, `%{NAME:field:type}`, translated into one regular expression.
 //!
-//! A name in brackets (`[http][status]`) becomes one with dots (`http.status`). A pattern need not match the whole line: write `^` and `$` where it shall.
+//! Linear in the line's length whatever the pattern (the regex crate).
+//!
+//! A name in brackets (`[http][status]`) becomes one with dots (`http.status`).
+//! A pattern need not match the whole line: write `^` and `$` where it shall.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! logfmt: `key=value key="a value" flag`, as Go's loggers and Heroku write it.
 //!
-//! Values are texts; a key alone is true; of equal keys the last one counts. In quotes, `\"`, `\\`, `\n`, `\r`, `\t` and `\uXXXX` are what JSON has them be.
+//! Values are texts; a key alone is true; of equal keys the last one counts.
+//! In quotes, `\"`, `\\`, `\n`, `\r`, `\t` and `\uXXXX` are what JSON has them be.
 
 use std::borrow::Cow;
 

@@ -13,10 +13,11 @@ mod time;
 
 use std::{fmt, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use logvine_cluster::spec::ParseSpec;
 
 use self::marks::{Kind, Known, Marks};
+pub use super::json_text::Room;
 use super::{record::Body, severity::Severity};
 
 /// A parse stage, ready to run. Cheap to clone.
@@ -93,7 +94,7 @@ impl Parser {
     }
 
     /// Takes one line apart. What a body needs room for is taken from `room`, which many lines may share.
-    pub fn parse(&self, line: Bytes, room: &mut BytesMut) -> Parsed {
+    pub fn parse(&self, line: Bytes, room: &mut Room) -> Parsed {
         let (stage, taken) = match &*self.stage {
             Stage::Raw => return Parsed { body: Body::Text(line), time: None, severity: None, error: None },
             Stage::Json(json) => ("json", json.parse(&line)),

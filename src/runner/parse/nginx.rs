@@ -1,15 +1,19 @@
-//! nginx's access log (ngx_http_log_module): any `log_format` of variables and the texts between them, found by memmem instead of a regular expression.
+//! nginx's access log (ngx_http_log_module): any `log_format` of variables and the texts between them,
+//! found by memmem instead of a regular expression.
 //!
 //! The same for Apache, whose formats become variables in `apache`.
 
 use std::borrow::Cow;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use logvine_cluster::spec::NginxParseSpec;
 use memchr::memmem;
 
 use super::{Known, Taken, Wrong, time};
-use crate::{json_text::Object, record::Body};
+use crate::{
+    json_text::{Key, Object, Room},
+    record::Body,
+};
 
 const COMMON: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent"#;
 const COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
@@ -54,13 +58,14 @@ pub(super) struct Nginx {
     /// What a line begins with before the first variable.
     prefix: String,
     variables: Vec<Variable>,
-    /// Which of [`REQUEST_PARTS`] the format does not have by itself.
-    parts: [bool; 3],
+    /// Those of [`REQUEST_PARTS`] that the format does not have by itself.
+    parts: [Option<Key>; 3],
 }
 
 #[derive(Debug)]
 struct Variable {
     name: String,
+    key: Key,
     what: What,
     /// The text that ends it; the last one of a format may end with the line.
     end: memmem::Finder<'static>,
@@ -99,14 +104,15 @@ impl Nginx {
         }
         let has = |name: &str| pieces.iter().any(|(known, _)| known == name);
         let time = TIMES.into_iter().find(|name| has(name));
-        let parts = REQUEST_PARTS.map(|part| !has(part));
+        let parts = REQUEST_PARTS.map(|part| (!has(part)).then(|| Key::new(part)));
         let what = |name: &str| match name {
             _ if Some(name) == time => What::Time,
             "request" => What::Request,
             _ if NUMBERS.contains(&name) => What::Number,
             _ => What::Text,
         };
-        let variable = |(name, end): (String, String)| Variable { what: what(&name), end: memmem::Finder::new(&end).into_owned(), name };
+        let variable =
+            |(name, end): (String, String)| Variable { key: Key::new(&name), what: what(&name), end: memmem::Finder::new(&end).into_owned(), name };
         Ok(Self { server, prefix, variables: pieces.into_iter().map(variable).collect(), parts })
     }
 
@@ -116,22 +122,18 @@ impl Nginx {
     }
 
     /// The body is written as JSON at once, in the format's order: nobody may ever look at its fields.
-    pub(super) fn parse(&self, line: &Bytes, room: &mut BytesMut) -> Taken {
-        let text = String::from_utf8_lossy(line);
+    pub(super) fn parse(&self, line: &Bytes, room: &mut Room) -> Taken {
+        // The lossy one goes byte by byte.
+        let text = str::from_utf8(line).map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed);
         let rest = text.strip_prefix(&*self.prefix).ok_or("the line does not begin as the format does")?;
-        let mut object = Object::new(room);
-        match self.fill(rest, &mut object) {
-            Ok(known) => Ok((Body::Json(object.finish()), known)),
-            Err(error) => {
-                object.discard();
-                Err(error)
-            }
-        }
+        let mut object = room.object();
+        let known = self.fill(rest, &mut object)?;
+        Ok((Body::Json(object.finish()), known))
     }
 
     fn fill(&self, mut rest: &str, object: &mut Object<'_>) -> Result<Known, String> {
         let mut known = Known::default();
-        for Variable { name, what, end } in &self.variables {
+        for Variable { name, key, what, end } in &self.variables {
             let (value, after) = split(end, rest).ok_or_else(|| format!("the line has no end of `{name}` as the format has it"))?;
             rest = after;
             if *what == What::Time {
@@ -143,11 +145,11 @@ impl Nginx {
             }
             let value = unescaped(value);
             match what {
-                What::Number => object.number(name, &value),
-                What::Time if name == "msec" => object.number(name, &value),
-                What::Text | What::Time => object.text(name, &value),
+                What::Number => object.number(key, &value),
+                What::Time if name == "msec" => object.number(key, &value),
+                What::Text | What::Time => object.text(key, &value),
                 What::Request => {
-                    object.text(name, &value);
+                    object.text(key, &value);
                     self.add_request_parts(&value, object);
                 }
             }
@@ -158,9 +160,9 @@ impl Nginx {
     fn add_request_parts(&self, request: &str, object: &mut Object<'_>) {
         let Some((method, rest)) = request.split_once(' ') else { return };
         let Some((uri, protocol)) = rest.rsplit_once(' ') else { return };
-        for ((name, wanted), part) in REQUEST_PARTS.iter().zip(self.parts).zip([method, uri, protocol]) {
-            if wanted {
-                object.text(name, part);
+        for (key, part) in self.parts.iter().zip([method, uri, protocol]) {
+            if let Some(key) = key {
+                object.text(key, part);
             }
         }
     }

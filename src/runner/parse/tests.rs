@@ -10,13 +10,13 @@ fn parser(spec: serde_json::Value) -> Parser {
 #[test]
 fn raw_lines_stay_as_they_are() {
     let line = Bytes::from_static(b"\xff any\0thing");
-    let parsed = Parser::new(&ParseSpec::Raw).unwrap().parse(line.clone(), &mut BytesMut::new());
+    let parsed = Parser::new(&ParseSpec::Raw).unwrap().parse(line.clone(), &mut Room::default());
     assert_eq!(parsed, Parsed { body: Body::Text(line), time: None, severity: None, error: None });
 }
 
 #[test]
 fn a_failing_line_is_kept_with_the_stage_that_failed() {
-    let parsed = parser(json!({ "type": "apache" })).parse(Bytes::from("hello"), &mut BytesMut::new());
+    let parsed = parser(json!({ "type": "apache" })).parse(Bytes::from("hello"), &mut Room::default());
     assert_eq!(parsed.body, Body::Text(Bytes::from("hello")));
     assert!(parsed.error.unwrap().starts_with("apache: the line has no end of `remote_addr`"));
 }
@@ -47,7 +47,7 @@ fn stages() -> Vec<(Parser, Vec<&'static str>)> {
 }
 
 /// A line may be refused, but not be lost: what is not in fields is the line itself.
-fn check(parser: &Parser, line: &[u8], room: &mut BytesMut) {
+fn check(parser: &Parser, line: &[u8], room: &mut Room) {
     let parsed = parser.parse(Bytes::copy_from_slice(line), room);
     match &parsed.body {
         Body::Text(text) => {
@@ -69,7 +69,7 @@ proptest! {
     ) {
         thread_local!(static STAGES: Vec<(Parser, Vec<&'static str>)> = stages());
         STAGES.with(|stages| {
-            let mut room = BytesMut::new();
+            let mut room = Room::default();
             for (parser, words) in stages {
                 let mut line = Vec::new();
                 for (pick, byte) in &picks {

@@ -107,7 +107,8 @@ impl Splitter {
     /// Takes the next bytes, in whole units. None if no record ends in them.
     pub(super) fn push(&mut self, now: Instant, file: FileKey, block: &Bytes) -> Option<Chunk> {
         let (start, line) = (self.position, self.line);
-        let mut lines = Vec::new();
+        // Growing it from nothing would copy it some ten times.
+        let mut lines = Vec::with_capacity(block.len() / 128);
         let mut from = 0;
         for end in line_feeds(self.framing.encoding, block) {
             lines.push(self.finish(block.slice(from..end)));

@@ -12,12 +12,13 @@
 //! | `error` | why a stage failed on it; it is sent all the same |
 //! | `cut` | true where the line was longer than the reader's limit |
 
-use std::io::Write;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
 
-use crate::record::{Body, Record};
+use crate::{
+    json_text,
+    record::{Body, Record},
+};
 
 /// What the lines of one source have in common.
 #[derive(Debug, Clone)]
@@ -29,11 +30,15 @@ pub struct Origin {
 
 /// Appends `record` to `out` as one line with its end.
 pub fn write(out: &mut Vec<u8>, origin: &Origin, record: &Record) {
+    let mut id = [0; 32];
+    hex::encode_to_slice(record.id, &mut id).expect("two digits a byte");
     out.extend_from_slice(b"{\"id\":\"");
-    out.extend_from_slice(hex::encode(record.id).as_bytes());
+    out.extend_from_slice(&id);
     out.push(b'"');
-    if let Some(time) = record.time.and_then(rfc3339) {
-        text(out, "time", &time);
+    if let Some(time) = record.time.and_then(|micros| DateTime::from_timestamp_micros(i64::try_from(micros).ok()?)) {
+        out.extend_from_slice(b",\"time\":\"");
+        push_rfc3339(out, &time);
+        out.push(b'"');
     }
     if let Some(severity) = record.severity {
         text(out, "severity", severity.name());
@@ -41,7 +46,9 @@ pub fn write(out: &mut Vec<u8>, origin: &Origin, record: &Record) {
     text(out, "runner", &origin.runner);
     text(out, "node", &origin.node);
     text(out, "source", &origin.source);
-    write!(out, ",\"offset\":{},\"body\":", record.offset).expect("memory takes all");
+    out.extend_from_slice(b",\"offset\":");
+    out.extend_from_slice(itoa::Buffer::new().format(record.offset).as_bytes());
+    out.extend_from_slice(b",\"body\":");
     body(out, &record.body);
     if let Some(error) = &record.error {
         text(out, "error", error);
@@ -55,9 +62,9 @@ pub fn write(out: &mut Vec<u8>, origin: &Origin, record: &Record) {
 fn body(out: &mut Vec<u8>, body: &Body) {
     match body {
         Body::Text(bytes) => match str::from_utf8(bytes) {
-            Ok(text) => json(out, text),
+            Ok(text) => json_text::push(out, text),
             Err(_) => {
-                json(out, String::from_utf8_lossy(bytes).as_ref());
+                json_text::push(out, &String::from_utf8_lossy(bytes));
                 text(out, "body_base64", &STANDARD.encode(bytes));
             }
         },
@@ -67,18 +74,53 @@ fn body(out: &mut Vec<u8>, body: &Body) {
 }
 
 pub(super) fn text(out: &mut Vec<u8>, key: &str, value: &str) {
-    write!(out, ",\"{key}\":").expect("memory takes all");
-    json(out, value);
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+    json_text::push(out, value);
 }
 
 pub(super) fn json(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("text is JSON, and memory takes all");
+    json_text::push(out, text);
 }
 
 /// Microseconds since 1970 as text; None past the year 262,142.
 pub(super) fn rfc3339(micros: u64) -> Option<String> {
     let time = DateTime::from_timestamp_micros(i64::try_from(micros).ok()?)?;
-    Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    let mut text = Vec::with_capacity(27);
+    push_rfc3339(&mut text, &time);
+    String::from_utf8(text).ok()
+}
+
+/// As chrono's `to_rfc3339_opts(AutoSi, true)`, which costs as much as the rest of the line; it has the years that have more than four digits.
+fn push_rfc3339(out: &mut Vec<u8>, time: &DateTime<Utc>) {
+    let Some(year) = u32::try_from(time.year()).ok().filter(|year| *year < 10_000) else {
+        out.extend_from_slice(time.to_rfc3339_opts(SecondsFormat::AutoSi, true).as_bytes());
+        return;
+    };
+    push_digits::<4>(out, year);
+    for (before, value) in [(b'-', time.month()), (b'-', time.day()), (b'T', time.hour()), (b':', time.minute()), (b':', time.second())] {
+        out.push(before);
+        push_digits::<2>(out, value);
+    }
+    match time.timestamp_subsec_micros() {
+        0 => {}
+        micros => {
+            out.push(b'.');
+            if micros % 1000 == 0 { push_digits::<3>(out, micros / 1000) } else { push_digits::<6>(out, micros) }
+        }
+    }
+    out.push(b'Z');
+}
+
+/// The last N digits of a number.
+fn push_digits<const N: usize>(out: &mut Vec<u8>, mut number: u32) {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).expect("a digit");
+        number /= 10;
+    }
+    out.extend_from_slice(&digits);
 }
 
 #[cfg(test)]
@@ -131,5 +173,17 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&line(&record(Body::Text(Bytes::from_static(b"caf\xe9"))))).unwrap();
         assert_eq!(value["body"], "caf\u{fffd}");
         assert_eq!(STANDARD.decode(value["body_base64"].as_str().unwrap()).unwrap(), b"caf\xe9");
+    }
+
+    #[test]
+    fn times_are_written_as_chrono_writes_them() {
+        for micros in
+            [0, 1, 999_999, 1_000, 86_399_999_000, 951_782_400_000_000, 1_795_303_569_250_000, 253_402_300_799_999_999, 253_402_300_800_000_000]
+        {
+            let time = DateTime::from_timestamp_micros(micros).unwrap();
+            let mut out = Vec::new();
+            push_rfc3339(&mut out, &time);
+            assert_eq!(String::from_utf8(out).unwrap(), time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        }
     }
 }

@@ -7,7 +7,7 @@ fn stage(format: Option<&str>) -> Result<Nginx, Wrong> {
 }
 
 fn take(stage: &Nginx, line: &str) -> Taken {
-    stage.parse(&Bytes::copy_from_slice(line.as_bytes()), &mut BytesMut::new())
+    stage.parse(&Bytes::copy_from_slice(line.as_bytes()), &mut Room::default())
 }
 
 fn at(time: u64) -> Known {
@@ -105,7 +105,7 @@ fn fields_stand_in_the_formats_order_and_numbers_as_they_are_written() {
 #[test]
 fn a_line_that_fails_leaves_nothing_behind() {
     let stage = stage(Some("$a $b;")).unwrap();
-    let mut room = BytesMut::new();
+    let mut room = Room::default();
     let mut take = |line: &'static str| stage.parse(&Bytes::from(line), &mut room).map(|(body, _)| body);
     assert!(take("1 2").is_err());
     assert_eq!(take("3 4;"), Ok(Body::Json(Bytes::from(r#"{"a":"3","b":"4"}"#))));
