@@ -17,8 +17,8 @@ pub use self::{
     },
     reader::{Encoding, FileReaderSpec, HttpReaderSpec, MultilineSpec, ReaderSpec, StartAt},
     sender::{
-        Compression, ElasticsearchSenderSpec, FileFormat, FileSenderSpec, Fsync, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece, LabelValue,
-        LokiSenderSpec, NatsSenderSpec, OtlpSenderSpec, RotateSpec, SenderSpec, StdoutSenderSpec,
+        Compression, ElasticsearchSenderSpec, FileFormat, FileSenderSpec, Fsync, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece,
+        LabelValue, LokiSenderSpec, NatsSenderSpec, OtlpSenderSpec, RotateSpec, SenderSpec, StdoutSenderSpec,
     },
 };
 use crate::name::Name;
