@@ -213,3 +213,64 @@ async fn what_is_no_gateway_is_told() {
     let error = reader.next().await.unwrap_err().message;
     assert!(error.contains("/nothing/entries") && error.contains("systemd-journal-gatewayd"), "{error}");
 }
+
+/// A real journal of entries that came from elsewhere, and the real gateway before it.
+struct Gateway {
+    place: tempfile::TempDir,
+    process: Option<std::process::Child>,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        for process in &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Gateway {
+    /// Adds entries to the journal.
+    fn add(&self, entries: impl Iterator<Item = (u32, u64)>) {
+        let export = self.place.path().join("in.export");
+        let boot =
+            |entry: &[u8]| [entry.strip_suffix(b"\n").unwrap(), b"__MONOTONIC_TIMESTAMP=1\n_BOOT_ID=11111111111111111111111111111111\n\n"].concat();
+        let bytes: Vec<u8> = entries.flat_map(|(number, time)| boot(&written((number, 1_700_000_000_000_000 + time)))).collect();
+        std::fs::write(&export, bytes).unwrap();
+        let journal = self.place.path().join("remote.journal");
+        let taken = std::process::Command::new("/usr/lib/systemd/systemd-journal-remote").arg("-o").arg(journal).arg(export).output();
+        let taken = taken.expect("Debian's systemd-journal-remote is installed, as `cargo xtask test` sees to");
+        assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    }
+
+    /// Its URL.
+    async fn start(&mut self) -> String {
+        let at = tokio::net::TcpListener::bind("127.90.3.3:0").await.unwrap().local_addr().unwrap();
+        let mut command = std::process::Command::new("systemd-socket-activate");
+        command.args(["-l", &at.to_string(), "/usr/lib/systemd/systemd-journal-gatewayd", "-D"]).arg(self.place.path());
+        self.process = Some(command.stderr(std::process::Stdio::null()).spawn().unwrap());
+        format!("http://{at}")
+    }
+}
+
+/// The same by Debian's own gateway: read to the end, gone on with after each of some entries, followed, and begun with at the end.
+#[tokio::test]
+async fn gatewayd_real_journal_is_read_once_and_gone_on_with_anywhere() {
+    let mut gateway = Gateway { place: tempfile::tempdir().unwrap(), process: None };
+    gateway.add(entries(0..2_500));
+    let mut bench = Bench::new([]).await;
+    bench.source.url = gateway.start().await;
+    let mut reader = bench.reader(StartAt::Beginning, None);
+    let whole = read(&mut reader).await;
+    assert_eq!(whole.numbers, numbers(0..2_500));
+    let mut late = bench.reader(StartAt::End, None);
+    let late_at = read(&mut late).await;
+    assert!(late_at.numbers.is_empty());
+    gateway.add(entries(2_500..2_520));
+    assert_eq!(read(&mut reader).await.numbers, numbers(2_500..2_520));
+    assert_eq!(read(&mut late).await.numbers, numbers(2_500..2_520));
+    for resume in [whole.at, late_at.at] {
+        let rest = read(&mut bench.reader(StartAt::Beginning, resume)).await;
+        assert_eq!((rest.numbers, rest.errors), (numbers(2_500..2_520), vec![]));
+    }
+}
