@@ -74,7 +74,7 @@ mod tests {
         let names: Vec<String> = COMPONENTS.iter().map(|row| format!("{} {}", row.kind, row.name)).collect();
         let known = [
             ("parse", &["apache", "csv", "grok", "json", "logfmt", "nginx", "raw", "regex", "syslog"][..]),
-            ("reader", &["file", "http"]),
+            ("reader", &["file", "http", "http_push", "journal", "stdin", "syslog"]),
             ("sender", &["file", "http", "stdout"]),
         ];
         for known in known.iter().flat_map(|(kind, known)| known.iter().map(move |name| format!("{kind} {name}"))) {

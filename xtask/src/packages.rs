@@ -11,10 +11,16 @@ use crate::console;
 
 /// The tests of the `nats` sender.
 pub(crate) const NATS: &str = "sender::nats";
+/// The tests of the `journal` reader with the real gateway.
+const GATEWAYD: &str = "gatewayd_real_";
 
 /// Package, the program in it, and the tests (by a part of their name) that need it.
-pub(crate) const NEEDED: [(&str, &str, &str); 3] =
-    [("nginx", "nginx", "nginx::nginx_"), ("chromium", "chromium", console::JOURNEYS), ("nats-server", "nats-server", NATS)];
+pub(crate) const NEEDED: [(&str, &str, &str); 4] = [
+    ("nginx", "nginx", "nginx::nginx_"),
+    ("chromium", "chromium", console::JOURNEYS),
+    ("nats-server", "nats-server", NATS),
+    ("systemd-journal-remote", "systemd-journal-gatewayd", GATEWAYD),
+];
 
 /// Installs what is missing when this is root. Otherwise names it and fails; with `skip_missing` gives the tests to leave out instead.
 pub(crate) fn provide(skip_missing: bool) -> anyhow::Result<Vec<&'static str>> {
@@ -38,7 +44,7 @@ pub(crate) fn provide(skip_missing: bool) -> anyhow::Result<Vec<&'static str>> {
 /// A program in PATH or in the directories of the system's own.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from));
+    let dirs = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/lib/systemd"].map(PathBuf::from));
     dirs.map(|dir| dir.join(program)).find(|path| Path::is_file(path))
 }
 

@@ -73,3 +73,36 @@ pub(super) async fn drain(desk: &Desk, queue: &Queue, framer: &mut Framer, strea
         desk.push(queue, framer.push(&block[..read])).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        policy::{Policy, PolicyConfig},
+        queue::{Cursor, Piece},
+        sight::Sight,
+    };
+
+    #[tokio::test]
+    async fn the_end_of_the_input_ends_the_queue_with_its_last_line() {
+        let place = tempfile::tempdir().unwrap();
+        let policy = Policy::new(&PolicyConfig::default(), false, Path::new("/nonexistent"));
+        let desk = Desk::new(Arc::new(Sight::default()), "queue".parse().unwrap(), Arc::new(policy));
+        let queue = desk.open(&place.path().join("r").join("1"), 1 << 20, None).await;
+        let (tell, mut blocks) = mpsc::channel(8);
+        for block in ["one\ntw", "o\n\nthr", "ee without an end"] {
+            tell.send(Bytes::from_static(block.as_bytes())).await.unwrap();
+        }
+        drop(tell);
+        let spec: StdinReaderSpec = serde_json::from_str("{}").unwrap();
+        take(&spec, &desk, &queue, &mut blocks).await;
+        assert!(queue.has_ended());
+        let (mut cursor, mut lines) = (Cursor::default(), vec![]);
+        while let Piece::Chunk(chunk) = cursor.next(&queue, 1 << 16).unwrap() {
+            lines.extend(chunk.lines.into_iter().map(|line| line.bytes));
+        }
+        assert_eq!(lines, ["one", "two", "three without an end"]);
+    }
+}

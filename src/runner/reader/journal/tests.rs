@@ -222,7 +222,7 @@ struct Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        for process in &mut self.process {
+        if let Some(process) = &mut self.process {
             let _ = process.kill();
             let _ = process.wait();
         }
