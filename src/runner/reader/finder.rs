@@ -405,6 +405,10 @@ impl Look<'_> {
 
     /// Follows a listed file unless it is known, empty, compressed, or may be a copy. Answers whether that is the last word on it.
     fn consider(&mut self, listed: &Listed) -> bool {
+        if self.memory.waiting.values().any(|waiting| waiting.identity == listed.identity) {
+            // It is remembered, and could not be gone on with now: it is no new file.
+            return false;
+        }
         if self.is_known(listed) || listed.metadata.len() == 0 || self.memory.compressed.contains(&listed.identity) {
             return true;
         }

@@ -264,6 +264,26 @@ async fn a_closed_file_that_cannot_be_opened_now_is_read_later() {
     assert_eq!((rig.sorted(), rig.finished), (vec!["late", "late", "one", "two"], 0));
 }
 
+/// Case 12 and 26: a file that is remembered and cannot be opened at the first look is no new one at the next.
+#[tokio::test]
+async fn a_remembered_file_that_cannot_be_opened_at_once_is_not_read_again() {
+    let mut rig = Rig::new(&["a.log"]);
+    for n in 1..=2 {
+        rig.append("a.log", format!("{n}\n"));
+        rig.run(2).await;
+        rig.rename("a.log", &format!("a.log.{n}"));
+    }
+    rig.append("a.log", "3\n");
+    rig.restart();
+    for n in 1..=2 {
+        rig.finder.context.faults.lock().unwrap().insert(rig.at(&format!("a.log.{n}")), Errno::MFILE);
+    }
+    rig.run(1).await;
+    rig.finder.context.faults.lock().unwrap().clear();
+    rig.run(LONG).await;
+    assert_eq!(rig.sorted(), ["1", "2", "3"]);
+}
+
 /// Case 26: the file system of a directory is not mounted (yet): what is known of its files is kept.
 #[tokio::test]
 async fn files_of_a_file_system_that_is_not_mounted_are_not_forgotten() {
