@@ -83,7 +83,7 @@ impl Desk {
                     self.note("queue", None);
                     amiss.iter().for_each(|text| self.count(text, 1));
                     if left > 0 {
-                        warn!(directory = %directory.display(), bytes = left, "threw away what a runner of the same name had left, which was deleted");
+                        warn!(directory = %directory.display(), bytes = left, "threw away what a deleted runner of the same name had left");
                     }
                     return Arc::new(queue);
                 }

@@ -1,7 +1,7 @@
 //! Takes a stream of bytes apart into messages, whatever the borders of the reads.
 //!
-//! Syslog over TCP has two framings (RFC 6587 section 3.4), and a sender does not say which: `LENGTH SP MESSAGE`, or `MESSAGE LF`. A message begins with
-//! `<`, so a length is one only before ` <`. Lines of other streams end with LF or CRLF.
+//! Syslog over TCP has two framings (RFC 6587 section 3.4), and a sender does not say which: `LENGTH SP MESSAGE`, or `MESSAGE LF`. A message begins
+//! with `<`, so a length is one only before ` <`. Lines of other streams end with LF or CRLF.
 
 use bytes::{Buf, Bytes, BytesMut};
 

@@ -1,7 +1,8 @@
 //! Takes in what readers that cannot wait are sent, and puts it on this node's disk: one listener and one disk queue for a runner, which outlive its
 //! revisions, so that a change of a sender closes no connection and misses no datagram.
 //!
-//! Where the queue is: `<data dir>/queues/<runner>/<uid>/`. A runner that was made anew under its name has another uid, and what is left of the old one goes.
+//! Where the queue is: `<data dir>/queues/<runner>/<uid>/`. A runner that was made anew under its name has another uid, and
+//! what is left of the old one goes.
 
 mod desk;
 mod framing;

@@ -5,8 +5,8 @@
 //! head:     "lvqueue1" salt[16] crc[4]
 //! record:   A5 'L' 'V' 'Q'  length[4]  crc[4]  flags[1] line[length - 1]         numbers little-endian
 //! ```
-//! A record's checksum (CRC32C, Castagnoli 1993) is over the segment's salt, the record's offset, its length and its bytes. So neither what a block of
-//! the disk held before, nor a record that somebody sends within a line of his own, is ever taken for one.
+//! A record's checksum (CRC32C, Castagnoli 1993) is over the segment's salt, the record's offset, its length and its bytes. So neither what a block
+//! of the disk held before, nor a record that somebody sends within a line of his own, is ever taken for one.
 
 use bytes::Bytes;
 use logvine_cluster::checkpoint::FileName;

@@ -1,7 +1,7 @@
 //! Follows another host's journal, which systemd-journal-gatewayd(8) shows over HTTP.
 //!
-//! Within one reading it goes on from the last entry's cursor. What a checkpoint keeps of that is its time and twelve bits of its hash, as the marker; the
-//! offset is the bytes of all entries before it in the export format, so that it only grows, whatever the host's clock does.
+//! Within one reading it goes on from the last entry's cursor. What a checkpoint keeps of that is its time and twelve bits of its hash, as the
+//! marker; the offset is the bytes of all entries before it in the export format, so that it only grows, whatever the host's clock does.
 //!
 //! ```text
 //! resume ─seek by time─> the entry is there ─> on from it
