@@ -218,7 +218,7 @@ async fn an_unknown_reader_is_refused_with_its_place_and_the_known_ones() {
     let answer = Api::new().send("PUT", "/v1/runners/fleet", &[], &spec.to_string()).await;
     assert_problem(&answer, 422, "urn:logvine:invalid");
     assert_eq!(answer.body["errors"][0]["pointer"], "/reader/type");
-    assert_eq!(answer.body["errors"][0]["detail"], "`ftp` is not known here: the known ones are file, http");
+    assert_eq!(answer.body["errors"][0]["detail"], "`ftp` is not known here: the known ones are file, http, journal, syslog, http_push, stdin");
 }
 
 #[cfg(feature = "vrl")]
