@@ -162,7 +162,10 @@ mod tests {
     #[test]
     fn an_unknown_reader_is_refused_with_the_known_ones() {
         let found = faults(&WHOLE.replace("\"http\"", "\"htpp\""));
-        assert_eq!(found, ["/reader/type: `htpp` is not known here: the known ones are file, http, journal, syslog, http_push, stdin; did you mean `http`?"]);
+        assert_eq!(
+            found,
+            ["/reader/type: `htpp` is not known here: the known ones are file, http, journal, syslog, http_push, stdin; did you mean `http`?"]
+        );
     }
 
     #[test]
