@@ -47,3 +47,11 @@ test('what was typed is tried as it is', () => {
   const { spec } = specOf({ ...emptyDraft('web'), name: 'n', paths: '/x', senders: [{ name: 'a', type: 'file', path: '/y', url: '' }] })
   expect(tryable(spec)).toEqual(spec)
 })
+
+test('parts that the guide has no fields for are left to the raw form, and tried all the same', () => {
+  const loki = { type: 'loki', name: 'out', url: 'http://10.0.0.2:3100' } as RunnerSpec['senders'][number]
+  expect(draftOf({ ...fleet, reader: { type: 'journal' } })).toBeNull()
+  expect(draftOf({ ...fleet, parse: { type: 'grok', pattern: '%{IP:client}' } })).toBeNull()
+  expect(draftOf({ ...fleet, senders: [...fleet.senders, loki] })).toBeNull()
+  expect(tryable({ ...fleet, senders: [loki] }).senders).toEqual([loki])
+})

@@ -19,6 +19,12 @@ export interface Draft {
   selection: string
 }
 
+/** The parts that have fields; a runner with others is edited as it is written. */
+const GUIDED = { reader: ['file', 'http'], parse: ['raw', 'json', 'nginx', 'regex'], sender: ['file', 'http', 'stdout'] } as const
+
+const isGuided = <Part extends { type: string }, Type extends string>(part: Part, types: readonly Type[]): part is Extract<Part, { type: Type }> =>
+  (types as readonly string[]).includes(part.type)
+
 export interface DraftSender {
   name: string
   type: 'file' | 'http' | 'stdout'
@@ -103,17 +109,20 @@ export function draftOf(spec: RunnerSpec): Draft | null {
   draft.name = spec.name ?? ''
   draft.placement = 'every' in spec.placement ? 'every' : 'spread'
   draft.selection = 'every' in spec.placement ? spec.placement.every : spec.placement.spread
-  draft.reader = spec.reader.type
-  draft.startAt = spec.reader.start_at ?? 'beginning'
-  if (spec.reader.type === 'file') draft.paths = spec.reader.paths.join('\n')
+  const { reader, parse } = spec
+  if (!isGuided(reader, GUIDED.reader) || (parse && !isGuided(parse, GUIDED.parse))) return null
+  draft.reader = reader.type
+  draft.startAt = reader.start_at ?? 'beginning'
+  if (reader.type === 'file') draft.paths = reader.paths.join('\n')
   draft.sources = (spec.sources ?? []).map((source) => `${source.id} ${source.url}`).join('\n')
-  const parse = spec.parse
   if (parse) draft.parse = parse.type
   if (parse?.type === 'json') draft.time = parse.time ?? ''
   if (parse?.type === 'nginx') draft.format = parse.format ?? ''
   if (parse?.type === 'regex') Object.assign(draft, { pattern: parse.pattern, time: parse.time ?? '', timeLayout: parse.time_layout ?? '' })
   draft.vrl = spec.transform?.vrl ?? ''
-  draft.senders = spec.senders.map((sender) => ({
+  const senders = spec.senders.filter((sender) => isGuided(sender, GUIDED.sender))
+  if (senders.length < spec.senders.length) return null
+  draft.senders = senders.map((sender) => ({
     name: sender.name, type: sender.type, path: sender.type === 'file' ? sender.path : '', url: sender.type === 'http' ? sender.url : '',
   }))
   return same(plain(specOf(draft).spec), plain(spec)) ? draft : null
@@ -121,7 +130,8 @@ export function draftOf(spec: RunnerSpec): Draft | null {
 
 /** A spec as a node can try it though it is half typed: what is missing has a stand-in that tries nothing. */
 export function tryable(spec: RunnerSpec): RunnerSpec {
-  const whole = (spec.senders ?? []).filter((sender) => NAME.test(sender.name) && (sender.type === 'stdout' || (sender.type === 'http' ? sender.url : sender.path).trim() !== ''))
+  const place = (sender: RunnerSpec['senders'][number]) => ('url' in sender ? sender.url : 'path' in sender ? sender.path : sender.type)
+  const whole = (spec.senders ?? []).filter((sender) => NAME.test(sender.name) && place(sender).trim() !== '')
   const [kind, selection] = Object.entries(spec.placement ?? {})[0] ?? ['every', '']
   return {
     ...spec,
