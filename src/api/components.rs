@@ -78,7 +78,7 @@ mod tests {
             ("sender", &["file", "http", "stdout"]),
         ];
         for known in known.iter().flat_map(|(kind, known)| known.iter().map(move |name| format!("{kind} {name}"))) {
-            assert!(names.iter().any(|name| *name == known), "{known} is not in {names:?}");
+            assert!(names.contains(&known), "{known} is not in {names:?}");
         }
         for row in COMPONENTS.iter() {
             assert!(!row.description.is_empty() && row.schema["properties"].is_object(), "{row:?}");

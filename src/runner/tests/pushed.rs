@@ -54,7 +54,7 @@ async fn connect(host: &mut Host, at: SocketAddr) -> TcpStream {
 }
 
 fn packed(text: &str) -> Vec<u8> {
-    let mut gzip = GzEncoder::new(vec![], Compression::fast());
+    let mut gzip = GzEncoder::new(vec![], Compression::best());
     gzip.write_all(text.as_bytes()).unwrap();
     gzip.finish().unwrap()
 }
