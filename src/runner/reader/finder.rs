@@ -74,6 +74,8 @@ struct Memory {
     sources: BTreeMap<Name, Identity>,
     /// The file that was last seen at a path.
     at_path: BTreeMap<PathBuf, Identity>,
+    /// Files of which nothing was read yet: they were empty, or could not be opened. Rotated then, they are to be found as well.
+    unread: BTreeSet<Identity>,
     /// Paths whose file was rotated, with that file: what was born after it is to be found.
     rotated: Vec<(PathBuf, Identity)>,
     /// What may be a copy: its size, and for how many looks it has been that.
@@ -171,6 +173,7 @@ impl Finder {
             node,
             senders: senders.to_vec(),
             start_at,
+            unread: BTreeSet::new(),
             at_path: waiting.values().map(|waiting| (waiting.path.clone(), waiting.identity)).collect(),
             waiting,
             sources: BTreeMap::new(),
@@ -277,6 +280,11 @@ impl Look<'_> {
         self.find_waiting(&listed);
         for file in &listed {
             self.consider(file);
+            if self.is_known(file) || self.memory.compressed.contains(&file.identity) {
+                self.memory.unread.remove(&file.identity);
+            } else {
+                self.memory.unread.insert(file.identity);
+            }
         }
         self.find_rotated(&listed);
         self.wake(&listed);
@@ -357,10 +365,13 @@ impl Look<'_> {
         }
         rotated.retain(|(path, before)| {
             let Ok(siblings) = siblings(path) else { return true };
+            let unread = &self.memory.unread;
             let later = siblings.iter().filter(|sibling| {
-                is_family(&sibling.path, path) && sibling.identity != *before && sibling.identity.born >= before.born && before.born.is_some()
+                let is_later = sibling.identity != *before && sibling.identity.born >= before.born && before.born.is_some();
+                is_family(&sibling.path, path) && (is_later || unread.contains(&sibling.identity)) && !self.context.excludes(&sibling.path)
             });
-            let unsettled = later.filter(|sibling| !self.context.excludes(&sibling.path)).filter(|sibling| !self.consider(sibling)).count();
+            let later: Vec<_> = later.collect();
+            let unsettled = later.into_iter().filter(|sibling| !self.consider(sibling)).count();
             unsettled > 0
         });
         self.memory.rotated = rotated;
@@ -375,6 +386,7 @@ impl Look<'_> {
             .at_path
             .retain(|_, identity| known.followed.contains_key(identity) || memory.waiting.values().any(|waiting| waiting.identity == *identity));
         memory.at_path.extend(listed.iter().map(|file| (file.path.clone(), file.identity)));
+        memory.unread.retain(|identity| there.contains(identity) || memory.rotated.iter().any(|(_, before)| before == identity));
         memory.compressed.retain(|identity| there.contains(identity));
         memory.packed.retain(|identity, _| there.contains(identity));
         memory.copies.retain(|identity, _| there.contains(identity) || !memory.rotated.is_empty());

@@ -109,7 +109,11 @@ impl Rig {
             if self.readers[source].is_asleep() {
                 return;
             }
-            match self.readers.get_mut(source).unwrap().next().await.unwrap() {
+            let read = match self.readers.get_mut(source).unwrap().next().await {
+                Err(_) if !self.finder.context.faults.lock().unwrap().is_empty() => return,
+                read => read.unwrap(),
+            };
+            match read {
                 Read::Chunk(chunk) => self.take(source, &chunk),
                 Read::AtEnd => return,
                 Read::Rotated { gap } => self.rotated.push(gap),
