@@ -135,7 +135,7 @@ fn a_split_of_eight_days_heals_to_one_catalog() {
 /// taken, a deleted runner would be started once more (DESIGN §9, S6).
 #[test]
 fn what_was_dropped_is_not_taken_again_from_who_has_not_dropped_it_yet() {
-    for seed in 0..10 {
+    for seed in 0..30 {
         let (mut world, _) = cluster(5, 141 + seed);
         world.write(0, "by the three", "x");
         world.run(secs(30));
