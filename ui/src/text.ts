@@ -112,7 +112,7 @@ export const TEXT = {
   instance_detail: ['What one instance does', '单个实例详情'],
   on_node: ['On node', '所在节点'],
   n_errors: ['{n} errors', '{n} 个错误'],
-  read_so_far: ['Read since its start', '启动以来读取'],
+  read_so_far: ['Read', '已读取'],
   acknowledged_so_far: ['Acknowledged by all senders', '所有发送器已确认'],
   acknowledged_records: ['Records out', '已发送记录'],
   bytes: ['Bytes out', '已发送字节'],
