@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     RunnerContext, Sights,
     parse::{Parsed, Parser, Room},
-    reader::{Read, Reader, finder::Finder, http::HttpReaders, journal::JournalReaders},
+    reader::{Read, ReadError, Reader, finder::Finder, http::HttpReaders, journal::JournalReaders},
     record::{Line, Record},
     sender::{
         self, SinkCheck,
@@ -209,30 +209,37 @@ async fn read(context: &RunnerContext, spec: &RunnerSpec, source: Option<&str>, 
         ReaderSpec::Http(http) => {
             let http = logvine_cluster::spec::HttpReaderSpec { start_at: StartAt::Beginning, ..http.clone() };
             let policy = context.policy.clone();
-            let readers = tokio::task::spawn_blocking(move || HttpReaders::new(&http, policy)).await;
-            let readers = readers.map_err(|error| error.to_string())?.map_err(|error| format!("reader: {error}"))?;
-            let tried = tried(spec, source)?;
-            let mut reader = readers.open(&tried, None).map_err(|error| error.to_string())?;
-            let found = spec.sources.iter().take(PATHS_MAX).map(|source| source.id.to_string()).collect();
-            let read = first_lines(&mut reader, lines).await?;
-            Ok((Sample { source: Some(tried.id.to_string()), found, ..Sample::default() }, read))
+            let build = move || HttpReaders::new(&http, policy).map_err(|error| error.to_string());
+            movable(spec, source, lines, build, |readers, tried| readers.open(tried, None)).await
         }
         ReaderSpec::Journal(journal) => {
             let journal = logvine_cluster::spec::JournalReaderSpec { start_at: StartAt::Beginning, ..journal.clone() };
             let policy = context.policy.clone();
-            let readers = tokio::task::spawn_blocking(move || JournalReaders::new(&journal, policy)).await;
-            let readers = readers.map_err(|error| error.to_string())?.map_err(|error| format!("reader: {error}"))?;
-            let tried = tried(spec, source)?;
-            let mut reader = readers.open(&tried, None).map_err(|error| error.to_string())?;
-            let found = spec.sources.iter().take(PATHS_MAX).map(|source| source.id.to_string()).collect();
-            let read = first_lines(&mut reader, lines).await?;
-            Ok((Sample { source: Some(tried.id.to_string()), found, ..Sample::default() }, read))
+            let build = move || JournalReaders::new(&journal, policy).map_err(|error| error.to_string());
+            movable(spec, source, lines, build, |readers, tried| readers.open(tried, None)).await
         }
         ReaderSpec::Syslog(_) | ReaderSpec::HttpPush(_) | ReaderSpec::Stdin(_) => Err(format!(
             "a `{}` reader waits for what it is sent: there is nothing to read on request, so give lines of your own",
             spec.reader.word()
         )),
     }
+}
+
+/// The first lines of a source that any node can reach. `build` blocks on the disk (secrets).
+async fn movable<M: Send + 'static, R: Reader>(
+    spec: &RunnerSpec,
+    source: Option<&str>,
+    lines: usize,
+    build: impl FnOnce() -> Result<M, String> + Send + 'static,
+    open: impl FnOnce(&M, &SourceSpec) -> Result<R, ReadError>,
+) -> Result<(Sample, Vec<Line>), String> {
+    let readers = tokio::task::spawn_blocking(build).await;
+    let readers = readers.map_err(|error| error.to_string())?.map_err(|error| format!("reader: {error}"))?;
+    let tried = tried(spec, source)?;
+    let mut reader = open(&readers, &tried).map_err(|error| error.to_string())?;
+    let found = spec.sources.iter().take(PATHS_MAX).map(|source| source.id.to_string()).collect();
+    let read = first_lines(&mut reader, lines).await?;
+    Ok((Sample { source: Some(tried.id.to_string()), found, ..Sample::default() }, read))
 }
 
 /// The source that is meant: one of the spec's, or, as it may not be in it yet, one by its address.

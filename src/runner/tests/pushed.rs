@@ -170,6 +170,54 @@ async fn syslog_over_tcp_comes_whole_by_both_framings() {
     assert_eq!(host.records("out.ndjson"), ["<13>one", "<14>two\nline", "s<15>three", "<16>half"]);
 }
 
+/// A certificate of this host's own, as files of the node.
+fn certified(host: &Host, at: SocketAddr) -> (rustls::pki_types::CertificateDer<'static>, Value) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = rcgen::generate_simple_self_signed(vec![at.ip().to_string()]).unwrap();
+    host.write("cert.pem", &made.cert.pem());
+    host.write("key.pem", &made.signing_key.serialize_pem());
+    (made.cert.der().clone(), json!({"certificate": host.path("cert.pem"), "key": host.path("key.pem")}))
+}
+
+/// RFC 5425: messages come as by TCP. Who speaks no TLS, or knows another certificate, is not heard.
+#[tokio::test]
+async fn syslog_over_tls_comes_whole_and_what_is_not_tls_is_not_taken() {
+    let (mut host, at) = (Host::new(), free().await);
+    let (certificate, mut reader) = certified(&host, at);
+    (reader["type"], reader["tls"]) = (json!("syslog"), json!(at.to_string()));
+    host.start(1, spec("r", &reader, &host.to_file("out.ndjson")));
+    let mut plain = connect(&mut host, at).await;
+    plain.write_all(b"<13>in the clear\n").await.unwrap();
+    let trusting = |known: Option<rustls::pki_types::CertificateDer<'static>>| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(known);
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        tokio_rustls::TlsConnector::from(Arc::new(config))
+    };
+    let name = rustls::pki_types::ServerName::IpAddress(at.ip().into());
+    assert!(trusting(None).connect(name.clone(), connect(&mut host, at).await).await.is_err());
+    let mut stream = trusting(Some(certificate)).connect(name, connect(&mut host, at).await).await.unwrap();
+    stream.write_all(b"7 <13>one7 <14>two").await.unwrap();
+    stream.shutdown().await.unwrap();
+    host.settle(|host| host.records("out.ndjson").len() >= 2).await;
+    assert_eq!(host.records("out.ndjson"), ["<13>one", "<14>two"]);
+}
+
+#[tokio::test]
+async fn lines_are_pushed_by_https_to_who_shows_its_certificate() {
+    let (mut host, at) = (Host::new(), free().await);
+    let (certificate, mut reader) = certified(&host, at);
+    (reader["type"], reader["listen"]) = (json!("http_push"), json!(at.to_string()));
+    host.start(1, spec("r", &reader, &host.to_file("out.ndjson")));
+    drop(connect(&mut host, at).await);
+    let known = reqwest::Certificate::from_der(&certificate).unwrap();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([known]).build().unwrap();
+    assert_eq!(client.post(format!("https://{at}/")).body("one\ntwo").send().await.unwrap().status(), 200);
+    assert!(reqwest::get(format!("http://{at}/")).await.is_err(), "it is not spoken to in the clear");
+    host.settle(|host| host.records("out.ndjson").len() >= 2).await;
+    assert_eq!(host.records("out.ndjson"), ["one", "two"]);
+}
+
 /// A connection is held back at the bound, and loses nothing; nor does it by another revision of its runner.
 #[tokio::test]
 async fn syslog_over_tcp_waits_for_a_sink_and_outlives_a_revision() {
