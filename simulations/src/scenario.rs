@@ -268,8 +268,8 @@ fn out() -> Vec<String> {
 }
 
 impl Deed {
-    /// The nodes in it.
-    pub fn places(&self) -> BTreeSet<usize> {
+    /// The node that it befalls, where it is one alone.
+    fn node_mut(&mut self) -> Option<&mut usize> {
         match self {
             Self::Start { node }
             | Self::Crash { node }
@@ -293,14 +293,30 @@ impl Deed {
             | Self::DiskWorks { node }
             | Self::Quota { node, .. }
             | Self::Upgrade { node }
-            | Self::Edit { node, .. } => BTreeSet::from([*node]),
+            | Self::Edit { node, .. } => Some(node),
+            Self::Twin { .. }
+            | Self::Move { .. }
+            | Self::Cut { .. }
+            | Self::Flap { .. }
+            | Self::Meddle { .. }
+            | Self::Mend { .. }
+            | Self::Strike(_)
+            | Self::Sinks(_)
+            | Self::Pace { .. }
+            | Self::Heal { .. } => None,
+        }
+    }
+
+    /// The nodes in it.
+    pub fn places(&self) -> BTreeSet<usize> {
+        match self {
             Self::Twin { node, of } => BTreeSet::from([*node, *of]),
             Self::Move { from, to } => BTreeSet::from([*from, *to]),
             Self::Cut { directions, .. } | Self::Flap { directions, .. } | Self::Meddle { directions, .. } => {
                 directions.iter().flat_map(|(from, to)| [*from, *to]).collect()
             }
-            Self::Mend { .. } | Self::Strike(_) | Self::Sinks(_) | Self::Pace { .. } => BTreeSet::new(),
             Self::Heal { core } => core.clone(),
+            deed => deed.clone().node_mut().map(|node| *node).into_iter().collect(),
         }
     }
 
@@ -331,29 +347,6 @@ impl Deed {
     #[must_use]
     pub fn moved(mut self, places: &BTreeMap<usize, usize>) -> Option<Self> {
         match &mut self {
-            Self::Start { node }
-            | Self::Crash { node }
-            | Self::PowerOff { node }
-            | Self::CrashFlushing { node }
-            | Self::Stop { node }
-            | Self::Image { node }
-            | Self::RestartFromImage { node }
-            | Self::Wipe { node }
-            | Self::LoseStore { node }
-            | Self::Apply { node }
-            | Self::Tag { node }
-            | Self::ChangeKey { node }
-            | Self::Drain { node, .. }
-            | Self::Pause { node }
-            | Self::Resume { node }
-            | Self::Slow { node, .. }
-            | Self::Quick { node }
-            | Self::StepClock { node, .. }
-            | Self::DiskFails { node, .. }
-            | Self::DiskWorks { node }
-            | Self::Quota { node, .. }
-            | Self::Upgrade { node }
-            | Self::Edit { node, .. } => *node = *places.get(node)?,
             Self::Twin { node: one, of: other } | Self::Move { from: one, to: other } => {
                 (*one, *other) = (*places.get(one)?, *places.get(other)?);
             }
@@ -363,11 +356,15 @@ impl Deed {
                     return None;
                 }
             }
-            Self::Mend { .. } | Self::Strike(_) | Self::Sinks(_) | Self::Pace { .. } => {}
             Self::Heal { core } => {
                 *core = core.iter().filter_map(|node| places.get(node).copied()).collect();
                 if core.is_empty() {
                     return None;
+                }
+            }
+            deed => {
+                if let Some(node) = deed.node_mut() {
+                    *node = *places.get(node)?;
                 }
             }
         }
