@@ -101,6 +101,11 @@ pub fn runner(text: &str, format: Format, name: Option<&Name>) -> Result<RunnerS
     {
         faults.push(fault("/transform/vrl", format!("does not compile:\n{}", diagnostic.trim_end())));
     }
+    for (at, sender) in spec.senders.iter().enumerate() {
+        if let Some(Err(diagnostic)) = sender.when().and_then(|when| when.vrl.as_deref()).map(logvine_runner::transform::check_condition) {
+            faults.push(fault(format!("/senders/{at}/when/vrl"), format!("is no condition:\n{}", diagnostic.trim_end())));
+        }
+    }
     if faults.is_empty() { Ok(spec) } else { Err(faults) }
 }
 
@@ -205,5 +210,9 @@ mod tests {
     fn a_vrl_program_that_does_not_compile_is_refused_with_its_diagnostic() {
         let found = faults(&format!("{WHOLE}\ntransform = {{ vrl = '.a = nothing_like_this(1)' }}"));
         assert!(found[0].starts_with("/transform/vrl: does not compile:") && found[0].contains("nothing_like_this"), "{found:?}");
+        assert!(found[0].contains(":1:6"), "the line and the column: {found:?}");
+        let condition = WHOLE.replace("type = \"stdout\"", "type = \"stdout\", when = { vrl = \".a\" }");
+        let found = faults(&condition);
+        assert!(found[0].starts_with("/senders/0/when/vrl: is no condition:") && found[0].contains("`.status == 500`"), "{found:?}");
     }
 }

@@ -11,8 +11,8 @@ use logvine_cluster::{
     name::Name,
     node::{CommandId, Node},
     spec::{
-        Compression, Encoding, HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec, StartAt,
-        TransformSpec,
+        Compression, Encoding, EnrichSpec, HttpReaderSpec, HttpSenderSpec, ParseSpec, Placement, ReaderSpec, RunnerSpec, SenderSpec, SourceSpec,
+        StartAt, TransformSpec,
     },
 };
 use logvine_gossip::NodeId;
@@ -313,6 +313,7 @@ fn runner<'a>(scenario: &Scenario, edits: u32, plans: impl Iterator<Item = &'a S
         let name = name.parse().expect("scenarios give senders proper names");
         SenderSpec::Http(HttpSenderSpec {
             name,
+            when: None,
             url: "http://sink.test/".into(),
             headers: BTreeMap::new(),
             compression: Compression::None,
@@ -333,6 +334,8 @@ fn runner<'a>(scenario: &Scenario, edits: u32, plans: impl Iterator<Item = &'a S
         sources: sources.collect(),
         parse: ParseSpec::Raw,
         transform: TransformSpec::default(),
+        enrich: EnrichSpec::default(),
         senders: senders.collect(),
+        tests: vec![],
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct InstanceView {
     acknowledged_bytes: u64,
     /// Files that were rotated, truncated or deleted and whose unread rest was not found: what is missing in the sinks.
     rotation_gaps: u64,
+    /// Records that no sender took, as no `when` held for them.
+    unrouted: u64,
     stages: Vec<StageRow>,
     senders: Vec<SenderRow>,
     /// The first 1,000, by name.
@@ -72,7 +74,7 @@ pub(super) struct InstanceView {
 /// The errors of one stage.
 #[derive(Debug, Serialize, ToSchema)]
 struct StageRow {
-    /// `read`, `parse`, `transform`, `send NAME`, `finder`, `dead letters`, `instance`.
+    /// `read`, `parse`, `transform`, `route`, `send NAME`, `finder`, `dead letters`, `instance`.
     stage: String,
     /// Since the instance was started in this process.
     errors: u64,
@@ -190,6 +192,7 @@ fn shaped(row: InstanceRow, detail: Detail, unanswered: Option<String>) -> Insta
         read_bytes: detail.read_bytes,
         acknowledged_bytes: detail.bytes,
         rotation_gaps: detail.rotation_gaps,
+        unrouted: detail.unrouted,
         stages: stages.collect(),
         senders: senders.collect(),
         sources: sources.collect(),

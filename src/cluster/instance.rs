@@ -130,6 +130,8 @@ pub struct Counts {
     pub dead_lettered: u64,
     /// Files that were rotated, truncated or deleted and whose unread rest was not found.
     pub rotation_gaps: u64,
+    /// Records that no sender took, as no `when` held for them; they are among those that all senders have acknowledged.
+    pub unrouted: u64,
 }
 
 /// How an instance does, as its node map tells it. Numbers are quantised where they are published.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use self::faults::Faults;
 pub use self::{
+    expectations::{ExpectedRecord, TestSpec},
     faults::SpecFault,
     journal::JournalReaderSpec,
     listener::{HttpPushReaderSpec, StdinReaderSpec, SyslogReaderSpec},
@@ -20,15 +21,18 @@ pub use self::{
         Compression, ElasticsearchSenderSpec, FileFormat, FileSenderSpec, Fsync, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece,
         LabelValue, LokiSenderSpec, NatsSenderSpec, OtlpSenderSpec, RotateSpec, SenderSpec, StdoutSenderSpec,
     },
+    when::{OneOf, Scalar, WhenSpec},
 };
 use crate::name::Name;
 
+mod expectations;
 mod faults;
 mod journal;
 mod listener;
 mod parse;
 mod reader;
 mod sender;
+mod when;
 
 /// A named pipeline: reader → parse → transform → senders, with its placement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,8 +54,14 @@ pub struct RunnerSpec {
     /// What is changed in each record.
     #[serde(default, skip_serializing_if = "TransformSpec::is_empty")]
     pub transform: TransformSpec,
-    /// Where records go; each sees every record.
+    /// What is said in each record of the node that it came through.
+    #[serde(default, skip_serializing_if = "EnrichSpec::is_empty")]
+    pub enrich: EnrichSpec,
+    /// Where records go; each sees every record, unless its `when` says which.
     pub senders: Vec<SenderSpec>,
+    /// What is expected of it: examples, which `logvine runner test` runs. They change nothing of how it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestSpec>,
 }
 
 /// Where a runner runs. The text is a selection (DESIGN §4).
@@ -121,6 +131,26 @@ impl TransformSpec {
     }
 }
 
+/// What is said in each record of the node that it came through, besides the node's name. A record's id does not depend on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct EnrichSpec {
+    /// The host name of the node's machine.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub host: bool,
+    /// The node's tags, as they are when the record is read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tags: bool,
+}
+
+impl EnrichSpec {
+    /// Whether it adds nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl RunnerSpec {
     /// All faults that can be seen without IO; none means that it may be stored.
     pub fn faults(&self) -> Vec<SpecFault> {
@@ -132,6 +162,7 @@ impl RunnerSpec {
         self.check_sources(&mut faults);
         self.parse.check(&mut faults);
         self.check_senders(&mut faults);
+        expectations::check(&self.tests, &self.senders.iter().map(SenderSpec::name).collect(), &mut faults);
         faults.0
     }
 

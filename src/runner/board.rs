@@ -57,6 +57,8 @@ pub(super) struct Board {
     pub(super) dead_lettered: AtomicU64,
     /// Files that were rotated or truncated and whose unread rest was not found.
     pub(super) rotation_gaps: AtomicU64,
+    /// Records that no sender took.
+    pub(super) unrouted: AtomicU64,
     sources: Mutex<BTreeMap<Name, SourceNote>>,
     /// What is wrong with no source in particular (the finder, the dead letters), by who says it.
     faults: Mutex<BTreeMap<&'static str, String>>,
@@ -86,20 +88,23 @@ impl Board {
 
     /// Sets the counters. What is counted in the same moment may be lost: that is no more than if it had come a moment before.
     pub(super) fn count_from(&self, counts: &Counts) {
-        let Counts { since: _, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps } = *counts;
-        for (counter, value) in self.counters().into_iter().zip([read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps]) {
+        let Counts { since: _, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted } = *counts;
+        for (counter, value) in
+            self.counters().into_iter().zip([read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted])
+        {
             counter.store(value, Relaxed);
         }
     }
 
     /// What has been counted since the word `since`.
     pub(super) fn counts(&self, since: Stamp) -> Counts {
-        let [read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps] = self.counters().map(|counter| counter.load(Relaxed));
-        Counts { since, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps }
+        let [read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted] =
+            self.counters().map(|counter| counter.load(Relaxed));
+        Counts { since, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted }
     }
 
-    fn counters(&self) -> [&AtomicU64; 7] {
-        [&self.read_records, &self.read_bytes, &self.records, &self.bytes, &self.errors, &self.dead_lettered, &self.rotation_gaps]
+    fn counters(&self) -> [&AtomicU64; 8] {
+        [&self.read_records, &self.read_bytes, &self.records, &self.bytes, &self.errors, &self.dead_lettered, &self.rotation_gaps, &self.unrouted]
     }
 
     /// Whether a source that holds something already may read more.
@@ -140,6 +145,7 @@ impl Board {
     pub(super) fn fill_detail(&self, detail: &mut Detail, most: usize) {
         detail.read_records = self.read_records.load(Relaxed);
         detail.rotation_gaps = self.rotation_gaps.load(Relaxed);
+        detail.unrouted = self.unrouted.load(Relaxed);
         detail.read_bytes = self.read_bytes.load(Relaxed);
         detail.bytes = self.bytes.load(Relaxed);
         let now = Instant::now();

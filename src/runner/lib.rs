@@ -16,6 +16,7 @@ pub mod policy;
 mod queue;
 pub mod reader;
 pub mod record;
+mod route;
 pub mod sample;
 pub mod secret;
 pub mod sender;

@@ -7,27 +7,38 @@ use logvine_cluster::{delivery::Records, name::Name, spec::SenderSpec};
 
 use crate::{
     record::Record,
+    route,
     sender::{encoding::Encoding, ndjson::Origin},
 };
 
 /// What is written of each record, and which sender takes which of it.
 #[derive(Debug, Default)]
 pub(crate) struct Outlets {
-    encodings: Vec<Encoding>,
+    outlets: Vec<Outlet>,
     by_sender: BTreeMap<Name, usize>,
 }
 
+/// What senders of the same encoding and condition take.
+#[derive(Debug, PartialEq, Eq)]
+struct Outlet {
+    encoding: Encoding,
+    /// The place of their condition among the distinct ones; None: they take all.
+    when: Option<usize>,
+}
+
 impl Outlets {
-    /// One for each distinct encoding.
+    /// One for each distinct encoding and condition.
     /// Errors: what is wrong with which sender, for people.
     pub(crate) fn new(senders: &[SenderSpec]) -> Result<Self, String> {
         let mut outlets = Self::default();
+        let conditions = route::conditions(senders);
         for sender in senders {
             let encoding = Encoding::of(sender).map_err(|error| format!("sender `{}`: {error}", sender.name()))?;
-            let known = outlets.encodings.iter().position(|known| *known == encoding);
+            let outlet = Outlet { encoding, when: sender.when().and_then(|when| conditions.iter().position(|known| *known == when)) };
+            let known = outlets.outlets.iter().position(|known| *known == outlet);
             let at = known.unwrap_or_else(|| {
-                outlets.encodings.push(encoding);
-                outlets.encodings.len() - 1
+                outlets.outlets.push(outlet);
+                outlets.outlets.len() - 1
             });
             outlets.by_sender.insert(sender.name().clone(), at);
         }
@@ -36,7 +47,7 @@ impl Outlets {
 
     /// Whether any of them needs the records' ids, which are dear where nothing else is done.
     pub(crate) fn need_ids(&self) -> bool {
-        self.encodings.iter().any(Encoding::needs_id)
+        self.outlets.iter().any(|outlet| outlet.encoding.needs_id())
     }
 }
 
@@ -52,23 +63,30 @@ pub(crate) struct Writer {
 impl Writer {
     /// `records` and `bytes`: about how many there will be in each encoding.
     pub(crate) fn new(outlets: &Arc<Outlets>, records: usize, bytes: usize, observed: u64) -> Self {
-        let parts = outlets.encodings.iter().map(|_| (Vec::with_capacity(bytes), Vec::with_capacity(records))).collect();
+        let parts = outlets.outlets.iter().map(|_| (Vec::with_capacity(bytes), Vec::with_capacity(records))).collect();
         Self { outlets: outlets.clone(), observed, ids: Vec::with_capacity(records), parts }
     }
 
-    pub(crate) fn push(&mut self, origin: &Origin, record: &Record) {
+    /// `held`: by condition, whether it holds for the record. False: no sender takes it.
+    pub(crate) fn push(&mut self, origin: &Origin, record: &Record, held: &[bool]) -> bool {
         self.ids.push(record.id);
-        for (encoding, (bytes, ends)) in self.outlets.encodings.iter().zip(&mut self.parts) {
-            encoding.write(bytes, origin, record, self.observed);
+        let mut taken = false;
+        for (Outlet { encoding, when }, (bytes, ends)) in self.outlets.outlets.iter().zip(&mut self.parts) {
+            if when.is_none_or(|at| held[at]) {
+                encoding.write(bytes, origin, record, self.observed);
+                taken = true;
+            }
             ends.push(bytes.len());
         }
+        taken
     }
 
     pub(crate) fn finish(self) -> Payload {
         let ids: Arc<[[u8; 16]]> = self.ids.into();
-        let encoded = self.outlets.encodings.iter().zip(self.parts);
-        let encoded =
-            encoded.map(|(encoding, (bytes, ends))| Arc::new(Encoded { encoding: encoding.clone(), bytes: bytes.into(), ends, ids: ids.clone() }));
+        let encoded = self.outlets.outlets.iter().zip(self.parts);
+        let encoded = encoded.map(|(Outlet { encoding, .. }, (bytes, ends))| {
+            Arc::new(Encoded { encoding: encoding.clone(), bytes: bytes.into(), ends, ids: ids.clone() })
+        });
         Payload { encoded: encoded.collect(), records: ids.len(), outlets: self.outlets }
     }
 }
@@ -198,7 +216,7 @@ mod tests {
         let origin = Origin { runner: "r".into(), node: "n".into(), source: "s".into() };
         for n in 0..count {
             let body = Body::Text(n.to_string().into());
-            writer.push(&origin, &Record { id: [n; 16], offset: n.into(), time: None, severity: None, body, error: None, cut: false });
+            writer.push(&origin, &Record { id: [n; 16], offset: n.into(), time: None, severity: None, body, error: None, cut: false }, &[]);
         }
         writer.finish()
     }
@@ -221,6 +239,31 @@ mod tests {
         assert_eq!(bodies(parcel.bytes()), ["2", "3", "7"]);
         assert_eq!(parcel.items().map(|item| (item.record, item.id[0])).collect::<Vec<_>>(), [(2, 2), (3, 3), (7, 7)]);
         assert_eq!(parcel.items().flat_map(|item| bodies(item.bytes)).collect::<Vec<_>>(), ["2", "3", "7"]);
+    }
+
+    #[test]
+    fn a_record_goes_to_the_senders_whose_conditions_hold() {
+        let specs = senders(serde_json::json!([
+            {"type": "stdout", "name": "all"},
+            {"type": "stdout", "name": "odd", "when": {"exists": ["odd"]}},
+            {"type": "file", "name": "odd-too", "path": "/x", "when": {"exists": ["odd"]}},
+            {"type": "stdout", "name": "none", "when": {"exists": ["none"]}},
+        ]));
+        let mut writer = Writer::new(&Arc::new(Outlets::new(&specs).unwrap()), 0, 0, 0);
+        let origin = Origin { runner: "r".into(), node: "n".into(), source: "s".into() };
+        for n in 0..4_u8 {
+            let record =
+                Record { id: [n; 16], offset: n.into(), time: None, severity: None, body: Body::Text(n.to_string().into()), error: None, cut: false };
+            assert!(writer.push(&origin, &record, &[n % 2 == 1, false]));
+        }
+        let payload = writer.finish();
+        let parcel = |sender: &str| payload.parcel(&sender.parse().unwrap(), (0..4).into());
+        assert_eq!(bodies(parcel("all").bytes()), ["0", "1", "2", "3"]);
+        let odd = parcel("odd");
+        assert_eq!(bodies(odd.bytes()), ["1", "3"]);
+        assert_eq!(odd.items().map(|item| (item.record, item.id[0])).collect::<Vec<_>>(), [(1, 1), (3, 3)]);
+        assert_eq!(odd.bytes().as_ptr(), parcel("odd-too").bytes().as_ptr());
+        assert!(parcel("none").is_empty());
     }
 
     #[test]

@@ -45,6 +45,20 @@ pub struct Record {
     pub cut: bool,
 }
 
+/// A mark on a record says what is wrong, it does not repeat the record.
+const ERROR_CHARS_MAX: usize = 500;
+
+impl Record {
+    /// Notes that a stage failed on it, after what is noted already.
+    pub(crate) fn mark(&mut self, error: &str) {
+        let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
+        self.error = Some(match self.error.take() {
+            Some(earlier) => format!("{earlier}; {error}"),
+            None => error,
+        });
+    }
+}
+
 /// A record's content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {

@@ -102,7 +102,7 @@ pub struct SourceAt {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Detail {
-    /// By stage: `read`, `parse`, `transform`, `send NAME`, `dead letters`, `instance`.
+    /// By stage: `read`, `parse`, `transform`, `route`, `send NAME`, `dead letters`, `instance`.
     pub stages: BTreeMap<String, StageErrors>,
     pub senders: BTreeMap<String, SenderNote>,
     /// Records and bytes of sources that were read; see `Counts`.
@@ -110,6 +110,8 @@ pub struct Detail {
     pub read_bytes: u64,
     /// Files that were rotated, truncated or deleted and whose unread rest was not found.
     pub rotation_gaps: u64,
+    /// Records that no sender took, as no `when` held for them.
+    pub unrouted: u64,
     /// The same that all senders have acknowledged.
     pub bytes: u64,
     /// The longest of its sources'.

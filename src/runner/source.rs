@@ -295,6 +295,7 @@ impl<R: Follow> Source<R> {
         let (stages, Staged { payload, notes }) = stages.apply(chunk).await;
         self.stages = Some(stages);
         self.shared.board.errors.fetch_add(notes.errors, Relaxed);
+        self.shared.board.unrouted.fetch_add(notes.unrouted, Relaxed);
         for (stage, StageFaults { count, last }) in &notes.faults {
             self.shared.board.sight.note_error(stage, Some(&self.source), last, *count);
         }

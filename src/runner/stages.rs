@@ -10,6 +10,7 @@ use super::{
     parse::{Parsed, Parser, Room},
     payload::{Outlets, Payload, Writer},
     record::{Chunk, Record},
+    route::Router,
     sender::ndjson::{self, Origin},
     sight::Sight,
     tap::{Looking, Stage},
@@ -23,6 +24,8 @@ pub(super) struct Stages {
     parser: Parser,
     transform: Option<Transform>,
     origin: Origin,
+    /// None where every sender takes every record.
+    router: Option<Router>,
     outlets: Arc<Outlets>,
     sight: Arc<Sight>,
 }
@@ -37,6 +40,8 @@ pub(super) struct Staged {
 /// What went wrong on the records of one chunk.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
+    /// Records that no sender takes.
+    pub(super) unrouted: u64,
     /// Records on which a stage failed, or that were cut.
     pub(super) errors: u64,
     /// The same by stage.
@@ -58,8 +63,9 @@ impl Stages {
         let transform = (!spec.transform.is_empty()).then(|| Transform::new(&spec.transform)).transpose();
         let transform = transform.map_err(|error| format!("transform: {error}"))?;
         let origin = Origin { runner: spec.name.to_string(), node: node.to_string(), source: String::new() };
+        let router = Router::new(&spec.senders)?;
         let outlets = Arc::new(Outlets::new(&spec.senders)?);
-        Ok(Self { uid, parser, transform, origin, outlets, sight })
+        Ok(Self { uid, parser, transform, origin, router, outlets, sight })
     }
 
     /// The same for one source.
@@ -69,10 +75,10 @@ impl Stages {
         stages
     }
 
-    /// Runs the stages on a chunk; a panic of a stage goes through. A transform's program takes long enough to leave the async threads alone; the
+    /// Runs the stages on a chunk; a panic of a stage goes through. VRL takes long enough, and stack enough, to leave the async threads alone; the
     /// native stages take a chunk in about a millisecond.
     pub(super) async fn apply(mut self, chunk: Chunk) -> (Self, Staged) {
-        if self.transform.is_none() {
+        if self.transform.is_none() && !self.router.as_ref().is_some_and(Router::has_expressions) {
             let staged = self.run(chunk);
             return (self, staged);
         }
@@ -118,8 +124,14 @@ impl Stages {
                 }
             }
             self.show(&taps[2], &record);
+            let mut reasons = Vec::new();
+            let held = self.router.as_mut().map_or(&[][..], |router| router.ask(&record, &mut reasons));
+            for reason in reasons {
+                notes.note("route", &reason);
+                record.mark(&reason);
+            }
             notes.errors += u64::from(record.error.is_some() || record.cut);
-            writer.push(&self.origin, &record);
+            notes.unrouted += u64::from(!writer.push(&self.origin, &record, held));
         }
         Staged { payload: writer.finish(), notes }
     }

@@ -24,6 +24,7 @@ mod gaps;
 mod judged;
 mod pushed;
 mod rewinds;
+mod routed;
 pub(crate) mod sink;
 
 use sink::{Sink, Web};

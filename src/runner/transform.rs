@@ -10,6 +10,8 @@ mod vrl;
 
 #[cfg(feature = "vrl")]
 use self::vrl::Program;
+#[cfg(feature = "vrl")]
+pub(crate) use self::vrl::{Asked, Expression};
 
 use logvine_cluster::spec::TransformSpec;
 
@@ -22,9 +24,6 @@ pub const STACK_BYTES: usize = depth::STACK_BYTES;
 #[cfg(not(feature = "vrl"))]
 pub const STACK_BYTES: usize = 2 << 20;
 
-/// A mark on a record says what is wrong, it does not repeat the record.
-const ERROR_CHARS_MAX: usize = 500;
-
 /// A transform, ready to run by one task; clone it for another. One of an empty spec changes nothing.
 #[derive(Debug, Clone)]
 pub struct Transform {
@@ -34,6 +33,11 @@ pub struct Transform {
 /// Whether a VRL program compiles. Errors: VRL's own diagnostics, for people.
 pub fn check(program: &str) -> Result<(), String> {
     Program::compile(program).map(drop)
+}
+
+/// Whether a VRL expression is a condition. Errors: VRL's own diagnostics, or that it is neither true nor false, for people.
+pub fn check_condition(expression: &str) -> Result<(), String> {
+    Expression::compile(expression).map(drop)
 }
 
 impl Transform {
@@ -48,15 +52,14 @@ impl Transform {
         match program.run(&record.body) {
             Ok(body) => record.body = body,
             Err(error) => {
-                let error: String = format!("vrl: {error}").chars().take(ERROR_CHARS_MAX).collect();
-                record.error = Some(match record.error.take() {
-                    Some(earlier) => format!("{earlier}; {error}"),
-                    None => error,
-                });
+                record.mark(&format!("vrl: {error}"));
             }
         }
     }
 }
+
+#[cfg(not(feature = "vrl"))]
+const WITHOUT: &str = "this logvine was built without VRL: build it with the feature `vrl`";
 
 /// Stands for the VRL program that this build cannot compile.
 #[cfg(not(feature = "vrl"))]
@@ -66,10 +69,31 @@ enum Program {}
 #[cfg(not(feature = "vrl"))]
 impl Program {
     fn compile(_: &str) -> Result<Self, String> {
-        Err("this logvine was built without VRL: build it with the feature `vrl`, or leave `transform` out".to_owned())
+        Err(format!("{WITHOUT}, or leave `transform` out"))
     }
 
     fn run(&mut self, _: &super::record::Body) -> Result<super::record::Body, String> {
+        match *self {}
+    }
+}
+
+/// Stands for what conditions are asked of.
+#[cfg(not(feature = "vrl"))]
+#[derive(Debug, Default)]
+pub(crate) struct Asked;
+
+/// Stands for the VRL expression that this build cannot compile.
+#[cfg(not(feature = "vrl"))]
+#[derive(Debug, Clone)]
+pub(crate) enum Expression {}
+
+#[cfg(not(feature = "vrl"))]
+impl Expression {
+    pub(crate) fn compile(_: &str) -> Result<Self, String> {
+        Err(format!("{WITHOUT}, or write the condition without `vrl`"))
+    }
+
+    pub(crate) fn holds(&mut self, _: &super::record::Body, _: &mut Asked) -> Result<bool, String> {
         match *self {}
     }
 }
@@ -86,6 +110,7 @@ mod tests {
     #[test]
     fn without_vrl_a_program_is_refused_with_what_to_do() {
         assert!(check(".a = 1").unwrap_err().contains("feature `vrl`"));
+        assert!(check_condition("true").unwrap_err().contains("feature `vrl`"));
         Transform::new(&TransformSpec::default()).unwrap();
     }
 }

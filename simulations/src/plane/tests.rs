@@ -2,7 +2,9 @@ use std::collections::BTreeMap as Map;
 
 use logvine_cluster::{
     instance::Counts,
-    spec::{Encoding, HttpReaderSpec, ParseSpec, Placement, ReaderSpec, SenderSpec, SourceSpec, StartAt, StdoutSenderSpec, TransformSpec},
+    spec::{
+        Encoding, EnrichSpec, HttpReaderSpec, ParseSpec, Placement, ReaderSpec, SenderSpec, SourceSpec, StartAt, StdoutSenderSpec, TransformSpec,
+    },
 };
 use logvine_gossip::UnixMicros;
 
@@ -43,7 +45,9 @@ fn opened(resume: Checkpoint) -> Plane {
         sources: vec![],
         parse: ParseSpec::Raw,
         transform: TransformSpec::default(),
-        senders: vec![SenderSpec::Stdout(StdoutSenderSpec { name: name("out") })],
+        enrich: EnrichSpec::default(),
+        senders: vec![SenderSpec::Stdout(StdoutSenderSpec { name: name("out"), when: None })],
+        tests: vec![],
     };
     let mut plane = Plane::new(PlanePlan { piece_bytes_max: 100, ..PlanePlan::default() }, 1);
     let (runner, uid) = (name("logs"), Stamp(1));

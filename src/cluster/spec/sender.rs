@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::faults::Faults;
+use super::{faults::Faults, when::WhenSpec};
 use crate::name::Name;
 
 mod index;
@@ -67,6 +67,9 @@ impl Compression {
 pub struct FileSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.
     pub name: Name,
+    /// Which records go there; absent: every record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Box<WhenSpec>>,
     /// An absolute path; `{node}` and `{runner}` stand for the names of the two.
     pub path: String,
     /// When the file is put aside under a name with the time, such as `out.ndjson.20261122T150000Z`, and begun anew. Absent: never, or by a program
@@ -147,6 +150,9 @@ impl FileFormat {
 pub struct StdoutSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.
     pub name: Name,
+    /// Which records go there; absent: every record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Box<WhenSpec>>,
 }
 
 /// `type = "http"`.
@@ -156,6 +162,9 @@ pub struct StdoutSenderSpec {
 pub struct HttpSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.
     pub name: Name,
+    /// Which records go there; absent: every record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Box<WhenSpec>>,
     /// Where to POST.
     pub url: String,
     /// Headers sent with each request; a value may be a secret (`secret://env/NAME`, `secret://file/PATH`).
@@ -178,7 +187,7 @@ impl SenderSpec {
     pub fn name(&self) -> &Name {
         match self {
             Self::File(FileSenderSpec { name, .. })
-            | Self::Stdout(StdoutSenderSpec { name })
+            | Self::Stdout(StdoutSenderSpec { name, .. })
             | Self::Http(HttpSenderSpec { name, .. })
             | Self::Elasticsearch(ElasticsearchSenderSpec { name, .. })
             | Self::Loki(LokiSenderSpec { name, .. })
@@ -187,8 +196,24 @@ impl SenderSpec {
         }
     }
 
+    /// Which records it takes; None: all.
+    pub fn when(&self) -> Option<&WhenSpec> {
+        match self {
+            Self::File(FileSenderSpec { when, .. })
+            | Self::Stdout(StdoutSenderSpec { when, .. })
+            | Self::Http(HttpSenderSpec { when, .. })
+            | Self::Elasticsearch(ElasticsearchSenderSpec { when, .. })
+            | Self::Loki(LokiSenderSpec { when, .. })
+            | Self::Otlp(OtlpSenderSpec { when, .. })
+            | Self::Nats(NatsSenderSpec { when, .. }) => when.as_deref(),
+        }
+    }
+
     /// All faults of the one at `pointer`.
     pub(super) fn check(&self, pointer: &str, faults: &mut Faults) {
+        if let Some(when) = self.when() {
+            when.check(&format!("{pointer}/when"), faults);
+        }
         match self {
             Self::File(file) => file.check(pointer, faults),
             Self::Stdout(_) => {}

@@ -5,7 +5,7 @@ use std::{fmt, panic::resume_unwind, sync::Arc, thread};
 use bytes::Bytes;
 use serde_json::Map;
 use vrl::{
-    compiler::{self, TargetValue, TimeZone, runtime::Runtime},
+    compiler::{self, CompileConfig, TargetValue, TimeZone, runtime::Runtime, state::ExternalEnv},
     diagnostic::Formatter,
     value::{ObjectMap, Secrets, Value},
 };
@@ -26,8 +26,12 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn compile(source: &str) -> Result<Self, String> {
+        Self::compile_with(source, CompileConfig::default)
+    }
+
+    fn compile_with(source: &str, config: impl FnOnce() -> CompileConfig + Send) -> Result<Self, String> {
         depth::check(source)?;
-        let compile = || match compiler::compile(source, &vrl::stdlib::all()) {
+        let compile = || match compiler::compile_with_external(source, &vrl::stdlib::all(), &ExternalEnv::default(), config()) {
             Ok(compiled) => Ok(compiled.program),
             Err(faults) => Err(Formatter::new(source, faults).to_string().trim().to_owned()),
         };
@@ -43,7 +47,7 @@ impl Program {
 
     /// What the program makes of a body. Errors: it failed, was aborted, or left no object.
     pub(super) fn run(&mut self, body: &Body) -> Result<Body, String> {
-        let mut target = TargetValue { value: value(body)?, metadata: Value::Object(ObjectMap::new()), secrets: Secrets::new() };
+        let mut target = target(body)?;
         let result = self.runtime.resolve(&mut target, &self.program, &self.zone);
         self.runtime.clear();
         result.map_err(|error| error.to_string())?;
@@ -53,6 +57,46 @@ impl Program {
         let json = |(key, value): (_, Value)| value.try_into().map(|value| (String::from(key), value));
         let fields: Result<Map<_, _>, _> = fields.into_iter().map(json).collect();
         fields.map(Body::Object).map_err(|error: <Value as TryInto<serde_json::Value>>::Error| error.to_string())
+    }
+}
+
+/// A compiled condition.
+#[derive(Debug, Clone)]
+pub(crate) struct Expression(Program);
+
+/// A record's fields as conditions see them: made for the first that asks.
+#[derive(Default)]
+pub(crate) struct Asked(Option<TargetValue>);
+
+impl Expression {
+    /// Errors: VRL's diagnostics; it is neither true nor false; it changes the record, which other senders take as well.
+    pub(crate) fn compile(source: &str) -> Result<Self, String> {
+        let read_only = || {
+            let mut config = CompileConfig::default();
+            config.set_read_only();
+            config
+        };
+        let program = Program::compile_with(source, read_only)?;
+        if !program.program.final_type_info().result.is_boolean() {
+            return Err("a condition is an expression that is true or false, such as `.status == 500`".to_owned());
+        }
+        Ok(Self(program))
+    }
+
+    /// Whether it holds for a body. Errors: it failed.
+    pub(crate) fn holds(&mut self, body: &Body, asked: &mut Asked) -> Result<bool, String> {
+        let asked = match &mut asked.0 {
+            Some(asked) => asked,
+            none => none.insert(target(body)?),
+        };
+        let Program { program, runtime, zone } = &mut self.0;
+        let result = runtime.resolve(asked, program, zone);
+        runtime.clear();
+        match result {
+            Ok(Value::Boolean(holds)) => Ok(holds),
+            Ok(other) => Err(format!("vrl: the condition is neither true nor false, but {}", other.kind_str())),
+            Err(error) => Err(format!("vrl: {error}")),
+        }
     }
 }
 
@@ -66,6 +110,10 @@ impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Program")
     }
+}
+
+fn target(body: &Body) -> Result<TargetValue, String> {
+    Ok(TargetValue { value: value(body)?, metadata: Value::Object(ObjectMap::new()), secrets: Secrets::new() })
 }
 
 fn value(body: &Body) -> Result<Value, String> {

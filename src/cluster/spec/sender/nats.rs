@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{super::faults::Faults, timeout_ms};
+use super::{
+    super::{faults::Faults, when::WhenSpec},
+    timeout_ms,
+};
 use crate::name::Name;
 
 /// `type = "nats"`: messages to a JetStream stream, each with the record's id, by which the stream knows repeats.
@@ -12,6 +15,9 @@ use crate::name::Name;
 pub struct NatsSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.
     pub name: Name,
+    /// Which records go there; absent: every record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Box<WhenSpec>>,
     /// Servers of one NATS cluster, tried in their order: `nats://HOST:4222`, or `tls://HOST:4222`.
     pub servers: Vec<String>,
     /// A subject that a stream takes; `{runner}` and `{node}` stand for the names of the two, such as `logs.{runner}`.

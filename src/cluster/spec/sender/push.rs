@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{super::faults::Faults, Compression, index::IndexPattern, timeout_ms};
+use super::{
+    super::{faults::Faults, when::WhenSpec},
+    Compression,
+    index::IndexPattern,
+    timeout_ms,
+};
 use crate::name::Name;
 
 /// `type = "elasticsearch"`: the bulk API, which OpenSearch, Quickwit and VictoriaLogs have as well.
@@ -14,6 +19,9 @@ use crate::name::Name;
 pub struct ElasticsearchSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.
     pub name: Name,
+    /// Which records go there; absent: every record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Box<WhenSpec>>,
     /// Where the API is; `/_bulk` is added to its path, and a query is kept. Quickwit: `http://HOST:7280/api/v1/_elastic`. VictoriaLogs:
     /// `http://HOST:9428/insert/elasticsearch?_time_field=@timestamp&_msg_field=message`.
     pub url: String,
@@ -38,6 +46,9 @@ pub struct ElasticsearchSenderSpec {
 pub struct LokiSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.
     pub name: Name,
+    /// Which records go there; absent: every record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Box<WhenSpec>>,
     /// Where Loki is, such as `http://HOST:3100`; `/loki/api/v1/push` is added to its path.
     pub url: String,
     /// Labels of the streams, at most 15. A value is a text, or one of `{runner}`, `{node}`, `{source}` and a field of the record's body, such as
@@ -65,6 +76,9 @@ pub struct LokiSenderSpec {
 pub struct OtlpSenderSpec {
     /// Unique in the runner; its checkpoint is kept under this name.
     pub name: Name,
+    /// Which records go there; absent: every record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Box<WhenSpec>>,
     /// Where the collector is, such as `http://HOST:4318`; `/v1/logs` is added to its path.
     pub url: String,
     /// Headers sent with each request; a value may be a secret (`secret://env/NAME`, `secret://file/PATH`).
