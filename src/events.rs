@@ -46,6 +46,9 @@ pub struct EventRow {
     pub node: Option<String>,
     pub runner: Option<String>,
     pub source: Option<String>,
+    /// How many sources it is about, where they are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<usize>,
     /// The id of the operation that it is about.
     #[serde(default)]
     pub operation: Option<String>,
@@ -70,6 +73,8 @@ pub struct Words {
     node: Option<NodeId>,
     runner: Option<String>,
     source: Option<String>,
+    /// Of how many sources, where they are several.
+    sources: Option<usize>,
     operation: Option<String>,
     detail: String,
 }
@@ -161,6 +166,7 @@ impl EventLog {
             node: words.node.map(|node| node.to_string()),
             runner: words.runner,
             source: words.source,
+            sources: words.sources,
             operation: words.operation,
             detail: words.detail,
         });
@@ -277,6 +283,7 @@ impl Memory {
                 node: Some(self.me.to_string()),
                 runner: None,
                 source: None,
+                sources: None,
                 operation: None,
                 detail: format!("{count} events up to here are missing: this node's disk did not take them"),
             };
@@ -320,14 +327,14 @@ fn stamp_of(id: &str) -> Option<Stamp> {
 
 impl Words {
     fn log(&self) {
-        let Self { level, kind, node, runner, source, operation, detail } = self;
+        let Self { level, kind, node, runner, source, sources, operation, detail } = self;
         let node = node.map(|node| tracing::field::display(node.short()));
         let (runner, source, operation) = (runner.as_deref(), source.as_deref(), operation.as_deref());
         match level {
-            Level::Debug => debug!(kind, node, runner, source, operation, "{detail}"),
-            Level::Info => info!(kind, node, runner, source, operation, "{detail}"),
-            Level::Warn => warn!(kind, node, runner, source, operation, "{detail}"),
-            Level::Error => error!(kind, node, runner, source, operation, "{detail}"),
+            Level::Debug => debug!(kind, node, runner, source, sources, operation, "{detail}"),
+            Level::Info => info!(kind, node, runner, source, sources, operation, "{detail}"),
+            Level::Warn => warn!(kind, node, runner, source, sources, operation, "{detail}"),
+            Level::Error => error!(kind, node, runner, source, sources, operation, "{detail}"),
         }
     }
 }
@@ -342,6 +349,7 @@ pub fn words(event: &Event, node: &Node) -> Words {
         node: id.copied(),
         runner: None,
         source: None,
+        sources: None,
         operation: None,
         detail,
     };
@@ -351,13 +359,14 @@ pub fn words(event: &Event, node: &Node) -> Words {
         node: Some(node.id()),
         runner: Some(runner.to_string()),
         source: source.map(ToString::to_string),
+        sources: None,
         operation: None,
         detail,
     };
     let commanded = |level, kind, id: &str, about: Option<NodeId>, detail: String| {
         let runners = node.operation(id).map(|(found, _)| found.runners().to_vec()).unwrap_or_default();
         let runner = if let [runner] = runners.as_slice() { Some(runner.to_string()) } else { None };
-        Words { level, kind, node: about, runner, source: None, operation: Some(id.to_owned()), detail }
+        Words { level, kind, node: about, runner, source: None, sources: None, operation: Some(id.to_owned()), detail }
     };
     match event {
         E::Member { node: id, to, proved, .. } => {
@@ -417,6 +426,7 @@ pub fn words(event: &Event, node: &Node) -> Words {
                 node: Some(*owner),
                 runner: Some(runner.to_string()),
                 source: source.as_ref().map(ToString::to_string),
+                sources: source.is_none().then_some(*count),
                 operation: None,
                 detail: format!("{} collects {what} of {runner}: {}", name(owner), logvine_cluster::view::why_words(node, why)),
             }
@@ -523,7 +533,7 @@ fn command_words(node: &Node, operation: &str) -> String {
 pub fn started(me: NodeId, last: Option<&str>) -> Words {
     let unseen = last.map_or_else(String::new, |last| format!(": of what happened since {last} it has only seen what is left of it"));
     let detail = format!("this node starts{unseen}");
-    Words { level: Level::Info, kind: "node.started", node: Some(me), runner: None, source: None, operation: None, detail }
+    Words { level: Level::Info, kind: "node.started", node: Some(me), runner: None, source: None, sources: None, operation: None, detail }
 }
 
 /// A look at records: by whom, of which runner, at what.
@@ -546,14 +556,14 @@ pub(crate) fn looked(nodes: &[(NodeId, String)], Look { by, runner, at }: &Look<
         Some(Err(why)) => ("runner.tried", format!("{by} tried `{at}` of {runner} on {names}, in vain: {why}")),
     };
     let node = if let [(node, _)] = nodes { Some(*node) } else { None };
-    Words { level: Level::Info, kind, node, runner: Some((*runner).to_owned()), source: None, operation: None, detail }
+    Words { level: Level::Info, kind, node, runner: Some((*runner).to_owned()), source: None, sources: None, operation: None, detail }
 }
 
 /// A store that could not be read.
 pub fn store_set_aside(aside: &SetAside) -> Words {
     let detail =
         format!("the store could not be read ({}) and is kept as {}: catalog and checkpoints must come from others", aside.why, aside.path.display());
-    Words { level: Level::Error, kind: "store.set_aside", node: None, runner: None, source: None, operation: None, detail }
+    Words { level: Level::Error, kind: "store.set_aside", node: None, runner: None, source: None, sources: None, operation: None, detail }
 }
 
 /// The store's disk is full.
@@ -561,13 +571,13 @@ pub fn store_full(why: &str) -> Words {
     let detail = format!(
         "the disk of the data directory has no room ({why}): this node promises nothing and reads no further until there is some; what it had to write waits"
     );
-    Words { level: Level::Error, kind: "store.full", node: None, runner: None, source: None, operation: None, detail }
+    Words { level: Level::Error, kind: "store.full", node: None, runner: None, source: None, sources: None, operation: None, detail }
 }
 
 /// It has room again.
 pub fn store_has_room() -> Words {
     let detail = "the disk of the data directory has room again, and what waited is written".to_owned();
-    Words { level: Level::Info, kind: "store.room", node: None, runner: None, source: None, operation: None, detail }
+    Words { level: Level::Info, kind: "store.room", node: None, runner: None, source: None, sources: None, operation: None, detail }
 }
 
 #[cfg(test)]

@@ -208,6 +208,7 @@ mod tests {
             node: None,
             runner: None,
             source: None,
+            sources: None,
             operation: None,
             detail: String::new(),
         };

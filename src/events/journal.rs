@@ -198,6 +198,7 @@ mod tests {
             node: None,
             runner: None,
             source: None,
+            sources: None,
             operation: None,
             detail: at.to_string(),
         };

@@ -3,7 +3,16 @@ use super::*;
 const ME: NodeId = NodeId([1; 16]);
 
 fn tell(log: &EventLog, detail: &str) -> String {
-    let words = Words { level: Level::Debug, kind: "test", node: None, runner: None, source: None, operation: None, detail: detail.to_owned() };
+    let words = Words {
+        level: Level::Debug,
+        kind: "test",
+        node: None,
+        runner: None,
+        source: None,
+        sources: None,
+        operation: None,
+        detail: detail.to_owned(),
+    };
     log.tell(UnixMicros(1_000_000_000), words);
     log.0.memory.kept().rows.back().unwrap().1.id.clone()
 }

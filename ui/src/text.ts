@@ -1,4 +1,4 @@
-/** What the console says: English, then Chinese, side by side so that neither is forgotten. `{x}` is filled in. */
+/** What the console says: English, then Chinese, side by side so that neither is forgotten. `{x}` is filled in, `{x:one|several}` chosen by a number. */
 export const TEXT = {
   // The house.
   overview: ['Overview', '总览'],
@@ -111,7 +111,7 @@ export const TEXT = {
   // An instance.
   instance_detail: ['What one instance does', '单个实例详情'],
   on_node: ['On node', '所在节点'],
-  n_errors: ['{n} errors', '{n} 个错误'],
+  n_errors: ['{n} {n:error|errors}', '{n} 个错误'],
   read_so_far: ['Read', '已读取'],
   acknowledged_so_far: ['Acknowledged by all senders', '所有发送器已确认'],
   acknowledged_records: ['Records out', '已发送记录'],
@@ -139,6 +139,7 @@ export const TEXT = {
   nothing_moved: ['No source changed its owner within the hour.', '一小时内没有数据源更换归属。'],
   live_events: ['Live events', '实时事件'],
   no_events: ['Nothing happened within the hour.', '一小时内没有事件。'],
+  no_source_events: ['No event has named this source within the hour; why it is where it is, and since when, stands above.', '一小时内没有事件提及该数据源；其归属原因和起始时间见上。'],
   stream_open: ['live', '实时'],
   stream_lost: ['not live: the event stream is cut, and tried again', '非实时：事件流中断，正在重连'],
   first_runner: ['No runner yet. Create one to collect something.', '还没有收集器。创建一个即可开始收集。'],
@@ -157,7 +158,7 @@ export const TEXT = {
   already_draining: ['It is draining already.', '正在排空。'],
   not_draining: ['It does not drain.', '没有在排空。'],
   role_barred: ['Your role is `{role}`: it may look, not change.', '您的角色是 `{role}`：只能查看，不能更改。'],
-  drain_left: ['{sources} sources to hand over, witness of {witness}', '还需移交 {sources} 个数据源，仍见证 {witness} 个'],
+  drain_left: ['{sources} {sources:source|sources} to hand over, witness of {witness}', '还需移交 {sources} 个数据源，仍见证 {witness} 个'],
   drain_done: ['drained', '已排空'],
   no_nodes: ['No node has told of itself yet.', '还没有节点信息。'],
   // Tags.
@@ -170,6 +171,7 @@ export const TEXT = {
   add_runner_to_tag: ['Add a runner', '添加收集器'],
   act_on_runners: ['Act on runners…', '操作收集器…'],
   choose_runners: ['Choose the runners, then what to do with them on the nodes of `{tag}`.', '选择收集器，再选择要在 `{tag}` 的节点上执行的操作。'],
+  choose_first: ['Choose a runner first.', '请先选择收集器。'],
   no_runner_here: ['No runner is placed on this tag\'s nodes.', '没有收集器部署在该标签的节点上。'],
   // Runners.
   create: ['Create a runner', '创建收集器'],
@@ -185,7 +187,7 @@ export const TEXT = {
   rewind_loses: ['What was read is read and sent again from the beginning, once, under the same ids: a sink that does not know them has it twice.', '已读取的内容将从头再次读取并发送一次，标识不变；不识别标识的目标端会收到重复数据。'],
   'clear-counters': ['Clear counters', '清零计数'],
   clear_loses: ['Records, errors and dead letters are counted from nothing again. Nothing else changes.', '记录数、错误数和死信数将从零重新计数，其他不受影响。'],
-  cleared: ['Forgotten: {records} records, {errors} errors, {dead} dead letters', '将清除：{records} 条记录、{errors} 个错误、{dead} 条死信'],
+  cleared: ['Forgotten: {records} {records:record|records}, {errors} {errors:error|errors}, {dead} {dead:dead letter|dead letters}', '将清除：{records} 条记录、{errors} 个错误、{dead} 条死信'],
   counted_since: ['Counted since', '计数起始'],
   again: ['Sources read and sent again: {n}, {bytes}', '将再次读取并发送的数据源：{n} 个，{bytes}'],
   again_list: ['What is read again', '将再次读取的内容'],
@@ -197,7 +199,7 @@ export const TEXT = {
   remove_loses: ['It is absent from these nodes until it follows again.', '在恢复跟随之前，这些节点上将没有该收集器。'],
   follow_loses: ['What was said for these nodes alone is cleared: they follow what is said for all.', '清除对这些节点的单独设置：它们将跟随全局设置。'],
   delete_several_loses: ['These runners are gone on all nodes, with or without the tag, with their sources and checkpoints. What was not read yet is not collected; created again, they begin anew.', '这些收集器将从所有节点（无论是否带有该标签）删除，其数据源和检查点一并删除。尚未读取的内容不再收集；重新创建后从头开始。'],
-  delete_loses: ['The runner, its {n} movable sources and their checkpoints are gone. What was not read yet is not collected; created again, it begins anew.', '该收集器及其 {n} 个可迁移数据源和检查点将被删除。尚未读取的内容不再收集；重新创建后从头开始。'],
+  delete_loses: ['The runner, its {n} movable {n:source|sources} and their checkpoints are gone. What was not read yet is not collected; created again, it begins anew.', '该收集器及其 {n} 个可迁移数据源和检查点将被删除。尚未读取的内容不再收集；重新创建后从头开始。'],
   no_runners: ['No runner yet.', '还没有收集器。'],
   no_instances: ['No instance runs on a live node.', '没有实例运行在存活的节点上。'],
   on_nodes: ['On which nodes', '在哪些节点上'],
@@ -242,30 +244,25 @@ export const TEXT = {
   step_check: ['Check and save', '检查并保存'],
   next: ['Next', '下一步'],
   back: ['Back', '上一步'],
-  paths: ['Paths, one a line; globs are allowed', '路径，每行一个，可用通配符'],
-  source_urls: ['Sources, one a line: a name, a space, its URL', '数据源，每行一个：名称、空格、URL'],
-  start_at: ['Where a new source begins', '新数据源从哪里开始'],
   beginning: ['at its beginning', '开头'],
   end: ['at its end', '末尾'],
-  pattern: ['Pattern with named groups', '带命名分组的正则'],
-  time_field: ['Field with the time', '时间字段'],
-  time_layout: ['Layout of the time', '时间格式'],
-  nginx_format: ['log_format; empty: combined', 'log_format；留空为 combined'],
-  vrl: ['VRL program', 'VRL 程序'],
-  vrl_help: ['Works on each record; empty: none. The node that is asked compiles it before it accepts.', '对每条记录执行；留空则不转换。受理节点会先编译再接受。'],
-  sender_name: ['Name of the sender', '发送器名称'],
   sender_type: ['Kind', '类型'],
-  sender_path: ['File on the node that sends; `{node}` is its name', '发送节点上的文件；`{node}` 为其名称'],
-  sender_url: ['URL', 'URL'],
   add_sender: ['Add a sender', '添加发送器'],
   remove_sender: ['Remove {name}', '移除 {name}'],
   place_kind: ['How', '方式'],
   every: ['on every node of the selection', '选择的每个节点'],
   spread: ['each source on one node of the selection', '每个数据源在选择的一个节点上'],
-  selection: ['Selection of nodes', '节点选择式'],
   plan_who: ['Nodes that will run it ({n})', '将运行它的节点（{n}）'],
   plan_none: ['No node matches now; it starts on those that come to match.', '目前没有匹配的节点；以后匹配的节点会启动它。'],
-  guide_barred: ['It says more than the guide can show, so it is edited as it is written.', '其内容超出引导所能表达的范围，因此按原文编辑。'],
+  as_default: ['default', '默认'],
+  more_settings: ['{n} more {n:setting|settings}', '更多设置（{n} 项）'],
+  kept_unshown: ['Kept as it is, without a field here: {names}.', '以下内容没有对应字段，将原样保留：{names}。'],
+  not_in_build: ['{name} – not in this build', '{name} – 此构建不包含'],
+  no_fields: ['The node that serves this page knows no `{name}`: it is edited as it is written.', '提供本页面的节点不认识 `{name}`：按原文编辑。'],
+  name_fixed: ['A runner keeps its name: create another for a new one.', '收集器的名称不可更改：如需新名称请另行创建。'],
+  sender_n: ['Sender {n}', '发送器 {n}'],
+  add_item: ['Add: {name}', '添加：{name}'],
+  items_hidden: ['{n} more {n:is|are} not shown; the raw form has them.', '另有 {n} 项未显示，请见原文。'],
   save_not_ready: ['Something is missing or wrong yet: check tells what.', '尚有缺失或错误，请点“检查”查看。'],
   save_unchecked: ['Check it first: that shows on which nodes it will run.', '请先检查：可看到它将在哪些节点上运行。'],
   save: ['Save', '保存'],
@@ -277,9 +274,13 @@ export const TEXT = {
   json_bad: ['This is no JSON: {reason}. Mend it; nothing is lost.', '不是有效的 JSON：{reason}。请修正，内容不会丢失。'],
   changed_meanwhile: ['Somebody changed this runner since you opened it. Compare with how it is now, then save again to overwrite.', '打开之后有人修改了该收集器。请与当前内容对照，再次保存将覆盖。'],
   line_bad: ['Line {n} is no `name URL`: write a name, a space and the URL.', '第 {n} 行不是“名称 URL”：请写名称、空格和 URL。'],
+  pair_bad: ['Line {n} is no `name = text`: write a name, an equals sign and the text.', '第 {n} 行不是“名称 = 文本”：请写名称、等号和文本。'],
+  number_bad: ['This is no number: write digits alone.', '不是数字：请只写数字。'],
+  number_range: ['It must be {least} to {most}.', '须为 {least} 到 {most}。'],
+  json_no_object: ['a runner is an object, written in braces', '收集器应为花括号内的对象'],
   needed: ['Needed: {what}.', '必填：{what}。'],
   // Doing.
-  resolved: ['{n} targets', '{n} 个目标'],
+  resolved: ['{n} {n:target|targets}', '{n} 个目标'],
   no_targets: ['It concerns no node now; what is said holds for nodes that come.', '目前不涉及任何节点；对以后加入的节点有效。'],
   type_count: ['Type {n} to confirm', '输入 {n} 以确认'],
   type_count_wrong: ['That is not {n}, the number above.', '这不是上面的数目 {n}。'],
@@ -299,8 +300,9 @@ export const TEXT = {
   giants_help: ['Each of these alone overloads its node, and would overload any other: split it, or add a larger node.', '这些数据源单独就会使所在节点过载，移到任何其他节点也一样：请拆分，或添加更大的节点。'],
   moves: ['Moves within the hour', '一小时内的迁移'],
   moves_list: ['Moves, the latest first', '迁移（最新在前）'],
-  moves_told: ['{n} moves on {nodes} nodes within the hour; they are listed below', '一小时内 {nodes} 个节点上有 {n} 次迁移，详见下方列表'],
-  moves_hidden: ['{n} more nodes had moves; the {most} with the most are drawn.', '另有 {n} 个节点有迁移；仅绘制最多的 {most} 个。'],
+  moves_told: ['{n} {n:move|moves} on {nodes} {nodes:node|nodes} within the hour; listed below', '一小时内 {nodes} 个节点上有 {n} 次迁移，详见下方列表'],
+  move_several: ['{runner}: {n} {n:source|sources}', '{runner}：{n} 个数据源'],
+  moves_hidden: ['{n} more {n:node|nodes} had moves; the {most} with the most are drawn.', '另有 {n} 个节点有迁移；仅绘制最多的 {most} 个。'],
   move_what: ['What', '变化'],
   move_came: ['came', '接管'],
   move_went: ['went', '移交'],
@@ -316,7 +318,7 @@ export const TEXT = {
   plan_how_many: ['How many', '数量'],
   plan_help: ['Nothing is done: it is reckoned which sources would move where, and how evenly they would lie then.', '不会执行任何操作：只推算哪些数据源会迁移到哪里，以及迁移后的均衡程度。'],
   plan_ask: ['Show', '推演'],
-  plan_moves: ['{n} sources move', '{n} 个数据源迁移'],
+  plan_moves: ['{n} {n:source moves|sources move}', '{n} 个数据源迁移'],
   plan_still: ['Everything stays where it is.', '一切保持原位。'],
   plan_before: ['before', '之前'],
   plan_after: ['after', '之后'],
@@ -328,6 +330,52 @@ export const TEXT = {
   certain: ['certain', '确定'],
   likely: ['likely', '可能'],
 } as const satisfies Record<string, readonly [string, string]>
+
+/** Fields of a runner by the name that a spec has for them: English where that name alone says little, and Chinese. What is not here goes by its name. */
+const FIELDS: Record<string, readonly [string | undefined, string]> = {
+  name: ['Name', '名称'],
+  reader: ['Reader', '读取'],
+  paths: ['Paths, one a line; globs are allowed', '路径，每行一个，可用通配符'],
+  exclude: ['Paths to leave out, one a line', '排除的路径，每行一个'],
+  start_at: ['Where a new source begins', '新数据源从哪里开始'],
+  sources: ['Sources, one a line: a name, a space, its URL', '数据源，每行一个：名称、空格、URL'],
+  rotated: ['Rotated files, one a line', '轮转后的文件，每行一个'],
+  selection: ['Selection of nodes', '节点选择式'],
+  every: ['Selection of nodes', '节点选择式'],
+  spread: ['Selection of nodes', '节点选择式'],
+  multiline: ['Records of several lines', '多行记录'],
+  parse: ['Parse', '解析'],
+  pattern: ['Pattern', '模式'],
+  patterns: ['Patterns of your own, a line each: name = pattern', '自定义模式，每行：名称 = 模式'],
+  columns: ['Columns, one a line', '列，每行一个'],
+  time: ['Field with the time', '时间字段'],
+  time_layout: ['Layout of the time', '时间格式'],
+  severity: ['Field with the level', '级别字段'],
+  format: ['Format', '格式'],
+  vrl: ['VRL program', 'VRL 程序'],
+  senders: ['Senders', '发送'],
+  path: ['File on the node that sends', '发送节点上的文件'],
+  url: ['URL', 'URL'],
+  servers: ['Servers, one a line', '服务器，每行一个'],
+  headers: ['Headers, a line each: name = text', '请求头，每行：名称 = 文本'],
+  labels: ['Labels, a line each: name = text', '标签，每行：名称 = 文本'],
+  matches: ['Matches, a line each: field = text', '匹配，每行：字段 = 文本'],
+  rotate: ['Rotate the file', '轮转文件'],
+  type: [undefined, '类型'], poll_ms: [undefined, '轮询间隔'], line_bytes_max: [undefined, '最长行'], timeout_ms: [undefined, '超时'], encoding: [undefined, '编码'], compression: [undefined, '压缩'],
+  fsync: [undefined, '落盘'], listen: [undefined, '监听地址'], udp: [undefined, 'UDP 监听'], tcp: [undefined, 'TCP 监听'], tls: [undefined, 'TLS 监听'], certificate: [undefined, '证书'], key: [undefined, '私钥'],
+  token: [undefined, '令牌'], user: [undefined, '用户'], password: [undefined, '密码'], index: [undefined, '索引'], subject: [undefined, '主题'], topic: [undefined, '主题'], bucket: [undefined, '存储桶'],
+  queue_bytes_max: [undefined, '磁盘队列上限'], body_bytes_max: [undefined, '请求体上限'], connections_max: [undefined, '连接数上限'], delimiter: [undefined, '分隔符'], start: [undefined, '起始行'],
+  continue: [undefined, '续行'], end: [undefined, '结束行'], lines_max: [undefined, '行数上限'], bytes_max: [undefined, '字节上限'], deleted_bytes_max: [undefined, '已删除文件保留字节'],
+  deleted_age_max_s: [undefined, '已删除文件保留秒数'], bytes: [undefined, '字节'], every_s: [undefined, '间隔秒数'], keep: [undefined, '保留份数'], structured_metadata: [undefined, '结构化元数据'], when: [undefined, '条件'],
+  tests: [undefined, '测试'], enrich: [undefined, '丰富'],
+}
+
+/** What a field is called. In Chinese its own name stands beside, where English has no other: documents and faults go by it. */
+export function fieldName(language: Language, key: string): string {
+  const [english, chinese] = FIELDS[key] ?? []
+  if (language === 'zh' && chinese) return english ? chinese : `${chinese} (${key})`
+  return english ?? key
+}
 
 /** The words that the API has for states, in Chinese; in English they are their own. */
 const STATES: Record<string, string> = {
@@ -345,7 +393,8 @@ export type Key = keyof typeof TEXT
 export type Language = 'en' | 'zh'
 export type Words = (key: Key, values?: Record<string, string | number>) => string
 
-/** The text of a key, with its `{x}` filled in. */
+/** The text of a key, with its `{x}` filled in; of `{x:one|several}` the first where `x` is 1. */
 export function say(language: Language, key: Key, values: Record<string, string | number> = {}): string {
-  return TEXT[key][language === 'zh' ? 1 : 0].replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole))
+  const text = TEXT[key][language === 'zh' ? 1 : 0].replace(/\{(\w+):([^|}]*)\|([^}]*)\}/g, (_, name: string, one: string, several: string) => (String(values[name]) === '1' ? one : several))
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole))
 }

@@ -14,10 +14,12 @@ pub(crate) const NATS: &str = "sender::nats";
 /// The tests of the `journal` reader with the real gateway.
 const GATEWAYD: &str = "gatewayd_real_";
 
-/// Package, the program in it, and the tests (by a part of their name) that need it.
-pub(crate) const NEEDED: [(&str, &str, &str); 4] = [
+/// Package, the program in it (or the path of a file of it), and the tests (by a part of their name) that need it.
+pub(crate) const NEEDED: [(&str, &str, &str); 5] = [
     ("nginx", "nginx", "nginx::nginx_"),
     ("chromium", "chromium", console::JOURNEYS),
+    // What draws Chinese: without it the pictures of the console in that language show boxes.
+    ("fonts-wqy-microhei", "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc", console::JOURNEYS),
     ("nats-server", "nats-server", NATS),
     ("systemd-journal-remote", "systemd-journal-gatewayd", GATEWAYD),
 ];

@@ -19,9 +19,11 @@ pub struct JournalReaderSpec {
     pub start_at: StartAt,
     /// How often a journal that has been read to its end is asked again, in milliseconds (50 to 600,000).
     #[serde(default = "poll_ms")]
+    #[cfg_attr(feature = "schema", schema(default = poll_ms, minimum = 50, maximum = 600_000))]
     pub poll_ms: u64,
     /// Longest entry, in bytes of its fields (256 to 16 MiB); of what is longer the fields that do not fit are left out, and it is marked.
     #[serde(default = "line_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = line_bytes_max, minimum = 256, maximum = 16_777_216))]
     pub line_bytes_max: usize,
     /// Only entries with these fields, such as `_SYSTEMD_UNIT = "nginx.service"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -26,12 +26,15 @@ pub struct SyslogReaderSpec {
     pub key: Option<String>,
     /// Connections at once (1 to 65,536); further ones wait.
     #[serde(default = "connections_max")]
+    #[cfg_attr(feature = "schema", schema(default = connections_max, minimum = 1, maximum = 65_536))]
     pub connections_max: u32,
     /// Longest message, in bytes (256 to 16 MiB); what is longer is cut, marked and counted.
     #[serde(default = "line_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = line_bytes_max, minimum = 256, maximum = 16_777_216))]
     pub line_bytes_max: usize,
     /// What the disk queue may take, in bytes (64 MiB to 1 TiB). When it is full, TCP and TLS are held back; datagrams are dropped and counted.
     #[serde(default = "queue_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = queue_bytes_max, minimum = 67_108_864, maximum = 1_099_511_627_776_i64))]
     pub queue_bytes_max: u64,
 }
 
@@ -53,12 +56,15 @@ pub struct HttpPushReaderSpec {
     pub key: Option<String>,
     /// Longest body, unpacked, in bytes (1 KiB to 32 MiB); what is longer is refused with 413.
     #[serde(default = "body_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = body_bytes_max, minimum = 1_024, maximum = 33_554_432))]
     pub body_bytes_max: usize,
     /// Longest line, in bytes (256 to 16 MiB); what is longer is cut, marked and counted.
     #[serde(default = "line_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = line_bytes_max, minimum = 256, maximum = 16_777_216))]
     pub line_bytes_max: usize,
     /// What the disk queue may take, in bytes (64 MiB to 1 TiB). When it is full, posters are told to come again (429).
     #[serde(default = "queue_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = queue_bytes_max, minimum = 67_108_864, maximum = 1_099_511_627_776_i64))]
     pub queue_bytes_max: u64,
 }
 
@@ -69,9 +75,11 @@ pub struct HttpPushReaderSpec {
 pub struct StdinReaderSpec {
     /// Longest line, in bytes (256 to 16 MiB); what is longer is cut, marked and counted.
     #[serde(default = "line_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = line_bytes_max, minimum = 256, maximum = 16_777_216))]
     pub line_bytes_max: usize,
     /// What the disk queue may take, in bytes (64 MiB to 1 TiB). When it is full, standard input is not read.
     #[serde(default = "queue_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = queue_bytes_max, minimum = 67_108_864, maximum = 1_099_511_627_776_i64))]
     pub queue_bytes_max: u64,
 }
 

@@ -73,12 +73,15 @@ pub struct MultilineSpec {
     pub end: Option<String>,
     /// How long a record waits for its next line, in milliseconds (10 to 600,000).
     #[serde(default = "multiline_timeout_ms")]
+    #[cfg_attr(feature = "schema", schema(default = multiline_timeout_ms, minimum = 10, maximum = 600_000))]
     pub timeout_ms: u64,
     /// Lines of one record at most (2 to 100,000); what goes beyond is a record of its own.
     #[serde(default = "lines_max")]
+    #[cfg_attr(feature = "schema", schema(default = lines_max, minimum = 2, maximum = 100_000))]
     pub lines_max: usize,
     /// Bytes of one record at most (256 to 16 MiB); what goes beyond is a record of its own.
     #[serde(default = "line_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = line_bytes_max, minimum = 256, maximum = 16_777_216))]
     pub bytes_max: usize,
 }
 
@@ -97,9 +100,11 @@ pub struct FileReaderSpec {
     pub start_at: StartAt,
     /// How often files are looked at, in milliseconds (50 to 60,000).
     #[serde(default = "poll_ms")]
+    #[cfg_attr(feature = "schema", schema(default = poll_ms, minimum = 50, maximum = 60_000))]
     pub poll_ms: u64,
     /// Longest line, in bytes (256 to 16 MiB); what is longer is cut, marked and counted.
     #[serde(default = "line_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = line_bytes_max, minimum = 256, maximum = 16_777_216))]
     pub line_bytes_max: usize,
     /// How the bytes stand for text: `utf-8` (kept as they are), `utf-16le`, `utf-16be` or `latin1`.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -109,9 +114,11 @@ pub struct FileReaderSpec {
     pub multiline: Option<MultilineSpec>,
     /// Bytes of deleted files that are kept from the disk until they have been read (1 MiB to 1 PiB). Beyond it the oldest are given up, told and counted.
     #[serde(default = "deleted_bytes_max", skip_serializing_if = "is_deleted_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = deleted_bytes_max, minimum = 1_048_576, maximum = 1_125_899_906_842_624_i64))]
     pub deleted_bytes_max: u64,
     /// How long a deleted file is kept from the disk until it has been read, in seconds (1 to 2,592,000).
     #[serde(default = "deleted_age_max_s", skip_serializing_if = "is_deleted_age_max_s")]
+    #[cfg_attr(feature = "schema", schema(default = deleted_age_max_s, minimum = 1, maximum = 2_592_000))]
     pub deleted_age_max_s: u64,
 }
 
@@ -125,9 +132,11 @@ pub struct HttpReaderSpec {
     pub start_at: StartAt,
     /// How often a source that has been read to its end is asked again, in milliseconds (50 to 600,000).
     #[serde(default = "poll_ms")]
+    #[cfg_attr(feature = "schema", schema(default = poll_ms, minimum = 50, maximum = 600_000))]
     pub poll_ms: u64,
     /// Longest line, in bytes (256 to 16 MiB); what is longer is cut, marked and counted.
     #[serde(default = "line_bytes_max")]
+    #[cfg_attr(feature = "schema", schema(default = line_bytes_max, minimum = 256, maximum = 16_777_216))]
     pub line_bytes_max: usize,
     /// Headers sent with each request; a value may be a secret (`secret://env/NAME`, `secret://file/PATH`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

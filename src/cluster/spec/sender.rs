@@ -91,12 +91,15 @@ pub struct FileSenderSpec {
 pub struct RotateSpec {
     /// Before it would be longer, in bytes (65,536 to 1,099,511,627,776). A write of many records at once may be longer by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 65_536, maximum = 1_099_511_627_776_i64))]
     pub bytes: Option<u64>,
     /// With the first record of each such span, in seconds (60 to 31,536,000); spans count from 1970 in UTC, so 86400 is each midnight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 60, maximum = 31_536_000))]
     pub every_s: Option<u64>,
     /// How many rotated files are kept (1 to 10,000); older ones are deleted.
     #[serde(default = "keep")]
+    #[cfg_attr(feature = "schema", schema(default = keep, minimum = 1, maximum = 10_000))]
     pub keep: u32,
     /// How rotated files are compressed.
     #[serde(default, skip_serializing_if = "Compression::is_none")]
@@ -175,6 +178,7 @@ pub struct HttpSenderSpec {
     pub compression: Compression,
     /// Longest wait for an answer, in milliseconds (100 to 600,000).
     #[serde(default = "timeout_ms")]
+    #[cfg_attr(feature = "schema", schema(default = timeout_ms, minimum = 100, maximum = 600_000))]
     pub timeout_ms: u64,
 }
 

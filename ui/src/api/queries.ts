@@ -34,6 +34,12 @@ export const runner = (name: string) =>
     queryFn: () => ask(api.GET('/v1/runners/{runner}', { params: { path: { runner: name } } })),
     refetchInterval: EVERY_MS,
   })
+/** What runners can be made of on the node that is asked: it does not change while that runs. */
+export const components = queryOptions({
+  queryKey: ['components'],
+  queryFn: () => all((cursor) => ask(api.GET('/v1/components', query({}, cursor)))),
+  staleTime: Number.POSITIVE_INFINITY,
+})
 export const revisions = (name: string) =>
   queryOptions({
     queryKey: ['runners', name, 'revisions'],

@@ -2,7 +2,7 @@ import { Stack, Text } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import type { EventRow } from '../api/client'
 import { moves as movesQuery, nodes } from '../api/queries'
-import { LANES_MAX, lanes, wordOf } from '../logic/moves'
+import { LANES_MAX, lanes, moved, wordOf } from '../logic/moves'
 import { List } from './List'
 import { Remote } from './Remote'
 import { type Tone, Mark } from './Status'
@@ -39,7 +39,7 @@ export function Moves() {
               { key: 'node', title: t('node'), width: '8em', cell: (row) => (row.node ? <Go to="/machines/$node" params={{ node: row.node }}>{nameOf(row)}</Go> : '–') },
               {
                 key: 'source', title: t('source'),
-                cell: (row) => (row.runner && row.source ? <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.source }}>{`${row.runner}/${row.source}`}</Go> : (row.runner ?? '–')),
+                cell: (row) => (row.runner && row.source ? <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.source }}>{`${row.runner}/${row.source}`}</Go> : row.sources ? t('move_several', { runner: row.runner ?? '–', n: row.sources }) : (row.runner ?? '–')),
               },
               {
                 key: 'what', title: t('move_what'), width: '7em',
@@ -68,7 +68,7 @@ function Picture({ rows, nameOf }: { rows: EventRow[]; nameOf: (row: EventRow) =
   const at = (time: string) => `${((1 - Math.min(1, Math.max(0, (now - Date.parse(time)) / HOUR_MS))) * 100).toFixed(1)}%`
   return (
     <div>
-      <div className="lanes" role="img" aria-label={t('moves_told', { n: rows.length, nodes: shown.length + hidden })}>
+      <div className="lanes" role="img" aria-label={t('moves_told', { n: moved(rows), nodes: shown.length + hidden })}>
         {shown.map((lane) => (
           <div key={lane.node} className="lane">
             <span>{lane.node}</span>
@@ -76,6 +76,7 @@ function Picture({ rows, nameOf }: { rows: EventRow[]; nameOf: (row: EventRow) =
               {lane.rows.map((row) => (
                 <span key={row.id} style={{ left: at(row.time) }} title={`${nameOf(row)}: ${row.detail}`}>
                   <Mark tone={TONES[wordOf(row.kind)]} />
+                  {row.sources && <small>{row.sources}</small>}
                 </span>
               ))}
             </div>

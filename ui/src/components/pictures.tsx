@@ -1,3 +1,4 @@
+import { Fragment } from 'react'
 import type { NodeRow, RunnerSpec } from '../api/client'
 import { useWords } from './words'
 import { Go } from './Go'
@@ -66,52 +67,44 @@ export function Meter({ pct }: { pct: number }) {
   )
 }
 
-/** reader → parse → transform → senders, with what passes. */
-export function Pipeline({ spec, rate }: { spec: RunnerSpec; rate: string }) {
+/** From one stage to the next, with what passes. */
+const Arrow = ({ text }: { text?: string }) => (
+  <span className="arrow">
+    {text}
+    <svg viewBox="0 0 60 8" preserveAspectRatio="xMaxYMid slice">
+      <path d="M0 4h59m-6 -4l6 4l-6 4" />
+    </svg>
+  </span>
+)
+
+/** reader → parse → transform → senders, with what passes: side by side, or below each other where that is too narrow. */
+export function Pipeline({ spec, read, sent }: { spec: RunnerSpec; read: string; sent: string }) {
   const { t } = useWords()
   const stages: { title: string; word: string }[] = [
     { title: t('reader'), word: spec.reader.type },
     { title: t('parse'), word: spec.parse && spec.parse.type !== 'raw' ? spec.parse.type : t('raw') },
     { title: t('transform'), word: spec.transform?.vrl ? 'VRL' : t('no_transform') },
   ]
-  const senders = spec.senders
-  const height = Math.max(110, senders.length * 62 + 20)
-  const middle = height / 2
-  const told = [...stages.map((stage) => `${stage.title}: ${stage.word}`), ...senders.map((sender) => `${t('senders')}: ${sender.name} (${sender.type})`)].join(' → ')
+  const told = [...stages.map((stage) => `${stage.title}: ${stage.word}`), ...spec.senders.map((sender) => `${t('senders')}: ${sender.name} (${sender.type})`)].join(' → ')
   return (
-    <div className="wide" tabIndex={0} role="group" aria-label={t('pipeline')}>
-      <svg className="pipeline" viewBox={`0 0 860 ${height}`} role="img" aria-label={`${told}; ${rate}`}>
-        {stages.map((stage, at) => (
-          <g key={stage.title}>
-            <rect x={10 + at * 215} y={middle - 26} width="150" height="52" rx="5" />
-            <text x={85 + at * 215} y={middle - 3}>
-              {stage.word}
-            </text>
-            <text className="small" x={85 + at * 215} y={middle + 15}>
-              {stage.title}
-            </text>
-            {at < 2 && <path d={`M${160 + at * 215} ${middle}h60m-6 -4l6 4l-6 4`} />}
-          </g>
+    <div className="pipeline" role="img" aria-label={`${told}; ${read}, ${sent}`}>
+      {stages.map((stage, at) => (
+        <Fragment key={stage.title}>
+          <span className="stage">
+            {stage.word}
+            <small>{stage.title}</small>
+          </span>
+          <Arrow text={at === 0 ? read : at === 2 ? sent : undefined} />
+        </Fragment>
+      ))}
+      <span className="sinks">
+        {spec.senders.map((sender) => (
+          <span className="stage" key={sender.name}>
+            {sender.name}
+            <small>{sender.type}</small>
+          </span>
         ))}
-        <text className="small" x="192" y={middle - 10}>
-          {rate}
-        </text>
-        {senders.map((sender, at) => {
-          const y = (height / senders.length) * (at + 0.5)
-          return (
-            <g key={sender.name}>
-              <path d={`M590 ${middle}C625 ${middle} 620 ${y} 655 ${y}m-6 -4l6 4l-6 4`} />
-              <rect x="655" y={y - 26} width="190" height="52" rx="5" />
-              <text x="750" y={y - 3}>
-                {sender.name}
-              </text>
-              <text className="small" x="750" y={y + 15}>
-                {sender.type}
-              </text>
-            </g>
-          )
-        })}
-      </svg>
+      </span>
     </div>
   )
 }

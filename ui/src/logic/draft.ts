@@ -1,137 +1,98 @@
 import type { RunnerSpec } from '../api/client'
+import { type Defs, type Fault, fieldOf, isObject, type Json, type JsonObject, look, type Member, put, type Schema, settled, written } from './schema'
 import { NAME } from './tags'
 
-/** The wizard's fields, as typed: what is half done or wrong has its place here, and none in a spec. */
+/** A part that a runner can have, as `GET /v1/components` lists it. */
+export interface Component {
+  kind: string
+  name: string
+  description: string
+  missing?: string | null
+  schema: unknown
+}
+
+/** What the form knows of runners: the whole's schema, and which parts the node's build lacks. */
+export interface Book {
+  runner: Schema
+  defs: Defs
+  parts: Component[]
+}
+
+export function bookOf(parts: Component[]): Book {
+  const schema = (parts.find((part) => part.kind === 'runner')?.schema ?? {}) as Schema
+  // The API may be given the name by its path; the form has no path.
+  const runner = { ...schema, required: [...new Set(['name', ...(schema.required ?? [])])] }
+  return { runner, defs: runner.$defs ?? {}, parts }
+}
+
+/** A runner as it is being typed: what is half done or wrong has its place here (`schema.typed`), and none in a spec. */
 export interface Draft {
-  name: string
-  reader: 'file' | 'http'
-  paths: string
-  sources: string
-  startAt: 'beginning' | 'end'
-  parse: 'raw' | 'json' | 'nginx' | 'regex'
-  pattern: string
-  time: string
-  timeLayout: string
-  format: string
-  vrl: string
-  senders: DraftSender[]
-  placement: 'every' | 'spread'
-  selection: string
+  spec: JsonObject
+  /** What was typed for a kind that is not chosen now, by place and kind: whoever chooses it again finds it again. */
+  shelf: Record<string, Json>
 }
 
-/** The parts that have fields; a runner with others is edited as it is written. */
-const GUIDED = { reader: ['file', 'http'], parse: ['raw', 'json', 'nginx', 'regex'], sender: ['file', 'http', 'stdout'] } as const
-
-const isGuided = <Part extends { type: string }, Type extends string>(part: Part, types: readonly Type[]): part is Extract<Part, { type: Type }> =>
-  (types as readonly string[]).includes(part.type)
-
-export interface DraftSender {
-  name: string
-  type: 'file' | 'http' | 'stdout'
-  path: string
-  url: string
-}
+/** Readers that have places of their own, on the node; every other one reads what `sources` names. */
+const PINNED = ['file', 'syslog', 'http_push', 'stdin']
 
 export const emptyDraft = (tag = ''): Draft => ({
-  name: '', reader: 'file', paths: '', sources: '', startAt: 'beginning', parse: 'raw', pattern: '', time: '', timeLayout: '', format: '', vrl: '',
-  senders: [{ name: 'out', type: 'file', path: '', url: '' }], placement: 'every', selection: tag,
+  spec: {
+    name: '', placement: { every: tag }, reader: { type: 'file', paths: [], start_at: 'beginning' }, parse: { type: 'raw' }, senders: [{ type: 'file', name: 'out', path: '' }],
+  },
+  shelf: {},
 })
 
-/** A fault of a field: `at` is a JSON pointer into the spec, as the API has them too. */
-export interface DraftFault {
-  at: string
-  key: 'needed' | 'line_bad' | 'tags_bad'
-  values: Record<string, string | number>
-}
-
-const lines = (text: string) => text.split('\n').map((line) => line.trim())
+/** A spec to be edited in fields. Whatever no field shows stays in it. */
+export const draftOf = (spec: RunnerSpec): Draft => ({ spec: spec as unknown as JsonObject, shelf: {} })
 
 /** The spec that the fields say, and what is wrong with them. What only a node can judge (VRL, patterns, policy) is left to it. */
-export function specOf(draft: Draft): { spec: RunnerSpec; faults: DraftFault[] } {
-  const faults: DraftFault[] = []
-  const need = (at: string, value: string, what: string) => {
-    if (value.trim() === '') faults.push({ at, key: 'needed', values: { what } })
-  }
-  const isName = (at: string, value: string, what: string) => {
-    need(at, value, what)
-    if (value.trim() !== '' && !NAME.test(value)) faults.push({ at, key: 'tags_bad', values: { tag: value } })
-  }
-  isName('/name', draft.name, 'name')
-  const spec: RunnerSpec = {
-    name: draft.name,
-    placement: draft.placement === 'every' ? { every: draft.selection.trim() } : { spread: draft.selection.trim() },
-    reader: { type: 'file', paths: [], start_at: draft.startAt },
-    senders: [],
-  }
-  if (draft.reader === 'file') {
-    const paths = lines(draft.paths).filter((path) => path !== '')
-    if (paths.length === 0) need('/reader/paths', '', 'paths')
-    spec.reader = { type: 'file', paths, start_at: draft.startAt }
-  } else {
-    spec.reader = { type: 'http', start_at: draft.startAt }
-    spec.sources = sourcesOf(draft.sources, faults)
-  }
-  if (draft.parse === 'json') spec.parse = { type: 'json', ...(draft.time ? { time: draft.time } : {}) }
-  if (draft.parse === 'nginx') spec.parse = { type: 'nginx', ...(draft.format ? { format: draft.format } : {}) }
-  if (draft.parse === 'regex') {
-    need('/parse/pattern', draft.pattern, 'pattern')
-    spec.parse = { type: 'regex', pattern: draft.pattern, ...(draft.time ? { time: draft.time } : {}), ...(draft.timeLayout ? { time_layout: draft.timeLayout } : {}) }
-  }
-  if (draft.vrl.trim() !== '') spec.transform = { vrl: draft.vrl }
-  spec.senders = draft.senders.map((sender, at) => {
-    isName(`/senders/${at}/name`, sender.name, 'name')
-    if (sender.type === 'stdout') return { type: 'stdout', name: sender.name }
-    if (sender.type === 'http') {
-      need(`/senders/${at}/url`, sender.url, 'URL')
-      return { type: 'http', name: sender.name, url: sender.url }
-    }
-    need(`/senders/${at}/path`, sender.path, 'path')
-    return { type: 'file', name: sender.name, path: sender.path }
-  })
-  need('/placement', draft.selection, 'selection')
-  return { spec, faults }
+export function specOf(draft: Draft, book: Book): { spec: RunnerSpec; faults: Fault[] } {
+  const faults: Fault[] = []
+  const spec = settled(draft.spec, book.runner, book.defs, '', faults)
+  return { spec: spec as unknown as RunnerSpec, faults: faults.map((fault) => (fault.at.startsWith('/placement') ? { ...fault, at: '/placement' } : fault)) }
 }
 
-function sourcesOf(text: string, faults: DraftFault[]) {
-  const sources: { id: string; url: string }[] = []
-  lines(text).forEach((line, at) => {
-    if (line === '') return
-    const [id, url, ...rest] = line.split(/\s+/)
-    if (id && url && rest.length === 0 && NAME.test(id)) sources.push({ id, url })
-    else faults.push({ at: '/sources', key: 'line_bad', values: { n: at + 1 } })
-  })
-  return sources
+/** Whether a reader reads movable sources. One that is new to the console may. */
+export const isMovable = (reader: { type?: unknown } | undefined) => !PINNED.includes(String(reader?.type))
+
+/** The draft with another reader: placed as suits it (a node's own files by every node, a URL by one), with sources only where it reads such. */
+export function withReader(draft: Draft, reader: JsonObject): Draft {
+  const { sources, ...rest } = draft.spec
+  const selection = Object.values(isObject(rest.placement) ? rest.placement : {})[0] ?? ''
+  const shelf = sources === undefined ? draft.shelf : { ...draft.shelf, '/sources': sources }
+  const movable = isMovable(reader)
+  const kept = movable ? (sources ?? draft.shelf['/sources']) : undefined
+  return { spec: { ...rest, reader, placement: movable ? { spread: selection } : { every: selection }, ...(kept === undefined ? {} : { sources: kept }) }, shelf }
 }
 
-/** The fields that say this spec; null where it has something that they cannot say, so that the guide never drops what it does not know. */
-export function draftOf(spec: RunnerSpec): Draft | null {
-  const draft = emptyDraft()
-  draft.name = spec.name ?? ''
-  draft.placement = 'every' in spec.placement ? 'every' : 'spread'
-  draft.selection = 'every' in spec.placement ? spec.placement.every : spec.placement.spread
-  const { reader, parse } = spec
-  if (!isGuided(reader, GUIDED.reader) || (parse && !isGuided(parse, GUIDED.parse))) return null
-  draft.reader = reader.type
-  draft.startAt = reader.start_at ?? 'beginning'
-  if (reader.type === 'file') draft.paths = reader.paths.join('\n')
-  draft.sources = (spec.sources ?? []).map((source) => `${source.id} ${source.url}`).join('\n')
-  if (parse) draft.parse = parse.type
-  if (parse?.type === 'json') draft.time = parse.time ?? ''
-  if (parse?.type === 'nginx') draft.format = parse.format ?? ''
-  if (parse?.type === 'regex') Object.assign(draft, { pattern: parse.pattern, time: parse.time ?? '', timeLayout: parse.time_layout ?? '' })
-  draft.vrl = spec.transform?.vrl ?? ''
-  const senders = spec.senders.filter((sender) => isGuided(sender, GUIDED.sender))
-  if (senders.length < spec.senders.length) return null
-  draft.senders = senders.map((sender) => ({
-    name: sender.name, type: sender.type, path: sender.type === 'file' ? sender.path : '', url: sender.type === 'http' ? sender.url : '',
-  }))
-  return same(plain(specOf(draft).spec), plain(spec)) ? draft : null
+/** A sender more, of the first kind, under a name that no other has. */
+export function withSender(draft: Draft): Draft {
+  const senders = Array.isArray(draft.spec.senders) ? draft.spec.senders : []
+  const names = senders.map((sender) => (isObject(sender) ? sender.name : ''))
+  let n = senders.length + 1
+  while (names.includes(`out-${n}`)) n += 1
+  return { ...draft, spec: { ...draft.spec, senders: [...senders, { type: 'file', name: senders.length === 0 ? 'out' : `out-${n}`, path: '' }] } }
+}
+
+/** The draft with another value at a pointer. */
+export const withValue = (draft: Draft, at: string, value: Json | undefined): Draft => ({ ...draft, spec: put(draft.spec, at, value) as JsonObject })
+
+/** The draft with another shape at a pointer, where there was one called `from`: what was typed for that is put on the shelf, and what `to` had there taken from it. */
+export function withKind(draft: Draft, at: string, from: string, to: string, fresh: () => Json | undefined): Draft {
+  const value = look(draft.spec, at)
+  const shelf = value === undefined ? draft.shelf : { ...draft.shelf, [`${at}#${from}`]: value }
+  return withValue({ ...draft, shelf }, at, shelf[`${at}#${to}`] ?? fresh())
+}
+
+/** Why the node that is asked would refuse this part; undefined where it would not. */
+export function missing(book: Book, at: string, name: string): string | undefined {
+  const kind = /^\/(reader|parse|transform)$/.exec(at)?.[1] ?? (/^\/senders\/\d+$/.test(at) ? 'sender' : undefined)
+  return book.parts.find((part) => part.kind === kind && part.name === name)?.missing ?? undefined
 }
 
 /** A spec as a node can try it though it is half typed: what is missing has a stand-in that tries nothing. */
 export function tryable(spec: RunnerSpec): RunnerSpec {
-  const place = (sender: RunnerSpec['senders'][number]) => ('url' in sender ? sender.url : 'path' in sender ? sender.path : sender.type)
-  const whole = (spec.senders ?? []).filter((sender) => NAME.test(sender.name) && place(sender).trim() !== '')
+  const whole = (spec.senders ?? []).filter((sender) => NAME.test(sender.name ?? '') && Object.values(sender).every((value) => value !== ''))
   const [kind, selection] = Object.entries(spec.placement ?? {})[0] ?? ['every', '']
   return {
     ...spec,
@@ -141,21 +102,39 @@ export function tryable(spec: RunnerSpec): RunnerSpec {
   }
 }
 
-/** What two ways to write the same spec have in common: no nulls, no defaults that the API fills in. */
-function plain(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(plain)
-  if (typeof value !== 'object' || value === null) return value
-  const entries = Object.entries(value).map(([key, inner]) => [key, plain(inner)] as const)
-  return Object.fromEntries(entries.filter(([key, inner]) => !isDefault(key, inner)).sort(([a], [b]) => (a < b ? -1 : 1)))
+/** Optional members that everybody asks for. */
+const FRONT = ['start_at']
+
+/** The members of a group as they are shown: what must be there, what everybody asks for, the rest; and what is aside. */
+export function ordered(members: Member[], defs: Defs): { front: Member[]; aside: Member[] } {
+  const front = members.filter((member) => member.isNeeded || !isAside(member.key, member.schema, defs))
+  const place = (member: Member) => (member.isNeeded ? 0 : FRONT.includes(member.key) ? 1 : 2)
+  return { front: front.sort((a, b) => place(a) - place(b)), aside: members.filter((member) => !front.includes(member)) }
 }
 
-/** The defaults of the reader, the sender and the rest, as `src/cluster/spec.rs` has them. */
-function isDefault(key: string, value: unknown): boolean {
-  const defaults: Record<string, unknown> = { start_at: 'beginning', poll_ms: 500, line_bytes_max: 1 << 20, timeout_ms: 30_000 }
-  if (value === null || value === undefined || value === '') return true
-  if (typeof value === 'object' && Object.keys(value).length === 0) return true
-  if (key === 'parse') return typeof value === 'object' && 'type' in value && value.type === 'raw'
-  return defaults[key] === value
+/** Whether an optional member is seldom touched: it has a value without being asked, or is a list or a choice that is mostly left alone. */
+function isAside(key: string, schema: Schema, defs: Defs): boolean {
+  if (FRONT.includes(key)) return false
+  if (schema.default !== undefined && schema.default !== null) return true
+  return ['texts', 'pairs', 'list', 'json', 'switch', 'choice'].includes(fieldOf(schema, defs).is)
 }
 
-const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
+/** Whether a value needs another look than its field's: as it is written. */
+export const isOdd = (value: Json | undefined, schema: Schema, defs: Defs, key: string): boolean => {
+  const field = fieldOf(schema, defs, key)
+  if (value === undefined || value === null) return false
+  switch (field.is) {
+    case 'group':
+      return !isObject(value)
+    case 'list':
+      return !Array.isArray(value)
+    case 'kinds':
+      return !isObject(value)
+    case 'switch':
+      return typeof value !== 'boolean'
+    case 'sources':
+      return written(value, field) === undefined && !Array.isArray(value)
+    default:
+      return written(value, field) === undefined
+  }
+}

@@ -21,6 +21,9 @@ export interface Lane {
   rows: EventRow[]
 }
 
+/** Sources that moved: an event may tell of several. */
+export const moved = (rows: EventRow[]) => rows.reduce((sum, row) => sum + (row.sources ?? 1), 0)
+
 /** The moves by node, in the order of their names; of more nodes than fit those with the most moves. */
 export function lanes(rows: EventRow[], nameOf: (row: EventRow) => string): { shown: Lane[]; hidden: number } {
   const byNode = new Map<string, EventRow[]>()
@@ -28,7 +31,7 @@ export function lanes(rows: EventRow[], nameOf: (row: EventRow) => string): { sh
     const node = nameOf(row)
     byNode.set(node, [...(byNode.get(node) ?? []), row])
   }
-  const all = [...byNode].map(([node, rows]) => ({ node, rows })).sort((a, b) => b.rows.length - a.rows.length || a.node.localeCompare(b.node))
+  const all = [...byNode].map(([node, rows]) => ({ node, rows })).sort((a, b) => moved(b.rows) - moved(a.rows) || a.node.localeCompare(b.node))
   const shown = all.slice(0, LANES_MAX).sort((a, b) => a.node.localeCompare(b.node))
   return { shown, hidden: all.length - shown.length }
 }

@@ -1,16 +1,19 @@
-import { Alert, Button, Fieldset, Group, NativeSelect, Stack, Stepper, Tabs, Text, Textarea, TextInput, Title } from '@mantine/core'
+import { Alert, Button, Group, Stack, Stepper, Tabs, Text, Textarea, TextInput, Title } from '@mantine/core'
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { getRouteApi, useNavigate } from '@tanstack/react-router'
 import { type ReactNode, useEffect, useState } from 'react'
 import { api, ask, Failure, type RunnerSpec, type RunnerView, type Written } from '../api/client'
-import { runner as runnerQuery } from '../api/queries'
+import { components, runner as runnerQuery } from '../api/queries'
 import { Barred, Outcome, Targets, useRoleBar } from '../components/Act'
+import { Form, Value } from '../components/Form'
 import { Go } from '../components/Go'
 import { Remote, Trouble } from '../components/Remote'
 import { useKept } from '../components/useKept'
 import { useWords } from '../components/words'
-import { type Draft, type DraftSender, draftOf, emptyDraft, specOf } from '../logic/draft'
+import { type Book, bookOf, type Draft, draftOf, emptyDraft, isMovable, specOf, withValue } from '../logic/draft'
+import { type Fault, isObject, type Json } from '../logic/schema'
 import { Panel } from './Overview'
+import { fieldName, type Language, type Words } from '../text'
 import { Try } from './Try'
 
 const createRoute = getRouteApi('/create')
@@ -18,23 +21,29 @@ const editRoute = getRouteApi('/runners/$runner/edit')
 
 export function Create() {
   const { tag } = createRoute.useSearch()
-  return <Editor place={`draft:${tag ?? ''}`} draft={emptyDraft(tag)} spec={undefined} revision={undefined} />
+  return <WithBook>{(book) => <Editor book={book} place={`runner:${tag ?? ''}`} draft={emptyDraft(tag)} spec={undefined} revision={undefined} />}</WithBook>
 }
 
 export function Edit() {
   const { runner } = editRoute.useParams()
   const of = useQuery({ ...runnerQuery(runner), refetchInterval: false, refetchOnWindowFocus: false })
-  return <Remote of={of}>{(view) => <Opened view={view} />}</Remote>
+  return <Remote of={of}>{(view) => <WithBook>{(book) => <Opened view={view} book={book} />}</WithBook>}</Remote>
+}
+
+/** What the node that is asked makes runners of: all fields come from it. */
+function WithBook({ children }: { children: (book: Book) => ReactNode }) {
+  const of = useQuery(components)
+  return <Remote of={of}>{(parts) => children(bookOf(parts))}</Remote>
 }
 
 /** The runner as it was when it was opened; looks that come later do not touch what is being typed. */
-function Opened({ view }: { view: RunnerView }) {
+function Opened({ view, book }: { view: RunnerView; book: Book }) {
   const [opened] = useState(view)
-  return <Editor place={`draft@${opened.name}@${opened.spec_revision}`} draft={draftOf(opened.spec)} spec={opened.spec} revision={opened.spec_revision} />
+  return <Editor book={book} place={`runner@${opened.name}@${opened.spec_revision}`} draft={draftOf(opened.spec)} spec={opened.spec} revision={opened.spec_revision} />
 }
 
 interface Work {
-  draft: Draft | null
+  draft: Draft
   /** Where it is set, the raw form is what counts. */
   raw: string | undefined
 }
@@ -45,18 +54,17 @@ const CHECK = 4
 
 const pretty = (spec: RunnerSpec) => JSON.stringify(spec, null, 2)
 
-function Editor({ place, draft, spec, revision }: { place: string; draft: Draft | null; spec: RunnerSpec | undefined; revision: string | undefined }) {
-  const { t } = useWords()
+function Editor({ book, place, draft, spec, revision }: { book: Book; place: string; draft: Draft; spec: RunnerSpec | undefined; revision: string | undefined }) {
+  const { t, language } = useWords()
   const navigate = useNavigate()
   const client = useQueryClient()
   const bar = useRoleBar()
-  // What the guide cannot say is edited as it is written.
-  const [work, keep, drop] = useKept<Work>(place, { draft, raw: draft === null && spec ? pretty(spec) : undefined })
+  const [work, keep, drop] = useKept<Work>(place, { draft, raw: undefined })
   const [step, setStep] = useState(0)
   const [written, setWritten] = useState<{ answer: Written; name: string }>()
   const [against, setAgainst] = useState(revision)
-  const guided = work.raw === undefined && work.draft !== null
-  const { spec: said, faults, jsonError } = useSaid(work)
+  const guided = work.raw === undefined
+  const { spec: said, faults, jsonError } = useSaid(work, book)
   const name = spec?.name ?? said?.name ?? ''
   const apply = (dry_run: boolean) =>
     ask(
@@ -83,7 +91,7 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
   // A plan belongs to the spec that it was asked for.
   useEffect(checked.reset, [key])
   const problems: { at: string; text: string }[] = [
-    ...faults.map((fault) => ({ at: fault.at, text: t(fault.key, fault.values) })),
+    ...faults.map((fault) => ({ at: fault.at, text: told(fault, t, language) })),
     ...[checked.error, saved.error].flatMap((error) => (error instanceof Failure ? (error.problem?.errors ?? []).map((fault) => ({ at: fault.pointer, text: fault.detail })) : [])),
   ]
   if (written)
@@ -152,27 +160,33 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
         value={guided ? 'guide' : 'raw'}
         onChange={(tab) => {
           if (tab === 'raw' && said) keep({ draft: work.draft, raw: pretty(said) })
-          if (tab === 'guide' && said) {
-            const back = draftOf(said)
-            if (back) keep({ draft: back, raw: undefined })
-          }
+          if (tab === 'guide' && said) keep({ draft: draftOf(said), raw: undefined })
         }}
       >
         <Tabs.List mb="md">
-          <Tabs.Tab value="guide" disabled={!guided && (said === undefined || draftOf(said) === null)}>
+          <Tabs.Tab value="guide" disabled={!guided && said === undefined}>
             {t('guide')}
           </Tabs.Tab>
           <Tabs.Tab value="raw">{t('raw_form')}</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="guide">
-          {work.draft && guided && (
-            <Guide draft={work.draft} onChange={(draft) => keep({ draft, raw: undefined })} isNew={!spec} step={step} setStep={setStep} faults={problems} footer={footer} onCheck={check} />
+          {guided && (
+            <Guide
+              book={book}
+              draft={work.draft}
+              onChange={(draft) => keep({ draft, raw: undefined })}
+              isNew={!spec}
+              step={step}
+              setStep={setStep}
+              faults={problems}
+              footer={footer}
+              onCheck={check}
+            />
           )}
         </Tabs.Panel>
         <Tabs.Panel value="raw">
           {!guided && (
             <Stack>
-              {said && draftOf(said) === null && <Text size="sm">{t('guide_barred')}</Text>}
               <Textarea
                 className="mono"
                 label={t('spec')}
@@ -193,19 +207,23 @@ function Editor({ place, draft, spec, revision }: { place: string; draft: Draft 
   )
 }
 
-function useSaid(work: Work): { spec: RunnerSpec | undefined; faults: ReturnType<typeof specOf>['faults']; jsonError: string | undefined } {
-  if (work.raw === undefined && work.draft) return { ...specOf(work.draft), jsonError: undefined }
+/** A fault in words. */
+const told = (fault: Fault, t: Words, language: Language) => t(fault.key, fault.key === 'needed' ? { what: fieldName(language, String(fault.values.what)) } : fault.values)
+
+function useSaid(work: Work, book: Book): { spec: RunnerSpec | undefined; faults: Fault[]; jsonError: string | undefined } {
+  const { t } = useWords()
+  if (work.raw === undefined) return { ...specOf(work.draft, book), jsonError: undefined }
   try {
-    return { spec: JSON.parse(work.raw ?? '') as RunnerSpec, faults: [], jsonError: undefined }
+    const spec = JSON.parse(work.raw) as Json
+    if (!isObject(spec)) return { spec: undefined, faults: [], jsonError: t('json_no_object') }
+    return { spec: spec as unknown as RunnerSpec, faults: [], jsonError: undefined }
   } catch (error) {
     return { spec: undefined, faults: [], jsonError: error instanceof Error ? error.message : String(error) }
   }
 }
 
-/** Another reader, with the placement that goes with it: a node's own files are read by every node, a URL by one of them. */
-const readBy = (reader: Draft['reader']): Partial<Draft> => ({ reader, placement: reader === 'file' ? 'every' : 'spread' })
-
 interface GuideProps {
+  book: Book
   draft: Draft
   onChange: (draft: Draft) => void
   isNew: boolean
@@ -216,86 +234,28 @@ interface GuideProps {
   onCheck: () => void
 }
 
-function Guide({ draft, onChange, isNew, step, setStep, faults, footer, onCheck }: GuideProps) {
+/** Where a runner's parts are asked for; what is new to the console stands with what becomes of a line. */
+const STEPS: Record<string, number> = { name: 0, reader: 0, sources: 0, senders: 2, placement: 3 }
+
+function Guide({ book, draft, onChange, isNew, step, setStep, faults, footer, onCheck }: GuideProps) {
   const { t } = useWords()
   // Nobody is told of what he has not come to yet: faults show once a check was asked for.
-  const [told, setTold] = useState(false)
-  const fault = (at: string) => (told ? faults.find((fault) => fault.at === at)?.text : undefined)
-  const set = (change: Partial<Draft>) => onChange({ ...draft, ...change })
-  const sender = (at: number, change: Partial<DraftSender>) => set({ senders: draft.senders.map((old, place) => (place === at ? { ...old, ...change } : old)) })
-  const text = (key: 'name' | 'pattern' | 'time' | 'timeLayout' | 'format' | 'selection', label: string, at: string, disabled = false) => (
-    <TextInput label={label} value={draft[key]} error={fault(at)} disabled={disabled} onChange={(event) => set({ [key]: event.currentTarget.value })} />
+  const [isTold, setTold] = useState(false)
+  const fault = (at: string) => (isTold ? faults.find((fault) => fault.at === at)?.text : undefined)
+  const members = Object.entries(book.runner.properties ?? {}).map(([key, schema]) => ({ key, schema, isNeeded: (book.runner.required ?? []).includes(key) }))
+  const shown = (at: number) =>
+    inOrder(members).filter((member) => (STEPS[member.key] ?? PARSE) === at && member.key !== 'name' && (member.key !== 'sources' || draft.spec.sources !== undefined || isMovable(isObject(draft.spec.reader) ? draft.spec.reader : undefined)))
+  const name = (
+    <TextInput
+      label={t('name')}
+      required
+      value={typeof draft.spec.name === 'string' ? draft.spec.name : ''}
+      error={fault('/name')}
+      readOnly={!isNew}
+      description={isNew ? undefined : t('name_fixed')}
+      onChange={(event) => onChange(withValue(draft, '/name', event.currentTarget.value))}
+    />
   )
-  const steps = [
-    <Stack key="source">
-      {text('name', t('name'), '/name', !isNew)}
-      <NativeSelect label={t('reader')} value={draft.reader} onChange={(event) => set(readBy(event.currentTarget.value as Draft['reader']))} data={['file', 'http']} />
-      {draft.reader === 'file' ? (
-        <Textarea className="mono" label={t('paths')} autosize minRows={3} value={draft.paths} error={fault('/reader/paths')} onChange={(event) => set({ paths: event.currentTarget.value })} />
-      ) : (
-        <Textarea className="mono" label={t('source_urls')} autosize minRows={4} value={draft.sources} error={fault('/sources')} onChange={(event) => set({ sources: event.currentTarget.value })} />
-      )}
-      <NativeSelect
-        label={t('start_at')}
-        value={draft.startAt}
-        onChange={(event) => set({ startAt: event.currentTarget.value as Draft['startAt'] })}
-        data={[{ value: 'beginning', label: t('beginning') }, { value: 'end', label: t('end') }]}
-      />
-    </Stack>,
-    <Stack key="parse">
-      <NativeSelect
-        label={t('parse')}
-        value={draft.parse}
-        onChange={(event) => set({ parse: event.currentTarget.value as Draft['parse'] })}
-        data={[{ value: 'raw', label: t('raw') }, 'json', 'nginx', 'regex']}
-      />
-      {draft.parse === 'regex' && text('pattern', t('pattern'), '/parse/pattern')}
-      {(draft.parse === 'regex' || draft.parse === 'json') && text('time', t('time_field'), '/parse/time')}
-      {draft.parse === 'regex' && text('timeLayout', t('time_layout'), '/parse/time_layout')}
-      {draft.parse === 'nginx' && text('format', t('nginx_format'), '/parse/format')}
-      <Textarea
-        className="mono"
-        label={t('vrl')}
-        description={t('vrl_help')}
-        autosize
-        minRows={5}
-        spellCheck={false}
-        value={draft.vrl}
-        error={fault('/transform/vrl')}
-        onChange={(event) => set({ vrl: event.currentTarget.value })}
-      />
-    </Stack>,
-    <Stack key="send">
-      {draft.senders.map((one, at) => (
-        <Fieldset key={at} legend={`${t('senders')} ${at + 1}`}>
-          <Stack gap="xs">
-            <TextInput label={t('sender_name')} value={one.name} error={fault(`/senders/${at}/name`)} onChange={(event) => sender(at, { name: event.currentTarget.value })} />
-            <NativeSelect label={t('sender_type')} value={one.type} onChange={(event) => sender(at, { type: event.currentTarget.value as DraftSender['type'] })} data={['file', 'http', 'stdout']} />
-            {one.type === 'file' && <TextInput label={t('sender_path')} value={one.path} error={fault(`/senders/${at}/path`)} onChange={(event) => sender(at, { path: event.currentTarget.value })} />}
-            {one.type === 'http' && <TextInput label={t('sender_url')} value={one.url} error={fault(`/senders/${at}/url`)} onChange={(event) => sender(at, { url: event.currentTarget.value })} />}
-            {draft.senders.length > 1 && (
-              <Button size="compact-xs" variant="default" w="max-content" onClick={() => set({ senders: draft.senders.filter((_, place) => place !== at) })}>
-                {t('remove_sender', { name: one.name })}
-              </Button>
-            )}
-          </Stack>
-        </Fieldset>
-      ))}
-      <Button variant="default" w="max-content" onClick={() => set({ senders: [...draft.senders, { name: `out-${draft.senders.length + 1}`, type: 'file', path: '', url: '' }] })}>
-        {t('add_sender')}
-      </Button>
-    </Stack>,
-    <Stack key="place">
-      <NativeSelect
-        label={t('place_kind')}
-        value={draft.placement}
-        onChange={(event) => set({ placement: event.currentTarget.value as Draft['placement'] })}
-        data={[{ value: 'every', label: t('every') }, { value: 'spread', label: t('spread') }]}
-      />
-      <TextInput label={t('selection')} description={t('filter_selector_help')} value={draft.selection} error={fault('/placement')} onChange={(event) => set({ selection: event.currentTarget.value })} />
-    </Stack>,
-    footer,
-  ]
   const titles = [t('step_source'), t('step_parse'), t('step_send'), t('step_place'), t('step_check')]
   const to = (next: number) => {
     if (next < CHECK) return setStep(next)
@@ -309,7 +269,20 @@ function Guide({ draft, onChange, isNew, step, setStep, faults, footer, onCheck 
           <Stepper.Step key={title} label={title} />
         ))}
       </Stepper>
-      <div className="form">{steps[step]}</div>
+      <div className="form">
+        {step === CHECK ? (
+          footer
+        ) : (
+          <Form value={{ book, draft, onChange, fault }}>
+            <Stack key={step}>
+              {step === 0 && name}
+              {shown(step).map((member) => (
+                <Value key={member.key} at={`/${member.key}`} schema={member.schema} isNeeded={member.isNeeded} />
+              ))}
+            </Stack>
+          </Form>
+        )}
+      </div>
       <Group>
         {step > 0 && (
           <Button variant="default" onClick={() => to(step - 1)}>
@@ -320,4 +293,11 @@ function Guide({ draft, onChange, isNew, step, setStep, faults, footer, onCheck 
       </Group>
     </Stack>
   )
+}
+
+/** Readers before what they read, a line's parsing before its transform; what is new last. */
+const FIRST = ['reader', 'sources', 'parse', 'transform']
+const inOrder = <T extends { key: string }>(members: T[]): T[] => {
+  const place = (member: T) => (FIRST.includes(member.key) ? FIRST.indexOf(member.key) : FIRST.length)
+  return [...members].sort((a, b) => place(a) - place(b))
 }

@@ -13,6 +13,7 @@ import { Remote, useReason } from '../components/Remote'
 import { Status } from '../components/Status'
 import { Spark, Trends } from '../components/Trends'
 import { useWords } from '../components/words'
+import { isMovable } from '../logic/draft'
 import { bytes, count } from '../logic/format'
 import { FilterInput } from './Machines'
 import { InstanceDetail } from './Instance'
@@ -220,7 +221,7 @@ function RunnerPage({ view }: { view: RunnerView }) {
       </Group>
       <Panel title={t('pipeline')}>
         <Stack>
-          <Pipeline spec={view.spec} rate={rate} />
+          <Pipeline spec={view.spec} read={rate} sent={`${count(total(work.data, view.name, 'records_per_s'), language)} ${t('records_rate')}`} />
           <Group className="figures">
             <Figure title={t('desired')} text={<Status word={view.desired} />} />
             <Figure title={t('placement')} text={view.placement} />
@@ -249,7 +250,7 @@ function RunnerPage({ view }: { view: RunnerView }) {
           )}
         </Remote>
       </Panel>
-      {view.spec.reader.type !== 'file' && (
+      {(isMovable(view.spec.reader) || view.sources > 0) && (
         <Panel title={t('sources')}>
           <SourceList filter={{ runner: view.name }} short />
         </Panel>

@@ -303,7 +303,7 @@ function SourcePage({ view }: { view: SourceView }) {
   const { t } = useWords()
   const bar = useRoleBar()
   const [deed, setDeed] = useState<Deed>()
-  const events = useStream().events.filter((event) => event.runner === view.runner && event.source === view.id).slice(-20).reverse()
+  const events = useStream().events.filter((event) => event.runner === view.runner && (event.source === view.id || (event.sources && event.node === view.owner))).slice(-20).reverse()
   const places = (of: SourceView['held']) =>
     of?.map((place) => `${place.file.slice(0, 12)} #${place.lineage}: ${Object.entries(place.offsets).map(([sender, offset]) => `${sender} ${offset}`).join(', ')}`).join('; ') ?? '–'
   return (
@@ -353,7 +353,7 @@ function SourcePage({ view }: { view: SourceView }) {
         )}
       </Panel>
       <Panel title={t('moved_lately')}>
-        <Events rows={events} empty={t('no_events')} />
+        <Events rows={events} empty={t('no_source_events')} />
       </Panel>
       <Act deed={deed} onClose={() => setDeed(undefined)} />
     </Stack>

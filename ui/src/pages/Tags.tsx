@@ -142,9 +142,9 @@ function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => v
                 data={(Object.keys(VERBS) as Verb[]).map((value) => ({ value, label: t(value) }))}
               />
               <Group justify="flex-end">
-                <Button disabled={chosen.length === 0} onClick={go}>
+                <Barred size="sm" variant="filled" barred={chosen.length === 0 ? t('choose_first') : undefined} onClick={go}>
                   {t('next')}
-                </Button>
+                </Barred>
               </Group>
             </Stack>
           )

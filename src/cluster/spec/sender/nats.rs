@@ -33,6 +33,7 @@ pub struct NatsSenderSpec {
     pub password: Option<String>,
     /// Longest wait for a connection, and for an acknowledgement, in milliseconds (100 to 600,000).
     #[serde(default = "timeout_ms")]
+    #[cfg_attr(feature = "schema", schema(default = timeout_ms, minimum = 100, maximum = 600_000))]
     pub timeout_ms: u64,
 }
 

@@ -36,6 +36,7 @@ pub struct ElasticsearchSenderSpec {
     pub compression: Compression,
     /// Longest wait for an answer, in milliseconds (100 to 600,000).
     #[serde(default = "timeout_ms")]
+    #[cfg_attr(feature = "schema", schema(default = timeout_ms, minimum = 100, maximum = 600_000))]
     pub timeout_ms: u64,
 }
 
@@ -57,6 +58,7 @@ pub struct LokiSenderSpec {
     pub labels: BTreeMap<String, String>,
     /// Whether the record's id, offset and error are sent as structured metadata (Loki 3; before that it is refused unless allowed there).
     #[serde(default = "yes", skip_serializing_if = "is_true")]
+    #[cfg_attr(feature = "schema", schema(default = yes))]
     pub structured_metadata: bool,
     /// Headers sent with each request, such as `X-Scope-OrgID`; a value may be a secret (`secret://env/NAME`, `secret://file/PATH`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -66,6 +68,7 @@ pub struct LokiSenderSpec {
     pub compression: Compression,
     /// Longest wait for an answer, in milliseconds (100 to 600,000).
     #[serde(default = "timeout_ms")]
+    #[cfg_attr(feature = "schema", schema(default = timeout_ms, minimum = 100, maximum = 600_000))]
     pub timeout_ms: u64,
 }
 
@@ -89,6 +92,7 @@ pub struct OtlpSenderSpec {
     pub compression: Compression,
     /// Longest wait for an answer, in milliseconds (100 to 600,000).
     #[serde(default = "timeout_ms")]
+    #[cfg_attr(feature = "schema", schema(default = timeout_ms, minimum = 100, maximum = 600_000))]
     pub timeout_ms: u64,
 }
 
