@@ -234,6 +234,13 @@ pub(crate) fn test_asking(
     let config = logvine_runner::policy::PolicyConfig { read: vec![home.to_owned()], ..logvine_runner::policy::PolicyConfig::default() };
     let data_dir = home.join("data");
     let policy = Arc::new(logvine_runner::policy::Policy::new(&config, true, &data_dir));
-    let context = RunnerContext { node_name: "here".parse().unwrap(), node_id, policy, data_dir, sights: logvine_runner::Sights::default() };
+    let context = RunnerContext {
+        node_name: "here".parse().unwrap(),
+        node_id,
+        policy,
+        data_dir,
+        sights: logvine_runner::Sights::default(),
+        tags: logvine_runner::Tags::default(),
+    };
     Asking::new(handle, endpoint, context, events)
 }

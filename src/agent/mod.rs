@@ -11,6 +11,7 @@ mod keys;
 mod load;
 mod seeds;
 mod shell;
+mod tags;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -23,7 +24,7 @@ use anyhow::{Context, anyhow};
 use logvine_cluster::node::{Node, NodeConfig};
 use logvine_gossip::{Generation, GossipConfig, Me};
 use logvine_runner::{
-    RunnerContext, Runners, Sights,
+    RunnerContext, Runners, Sights, Tags,
     policy::{Policy, PolicyConfig},
 };
 use logvine_transport::{Endpoint, EndpointConfig, NodeKey, Udp};
@@ -136,6 +137,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
         policy: Arc::new(policy),
         data_dir: dir.path().to_owned(),
         sights: Sights::default(),
+        tags: Tags::default(),
     };
     let runners = Runners::new(context.clone(), instance_events);
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
@@ -150,6 +152,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     tokio::spawn(seeds::watch(config.clone(), handle.clone(), endpoint.clone(), unheard));
     tokio::spawn(host::watch(handle.clone(), dir.path().to_owned()));
     tokio::spawn(load::watch(handle.clone(), context.sights.clone()));
+    tokio::spawn(tags::watch(handle.clone(), me.id, context.tags.clone()));
     let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone());
     let series = Series::default();
     tokio::spawn(series.clone().watch(handle.clone()));

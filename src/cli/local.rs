@@ -3,6 +3,7 @@
 use std::{ffi::OsStr, path::Path};
 
 use anyhow::Context;
+use logvine_cluster::spec::SpecFault;
 use logvine_gossip::seal::{ClusterId, ClusterKey};
 use tokio::runtime::Runtime;
 
@@ -80,12 +81,15 @@ pub(super) fn validate(path: &Path) -> Result<Exit, Failure> {
         output::print(&format!("{}: a configuration without faults\n", path.display()))?;
         return Ok(Exit::Ok);
     }
-    let spec = document::runner(&text, format, None).map_err(|faults| {
-        let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {}: {}", fault.pointer, fault.detail.replace('\n', "\n    "))).collect();
-        Failure::error(format!("{} is not a runner that could run:{}", path.display(), lines.concat()))
-    })?;
+    let spec = document::runner(&text, format, None).map_err(|faults| not_a_runner(path, &faults))?;
     output::print(&format!("{}: runner {} has no faults that can be seen without running it\n", path.display(), spec.name))?;
     Ok(Exit::Ok)
+}
+
+/// What is wrong with a runner's file.
+pub(super) fn not_a_runner(path: &Path, faults: &[SpecFault]) -> Failure {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {}: {}", fault.pointer, fault.detail.replace('\n', "\n    "))).collect();
+    Failure::error(format!("{} is not a runner that could run:{}", path.display(), lines.concat()))
 }
 
 /// The text of a file, or of standard input.

@@ -9,6 +9,7 @@ mod operations;
 mod output;
 mod remote;
 mod runners;
+mod suite;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -321,6 +322,12 @@ enum RunnerVerb {
     ClearCounters(OnNodesArgs),
     /// Look at its records on their way, live
     Tap(live::TapArgs),
+    /// Run the tests in a runner's own file, without an agent: sample lines, and the records that they must become
+    Test {
+        /// TOML, YAML or JSON, by its ending; `-` for standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -551,6 +558,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Keygen { token, next } => local::keygen(token.as_deref(), next.as_deref()),
         Verb::Config(ConfigVerb::Show(args)) => local::config_show(&args),
         Verb::Validate { file } => local::validate(&file),
+        Verb::Runner(RunnerVerb::Test { files }) => suite::test(&files),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "logvine", &mut script);

@@ -79,6 +79,7 @@ impl Remote {
             RunnerVerb::Revisions { runner, spec: None, page } => self.pages(&["runners", &runner, "revisions"], &page, REVISIONS, "/revision").await,
             RunnerVerb::Revisions { runner, spec: Some(revision), .. } => self.earlier(&runner, &revision).await,
             RunnerVerb::Tap(args) => live::tap(self, &args).await,
+            RunnerVerb::Test { .. } => unreachable!("the caller carries out the verbs that need no agent"),
         }
     }
 

@@ -7,6 +7,7 @@ mod append;
 mod board;
 mod clock;
 mod dead_letter;
+mod enrich;
 mod instance;
 mod intake;
 mod json_text;
@@ -24,6 +25,7 @@ pub mod severity;
 pub mod sight;
 mod source;
 mod stages;
+pub mod suite;
 pub mod tap;
 mod tasks;
 #[cfg(test)]
@@ -39,7 +41,7 @@ use logvine_cluster::{
 use logvine_gossip::NodeId;
 use tokio::sync::mpsc;
 
-pub use self::sight::Sights;
+pub use self::{enrich::Tags, sight::Sights};
 use crate::policy::Policy;
 
 /// What runners know of the node that they run on.
@@ -53,6 +55,8 @@ pub struct RunnerContext {
     pub data_dir: PathBuf,
     /// What people see of each instance.
     pub sights: Sights,
+    /// Kept up to date by whoever knows them.
+    pub tags: Tags,
 }
 
 /// All instances of this node. Dropping it ends them all at once; a planned end says `Stop` to each and waits for `Stopped`.

@@ -213,7 +213,7 @@ mod tests {
     fn payload(count: u8) -> Payload {
         let outlets = Outlets::new(&senders(serde_json::json!([{"type": "stdout", "name": "a"}, {"type": "file", "name": "b", "path": "/x"}])));
         let mut writer = Writer::new(&Arc::new(outlets.unwrap()), 0, 0, 0);
-        let origin = Origin { runner: "r".into(), node: "n".into(), source: "s".into() };
+        let origin = Origin::new("r", "n", "s");
         for n in 0..count {
             let body = Body::Text(n.to_string().into());
             writer.push(&origin, &Record { id: [n; 16], offset: n.into(), time: None, severity: None, body, error: None, cut: false }, &[]);
@@ -250,7 +250,7 @@ mod tests {
             {"type": "stdout", "name": "none", "when": {"exists": ["none"]}},
         ]));
         let mut writer = Writer::new(&Arc::new(Outlets::new(&specs).unwrap()), 0, 0, 0);
-        let origin = Origin { runner: "r".into(), node: "n".into(), source: "s".into() };
+        let origin = Origin::new("r", "n", "s");
         for n in 0..4_u8 {
             let record =
                 Record { id: [n; 16], offset: n.into(), time: None, severity: None, body: Body::Text(n.to_string().into()), error: None, cut: false };

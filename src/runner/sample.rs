@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     RunnerContext, Sights,
+    enrich::Enrichment,
     parse::{Parsed, Parser, Room},
     reader::{Read, ReadError, Reader, finder::Finder, http::HttpReaders, journal::JournalReaders},
     record::{Line, Record},
@@ -272,7 +273,7 @@ async fn first_lines<R: Reader>(reader: &mut R, most: usize) -> Result<Vec<Line>
 
 /// What the stages make of lines.
 async fn through(context: &RunnerContext, spec: RunnerSpec, source: String, lines: Vec<Line>) -> Result<Vec<SampleRecord>, String> {
-    let origin = Origin { runner: spec.name.to_string(), node: context.node_name.to_string(), source };
+    let origin = Enrichment::new(&spec.enrich, &context.tags).origin(spec.name.as_str(), context.node_name.as_str(), &source);
     let run = move || {
         let parser = Parser::new(&spec.parse).map_err(|error| format!("parse: {error}"))?;
         let mut transform = Transform::new(&spec.transform).map_err(|error| format!("transform: {error}"))?;
@@ -326,6 +327,7 @@ mod tests {
             policy: Arc::new(Policy::new(&config, true, home)),
             data_dir: home.to_owned(),
             sights: Sights::default(),
+            tags: crate::Tags::default(),
         }
     }
 

@@ -6,7 +6,8 @@ use logvine_cluster::{checkpoint::RecordIds, name::Name, spec::RunnerSpec};
 use logvine_gossip::Stamp;
 
 use super::{
-    clock,
+    RunnerContext, clock,
+    enrich::Enrichment,
     parse::{Parsed, Parser, Room},
     payload::{Outlets, Payload, Writer},
     record::{Chunk, Record},
@@ -24,6 +25,7 @@ pub(super) struct Stages {
     parser: Parser,
     transform: Option<Transform>,
     origin: Origin,
+    enrichment: Enrichment,
     /// None where every sender takes every record.
     router: Option<Router>,
     outlets: Arc<Outlets>,
@@ -58,20 +60,21 @@ pub(super) struct StageFaults {
 
 impl Stages {
     /// Compiles the stages of `spec`. Errors: the stage's own diagnostics, for people.
-    pub(super) fn new(spec: &RunnerSpec, uid: Stamp, node: &Name, sight: Arc<Sight>) -> Result<Self, String> {
+    pub(super) fn new(spec: &RunnerSpec, uid: Stamp, context: &RunnerContext, sight: Arc<Sight>) -> Result<Self, String> {
         let parser = Parser::new(&spec.parse).map_err(|error| format!("parse: {error}"))?;
         let transform = (!spec.transform.is_empty()).then(|| Transform::new(&spec.transform)).transpose();
         let transform = transform.map_err(|error| format!("transform: {error}"))?;
-        let origin = Origin { runner: spec.name.to_string(), node: node.to_string(), source: String::new() };
+        let mut enrichment = Enrichment::new(&spec.enrich, &context.tags);
+        let origin = enrichment.origin(spec.name.as_str(), context.node_name.as_str(), "");
         let router = Router::new(&spec.senders)?;
         let outlets = Arc::new(Outlets::new(&spec.senders)?);
-        Ok(Self { uid, parser, transform, origin, router, outlets, sight })
+        Ok(Self { uid, parser, transform, origin, enrichment, router, outlets, sight })
     }
 
     /// The same for one source.
     pub(super) fn of(&self, source: &Name) -> Self {
         let mut stages = self.clone();
-        stages.origin.source = source.to_string();
+        stages.origin = stages.enrichment.origin(&self.origin.runner, &self.origin.node, source.as_str());
         stages
     }
 
@@ -93,6 +96,7 @@ impl Stages {
     }
 
     fn run(&mut self, chunk: Chunk) -> Staged {
+        self.enrichment.renew(&mut self.origin);
         // A record's frame of names and numbers is about this long.
         let guess = chunk.lines.iter().map(|line| line.bytes.len() + 192).sum();
         let mut writer = Writer::new(&self.outlets, chunk.lines.len(), guess, clock::now().wall.0);
@@ -184,7 +188,7 @@ mod tests {
             "name": "r", "placement": {"every": "all"}, "reader": {"type": "file", "paths": ["/x"]}, "senders": [{"type": "stdout", "name": "out"}],
         }))
         .unwrap();
-        let stages = Stages::new(&spec, Stamp(1), &"n".parse().unwrap(), Arc::default()).unwrap().of(&"s".parse().unwrap());
+        let stages = Stages::new(&spec, Stamp(1), &crate::tests::context(), Arc::default()).unwrap().of(&"s".parse().unwrap());
         let file = FileKey { lineage: 0, name: FileName::of(b"one").unwrap() };
         let line = |offset, text: &'static str| Line { offset, bytes: Bytes::from_static(text.as_bytes()), cut: false };
         let chunk =

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     RunnerContext,
     board::Board,
-    dead_letter,
+    dead_letter, enrich,
     intake::Intake,
     reader::{
         finder::{Finder, Found, Scan},
@@ -81,9 +81,10 @@ impl Built {
     pub(super) fn new(context: &RunnerContext, wanted: &Wanted) -> Result<Self, String> {
         let spec = &wanted.spec;
         let sight = context.sights.begin(&spec.name);
-        let stages = Stages::new(spec, wanted.uid, &context.node_name, sight.clone())?;
+        let stages = Stages::new(spec, wanted.uid, context, sight.clone())?;
+        let host = enrich::host(&spec.enrich);
         let senders = spec.senders.iter().map(|sender| {
-            let built = Sender::new(sender, &spec.name, &context.node_name, &context.policy);
+            let built = Sender::new(sender, &spec.name, &context.node_name, host.as_deref(), &context.policy);
             built.map(|built| (sender.name().clone(), built)).map_err(|error| format!("sender `{}`: {error}", sender.name()))
         });
         let senders: Vec<_> = senders.collect::<Result<_, _>>()?;

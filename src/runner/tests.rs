@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::policy::PolicyConfig;
+use crate::{policy::PolicyConfig, sender::ndjson::Origin};
 
 mod gaps;
 mod judged;
@@ -58,6 +58,24 @@ struct Host {
     sights: Sights,
 }
 
+/// A node that allows what is allowed where nobody else can write runners, without a data directory.
+pub(crate) fn context() -> RunnerContext {
+    let policy = Arc::new(Policy::new(&PolicyConfig::default(), false, Path::new("/nowhere")));
+    RunnerContext {
+        node_name: name("web-1"),
+        node_id: NodeId([7; 16]),
+        policy,
+        data_dir: "/nowhere".into(),
+        sights: Sights::default(),
+        tags: crate::Tags::default(),
+    }
+}
+
+/// The origin that the mappings' tests have, with all that `enrich` adds.
+pub(crate) fn enriched() -> Origin {
+    Origin::enriched("nginx", "web-1", "web-001", Some("web-1.example"), Some(&["edge", "zone-a"].map(name)))
+}
+
 impl Host {
     fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
@@ -65,7 +83,7 @@ impl Host {
         let policy = Arc::new(Policy::new(&PolicyConfig::default(), false, &data_dir));
         let (tell, events) = mpsc::channel(64);
         let sights = Sights::default();
-        let context = RunnerContext { node_name: name("web-1"), node_id: NodeId([7; 16]), policy, data_dir, sights: sights.clone() };
+        let context = RunnerContext { policy, data_dir, sights: sights.clone(), ..context() };
         Self { place, runners: Runners::new(context, tell), events, sights }
     }
 

@@ -20,7 +20,7 @@ use logvine_cluster::{
 };
 use logvine_gossip::{NodeId, Stamp};
 use logvine_runner::{
-    RunnerContext, Runners, Sights,
+    RunnerContext, Runners, Sights, Tags,
     policy::{Policy, PolicyConfig},
 };
 use tokio::sync::mpsc;
@@ -57,8 +57,14 @@ fn run(spec: &str, input: &str) -> Result<(), Failure> {
 async fn follow(spec: RunnerSpec, bytes: u64, place: &Path) -> Result<(), Failure> {
     let policy = Arc::new(Policy::new(&PolicyConfig::default(), false, place));
     let (tell, mut events) = mpsc::channel(64);
-    let context =
-        RunnerContext { node_name: "bench".parse()?, node_id: NodeId([1; 16]), policy, data_dir: place.to_owned(), sights: Sights::default() };
+    let context = RunnerContext {
+        node_name: "bench".parse()?,
+        node_id: NodeId([1; 16]),
+        policy,
+        data_dir: place.to_owned(),
+        sights: Sights::default(),
+        tags: Tags::default(),
+    };
     let mut runners = Runners::new(context, tell);
     runners.handle(InstanceCommand::Start {
         runner: spec.name.clone(),

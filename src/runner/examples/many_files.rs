@@ -18,7 +18,7 @@ use logvine_cluster::{
 };
 use logvine_gossip::{NodeId, Stamp};
 use logvine_runner::{
-    RunnerContext, Runners, Sights,
+    RunnerContext, Runners, Sights, Tags,
     policy::{Policy, PolicyConfig},
 };
 use tokio::{
@@ -74,7 +74,14 @@ async fn measure(files: u64, active: u64, span: Duration, lines: u64) -> Result<
 async fn follow(dir: &Path, logs: &Path, files: u64, active: u64, span: Duration, lines: u64) -> Result<String, Failure> {
     let (tell, mut events) = mpsc::channel(64);
     let policy = Arc::new(Policy::new(&PolicyConfig::default(), false, &dir.join("data")));
-    let context = RunnerContext { node_name: "n".parse()?, node_id: NodeId([1; 16]), policy, data_dir: dir.join("data"), sights: Sights::default() };
+    let context = RunnerContext {
+        node_name: "n".parse()?,
+        node_id: NodeId([1; 16]),
+        policy,
+        data_dir: dir.join("data"),
+        sights: Sights::default(),
+        tags: Tags::default(),
+    };
     let mut runners = Runners::new(context, tell);
     let spec: RunnerSpec = serde_json::from_value(serde_json::json!({
         "name": "r", "placement": { "every": "all" },

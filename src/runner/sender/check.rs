@@ -38,7 +38,7 @@ pub(crate) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Ar
         }
         SenderSpec::Http(_) | SenderSpec::Elasticsearch(_) | SenderSpec::Loki(_) | SenderSpec::Otlp(_) | SenderSpec::Nats(_) => {
             // Secrets are files.
-            let built = tokio::task::spawn_blocking(move || Sender::new(&spec, &runner, &node, &policy)).await;
+            let built = tokio::task::spawn_blocking(move || Sender::new(&spec, &runner, &node, None, &policy)).await;
             match built.unwrap_or_else(|error| Err(format!("building it panicked: {error}"))) {
                 Ok(sender) => look_at_sink(&sender).await,
                 Err(error) => Err(error),

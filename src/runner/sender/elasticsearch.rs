@@ -8,6 +8,7 @@
 //! | `body` | the object that it was parsed into |
 //! | `log.level` | `TRACE` to `FATAL4`, where the record says |
 //! | `host.name`, `logvine.runner`, `logvine.source`, `log.offset` | where it came through (Elastic Common Schema where that has a name) |
+//! | `host.hostname`, `tags` | of the node: its machine's host name and its tags, where `enrich` says so |
 //! | `error.message`, `logvine.cut` | a stage failed on it; its line was longer than the limit |
 //!
 //! The API: <https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk>.
@@ -53,7 +54,15 @@ pub(super) fn write(out: &mut Vec<u8>, index: &IndexPattern, origin: &Origin, re
     }
     out.extend_from_slice(b",\"host\":{\"name\":");
     json(out, &origin.node);
-    out.extend_from_slice(b"},\"logvine\":{\"runner\":");
+    if let Some(host) = &origin.host {
+        text(out, "hostname", host);
+    }
+    out.push(b'}');
+    if let Some(tags) = &origin.tags {
+        out.extend_from_slice(b",\"tags\":");
+        ndjson::texts(out, tags);
+    }
+    out.extend_from_slice(b",\"logvine\":{\"runner\":");
     json(out, &origin.runner);
     text(out, "source", &origin.source);
     if record.cut {
@@ -158,7 +167,7 @@ mod tests {
     const OBSERVED: u64 = 1_700_000_000_250_000;
 
     fn written(index: &str, record: &Record) -> String {
-        let origin = Origin { runner: "nginx".into(), node: "web-1".into(), source: "web-001".into() };
+        let origin = Origin::new("nginx", "web-1", "web-001");
         let mut out = vec![];
         write(&mut out, &index.parse().unwrap(), &origin, record, OBSERVED);
         String::from_utf8(out).unwrap()
@@ -176,6 +185,17 @@ mod tests {
             {"@timestamp":"2023-11-14T22:13:20.250Z","message":"a \"b\"","host":{"name":"web-1"},"logvine":{"runner":"nginx","source":"web-001"},"log":{"offset":42}}
         "#]]
         .assert_eq(&written("logs-{runner}-{node}-{+%Y.%m.%d}", &line));
+    }
+
+    #[test]
+    fn what_enriches_a_record_has_the_names_of_the_common_schema() {
+        let mut out = vec![];
+        write(&mut out, &"x".parse().unwrap(), &crate::tests::enriched(), &record(Body::Text(Bytes::from_static(b"x"))), OBSERVED);
+        expect![[r#"
+            {"create":{"_index":"x","_id":"abababababababababababababababab"}}
+            {"@timestamp":"2023-11-14T22:13:20.250Z","message":"x","host":{"name":"web-1","hostname":"web-1.example"},"tags":["edge","zone-a"],"logvine":{"runner":"nginx","source":"web-001"},"log":{"offset":42}}
+        "#]]
+        .assert_eq(&String::from_utf8(out).unwrap());
     }
 
     #[test]

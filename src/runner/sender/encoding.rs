@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn raw_is_the_body_alone_whatever_its_bytes() {
-        let origin = Origin { runner: "r".into(), node: "n".into(), source: "s".into() };
+        let origin = Origin::new("r", "n", "s");
         let mut out = Vec::new();
         let fields = serde_json::json!({ "a": 1 }).as_object().unwrap().clone();
         for body in [Body::Text(Bytes::from_static(b"caf\xe9 \"x\"")), Body::Json(Bytes::from("{ \"z\": 1.0 }")), Body::Object(fields)] {

@@ -1,7 +1,7 @@
 //! `loki`: entries by Grafana Loki's push API, in JSON.
 //!
 //! A stream is named by its labels; an entry has its time in nanoseconds, its line (the text, or the body as JSON), and as structured metadata the
-//! record's `id`, `offset`, `severity`, `error` and `cut`. Loki takes an entry of the same stream, time, line and metadata once. Of a push with entries that it finds
+//! record's `id`, `offset`, `severity`, `error` and `cut`, and where `enrich` says so the node's `host` name and its `tags`, with commas. Loki takes an entry of the same stream, time, line and metadata once. Of a push with entries that it finds
 //! too old it takes the others and answers 400: halved, only those are put aside.
 //! The API: <https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs>.
 
@@ -48,7 +48,7 @@ impl Form {
             Body::Object(fields) => Cow::Owned(serde_json::to_string(fields).expect("fields have text keys")),
         };
         match self.structured_metadata {
-            true => json(out, &(nanos, line, metadata(record))),
+            true => json(out, &(nanos, line, metadata(origin, record))),
             false => json(out, &(nanos, line)),
         }
         out.push(b'\n');
@@ -68,8 +68,10 @@ impl Form {
     }
 }
 
-fn metadata(record: &Record) -> BTreeMap<&'static str, String> {
+fn metadata(origin: &Origin, record: &Record) -> BTreeMap<&'static str, String> {
     let mut metadata = BTreeMap::from([("id", hex::encode(record.id)), ("offset", record.offset.to_string())]);
+    metadata.extend(origin.host.clone().map(|host| ("host", host)));
+    metadata.extend(origin.tags.as_ref().map(|tags| ("tags", tags.join(","))));
     metadata.extend(record.error.clone().map(|error| ("error", error)));
     metadata.extend(record.severity.map(|severity| ("severity", severity.name().to_owned())));
     metadata.extend(record.cut.then(|| ("cut", "true".to_owned())));
@@ -146,7 +148,7 @@ mod tests {
     }
 
     fn written(form: &Form, record: &Record) -> String {
-        let origin = Origin { runner: "nginx".into(), node: "web-1".into(), source: "web-001".into() };
+        let origin = Origin::new("nginx", "web-1", "web-001");
         let mut out = vec![];
         form.write(&mut out, &origin, record, 1_700_000_000_250_000);
         String::from_utf8(out).unwrap()
@@ -175,6 +177,17 @@ mod tests {
             ["1000","{\"http\":{\"level\":\"warn\"},\"code\":404}",{"cut":"true","error":"vrl: no","id":"abababababababababababababababab","offset":"42","severity":"WARN"}]
         "#]]
         .assert_eq(&written(&form, &failed));
+    }
+
+    #[test]
+    fn what_enriches_a_record_is_structured_metadata() {
+        let mut out = vec![];
+        form(&json!({"labels": {"a": "b"}})).write(&mut out, &crate::tests::enriched(), &record(Body::Text(Bytes::from_static(b"x"))), 1);
+        expect![[r#"
+            {"a":"b"}
+            ["1000","x",{"host":"web-1.example","id":"abababababababababababababababab","offset":"42","tags":"edge,zone-a"}]
+        "#]]
+        .assert_eq(&String::from_utf8(out).unwrap());
     }
 
     #[test]

@@ -89,8 +89,8 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    /// Prepares a sender of `runner` on `node`. Errors: what is wrong with its spec here, for people. Blocks on the disk (secrets).
-    pub(super) fn new(spec: &SenderSpec, runner: &Name, node: &Name, policy: &Arc<Policy>) -> Result<Self, String> {
+    /// Prepares a sender of `runner` on `node`. `host`: the machine's name, where records are to say it. Errors: what is wrong with its spec here, for people. Blocks on the disk (secrets).
+    pub(super) fn new(spec: &SenderSpec, runner: &Name, node: &Name, host: Option<&str>, policy: &Arc<Policy>) -> Result<Self, String> {
         match spec {
             SenderSpec::File(spec) => Ok(Self::File(file::FileSender::new(spec, file_path(spec, runner, node), policy.clone()))),
             SenderSpec::Stdout(_) => Ok(Self::Stdout),
@@ -98,7 +98,7 @@ impl Sender {
             SenderSpec::Elasticsearch(spec) => HttpSender::new(&spec.into(), Protocol::Bulk, policy).map(Self::Http),
             SenderSpec::Loki(spec) => HttpSender::new(&spec.into(), Protocol::Loki, policy).map(Self::Http),
             SenderSpec::Otlp(spec) => {
-                let resource = otlp::Resource::new(runner.as_str(), node.as_str());
+                let resource = otlp::Resource::new(runner.as_str(), node.as_str(), host);
                 HttpSender::new(&spec.into(), Protocol::Otlp(resource), policy).map(Self::Http)
             }
             #[cfg(feature = "nats")]

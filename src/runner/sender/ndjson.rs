@@ -6,6 +6,7 @@
 //! | `time` | RFC 3339 UTC, when it happened; absent where the record does not say |
 //! | `severity` | `TRACE` to `FATAL4`, as OTLP names them; absent where the record does not say |
 //! | `runner`, `node`, `source` | where it came through |
+//! | `host`, `tags` | of the node: its machine's host name and its tags, where `enrich` says so |
 //! | `offset` | of its line's first byte in its file |
 //! | `body` | the line as text, or the object that it was parsed into |
 //! | `body_base64` | the line's bytes (RFC 4648 section 4), where they are not UTF-8: `body` then has U+FFFD for what is not, so nothing is lost |
@@ -14,6 +15,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
+use logvine_cluster::name::Name;
 
 use crate::{
     json_text,
@@ -26,6 +28,36 @@ pub struct Origin {
     pub runner: String,
     pub node: String,
     pub source: String,
+    /// What `enrich` adds.
+    pub(crate) host: Option<String>,
+    pub(crate) tags: Option<Vec<String>>,
+    /// All of it as it stands in a line, written once.
+    frame: Vec<u8>,
+}
+
+impl Origin {
+    /// Of a source, without what `enrich` adds.
+    pub fn new(runner: &str, node: &str, source: &str) -> Self {
+        Self::enriched(runner, node, source, None, None)
+    }
+
+    /// The same with the host name and the tags of the node.
+    pub(crate) fn enriched(runner: &str, node: &str, source: &str, host: Option<&str>, tags: Option<&[Name]>) -> Self {
+        let mut frame = Vec::new();
+        text(&mut frame, "runner", runner);
+        text(&mut frame, "node", node);
+        if let Some(host) = host {
+            text(&mut frame, "host", host);
+        }
+        let tags: Option<Vec<String>> = tags.map(|tags| tags.iter().map(Name::to_string).collect());
+        if let Some(tags) = &tags {
+            frame.extend_from_slice(b",\"tags\":");
+            texts(&mut frame, tags);
+        }
+        text(&mut frame, "source", source);
+        let [runner, node, source] = [runner, node, source].map(str::to_owned);
+        Self { runner, node, source, host: host.map(str::to_owned), tags, frame }
+    }
 }
 
 /// Appends `record` to `out` as one line with its end.
@@ -43,9 +75,7 @@ pub fn write(out: &mut Vec<u8>, origin: &Origin, record: &Record) {
     if let Some(severity) = record.severity {
         text(out, "severity", severity.name());
     }
-    text(out, "runner", &origin.runner);
-    text(out, "node", &origin.node);
-    text(out, "source", &origin.source);
+    out.extend_from_slice(&origin.frame);
     out.extend_from_slice(b",\"offset\":");
     out.extend_from_slice(itoa::Buffer::new().format(record.offset).as_bytes());
     out.extend_from_slice(b",\"body\":");
@@ -78,6 +108,18 @@ pub(super) fn text(out: &mut Vec<u8>, key: &str, value: &str) {
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(b"\":");
     json_text::push(out, value);
+}
+
+/// A list of texts.
+pub(super) fn texts(out: &mut Vec<u8>, texts: &[String]) {
+    out.push(b'[');
+    for (at, text) in texts.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        json_text::push(out, text);
+    }
+    out.push(b']');
 }
 
 pub(super) fn json(out: &mut Vec<u8>, text: &str) {
@@ -131,7 +173,7 @@ mod tests {
     use crate::severity::Severity;
 
     fn line(record: &Record) -> String {
-        let origin = Origin { runner: "nginx".into(), node: "web-1".into(), source: "web-001".into() };
+        let origin = Origin::new("nginx", "web-1", "web-001");
         let mut out = vec![];
         write(&mut out, &origin, record);
         String::from_utf8(out).unwrap()
@@ -166,6 +208,14 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&line(&record)).unwrap();
         assert_eq!((&value["time"], &value["severity"]), (&"2023-11-14T22:13:20.250Z".into(), &"ERROR".into()));
         assert_eq!((&value["body"]["status"], &value["error"], &value["cut"]), (&200.into(), &"vrl: no".into(), &true.into()));
+    }
+
+    #[test]
+    fn what_enriches_a_record_stands_beside_its_node() {
+        let mut out = vec![];
+        write(&mut out, &crate::tests::enriched(), &record(Body::Text(Bytes::from_static(b"x"))));
+        let head = HEAD.replace("\"web-1\",", "\"web-1\",\"host\":\"web-1.example\",\"tags\":[\"edge\",\"zone-a\"],");
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{head}\"body\":\"x\"}}\n"));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! | `body` | the line as a text (as bytes, where it is not UTF-8), or the object that it was parsed into |
 //! | `attributes` | `log.record.uid` (the record's id), `logvine.source`, `logvine.offset`, `logvine.error`, `logvine.cut` |
 //!
-//! The resource has `service.name` (the runner) and `host.name` (the node).
+//! The resource has `service.name` (the runner) and `host.name` (the node). Where `enrich` says so, each record has the node's tags as the attribute `logvine.tags`, and the
+//! resource has its machine's host name as `host.name` and the node as `logvine.node`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use logvine_cluster::delivery::{Outcome, Refusal};
@@ -37,6 +38,10 @@ pub(super) fn write(out: &mut Vec<u8>, origin: &Origin, record: &Record, observe
         attribute("logvine.source", any_value::Value::Text(origin.source.clone())),
         attribute("logvine.offset", any_value::Value::Int(i64::try_from(record.offset).unwrap_or(i64::MAX))),
     ];
+    attributes.extend(origin.tags.as_ref().map(|tags| {
+        let values = tags.iter().map(|tag| AnyValue { value: Some(any_value::Value::Text(tag.clone())) }).collect();
+        attribute("logvine.tags", any_value::Value::Array(proto::ArrayValue { values }))
+    }));
     attributes.extend(record.error.clone().map(|error| attribute("logvine.error", any_value::Value::Text(error))));
     attributes.extend(record.cut.then(|| attribute("logvine.cut", any_value::Value::Bool(true))));
     let record = LogRecord {
@@ -79,9 +84,11 @@ pub(super) struct Resource {
 }
 
 impl Resource {
-    pub(super) fn new(runner: &str, node: &str) -> Self {
+    /// `host`: the machine's host name, where it is said.
+    pub(super) fn new(runner: &str, node: &str, host: Option<&str>) -> Self {
         let text = |text: &str| any_value::Value::Text(text.to_owned());
-        let attributes = vec![attribute("service.name", text(runner)), attribute("host.name", text(node))];
+        let mut attributes = vec![attribute("service.name", text(runner)), attribute("host.name", text(host.unwrap_or(node)))];
+        attributes.extend(host.map(|_| attribute("logvine.node", text(node))));
         let (mut resource, mut scope) = (Vec::new(), Vec::new());
         prost::encoding::message::encode(1, &proto::Resource { attributes }, &mut resource);
         prost::encoding::message::encode(1, &proto::Scope { name: "logvine".into(), version: env!("CARGO_PKG_VERSION").into() }, &mut scope);

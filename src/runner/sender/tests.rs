@@ -29,7 +29,7 @@ impl Bench {
 
     fn under(spec: &SenderSpec, policy: &PolicyConfig) -> Self {
         let policy = Arc::new(Policy::new(policy, false, Path::new("/nowhere")));
-        let sender = Sender::new(spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), &policy).unwrap();
+        let sender = Sender::new(spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), None, &policy).unwrap();
         let (jobs, queue) = mpsc::unbounded_channel();
         tokio::spawn(sender.run(queue));
         let (tell, answers) = mpsc::unbounded_channel();

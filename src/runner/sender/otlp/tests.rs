@@ -5,7 +5,7 @@ use super::*;
 use crate::{sender::encoding::Encoding, severity::Severity};
 
 fn written(record: &Record) -> Vec<u8> {
-    let origin = Origin { runner: "nginx".into(), node: "web-1".into(), source: "web-001".into() };
+    let origin = Origin::new("nginx", "web-1", "web-001");
     let mut out = vec![];
     write(&mut out, &origin, record, 1_700_000_000_250_000);
     out
@@ -77,7 +77,7 @@ fn parcel(texts: &[&'static str]) -> Parcel {
 
 #[test]
 fn a_request_has_its_resource_its_scope_and_its_records() {
-    let request = Request::decode(&Resource::new("nginx", "web-1").body(&parcel(&["one", "two"]))[..]).unwrap();
+    let request = Request::decode(&Resource::new("nginx", "web-1", None).body(&parcel(&["one", "two"]))[..]).unwrap();
     let [of_resource] = &request.resource_logs[..] else { panic!("{request:?}") };
     let attributes: Vec<_> =
         of_resource.resource.clone().unwrap().attributes.into_iter().map(|pair| (pair.key, Value::from(pair.value.unwrap()))).collect();
@@ -103,4 +103,17 @@ fn what_a_partial_success_refuses_is_put_aside() {
         assert!(rejected[0].reason.contains(said), "{rejected:?}");
     }
     assert!(matches!(judged("http://otel", &sent, b"<html>"), Outcome::Paused { .. }));
+}
+
+#[test]
+fn what_enriches_a_record_is_in_its_attributes_and_the_resource() {
+    let mut out = vec![];
+    write(&mut out, &crate::tests::enriched(), &record(Body::Text(Bytes::from_static(b"x"))), 1);
+    let shown: Value = serde_json::from_slice(&shown(&out)).unwrap();
+    assert_eq!(shown["attributes"]["logvine.tags"], json!(["edge", "zone-a"]));
+    let request = Request::decode(&Resource::new("nginx", "web-1", Some("web-1.example")).body(&parcel(&["one"]))[..]).unwrap();
+    let attributes = request.resource_logs[0].resource.clone().unwrap().attributes;
+    let attributes: Vec<_> = attributes.into_iter().map(|pair| (pair.key, Value::from(pair.value.unwrap()))).collect();
+    let pairs = [("service.name", "nginx"), ("host.name", "web-1.example"), ("logvine.node", "web-1")];
+    assert_eq!(attributes, pairs.map(|(key, value)| (key.to_owned(), Value::from(value))));
 }
