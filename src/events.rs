@@ -466,6 +466,19 @@ pub fn words(event: &Event, node: &Node) -> Words {
             let detail = format!("set back by {bytes} bytes, to its beginning, as was said at {rewind}: they are sent again, under the same ids");
             of(Level::Warn, "source.rewound", runner, Some(source), detail)
         }
+        E::QueueDropped { runner, bytes, .. } => {
+            of(Level::Warn, "queue.dropped", runner, None, format!("{bytes} bytes that waited in its disk queue were thrown away, as was said"))
+        }
+        E::QueueRemoved { runner, bytes } => {
+            of(Level::Info, "queue.removed", runner, None, format!("it was deleted: its disk queue is removed, with {bytes} bytes in it"))
+        }
+        E::QueueKept { runner, error } => of(
+            Level::Error,
+            "queue.kept",
+            runner,
+            None,
+            format!("it was deleted, and its disk queue cannot be removed: {error}; the next start tries again"),
+        ),
         E::Unsplittable { runner, source, bytes_per_s } => {
             let detail =
                 format!("at {} KiB/s it overloads its owner, and is too large for any other node: split it, or add a larger node", bytes_per_s >> 10);

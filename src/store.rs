@@ -40,7 +40,7 @@ const FULL_FOR: Duration = Duration::from_millis(500);
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// The tables in the file. `Dropped` is not one of them: people read it, this program does not.
-const TABLES: [(Table, Definition); 9] = [
+const TABLES: [(Table, Definition); 10] = [
     (Table::Meta, TableDefinition::new("meta")),
     (Table::Catalog, TableDefinition::new("catalog")),
     (Table::Peer, TableDefinition::new("peer")),
@@ -48,6 +48,7 @@ const TABLES: [(Table, Definition); 9] = [
     (Table::Ballot, TableDefinition::new("ballot")),
     (Table::Pinned, TableDefinition::new("pinned")),
     (Table::Counts, TableDefinition::new("counts")),
+    (Table::Queue, TableDefinition::new("queue")),
     (Table::Good, TableDefinition::new("good")),
     (Table::Revision, TableDefinition::new("revision")),
 ];

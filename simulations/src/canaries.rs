@@ -82,6 +82,7 @@ const BY_TEST: &[&str] = &[
     "succession-ignored",
     "rollout-at-once",
     "rollout-after-failure",
+    "drop-late",
     "restart-late",
     "rename-at-once",
     "conditions-ignored",

@@ -123,6 +123,8 @@ impl Plane {
             }
             // Its sources are all movable: they are opened anew.
             InstanceCommand::Rewind { .. } | InstanceCommand::ClearCounters { .. } => {}
+            // Nor has it readers that cannot wait.
+            InstanceCommand::DropQueue { .. } | InstanceCommand::RemoveQueue { .. } => {}
             InstanceCommand::Stop { runner, flush } => {
                 for id in self.ids(|flow| flow.runner == runner) {
                     self.step(id, |flow| flow.delivery.handle_close(now, flush));

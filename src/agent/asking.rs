@@ -12,7 +12,6 @@ use std::{
 
 use bytes::Bytes;
 use logvine_cluster::{
-    member::NodeInfo,
     message::{Reply, Request},
     name::Name,
     view::name_of,
@@ -111,8 +110,7 @@ impl Asking {
     async fn relay(&self, node: NodeId, ask: &Ask) -> Result<Told, AskError> {
         let looked = self.0.handle.look(move |view, _| {
             let member = |id: &NodeId| view.gossip().member(id).filter(|member| member.status.is_live()).map(|member| member.peer());
-            let others = view.view().values().filter(|info| info.is_live()).map(|info: &NodeInfo| info.id).filter(|id| *id != view.id());
-            let others: Vec<(NodeId, Peer)> = others.filter_map(|id| Some((id, member(&id)?))).collect();
+            let others: Vec<(NodeId, Peer)> = view.helpers_for(node).into_iter().filter_map(|id| Some((id, member(&id)?))).collect();
             (member(&node), others, name_of(view, &node))
         });
         let (peer, others, name) = looked.await?;

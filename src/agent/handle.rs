@@ -207,6 +207,9 @@ pub(crate) fn test_handle(config: &crate::config::Config) -> (AgentHandle, logvi
                         let closed = InstanceEvent::Closed { runner, source, epoch, checkpoint: Checkpoint::default(), flushed: true };
                         node.handle_instance(clock.now(), closed);
                     }
+                    Output::Instance(InstanceCommand::DropQueue { runner, operation, .. }) => {
+                        node.handle_instance(clock.now(), InstanceEvent::QueueDropped { runner, operation, result: Ok(0) });
+                    }
                     Output::Instance(InstanceCommand::Stop { runner, .. }) => node.handle_instance(clock.now(), InstanceEvent::Stopped { runner }),
                     _ => {}
                 }

@@ -38,6 +38,8 @@ use crate::{
 const BACKLOG_MAX: u64 = 4096;
 /// Datagrams taken at once before outputs are carried out: a stall of seconds at the rate of a large cluster.
 const DRAIN_MAX: usize = 4096;
+/// Words of the data plane that are taken at once.
+const TOLD_AT_ONCE: usize = 1024;
 /// For the whole of a stop: senders are flushed within 20 s (DESIGN §8.1), the rest is the last checkpoints.
 const STOP_PATIENCE: Duration = Duration::from_secs(25);
 /// The other copy may wait for the answer by which this one ends: it is given time to leave.
@@ -124,6 +126,7 @@ impl Shell {
         mut incoming: Receiver<Incoming>,
         mut instances: Receiver<InstanceEvent>,
     ) -> anyhow::Result<()> {
+        let mut told = Vec::new();
         loop {
             while let Some(output) = self.node.poll_output() {
                 self.begin(output);
@@ -143,7 +146,7 @@ impl Shell {
                     self.drain();
                 }
                 report = self.store.next_report() => self.take_report(report.context("this node's store failed")?),
-                Some(event) = instances.recv() => self.node.handle_instance(self.clock.now(), event),
+                1.. = instances.recv_many(&mut told, TOLD_AT_ONCE) => self.node.handle_instances(self.clock.now(), told.drain(..)),
                 Some(ended) = self.calling.join_next_with_id() => self.take_reply(ended),
                 // A knock that panicked is one that the node hears nothing of: it gives it up by itself.
                 Some(Ok((node, refused))) = self.knocking.join_next() => self.node.handle_knock(self.clock.now(), node, refused),

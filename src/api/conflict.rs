@@ -15,7 +15,7 @@ const DIFFERENCES_MAX: usize = 50;
 /// The places where what is there and what a command would make of it say something else, by JSON pointers into the request's body.
 pub(super) fn differences(node: &Node, sent: &Command) -> Vec<Fault> {
     match sent {
-        Command::If { command, .. } => differences(node, command),
+        Command::If { command, .. } | Command::Expect { command, .. } => differences(node, command),
         Command::PutRunner { spec } => view::runner(node, &spec.name).map(|present| compared(&present.spec, spec)).unwrap_or_default(),
         Command::PatchSources { runner, put, remove } => sources(node, runner, put, remove),
         Command::Desire { runners, desired, .. } => {
@@ -34,6 +34,7 @@ pub(super) fn differences(node: &Node, sent: &Command) -> Vec<Fault> {
         | Command::Restart { .. }
         | Command::Rewind { .. }
         | Command::ClearCounters { .. }
+        | Command::DropQueue { .. }
         | Command::RenameTag { .. }
         | Command::Drain { .. }
         | Command::Forget { .. }

@@ -12,7 +12,7 @@ use std::{
 
 use axum_server::accept::Accept;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep_until},
@@ -25,7 +25,13 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Without a byte in either direction. Event streams say something every 15 s.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// What one too many is told; it is not waited for.
+/// Connections beyond those that are told why they are refused.
+const TURNED_AWAY_MAX: usize = 64;
+/// For so long, and of so many bytes, the request of one that is refused is read.
+const TURNED_AWAY_FOR: Duration = Duration::from_secs(1);
+const TURNED_AWAY_BYTES: u64 = 64 << 10;
+
+/// What one too many is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\nConnection: close\r\n\
 Content-Length: 209\r\n\r\n{\"type\":\"urn:logvine:connections\",\"title\":\"Too many connections\",\"status\":503,\"detail\":\"This node's API has as \
 many connections as it takes.\",\"action\":\"Close those that you do not need, or ask another node.\"}\n";
@@ -34,12 +40,15 @@ many connections as it takes.\",\"action\":\"Close those that you do not need, o
 #[derive(Debug, Clone)]
 pub(super) struct Limited {
     free: Arc<Semaphore>,
+    /// Those that are told so are not many, either: more are closed without a word.
+    turned_away: Arc<Semaphore>,
     idle_max: Duration,
 }
 
 impl Limited {
     pub(super) fn new() -> Self {
-        Self { free: Arc::new(Semaphore::new(CONNECTIONS_MAX)), idle_max: IDLE_MAX }
+        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
+        Self { free: Arc::new(Semaphore::new(CONNECTIONS_MAX)), turned_away, idle_max: IDLE_MAX }
     }
 
     /// Bounds the time for a head, which a trickle of bytes would draw out for ever. And what came whole is carried out, also if its client has closed
@@ -56,17 +65,31 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let permit = self.free.clone().try_acquire_owned();
-        let idle_max = self.idle_max;
+        let (idle_max, turned_away) = (self.idle_max, self.turned_away.clone());
         Box::pin(async move {
             let Ok(permit) = permit else {
-                // A fresh connection takes some hundred bytes at once, or this word is lost. To a client of TLS it is noise, and ends the handshake.
-                let _ = stream.writable().await.and_then(|()| stream.try_write(FULL));
+                if let Ok(_turn) = turned_away.try_acquire() {
+                    turn_away(stream).await;
+                }
                 return Err(io::Error::other("too many connections"));
             };
             stream.set_nodelay(true)?;
             Ok((Patient::new(stream, permit, idle_max), service))
         })
     }
+}
+
+/// Says that there are too many. What is not read when a connection is closed has the kernel reset it, and the client never sees what it was told: so its
+/// request is read, until it closes its side.
+async fn turn_away(mut stream: TcpStream) {
+    let told = async {
+        // To a client of TLS it is noise, and ends the handshake.
+        stream.write_all(FULL).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut (&mut stream).take(TURNED_AWAY_BYTES), &mut tokio::io::sink()).await
+    };
+    // Whoever is gone, or is slow, is told nothing.
+    let _ = tokio::time::timeout(TURNED_AWAY_FOR, told).await;
 }
 
 /// A connection that fails when nothing passes for too long, in either direction.
@@ -128,10 +151,7 @@ impl AsyncWrite for Patient {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-    };
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -142,7 +162,8 @@ mod tests {
     }
 
     fn limited(connections: usize) -> Limited {
-        Limited { free: Arc::new(Semaphore::new(connections)), idle_max: Duration::from_millis(20) }
+        let turned_away = Arc::new(Semaphore::new(1));
+        Limited { free: Arc::new(Semaphore::new(connections)), turned_away, idle_max: Duration::from_millis(20) }
     }
 
     #[test]
@@ -159,10 +180,17 @@ mod tests {
         let (_first_client, first) = pair().await;
         let (kept, ()) = limited.accept(first, ()).await.unwrap();
         let (mut client, second) = pair().await;
-        assert!(limited.accept(second, ()).await.is_err());
-        let mut answer = Vec::new();
-        client.read_to_end(&mut answer).await.unwrap();
-        assert_eq!(answer, FULL);
+        // Its request is there before it is accepted, as most are.
+        client.write_all(b"GET /v1/self HTTP/1.1\r\nHost: here\r\n\r\n").await.unwrap();
+        let read = async {
+            let mut answer = Vec::new();
+            let read = client.read_to_end(&mut answer).await;
+            drop(client);
+            read.map(|_| answer)
+        };
+        let (refused, answer) = tokio::join!(limited.accept(second, ()), read);
+        assert!(refused.is_err());
+        assert_eq!(answer.expect("it is not reset"), FULL);
         drop(kept);
         let (_third_client, third) = pair().await;
         limited.accept(third, ()).await.expect("there is room again");

@@ -18,19 +18,34 @@ pub(super) fn not_found(node: &Node, kind: &'static str, name: &str) -> ApiError
     let list = if kind == "source" { "GET /v1/sources".to_owned() } else { format!("GET /v1/{kind}s") };
     let known: Vec<String> = match kind {
         "node" => node.view().values().filter_map(|info| info.name.as_ref()).map(Name::to_string).take(LOOKED_AT_MAX).collect(),
-        "runner" => node.catalog().runners().map(|(name, _)| name.to_string()).take(LOOKED_AT_MAX).collect(),
+        "runner" => {
+            let runners = node.catalog().runners().map(|(name, _)| name.to_string());
+            runners.take(LOOKED_AT_MAX).chain(proposed(node, "runner/").map(str::to_owned)).collect()
+        }
         "setting" => SETTINGS.iter().map(|setting| setting.name.to_owned()).collect(),
         _ => Vec::new(),
     };
     ApiError::not_found(kind, name, &list).near(name, known.iter().map(String::as_str))
 }
 
+/// What is written under a prefix and only proposed yet: it is no less likely to be meant for that.
+fn proposed<'a>(node: &'a Node, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    let written = node.proposed().filter(|(_, entry)| entry.value.is_some());
+    written.filter_map(move |(key, _)| key.strip_prefix(prefix)).take(LOOKED_AT_MAX)
+}
+
 /// There is no such source; with the near ones of its runner, or the near runners where there is no such runner.
 pub(super) fn no_source(node: &Node, runner: &str, source: &str) -> ApiError {
-    let Some(name) = runner.parse::<Name>().ok().filter(|name| node.catalog().runner(name).is_some()) else {
+    let Some(name) = runner
+        .parse::<Name>()
+        .ok()
+        .filter(|name| node.catalog().runner(name).is_some() || proposed(node, "runner/").any(|known| known == name.as_str()))
+    else {
         return not_found(node, "runner", runner);
     };
-    let known: Vec<&str> = node.catalog().sources(&name).map(|source| source.spec.id.as_str()).take(LOOKED_AT_MAX).collect();
+    let prefix = format!("source/{name}/");
+    let sources = node.catalog().sources(&name).map(|source| source.spec.id.as_str()).take(LOOKED_AT_MAX);
+    let known: Vec<&str> = sources.chain(proposed(node, &prefix)).collect();
     ApiError::not_found("source", &format!("{runner}/{source}"), "GET /v1/sources").near(source, known)
 }
 

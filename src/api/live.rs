@@ -64,6 +64,8 @@ pub(super) struct InstanceView {
     rotation_gaps: u64,
     /// Records that no sender took, as no `when` held for them.
     unrouted: u64,
+    /// What waits in the disk queue of a reader that cannot wait, and what its senders have in hand of it.
+    queue_bytes: u64,
     stages: Vec<StageRow>,
     senders: Vec<SenderRow>,
     /// The first 1,000, by name.
@@ -193,6 +195,7 @@ fn shaped(row: InstanceRow, detail: Detail, unanswered: Option<String>) -> Insta
         acknowledged_bytes: detail.bytes,
         rotation_gaps: detail.rotation_gaps,
         unrouted: detail.unrouted,
+        queue_bytes: detail.queue_bytes,
         stages: stages.collect(),
         senders: senders.collect(),
         sources: sources.collect(),

@@ -20,6 +20,7 @@ mod operations;
 mod plan;
 mod problem;
 mod process;
+mod queues;
 mod rewinds;
 mod runners;
 mod series;

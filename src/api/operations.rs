@@ -20,9 +20,10 @@ use super::{
     counters::clear_counters,
     listing::{Listing, PageQuery, Params, Path, selection},
     problem::Problem,
+    queues::drop_queue,
     rewinds::rewind,
     runners::name,
-    written::{RevisionHeaders, WriteQuery, Writing, Written, selected, write},
+    written::{RevisionHeaders, WriteQuery, Writing, Written, write},
 };
 
 /// Which operations.
@@ -85,7 +86,7 @@ pub(super) struct Bulk {
     verb: RunnerVerb,
     /// `all`, `web`, `name=web-1`, `tag in (a, b)`
     nodes: String,
-    /// Refuse if the selection means another number of nodes.
+    /// Refuse if it concerns another number of nodes than this: as many as a dry run has shown as `targets`.
     expected_count: Option<usize>,
     /// Why, for the log.
     reason: Option<String>,
@@ -108,6 +109,9 @@ pub(super) enum RunnerVerb {
     /// Count records, errors and dead letters from nothing again.
     #[serde(rename = "clear-counters")]
     ClearCounters,
+    /// Throw away what waits in the disk queue of a reader that cannot wait (`syslog`, `http_push`, `stdin`).
+    #[serde(rename = "drop-queue")]
+    DropQueue,
     /// Several at once, on `all` nodes; a single one by `DELETE`.
     Delete,
 }
@@ -118,7 +122,7 @@ pub(super) enum RunnerVerb {
 pub(super) struct OnNodes {
     /// `all`, `web`, `name=web-1`, `tag in (a, b)`
     nodes: String,
-    /// Refuse if the selection means another number of nodes.
+    /// Refuse if it concerns another number of nodes than this: as many as a dry run has shown as `targets`.
     expected_count: Option<usize>,
     /// `rewind` only, and with `nodes` as `all`: these sources and no others. A file's is as `GET /v1/instances/{node}/{runner}` tells it.
     #[serde(default)]
@@ -127,7 +131,7 @@ pub(super) struct OnNodes {
     reason: Option<String>,
 }
 
-/// Starts, stops, removes, lets follow, restarts, rewinds, deletes or clears the counters of several runners at once
+/// Starts, stops, removes, lets follow, restarts, rewinds, deletes, clears the counters or drops the disk queues of several runners at once
 #[utoipa::path(post, path = "/v1/operations", operation_id = "runner_stop", tag = "operations", params(WriteQuery), request_body = Bulk,
     responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written), (status = 404, body = Problem),
         (status = 422, body = Problem)))]
@@ -143,13 +147,14 @@ pub(super) async fn bulk(State(app): State<App>, Writing(query): Writing, docume
     command(&app, query, runners, verb, OnNodes { nodes, expected_count, sources: BTreeSet::new(), reason }).await
 }
 
-/// Starts, stops, removes, lets follow, restarts, rewinds or clears the counters of a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
+/// Starts, stops, removes, lets follow, restarts, rewinds, clears the counters or drops the disk queue of a runner: on `all` it is the runner's own state, on other selections that of each node that matches now
 ///
 /// `rewind` has its sources read again from their beginning, once, whoever collects them by then; a dry run tells how much that would be. The sources of a
 /// reader that nodes share (`http`) are no node's own: rewind `all` of them, or name some. `clear-counters` changes nothing but what is shown; a dry run tells
-/// what would be.
+/// what would be. `drop-queue` throws away what came in and was not sent yet, on the nodes where the runner is to run and that hear of it within a minute; a
+/// dry run tells how much that is.
 #[utoipa::path(post, path = "/v1/runners/{runner}/{verb}", operation_id = "runner_start", tag = "runners",
-    params(WriteQuery, RevisionHeaders, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`, `restart`, `rewind`, `clear-counters`")),
+    params(WriteQuery, RevisionHeaders, ("verb" = String, Path, description = "`start`, `stop`, `remove`, `follow`, `restart`, `rewind`, `clear-counters`, `drop-queue`")),
     request_body = OnNodes, responses((status = 200, body = Written), (status = 202, body = Written), (status = 207, body = Written),
         (status = 404, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn verb(
@@ -166,6 +171,7 @@ pub(super) async fn verb(
         "restart" => RunnerVerb::Restart,
         "rewind" => RunnerVerb::Rewind,
         "clear-counters" => RunnerVerb::ClearCounters,
+        "drop-queue" => RunnerVerb::DropQueue,
         _ => return Err(ApiError::no_route(&format!("/v1/runners/{runner}/{verb}"))),
     };
     command(&app, query, vec![name(&runner)?], verb, document.read()?).await
@@ -175,18 +181,11 @@ async fn command(app: &App, mut query: WriteQuery, runners: Vec<Name>, verb: Run
     let fault =
         |pointer: &str, detail: String| ApiError::invalid("The selection is not one.", vec![SpecFault { pointer: pointer.to_owned(), detail }]);
     let selection: Selection = on.nodes.parse().map_err(|error: SelectionError| fault("/nodes", error.to_string()))?;
-    if let Some(expected) = on.expected_count {
-        let text = on.nodes.clone();
-        let found = app.agent().look(move |node, _| selected(node, &text).len()).await?;
-        if found != expected {
-            let nodes = if found == 1 { "node" } else { "nodes" };
-            return Err(fault("/expected_count", format!("the selection means {found} {nodes} now, not {expected}")));
-        }
-    }
     if !on.sources.is_empty() && (verb != RunnerVerb::Rewind || on.nodes.trim() != "all") {
         return Err(fault("/sources", "single sources are for `rewind`, with `nodes` as `all`".to_owned()));
     }
     query.give_reason(on.reason)?;
+    query.expected = on.expected_count;
     let nodes = (on.nodes.trim() != "all").then(|| selection.clone());
     let command = match verb {
         RunnerVerb::Start => Command::Desire { runners, nodes, desired: Desired::Running },
@@ -198,6 +197,7 @@ async fn command(app: &App, mut query: WriteQuery, runners: Vec<Name>, verb: Run
             return Err(fault("/nodes", "a runner is deleted as a whole: say `all`, or `remove` it from these nodes".to_owned()));
         }
         RunnerVerb::Delete => Command::DeleteRunners { runners },
+        RunnerVerb::DropQueue => return drop_queue(app, &query, runners, nodes).await,
         RunnerVerb::ClearCounters => return clear_counters(app, &query, runners, nodes).await,
         RunnerVerb::Rewind => return rewind(app, &query, runners, nodes, on.sources).await,
     };

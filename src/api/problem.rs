@@ -267,6 +267,17 @@ impl From<CommandError> for ApiError {
                 detail,
                 "`GET /v1/nodes` lists the nodes and their tags.",
             ),
+            CommandError::Unexpected { .. } => {
+                let fault = SpecFault { pointer: "/expected_count".to_owned(), detail };
+                Self::invalid("It concerns another number of nodes than expected: look at a dry run again.", vec![fault])
+            }
+            CommandError::NoQueue { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "urn:logvine:no-queue",
+                "It has no disk queue",
+                detail,
+                "Runners with a `syslog`, `http_push` or `stdin` reader have one.",
+            ),
             CommandError::NothingRuns => Self::new(
                 StatusCode::CONFLICT,
                 "urn:logvine:nothing-runs",

@@ -1,9 +1,14 @@
 //! `rewind`, and what it would have read again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use futures::{StreamExt, stream};
-use logvine_cluster::{command::Command, name::Name, selection::Selection, view::name_of};
+use logvine_cluster::{
+    command::Command,
+    name::Name,
+    selection::Selection,
+    view::{TargetRow, name_of},
+};
 use logvine_gossip::NodeId;
 use logvine_runner::sight::Detail;
 use serde::Serialize;
@@ -65,20 +70,29 @@ pub(super) async fn rewind(
     let command = Command::Rewind { runners: runners.clone(), nodes, sources: sources.clone() };
     let mut written = write(app, query, command).await?;
     if query.dry_run {
-        let targets: Vec<NodeId> = written.targets.iter().filter_map(|row| row.node.parse().ok()).collect();
-        written.rewind = Some(preview(app, targets, runners, Arc::new(sources)).await?);
+        let asked = ask_instances(app, &written.targets, &runners).await?;
+        written.rewind = Some(RewindPreview::of(asked, &sources));
     }
     Ok(written)
 }
 
-async fn preview(app: &App, targets: Vec<NodeId>, runners: Vec<Name>, only: Arc<BTreeSet<Name>>) -> ApiResult<RewindPreview> {
+/// What the nodes tell that were asked of instances; and who told nothing.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) answered: Vec<(NodeId, String, Name, Detail)>,
+    pub(super) unanswered: Vec<UnansweredRow>,
+}
+
+/// Asks the targets of a command what they know of their instances of these runners. One that runs none has nothing in hand, and nothing to tell.
+pub(super) async fn ask_instances(app: &App, targets: &[TargetRow], runners: &[Name]) -> ApiResult<Asked> {
+    let targets: Vec<NodeId> = targets.iter().filter_map(|row| row.node.parse().ok()).collect();
     let named = app.agent().look(move |node, _| targets.into_iter().map(|id| (id, name_of(node, &id))).collect::<Vec<_>>()).await?;
     let asked: Vec<_> = named.iter().flat_map(|(id, name)| runners.iter().map(move |runner| (*id, name.clone(), runner.clone()))).collect();
-    let mut preview = RewindPreview::default();
+    let mut all = Asked::default();
     if asked.len() > ASKED_MAX {
         let why = format!("{} instances are too many for one preview: look at fewer runners, or fewer nodes", asked.len());
-        preview.unanswered = named.into_iter().map(|(id, node_name)| UnansweredRow { node: id.to_string(), node_name, why: why.clone() }).collect();
-        return Ok(preview);
+        all.unanswered = named.into_iter().map(|(id, node_name)| UnansweredRow { node: id.to_string(), node_name, why: why.clone() }).collect();
+        return Ok(all);
     }
     let answers = stream::iter(asked).map(|(node, node_name, runner)| async move {
         let told = app.asking().ask(node, &Ask::Instance { runner: runner.clone() }).await;
@@ -87,19 +101,26 @@ async fn preview(app: &App, targets: Vec<NodeId>, runners: Vec<Name>, only: Arc<
     let mut answers = answers.buffer_unordered(ASKED_AT_ONCE);
     while let Some((node, node_name, runner, told)) = answers.next().await {
         match told {
-            Ok(Told::Instance(Some(detail))) => preview.take(node, &node_name, &runner, *detail, &only),
-            // It does not run there: it has nothing in hand.
+            Ok(Told::Instance(Some(detail))) => all.answered.push((node, node_name, runner, *detail)),
             Ok(_) => {}
-            Err(error) => preview.unanswered.push(UnansweredRow { node: node.to_string(), node_name, why: error.to_string() }),
+            Err(error) => all.unanswered.push(UnansweredRow { node: node.to_string(), node_name, why: error.to_string() }),
         }
     }
-    preview.sources.sort_by(|one, other| (other.bytes, &one.runner, &one.source).cmp(&(one.bytes, &other.runner, &other.source)));
-    preview.sources.truncate(ROWS_MAX);
-    preview.unanswered.sort_by(|one, other| (&one.node_name, &one.why).cmp(&(&other.node_name, &other.why)));
-    Ok(preview)
+    all.unanswered.sort_by(|one, other| (&one.node_name, &one.why).cmp(&(&other.node_name, &other.why)));
+    Ok(all)
 }
 
 impl RewindPreview {
+    fn of(asked: Asked, only: &BTreeSet<Name>) -> Self {
+        let mut preview = Self { unanswered: asked.unanswered, ..Self::default() };
+        for (node, node_name, runner, detail) in asked.answered {
+            preview.take(node, &node_name, &runner, detail, only);
+        }
+        preview.sources.sort_by(|one, other| (other.bytes, &one.runner, &one.source).cmp(&(one.bytes, &other.runner, &other.source)));
+        preview.sources.truncate(ROWS_MAX);
+        preview
+    }
+
     fn take(&mut self, node: NodeId, node_name: &str, runner: &Name, detail: Detail, only: &BTreeSet<Name>) {
         let untold = detail.sources_total.saturating_sub(detail.sources.len() as u64);
         if untold > 0 {

@@ -8,17 +8,16 @@ use axum::{
 };
 use logvine_cluster::{
     command::{Answer, Command, CommandError, Said},
-    node::Node,
-    selection::Selection,
     spec::SpecFault,
     view::{self, PlanView, TargetRow},
 };
-use logvine_gossip::{NodeId, Stamp};
+use logvine_gossip::Stamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    ApiError, ApiResult, App, Role, conflict::differences, counters::CountersPreview, known::explain, listing::Params, rewinds::RewindPreview,
+    ApiError, ApiResult, App, Role, conflict::differences, counters::CountersPreview, known::explain, listing::Params, queues::QueuePreview,
+    rewinds::RewindPreview,
 };
 
 /// Longer than a UUID, shorter than a nuisance in every node's catalog.
@@ -44,6 +43,9 @@ pub(super) struct WriteQuery {
     /// The revision that the change is for.
     #[serde(skip)]
     if_match: Option<Stamp>,
+    /// How many nodes it is to concern.
+    #[serde(skip)]
+    pub(super) expected: Option<usize>,
 }
 
 impl WriteQuery {
@@ -95,7 +97,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Writing {
 }
 
 /// What became of a write.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub(super) struct Written {
     /// `GET /v1/operations/{id}` shows how it goes on; null for a dry run.
     pub(super) operation: Option<String>,
@@ -112,6 +114,9 @@ pub(super) struct Written {
     /// Of a dry run of `rewind`: what would be read again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rewind: Option<RewindPreview>,
+    /// Of a dry run of `drop-queue`: what would be thrown away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) queue: Option<QueuePreview>,
     /// Of a dry run of `clear-counters`: what would be forgotten.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) counters: Option<CountersPreview>,
@@ -140,6 +145,10 @@ pub(super) async fn write(app: &App, query: &WriteQuery, command: Command) -> Ap
 
 /// The same, for those who have something to say to the refusal.
 pub(super) async fn obey(app: &App, query: &WriteQuery, command: Command) -> ApiResult<Result<Written, CommandError>> {
+    let command = match query.expected {
+        Some(targets) => Command::Expect { targets, command: Box::new(command) },
+        None => command,
+    };
     let Some(revision) = query.if_match else { return carry_out(app, query, command).await };
     let conditional = Command::If { revision, command: Box::new(command.clone()) };
     match carry_out(app, query, conditional).await? {
@@ -164,7 +173,7 @@ async fn carry_out(app: &App, query: &WriteQuery, command: Command) -> ApiResult
         // It takes a second for a hundred thousand sources; neither the node nor other requests wait for it.
         let planned = tokio::task::spawn_blocking(move || foreseen.plan().and_then(Result::ok).map(|plan| view::plan(&plan)));
         let plan = planned.await.map_err(|_| ApiError::bad_request("planning this made this node's planner fail: report it with the command"))?;
-        return Ok(Ok(Written { operation: None, accepted: false, revision: None, dry_run: true, targets, plan, rewind: None, counters: None }));
+        return Ok(Ok(Written { dry_run: true, targets, plan, ..Written::default() }));
     }
     let said = Said { actor: query.actor.clone(), reason: query.reason.clone(), idempotency_key: query.idempotency_key.clone() };
     let (actor, reason) = (said.actor.clone(), said.reason.clone());
@@ -175,16 +184,10 @@ async fn carry_out(app: &App, query: &WriteQuery, command: Command) -> ApiResult
             let id = operation.clone();
             let targets = app.agent().look(move |node, _| view::targets_of(node, &id)).await?;
             let revision = (revision > Stamp::ZERO).then(|| revision.to_string());
-            Ok(Ok(Written { operation: Some(operation), accepted, revision, dry_run: false, targets, plan: None, rewind: None, counters: None }))
+            Ok(Ok(Written { operation: Some(operation), accepted, revision, targets, ..Written::default() }))
         }
         Ok(Answer::Inspected(_)) => unreachable!("a write is not answered as a question"),
     }
-}
-
-/// The nodes of a selection; none for a text that is none, which the caller's check has told.
-pub(super) fn selected(node: &Node, selection: &str) -> Vec<NodeId> {
-    let selection = selection.parse::<Selection>();
-    node.view().values().filter(|info| selection.as_ref().is_ok_and(|selection| selection.matches(*info))).map(|info| info.id).collect()
 }
 
 /// The revision that `If-Match` asks for; `If-None-Match: *` asks that there is none.

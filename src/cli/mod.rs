@@ -320,6 +320,14 @@ enum RunnerVerb {
     },
     /// Have the instances of runners count records, errors and dead letters from nothing again. With --dry-run: what would be forgotten
     ClearCounters(OnNodesArgs),
+    /// Throw away what waits in the disk queues of runners whose readers cannot wait (syslog, http_push, stdin). With --dry-run: how much that is
+    DropQueue {
+        #[command(flatten)]
+        on: OnNodesArgs,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Look at its records on their way, live
     Tap(live::TapArgs),
     /// Run the tests in a runner's own file, without an agent: sample lines, and the records that they must become

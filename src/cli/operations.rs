@@ -26,6 +26,7 @@ const OPERATIONS: &[Column] = &[
 ];
 const TARGETS: &[Column] = &[("NODE", "/node_name"), ("ID", "/node"), ("STATE", "/state"), ("REASON", "/reason")];
 const REWOUND: &[Column] = &[("RUNNER", "/runner"), ("SOURCE", "/source"), ("NODE", "/node_name"), ("BYTES", "/bytes"), ("PATH", "/path")];
+const QUEUES: &[Column] = &[("RUNNER", "/runner"), ("NODE", "/node_name"), ("BYTES", "/bytes")];
 const COUNTERS: &[Column] = &[
     ("RUNNER", "/runner"),
     ("NODE", "/node_name"),
@@ -127,6 +128,9 @@ impl Remote {
                 if let Some(rewind) = answer.get("rewind").filter(|rewind| !rewind.is_null()) {
                     print_rewind(rewind)?;
                 }
+                if let Some(queue) = answer.get("queue").filter(|queue| !queue.is_null()) {
+                    print_queues(queue)?;
+                }
                 if let Some(counters) = answer.get("counters").filter(|counters| !counters.is_null()) {
                     print_counters(counters)?;
                 }
@@ -146,6 +150,19 @@ fn print_rewind(rewind: &Value) -> Result<(), Failure> {
     let number = |of: &str| rewind.pointer(of).and_then(Value::as_u64).unwrap_or(0);
     output::print(&format!("{} bytes of {} sources would be read and sent again\n", number("/bytes"), number("/sources_total")))?;
     for (columns, rows) in [(REWOUND, rows("/sources")), (UNANSWERED, rows("/unanswered"))] {
+        if !rows.is_empty() {
+            output::print(&format!("{}\n", output::table(columns, &rows)))?;
+        }
+    }
+    Ok(())
+}
+
+/// What dropping queues would throw away.
+fn print_queues(queue: &Value) -> Result<(), Failure> {
+    let rows = |of: &str| queue.pointer(of).and_then(Value::as_array).cloned().unwrap_or_default();
+    let number = |of: &str| queue.pointer(of).and_then(Value::as_u64).unwrap_or(0);
+    output::print(&format!("{} bytes in {} disk queues would be thrown away\n", number("/bytes"), number("/queues_total")))?;
+    for (columns, rows) in [(QUEUES, rows("/queues")), (UNANSWERED, rows("/unanswered"))] {
         if !rows.is_empty() {
             output::print(&format!("{}\n", output::table(columns, &rows)))?;
         }

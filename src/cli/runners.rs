@@ -76,6 +76,10 @@ impl Remote {
             RunnerVerb::Restart(on) => self.on_nodes("restart", on).await,
             RunnerVerb::Rewind { on, source, yes } => self.rewind(on, &source, yes).await,
             RunnerVerb::ClearCounters(on) => self.on_nodes("clear-counters", on).await,
+            RunnerVerb::DropQueue { on, yes } => {
+                confirm(yes || on.change.dry_run, &format!("throw away what waits in the disk queues of {}", on.runners.join(", ")))?;
+                self.on_nodes("drop-queue", on).await
+            }
             RunnerVerb::Revisions { runner, spec: None, page } => self.pages(&["runners", &runner, "revisions"], &page, REVISIONS, "/revision").await,
             RunnerVerb::Revisions { runner, spec: Some(revision), .. } => self.earlier(&runner, &revision).await,
             RunnerVerb::Tap(args) => live::tap(self, &args).await,

@@ -13,6 +13,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("damaged-row-votes", "a node whose votes are not readable any more votes on as the same disk"),
     ("rollout-at-once", "a new revision of a runner starts on all of its nodes at once (PITFALLS §5, Fly.io)"),
     ("rollout-after-failure", "a revision that failed on one node is tried by the next (DESIGN §4)"),
+    ("drop-late", "a node drops a queue when it hears of that after it was away (DESIGN §6)"),
     ("restart-late", "a node carries out a restart that it hears of after it was away (DESIGN §6)"),
     ("early-word-unheard", "of two words said at once the one that has lost is not told where it is heard last (DESIGN §10)"),
     ("conditions-ignored", "a change is carried out on another revision than it is for (DESIGN §8.2, `If-Match`)"),

@@ -17,6 +17,7 @@ use crate::{
     name::Name,
     operation::Operation,
     record::{SourceKey, Witness},
+    selection::Selection,
     setting::{self, Setting},
     spec::{RunnerSpec, SourceSpec},
 };
@@ -106,6 +107,8 @@ pub struct Runner {
     /// The stamp of the present spec.
     pub revision: Stamp,
     pub spec: Arc<RunnerSpec>,
+    /// Where it is placed; none of one that this version cannot read.
+    pub placed: Option<Selection>,
 }
 
 /// A movable source.
@@ -257,7 +260,8 @@ impl Catalog {
         self.runners.remove(&name);
         if let Some((stamp, value)) = present {
             let RunnerValue { uid, spec } = unpack(value).map_err(text)?;
-            self.runners.insert(name, Runner { uid: uid.unwrap_or(stamp), revision: stamp, spec: Arc::new(spec) });
+            let placed = spec.placement.selection().parse().ok();
+            self.runners.insert(name, Runner { uid: uid.unwrap_or(stamp), revision: stamp, spec: Arc::new(spec), placed });
         }
         Ok(())
     }
@@ -387,7 +391,9 @@ impl Catalog {
 
     /// What is wanted of a runner on one node: the last word wins, whatever its scope.
     pub fn desired_on(&self, runner: &Name, node: &NodeId) -> Desired {
-        let single = self.overrides_of(runner).find(|(id, ..)| *id == node).map(|(_, stamp, desired)| (stamp, desired));
+        let uid = self.runners.get(runner).map(|runner| runner.uid);
+        let single = self.overrides.get(runner).and_then(|overrides| overrides.get(node)).filter(|(_, value)| Some(value.uid) == uid);
+        let single = single.map(|(stamp, value)| (*stamp, value.desired));
         single.into_iter().chain(self.desired_of(runner)).max_by_key(|(stamp, _)| *stamp).map_or(Desired::Running, |(_, desired)| desired)
     }
 

@@ -21,6 +21,8 @@ pub const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
 pub enum Command {
     /// Only if what the command changes is still at this revision (`Stamp::ZERO`: only if nothing is there). See `Node::revision_of`.
     If { revision: Stamp, command: Box<Command> },
+    /// Only if it concerns so many nodes: those that a look before has shown.
+    Expect { targets: usize, command: Box<Command> },
     /// Create or replace a runner.
     PutRunner { spec: Box<RunnerSpec> },
     /// Each with its sources and all that was said of it.
@@ -35,6 +37,9 @@ pub enum Command {
     Rewind { runners: Vec<Name>, nodes: Option<Selection>, sources: BTreeSet<Name> },
     /// Have instances count from nothing again: on all of their nodes (`nodes` none), or on those that a selection resolves to now.
     ClearCounters { runners: Vec<Name>, nodes: Option<Selection> },
+    /// Throw away what waits in disk queues: on all nodes where they are to run (`nodes` none), or on those of a selection. No state: who hears of it a minute
+    /// late does not.
+    DropQueue { runners: Vec<Name>, nodes: Option<Selection> },
     /// Add or replace movable sources, and remove some.
     PatchSources { runner: Name, put: Vec<SourceSpec>, remove: Vec<Name> },
     /// The whole of a node's tags, whatever its configuration says.
@@ -54,7 +59,7 @@ pub enum Command {
 impl Command {
     /// What is to be done, whatever it depends on.
     pub fn unconditional(&self) -> &Self {
-        if let Self::If { command, .. } = self { command.unconditional() } else { self }
+        if let Self::If { command, .. } | Self::Expect { command, .. } = self { command.unconditional() } else { self }
     }
 }
 
@@ -85,12 +90,16 @@ pub enum CommandError {
     Invalid { faults: Vec<SpecFault> },
     #[error("the revision is {revision} now, not {wanted}: read it again and repeat the change")]
     Conflict { wanted: Stamp, revision: Stamp },
+    #[error("it concerns {found} {} now, not {expected}", if *found == 1 { "node" } else { "nodes" })]
+    Unexpected { expected: usize, found: usize },
     #[error("what it changes has no revision that it could depend on")]
     Unconditional,
     #[error("`{selection}` matches no node")]
     NobodySelected { selection: String },
     #[error("none of these runners is to run on any of these nodes: start them there, and they begin anew")]
     NothingRuns,
+    #[error("`{runner}` has no disk queue: its reader can wait, and reads on once its senders take what it brings")]
+    NoQueue { runner: String },
     #[error("none of these runners is placed on any of these nodes")]
     NothingPlaced,
     #[error("this node's clock is {0}: what it writes could win over later words, or lose against earlier ones")]

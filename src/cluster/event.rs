@@ -29,6 +29,12 @@ pub enum Event {
     WaitingForCheckpoint { runner: Name, source: Name },
     /// This node set back a source that it has, as an operator had said: `bytes` that its senders had acknowledged are read again.
     Rewound { runner: Name, source: Name, rewind: Stamp, bytes: u64 },
+    /// What waited in a runner's disk queue here was thrown away, as an operator had said.
+    QueueDropped { runner: Name, operation: Stamp, bytes: u64 },
+    /// The disk queue of a deleted runner was removed, with what waited in it.
+    QueueRemoved { runner: Name, bytes: u64 },
+    /// The disk queue of a deleted runner could not be removed.
+    QueueKept { runner: Name, error: String },
     /// A source overloads its owner, and is too large for any other node.
     Unsplittable { runner: Name, source: Name, bytes_per_s: u64 },
     /// Others know a generation of this node that its disk does not: the disk is an old image. It counts as another disk from now on.

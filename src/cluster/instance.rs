@@ -47,6 +47,10 @@ pub enum InstanceCommand {
     Rewind { runner: Name, uid: Stamp, rewind: Stamp, pinned: BTreeMap<Name, Checkpoint> },
     /// Count from nothing again, unless that was so since a later word.
     ClearCounters { runner: Name, uid: Stamp, since: Stamp },
+    /// Throw away what waits in the disk queue: all that has come in and is not acknowledged. Answer `QueueDropped`.
+    DropQueue { runner: Name, uid: Stamp, operation: Stamp },
+    /// Remove the disk queue of a runner that was deleted. Answer `QueueRemoved`.
+    RemoveQueue { runner: Name, uid: Stamp },
     /// Begin anew under the same revision: flush, end what runs, start it again where it was acknowledged. `restarted` of its status says that it is done.
     Restart { runner: Name, operation: Stamp },
     /// Stop reading, flush for at most `flush`, answer `Stopped`. Also for a runner that never started.
@@ -107,6 +111,10 @@ pub enum InstanceEvent {
     Stopped { runner: Name },
     /// How the instance does now. When something changed, at most once a second.
     Status { runner: Name, status: InstanceStatus },
+    /// The answer to `DropQueue`: how many bytes were thrown away, or why none. The checkpoint that says so was told before.
+    QueueDropped { runner: Name, operation: Stamp, result: Result<u64, String> },
+    /// The answer to `RemoveQueue`: how many bytes were in it, or why it is still there.
+    QueueRemoved { runner: Name, uid: Stamp, result: Result<u64, String> },
     /// How far its counters are. When they have moved, at most once a second.
     Counted { runner: Name, counts: Counts },
 }

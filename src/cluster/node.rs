@@ -24,6 +24,7 @@ mod news;
 mod operator;
 mod outcomes;
 mod phases;
+mod queues;
 mod relay;
 mod renaming;
 mod revisions;
@@ -209,7 +210,7 @@ impl Node {
             active: BTreeMap::new(),
             witnesses: Witnesses::new(Witness { node: me.id, disk: disk_id }, disk.witnessed),
             sources: Sources::new(disk.ballots, disk.ballot_least),
-            instances: Instances::new(disk.pinned, disk.counts),
+            instances: Instances::new(disk.pinned, disk.counts, disk.queues),
             balancing: Balancing::new(now, me.id, Capacity(config.capacity)),
             rollouts: Rollouts::new(disk.good),
             revisions: Revisions::new(disk.revisions),

@@ -25,7 +25,7 @@ pub(crate) const OPERATION: &str = "operation/";
 pub const COPIES: usize = 2;
 /// After so long a write that nobody else has is withdrawn.
 pub const ACCEPT_WITHIN: Duration = Duration::from_secs(600);
-/// A restart that is heard later than this is not carried out: whoever is told so may say it again (DESIGN §6). As long as an operator waits, and as clocks differ.
+/// A command that is no state and is heard later than this is not carried out: whoever is told so may say it again (DESIGN §6). As long as an operator waits, and as clocks differ.
 pub(crate) const RESTART_WITHIN: Duration = Duration::from_secs(60);
 /// How long operations are kept.
 pub const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -51,6 +51,7 @@ pub enum Verb {
     Restart,
     Rewind,
     ClearCounters,
+    DropQueue,
     PatchSources,
     SetTags,
     RenameTag,
@@ -73,6 +74,7 @@ impl Verb {
             Self::Restart => "restart",
             Self::Rewind => "rewind",
             Self::ClearCounters => "clear counters",
+            Self::DropQueue => "drop queue",
             Self::PatchSources => "patch sources",
             Self::SetTags => "set tags",
             Self::RenameTag => "rename tag",

@@ -49,8 +49,19 @@ pub const FORGET_AFTER: Setting = Setting {
     sentence: "How long a node may be down before the cluster forgets it.",
 };
 
+/// Whether nobody collects a source without a majority of its witnesses (DESIGN §5.3, "Without a majority").
+pub const STRICT: Setting = Setting {
+    name: "strict",
+    unit: "(0: no, 1: yes)",
+    default: 0,
+    least: 0,
+    most: 1,
+    sentence: "1: a source that lost the majority of its witnesses waits until they are back, however long. 0: after ten seconds if they are proved gone, else \
+               ten minutes, it is collected without them, from the best copy there is; that is counted and told.",
+};
+
 /// All of them, by name.
-pub const SETTINGS: &[Setting] = &[EXPECT_NODES, EXPECT_PATIENCE, FORGET_AFTER];
+pub const SETTINGS: &[Setting] = &[EXPECT_NODES, EXPECT_PATIENCE, FORGET_AFTER, STRICT];
 
 /// What the keys of settings begin with.
 pub(crate) const SETTING: &str = "setting/";

@@ -59,6 +59,8 @@ pub(super) struct Board {
     pub(super) rotation_gaps: AtomicU64,
     /// Records that no sender took.
     pub(super) unrouted: AtomicU64,
+    /// What waits in its disk queue, for people.
+    pub(super) queue_bytes: AtomicU64,
     sources: Mutex<BTreeMap<Name, SourceNote>>,
     /// What is wrong with no source in particular (the finder, the dead letters), by who says it.
     faults: Mutex<BTreeMap<&'static str, String>>,
@@ -144,6 +146,7 @@ impl Board {
     /// What the tasks know of each source, at most `most` of them, and of all together.
     pub(super) fn fill_detail(&self, detail: &mut Detail, most: usize) {
         detail.read_records = self.read_records.load(Relaxed);
+        detail.queue_bytes = self.queue_bytes.load(Relaxed);
         detail.rotation_gaps = self.rotation_gaps.load(Relaxed);
         detail.unrouted = self.unrouted.load(Relaxed);
         detail.read_bytes = self.read_bytes.load(Relaxed);

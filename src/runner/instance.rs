@@ -40,6 +40,7 @@ use super::{
     tasks::{Built, Handle, TaskEvent, Tasks, Wanted},
 };
 
+mod queue;
 mod telling;
 
 /// How long a change of revision flushes (DESIGN §5.3: a planned handover).
@@ -88,6 +89,8 @@ pub(super) struct Instance {
     /// Which command to restart is under way, and which was carried out last.
     restarting: Option<Stamp>,
     restarted: Stamp,
+    /// Whose queue is to be dropped, by which command.
+    dropping: Option<(Stamp, Stamp)>,
     /// Why the newest revision could not be built, while an older one runs.
     refused: Option<String>,
     stopping: bool,
@@ -119,6 +122,7 @@ impl Instance {
             changing: false,
             restarting: None,
             restarted: Stamp::ZERO,
+            dropping: None,
             refused: None,
             stopping: false,
             failure: None,
@@ -156,6 +160,8 @@ impl Instance {
                 self.start(Wanted { uid, revision, spec, pinned, rewind, counts }).await;
             }
             InstanceCommand::ClearCounters { uid, since, .. } => self.clear_counters(uid, since),
+            InstanceCommand::DropQueue { uid, operation, .. } => self.drop_queue(uid, operation),
+            InstanceCommand::RemoveQueue { uid, .. } => self.remove_queue(uid),
             InstanceCommand::Rewind { uid, rewind, pinned, .. } => self.rewind(uid, rewind, pinned),
             InstanceCommand::Restart { operation, .. } => self.restart(operation),
             InstanceCommand::Stop { flush, .. } => {
@@ -326,7 +332,8 @@ impl Instance {
 
     /// Reads what came in, if nobody does.
     fn follow_queue(&mut self) {
-        let (Some(tasks), Some(intake), false, false) = (&mut self.tasks, &self.intake, self.changing, self.stopping) else { return };
+        let held = self.changing || self.stopping || self.dropping.is_some();
+        let (Some(tasks), Some(intake), false) = (&mut self.tasks, &self.intake, held) else { return };
         if !intake.is_finished() && !tasks.sources.contains_key(intake.source()) {
             tasks.follow_queue(intake);
         }
@@ -486,6 +493,7 @@ impl Instance {
 
     /// Goes on where something has come to its end.
     async fn settle(&mut self) {
+        self.settle_drop().await;
         let idle = self.tasks.as_ref().is_none_or(|tasks| tasks.sources.is_empty());
         if idle && self.stopping {
             self.drop_tasks();
@@ -529,6 +537,7 @@ impl Instance {
             self.panics = 0;
         }
         self.follow_queue();
+        self.note_queue();
         if self.wanted.is_some() || self.tasks.is_some() {
             self.tell_status().await;
         }

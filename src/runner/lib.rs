@@ -93,6 +93,8 @@ fn runner(command: &InstanceCommand) -> &Name {
         | InstanceCommand::Restart { runner, .. }
         | InstanceCommand::Rewind { runner, .. }
         | InstanceCommand::ClearCounters { runner, .. }
+        | InstanceCommand::DropQueue { runner, .. }
+        | InstanceCommand::RemoveQueue { runner, .. }
         | InstanceCommand::Stop { runner, .. }
         | InstanceCommand::Open { runner, .. }
         | InstanceCommand::Close { runner, .. }

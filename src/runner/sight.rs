@@ -108,6 +108,8 @@ pub struct Detail {
     /// Records and bytes of sources that were read; see `Counts`.
     pub read_records: u64,
     pub read_bytes: u64,
+    /// What waits in its disk queue, and what its senders have in hand of it.
+    pub queue_bytes: u64,
     /// Files that were rotated, truncated or deleted and whose unread rest was not found.
     pub rotation_gaps: u64,
     /// Records that no sender took, as no `when` held for them.

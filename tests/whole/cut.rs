@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Cluster, Node, Web, until, write_key},
+    harness::{Cluster, Node, Web, client, until, write_key},
     lines::{SOURCES, all_arrive, all_is_well, apply, most_often, write},
 };
 
@@ -80,13 +80,16 @@ fn done(command: &mut Command, words: &str) {
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Drops what goes between the sides, or lets it pass again.
+/// Drops what goes between two nodes, or lets it pass again.
+fn cut_between(verb: &str, one: usize, other: usize) {
+    ip(&format!("rule {verb} from {} to {} blackhole", address(one), address(other)));
+    ip(&format!("rule {verb} from {} to {} blackhole", address(other), address(one)));
+}
+
+/// The same between the sides.
 fn cut(verb: &str) {
     for small in SMALL_SIDE {
-        for large in (0..NODES).filter(|at| !SMALL_SIDE.contains(at)) {
-            ip(&format!("rule {verb} from {} to {} blackhole", address(small), address(large)));
-            ip(&format!("rule {verb} from {} to {} blackhole", address(large), address(small)));
-        }
+        (0..NODES).filter(|at| !SMALL_SIDE.contains(at)).for_each(|large| cut_between(verb, small, large));
     }
 }
 
@@ -171,4 +174,38 @@ async fn a_cut_in_two_loses_nothing_and_ends_with_one_owner_each() {
     assert_eq!(cluster.owners(small, "web", SOURCES).await, cluster.owners(large, "web", SOURCES).await, "both sides name the same owners");
     // By the owner that was cut off, by who took it over, and once more where it went home.
     assert!(most_often(&cluster) <= 3, "a line came {} times", most_often(&cluster));
+}
+
+/// DESIGN §6, 3: a target that the relay does not reach is reached through two others, and so is what only that node can tell.
+#[tokio::test]
+async fn a_command_and_a_question_go_through_others_where_the_direct_way_is_cut() {
+    if std::env::var_os(IN_HUB).is_none() {
+        match in_hub("cut::a_command_and_a_question_go_through_others_where_the_direct_way_is_cut") {
+            Some(passed) => assert!(passed, "it failed in its namespace; its words are above"),
+            None => eprintln!("SKIPPED: no network namespaces here (they want root, unshare, nsenter and iproute2)"),
+        }
+        return;
+    }
+    let (cluster, _namespaces) = start().await;
+    let web = Web::start_at(HUB).await;
+    apply(&cluster, 2, &web);
+    let (relay, target) = (&cluster.nodes[0], &cluster.nodes[NODES - 1]);
+    // What only the target knows: asked of itself.
+    let told = async || (relay.get(&format!("/v1/instances/{}/web", target.name)).await?["unanswered"] == serde_json::Value::Null).then_some(());
+    until("the relay asks the target straight", told).await;
+
+    cut_between("add", 0, NODES - 1);
+    // Over a connection that was there before, packets vanish without a word.
+    until("the relay asks it through others", told).await;
+    let body = serde_json::json!({ "nodes": format!("name={}", target.name) });
+    let answer = client().post(format!("{}/v1/runners/web/stop", relay.api())).json(&body).send().await.expect("the relay answers");
+    let written: serde_json::Value = answer.json().await.expect("in JSON");
+    let id = written["operation"].as_str().expect("an operation").to_owned();
+    until("the target has carried it out, and the relay knows", async || {
+        let row = &relay.get(&format!("/v1/operations/{id}")).await?["targets"][0];
+        (row["state"] == "applied").then_some(())
+    })
+    .await;
+    assert!(relay.sees("alive").await.expect("it answers").contains(&target.name), "to be cut off from one is no death");
+    cut_between("del", 0, NODES - 1);
 }

@@ -51,7 +51,7 @@ pub(super) struct Errand<'a> {
 }
 
 impl Ways {
-    /// A question to `to`; `others` are live nodes, which may help.
+    /// A question to `to`; `others` are nodes that may help, the best first.
     pub(super) fn to(&self, now: Instant, to: NodeId, others: impl Iterator<Item = NodeId>) -> Errand<'_> {
         let mut left: VecDeque<Way> = others.filter(|node| *node != to).take(HELPERS).map(Way::Through).collect();
         if self.is_cut(now, to) {

@@ -1,4 +1,4 @@
-//! What is done to several runners at once: `clear-counters` with its preview, and deletion.
+//! What is done to several runners at once: `clear-counters` and `drop-queue` with their previews, and deletion.
 
 use super::*;
 
@@ -41,4 +41,49 @@ async fn several_runners_are_deleted_as_a_whole_at_once() {
     assert_eq!((refused.status, &refused.body["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("/nodes")));
     assert_eq!(api.send("POST", "/v1/operations", &[], &delete("all")).await.status, StatusCode::OK);
     assert_eq!(api.get("/v1/runners").await.body["items"], json!([]));
+}
+
+async fn put_pushed(api: &Api) {
+    let spec = json!({
+        "placement": { "every": "all" }, "reader": { "type": "http_push", "listen": "127.0.0.1:8080" }, "senders": [{ "type": "stdout", "name": "out" }],
+    });
+    assert_eq!(api.send("PUT", "/v1/runners/pushed", &[], &spec.to_string()).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn dropping_a_queue_is_an_operation_and_its_preview_drops_nothing() {
+    let api = Api::new();
+    put_pushed(&api).await;
+    let operations = api.get("/v1/operations").await.body;
+    let body = json!({ "nodes": "all", "expected_count": 1 }).to_string();
+    let foreseen = api.send("POST", "/v1/runners/pushed/drop-queue?dry_run=true", &[], &body).await;
+    assert_eq!((foreseen.status, &foreseen.body["queue"]["bytes"]), (StatusCode::OK, &json!(0)), "{}", foreseen.body);
+    assert_eq!(api.get("/v1/operations").await.body, operations);
+    let written = api.send("POST", "/v1/runners/pushed/drop-queue", &[], &body).await;
+    assert_eq!((written.status, &written.body["targets"][0]["state"]), (StatusCode::OK, &json!("applied")), "{}", written.body);
+    let several = json!({ "runners": ["pushed"], "verb": "drop-queue", "nodes": "all" });
+    assert_eq!(api.send("POST", "/v1/operations", &[], &several.to_string()).await.status, StatusCode::OK);
+    let operations = api.get("/v1/operations?verb=drop%20queue").await.body;
+    assert_eq!(operations["items"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_runner_whose_reader_can_wait_has_no_queue_to_drop() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let refused = api.send("POST", "/v1/runners/fleet/drop-queue", &[], r#"{ "nodes": "all" }"#).await;
+    assert_problem(&refused, 422, "urn:logvine:no-queue");
+}
+
+/// What a preview shows is what is counted: a node of the selection that the runner is not placed on is no target.
+#[tokio::test]
+async fn the_expected_count_is_that_of_the_targets_shown() {
+    let api = Api::new();
+    api.put_runner("fleet").await;
+    let restart = |expected: usize| json!({ "nodes": "all", "expected_count": expected }).to_string();
+    let refused = api.send("POST", "/v1/runners/fleet/restart", &[], &restart(2)).await;
+    assert_eq!((refused.status, &refused.body["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("/expected_count")));
+    let seen = api.send("POST", "/v1/runners/fleet/restart?dry_run=true", &[], &restart(1)).await.body;
+    assert_eq!(seen["targets"].as_array().unwrap().len(), 1);
+    assert_eq!(api.send("POST", "/v1/runners/fleet/restart", &[], &restart(1)).await.status, StatusCode::OK);
 }

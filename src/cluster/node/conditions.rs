@@ -16,7 +16,7 @@ impl Node {
     /// Errors: it changes several things, or none that is read before it is changed.
     pub fn revision_of(&self, command: &Command) -> Result<Stamp, CommandError> {
         Ok(match command {
-            Command::If { command, .. } => self.revision_of(command)?,
+            Command::If { command, .. } | Command::Expect { command, .. } => self.revision_of(command)?,
             Command::PutRunner { spec } => self.spec_revision(&spec.name),
             Command::DeleteRunners { runners } => match runners.as_slice() {
                 [runner] => self.spec_revision(runner),
@@ -32,6 +32,7 @@ impl Node {
             Command::Restart { .. }
             | Command::Rewind { .. }
             | Command::ClearCounters { .. }
+            | Command::DropQueue { .. }
             | Command::RenameTag { .. }
             | Command::Drain { .. }
             | Command::Forget { .. }

@@ -7,6 +7,7 @@ use logvine_gossip::{Doubt, Entry, NodeId, Restored, Stamp, canary};
 use super::{
     Table, Write,
     identity::{META_BALLOTS, META_DISK, META_DOUBT, META_GENERATION, MetRow},
+    queues::QueueRow,
     rollouts::Good,
 };
 use crate::{
@@ -35,6 +36,7 @@ pub(super) struct Disk {
     pub(super) met: BTreeMap<NodeId, MetRow>,
     pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
     pub(super) counts: BTreeMap<Stamp, Counts>,
+    pub(super) queues: BTreeMap<Stamp, QueueRow>,
     pub(super) good: BTreeMap<Name, Good>,
     pub(super) revisions: Vec<(Name, Entry)>,
     /// What does not decode, with the reason.
@@ -91,6 +93,9 @@ impl Disk {
             }
             Table::Counts => {
                 self.counts.insert(unpack(key)?, unpack(value)?);
+            }
+            Table::Queue => {
+                self.queues.insert(unpack(key)?, unpack(value)?);
             }
             Table::Revision => self.revisions.push(unpack(value)?),
             Table::Good => {

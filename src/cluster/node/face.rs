@@ -126,6 +126,8 @@ pub enum Table {
     Pinned,
     /// Runner uid → what its instance here has counted.
     Counts,
+    /// Runner uid → its disk queue here, and what was last said of it.
+    Queue,
     /// Runner name → its last good revision here.
     Good,
     /// Runner and stamp → an earlier value of the runner's key.

@@ -7,7 +7,7 @@ use std::{
 
 use logvine_gossip::{Instant, Now, Stamp, UnixMicros};
 
-use super::{After, Node, Output, Table, rollouts::Chosen};
+use super::{After, Node, Output, Table, queues::QueueRow, rollouts::Chosen};
 use crate::{
     catalog::{Desired, Runner, pack},
     event::Event,
@@ -15,7 +15,6 @@ use crate::{
     member::{NodeInfo, Phase},
     name::Name,
     quantise::{step, with_hysteresis},
-    selection::Selection,
 };
 
 /// How long senders are flushed when a runner stops (DESIGN §8.1).
@@ -31,6 +30,10 @@ pub(super) struct Instances {
     pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
     /// By the runners' uids.
     pub(super) counts: BTreeMap<Stamp, Counts>,
+    /// By the runners' uids.
+    pub(super) queues: BTreeMap<Stamp, QueueRow>,
+    /// Those that the data plane was asked to remove in this life.
+    pub(super) removing: BTreeSet<Stamp>,
 }
 
 #[derive(Debug)]
@@ -52,8 +55,8 @@ struct Instance {
 }
 
 impl Instances {
-    pub(super) fn new(pinned: BTreeMap<(Stamp, Name), Pinned>, counts: BTreeMap<Stamp, Counts>) -> Self {
-        Self { running: BTreeMap::new(), pinned, counts }
+    pub(super) fn new(pinned: BTreeMap<(Stamp, Name), Pinned>, counts: BTreeMap<Stamp, Counts>, queues: BTreeMap<Stamp, QueueRow>) -> Self {
+        Self { running: BTreeMap::new(), pinned, counts, queues, removing: BTreeSet::new() }
     }
 
     /// Whether nothing runs or stops here.
@@ -74,6 +77,16 @@ impl Instances {
     /// The runner whose instance is here under this name.
     pub(super) fn uid(&self, runner: &Name) -> Option<Stamp> {
         self.running.get(runner).map(|instance| instance.uid)
+    }
+
+    /// The runner whose instance is here under this name and goes on.
+    pub(super) fn at_work(&self, runner: &Name) -> Option<Stamp> {
+        self.running.get(runner).filter(|instance| !instance.stopping).map(|instance| instance.uid)
+    }
+
+    /// Whether the instance that is here under this name was started after a command.
+    pub(super) fn begun_since(&self, runner: &Name, operation: Stamp) -> bool {
+        self.running.get(runner).is_some_and(|instance| instance.begun.as_millis() > operation.as_millis())
     }
 
     /// Whether an instance of this very runner is here, whatever its name was given to meanwhile.
@@ -130,6 +143,18 @@ impl Instances {
 impl Node {
     /// What the data plane tells.
     pub fn handle_instance(&mut self, now: Now, event: InstanceEvent) {
+        self.handle_instances(now, [event]);
+    }
+
+    /// The same of several words at once. What they mean together is decided once: a thousand runners that stop are no thousand looks at a thousand runners.
+    pub fn handle_instances(&mut self, now: Now, events: impl IntoIterator<Item = InstanceEvent>) {
+        for event in events {
+            self.take_instance(now, event);
+        }
+        self.settle(now);
+    }
+
+    fn take_instance(&mut self, now: Now, event: InstanceEvent) {
         match event {
             InstanceEvent::Checkpoint { runner, source, epoch: Some(epoch), checkpoint, .. } => {
                 self.note_checkpoint(now, &runner, &source, epoch, &checkpoint);
@@ -163,8 +188,9 @@ impl Node {
             }
             InstanceEvent::Status { runner, status } => self.note_status(now, runner, status),
             InstanceEvent::Counted { runner, counts } => self.note_counts(&runner, counts),
+            InstanceEvent::QueueDropped { runner, operation, result } => self.note_dropped(runner, operation, result),
+            InstanceEvent::QueueRemoved { runner, uid, result } => self.note_removed(runner, uid, result),
         }
-        self.settle(now);
     }
 
     /// How this node's own instances do, by runner.
@@ -208,6 +234,9 @@ impl Node {
         self.forget_rollouts(now);
         self.rewind_pinned();
         self.clear_counts();
+        if self.stopping.is_none() && self.phase != Phase::Joining {
+            self.remove_queues();
+        }
         let wanted = self.wanted_here();
         for name in self.instances.running.keys().cloned().collect::<Vec<_>>() {
             let instance = &self.instances.running[&name];
@@ -231,15 +260,17 @@ impl Node {
     }
 
     /// The nodes for which a runner's placement holds, and of which nobody said that it shall not run there.
-    pub(super) fn placed(&self, name: &Name, runner: &Runner) -> impl Iterator<Item = &NodeInfo> {
-        let selection = runner.spec.placement.selection().parse::<Selection>().ok();
-        let selected = self.view.values().filter(move |info| selection.as_ref().is_some_and(|selection| selection.matches(*info)));
-        selected.filter(|info| self.catalog.desired_on(name, &info.id) == Desired::Running)
+    pub(super) fn placed<'a>(&'a self, name: &'a Name, runner: &'a Runner) -> impl Iterator<Item = &'a NodeInfo> {
+        self.view.values().filter(move |info| self.is_placed_on(name, runner, info))
     }
 
     /// Whether that holds for this node.
     pub(super) fn is_placed_here(&self, name: &Name, runner: &Runner) -> bool {
-        self.placed(name, runner).any(|info| info.id == self.id())
+        self.view.get(&self.id()).is_some_and(|info| self.is_placed_on(name, runner, info))
+    }
+
+    fn is_placed_on(&self, name: &Name, runner: &Runner, info: &NodeInfo) -> bool {
+        runner.placed.as_ref().is_some_and(|placed| placed.matches(info)) && self.catalog.desired_on(name, &info.id) == Desired::Running
     }
 
     fn start(&mut self, now: Now, name: &Name) {
@@ -266,6 +297,9 @@ impl Node {
         };
         let pinned = self.instances.pinned_of(uid).map(|(source, pinned)| (source.clone(), pinned.clone())).collect();
         let counts = self.counts_of(name, uid);
+        if spec.reader.queue_bytes_max().is_some() {
+            self.note_queue(name, uid);
+        }
         let command = InstanceCommand::Start { runner: name.clone(), uid, revision, spec, pinned, rewind, counts };
         if on_trial && is_there {
             self.once_durable(After::Instance(command));

@@ -104,6 +104,7 @@ impl Node {
             self.tell_commanded(now, id);
         }
         self.note_restart(now, key);
+        self.note_drop(now, key);
         self.note_contest(key, true);
         // A node's tags and drain are part of how it is seen.
         if let Some(node) = key.strip_prefix("tag/").and_then(|rest| rest.split('/').next()?.parse().ok()) {

@@ -140,6 +140,11 @@ impl Node {
                 self.check_revision(revision, &command)?;
                 self.draft(stamp, *command)
             }
+            Command::Expect { targets: expected, command } => {
+                let draft = self.draft(stamp, *command)?;
+                let found = draft.targets.len();
+                if found == expected { Ok(draft) } else { Err(CommandError::Unexpected { expected, found }) }
+            }
             Command::PutRunner { spec } => self.put_runner(stamp, *spec),
             Command::DeleteRunners { runners } => self.delete_runners(stamp, runners),
             Command::Desire { runners, nodes, desired } => self.desire(stamp, runners, nodes.as_ref(), desired),
@@ -147,6 +152,7 @@ impl Node {
             Command::Restart { runners, nodes } => self.restart(stamp, runners, nodes.as_ref()),
             Command::Rewind { runners, nodes, sources } => self.rewind(stamp, runners, nodes.as_ref(), &sources),
             Command::ClearCounters { runners, nodes } => self.clear_counters(stamp, runners, nodes.as_ref()),
+            Command::DropQueue { runners, nodes } => self.drop_queue(stamp, runners, nodes.as_ref()),
             Command::PatchSources { runner, put, remove } => self.patch_sources(stamp, &runner, put, &remove),
             Command::SetTags { node, tags } => self.set_tags(stamp, node, &tags),
             Command::RenameTag { from, to } => self.rename_tag(stamp, from, to),

@@ -180,6 +180,7 @@ impl Node {
             Verb::Restart => self.restarted(operation),
             Verb::Rewind => self.rewound(operation),
             Verb::ClearCounters => self.cleared(operation),
+            Verb::DropQueue => self.queues_dropped(operation),
             Verb::Apply | Verb::Delete | Verb::Start | Verb::Stop | Verb::Remove | Verb::Follow => {
                 let outcomes = operation.runners().iter().map(|runner| self.conforms(operation.verb(), runner)).collect::<Option<Vec<_>>>()?;
                 let failed = outcomes.into_iter().find(|outcome| *outcome != Outcome::Applied);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use logvine_gossip::{Entry, Instant, NodeId, Now, Stamp};
+use logvine_gossip::{Entry, Instant, NodeId, Now, Stamp, Status};
 use serde_bytes::ByteBuf;
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     catalog::pack,
+    checkpoint::hash64,
     command::{ANSWER_WITHIN, Answer, CommandError, Said},
     event::Event,
     message::{Reply, Request},
@@ -123,6 +124,16 @@ impl Node {
 
     fn live_others(&self) -> Vec<NodeId> {
         self.view.values().filter(|info| info.is_live() && info.id != self.id()).map(|info| info.id).collect()
+    }
+
+    /// The nodes that are asked to pass something on to one that this node does not reach: drawn for each target, so that no node helps them all; those that are
+    /// suspected are left for when there is nobody else.
+    pub fn helpers_for(&self, target: NodeId) -> Vec<NodeId> {
+        let lot = |id: &NodeId| hash64(&[target.0, id.0].concat());
+        let others = self.view.values().filter(|info| info.is_live() && info.id != self.id() && info.id != target);
+        let mut drawn: Vec<_> = others.map(|info| (info.status != Status::Alive, lot(&info.id), info.id)).collect();
+        drawn.sort_unstable();
+        drawn.into_iter().map(|(.., id)| id).take(HELPERS).collect()
     }
 
     /// Whether the next step of a renaming is on its way already.
@@ -248,7 +259,7 @@ impl Node {
                 self.answer_waiting(now);
             } else if direct && others.contains(&node) && errand.operation.targets().contains(&node) && errand.helped.insert(node) {
                 let (stamp, entries) = (errand.operation.stamp, errand.proposal.parts[part].clone());
-                for helper in others.into_iter().filter(|helper| *helper != node).take(HELPERS) {
+                for helper in self.helpers_for(node) {
                     let request = Request::HoldFor { node, stamp, entries: entries.clone() };
                     let pending = Pending::Hold { operation: operation.to_owned(), part, node, direct: false };
                     self.ask(now, helper, request, pending);

@@ -13,6 +13,7 @@ mod operations;
 mod orphans;
 mod phases;
 mod plans;
+mod queues;
 mod renaming;
 mod restarts;
 mod revisions;
@@ -421,6 +422,12 @@ impl Host {
                     false => InstanceStatus { state: InstanceState::Running, revision, error, ..InstanceStatus::default() },
                 };
                 self.node.handle_instance(now, InstanceEvent::Status { runner, status });
+            }
+            InstanceCommand::DropQueue { runner, operation, .. } => {
+                self.node.handle_instance(now, InstanceEvent::QueueDropped { runner, operation, result: Ok(1_000) });
+            }
+            InstanceCommand::RemoveQueue { runner, uid } => {
+                self.node.handle_instance(now, InstanceEvent::QueueRemoved { runner, uid, result: Ok(1_000) });
             }
             InstanceCommand::Rewind { .. } | InstanceCommand::ClearCounters { .. } | InstanceCommand::Held { .. } | InstanceCommand::Cap { .. } => {}
         }

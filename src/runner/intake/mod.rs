@@ -15,6 +15,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use logvine_cluster::{
     checkpoint::{Checkpoint, FileKey, Position},
+    instance::FilePlace,
     name::Name,
     spec::ReaderSpec,
 };
@@ -22,7 +23,16 @@ use logvine_gossip::Stamp;
 use tokio::{sync::watch, task::JoinSet};
 
 use self::desk::Desk;
-use super::{RunnerContext, queue::Queue, reader::queue::QueueReader};
+use super::{
+    RunnerContext,
+    queue::Queue,
+    reader::queue::{QueueReader, place_of},
+};
+
+/// Where the queue of a runner is.
+pub(super) fn directory_of(context: &RunnerContext, runner: &Name, uid: Stamp) -> PathBuf {
+    context.data_dir.join("queues").join(runner.as_str()).join(format!("{:016x}", uid.0))
+}
 
 /// What comes in for one runner. Dropping it closes its listeners; what is in the queue stays.
 #[derive(Debug)]
@@ -49,8 +59,7 @@ impl Intake {
     ) -> Option<Self> {
         let bytes_max = spec.queue_bytes_max()?;
         let source: Name = format!("queue-{}", context.node_id).parse().expect("a node's id is hexadecimal");
-        let above = context.data_dir.join("queues").join(runner.as_str());
-        let directory = above.join(format!("{:016x}", uid.0));
+        let directory = directory_of(context, runner, uid);
         let resume = checkpoint(&source).and_then(|checkpoint| checkpoint.files.last_key_value().map(|(file, _)| *file));
         let (tell, opened) = watch::channel(None);
         let desk = Arc::new(Desk::new(context.sights.begin(runner), source.clone(), context.policy.clone()));
@@ -74,6 +83,20 @@ impl Intake {
     /// Whether it takes in what this is written for.
     pub(super) fn is_of(&self, uid: Stamp, spec: &ReaderSpec) -> bool {
         self.uid == uid && self.spec == *spec
+    }
+
+    pub(super) fn is_of_runner(&self, uid: Stamp) -> bool {
+        self.uid == uid
+    }
+
+    /// Its queue, once that is open.
+    pub(super) fn queue(&self) -> Option<Arc<Queue>> {
+        self.opened.borrow().clone()
+    }
+
+    /// Where the queue is, as a pinned source's file.
+    pub(super) fn place(&self) -> FilePlace {
+        place_of(&self.directory)
     }
 
     /// The one source that its queue is.

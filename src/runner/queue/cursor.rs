@@ -103,6 +103,6 @@ impl Cursor {
 }
 
 /// A checkpoint in a queue needs no marker of what was there: each record has a checksum of its own.
-fn position(key: FileKey, offset: u64) -> Position {
+pub(super) fn position(key: FileKey, offset: u64) -> Position {
     if offset == 0 { Position::start() } else { Position { offset, marker: key.name.head_hash } }
 }

@@ -15,9 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use logvine_cluster::checkpoint::FileKey;
+use logvine_cluster::checkpoint::{FileKey, Position};
 
 use super::{
+    cursor::position,
     disk::Disk,
     frame::{self, Entry, HEAD_BYTES, HEAD_LENGTH, Salt},
 };
@@ -86,6 +87,11 @@ impl<D: Disk> Log<D> {
     /// What it takes on the disk, without what is kept of damaged ones.
     pub(super) fn bytes(&self) -> u64 {
         self.segments().values().map(|segment| segment.end).sum()
+    }
+
+    /// Where what is there ends.
+    pub(super) fn tail(&self) -> Option<(FileKey, Position)> {
+        self.segments().last_key_value().map(|(_, segment)| (segment.key(), position(segment.key(), segment.end)))
     }
 
     /// Bytes after a place.

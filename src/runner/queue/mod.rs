@@ -24,7 +24,10 @@ use std::{
     time::Duration,
 };
 
-use logvine_cluster::checkpoint::FileKey;
+use logvine_cluster::{
+    checkpoint::{Checkpoint, FileKey, Position},
+    name::Name,
+};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub(crate) use self::{
@@ -117,6 +120,13 @@ impl Queue {
         let result = self.log.release(number);
         self.room.notify_waiters();
         result
+    }
+
+    /// The place behind all that is there, and how many bytes before it a checkpoint of these senders is. None where nothing is there.
+    pub(crate) fn tail(&self, checkpoint: &Checkpoint, senders: &[Name]) -> Option<((FileKey, Position), u64)> {
+        let tail = self.log.tail()?;
+        let resume = checkpoint.resume(senders).and_then(|(file, each)| Some((file, *each.values().min()?)));
+        Some((tail, Cursor::at(resume).lag_bytes(self)))
     }
 
     /// Throws away all that is there. Answers how many bytes that were. Blocks on the disk.

@@ -1,6 +1,10 @@
 //! Reads what came in, from the disk queue: the source of every reader that cannot wait.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use logvine_cluster::{
     checkpoint::{FileKey, Position},
@@ -36,7 +40,7 @@ impl QueueReader {
     }
 
     pub(crate) fn place(&self) -> FilePlace {
-        FilePlace { device: 0, inode: 0, born: None, path: self.directory.to_string_lossy().into_owned() }
+        place_of(&self.directory)
     }
 
     async fn step(&mut self, queue: &Arc<Queue>) -> std::io::Result<Piece> {
@@ -49,6 +53,11 @@ impl QueueReader {
         (self.cursor, self.lag) = (cursor, lag);
         Ok(piece)
     }
+}
+
+/// A queue as a pinned source's file.
+pub(crate) fn place_of(directory: &Path) -> FilePlace {
+    FilePlace { device: 0, inode: 0, born: None, path: directory.to_string_lossy().into_owned() }
 }
 
 impl Reader for QueueReader {

@@ -334,3 +334,68 @@ async fn another_runner_of_the_same_name_starts_with_an_empty_queue() {
     host.settle(|host| host.records("out.ndjson").len() == 1).await;
     assert_eq!(host.records("out.ndjson"), ["new"]);
 }
+
+fn start(host: &mut Host, spec: &RunnerSpec, pinned: BTreeMap<Name, Pinned>) {
+    host.runners.handle(InstanceCommand::Start {
+        runner: spec.name.clone(),
+        uid: Stamp(1),
+        revision: Stamp(1),
+        spec: Arc::new(spec.clone()),
+        pinned,
+        rewind: Stamp::ZERO,
+        counts: Counts::default(),
+    });
+}
+
+/// What came in before the word is never sent, what comes in after it is, and its positions go on: a restart finds nothing amiss.
+#[tokio::test]
+async fn a_dropped_queue_is_empty_and_what_comes_in_later_arrives() {
+    let (sink, open) = closed_sink().await;
+    let (mut host, at) = (Host::new(), free().await);
+    let spec = spec("r", &json!({"type": "http_push", "listen": at.to_string()}), &to_sink(&sink));
+    start(&mut host, &spec, BTreeMap::new());
+    for first in (0..100).step_by(10) {
+        assert_eq!(post(&mut host, at, |request| request.body(numbers(first..first + 10))).await.status(), 200);
+    }
+    let sights = host.sights.clone();
+    host.settle(|_| sights.of(&name("r")).is_some_and(|sight| sight.detail().queue_bytes > 900)).await;
+    host.runners.handle(InstanceCommand::DropQueue { runner: name("r"), uid: Stamp(1), operation: Stamp(9) });
+    let mut told = Vec::new();
+    let bytes = loop {
+        match host.next().await {
+            InstanceEvent::QueueDropped { operation, result, .. } => {
+                assert_eq!(operation, Stamp(9));
+                break result.unwrap();
+            }
+            event => told.push(event),
+        }
+    };
+    assert!((900..5_000).contains(&bytes), "{bytes} bytes of a hundred lines");
+    assert_eq!(post(&mut host, at, |request| request.body(numbers(100..110))).await.status(), 200);
+    told.extend(host.stop("r", Duration::ZERO).await);
+    start(&mut host, &spec, last_pinned(told));
+    open.store(true, Relaxed);
+    host.settle(|_| sink.records().len() >= 10).await;
+    assert_eq!(sink.records(), words(100..110));
+    assert_eq!(host.status("r", |status| status.state == InstanceState::Running).await.errors, 0);
+}
+
+#[tokio::test]
+async fn the_queue_of_a_deleted_runner_is_removed_and_a_stopped_runners_stays() {
+    let (sink, _) = closed_sink().await;
+    let (mut host, at) = (Host::new(), free().await);
+    let spec = spec("r", &json!({"type": "http_push", "listen": at.to_string()}), &to_sink(&sink));
+    start(&mut host, &spec, BTreeMap::new());
+    assert_eq!(post(&mut host, at, |request| request.body(numbers(0..10))).await.status(), 200);
+    host.stop("r", Duration::ZERO).await;
+    let queues = host.path("data").join("queues");
+    assert!(queues.join("r").exists());
+    host.runners.handle(InstanceCommand::RemoveQueue { runner: name("r"), uid: Stamp(1) });
+    let removed = |event| match event {
+        InstanceEvent::QueueRemoved { uid, result, .. } => Some((uid, result.unwrap())),
+        _ => None,
+    };
+    let (uid, bytes) = host.until(removed).await;
+    assert!(uid == Stamp(1) && bytes > 100, "{bytes} bytes");
+    assert!(!queues.join("r").exists());
+}

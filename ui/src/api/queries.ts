@@ -15,8 +15,6 @@ export const nodes = queryOptions({
   queryFn: () => all((cursor) => ask(api.GET('/v1/nodes', query({}, cursor)))),
   refetchInterval: EVERY_MS,
 })
-/** The nodes that a selection means now. */
-export const selected = (selector: string) => all((cursor) => ask(api.GET('/v1/nodes', query({ selector }, cursor))))
 export const tags = queryOptions({
   queryKey: ['tags'],
   queryFn: () => all((cursor) => ask(api.GET('/v1/tags', query({}, cursor)))),

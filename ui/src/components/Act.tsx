@@ -2,7 +2,7 @@ import { Alert, Button, type ButtonProps, Group, Loader, Modal, Stack, Text, Tex
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import type { RewindPreview, TargetRow, Written } from '../api/client'
-import { operation, selected, self } from '../api/queries'
+import { operation, self } from '../api/queries'
 import { bytes, count } from '../logic/format'
 import { Go } from './Go'
 import { List } from './List'
@@ -10,7 +10,7 @@ import { Trouble } from './Remote'
 import { Status } from './Status'
 import { useWords } from './words'
 
-/** What is said with a deed. `expected` makes it fail where its selection means more or fewer nodes by then than when it was shown. */
+/** What is said with a deed. `expected` makes it fail where it concerns more or fewer nodes by then than when it was shown. */
 export interface Said {
   dry_run: boolean
   reason?: string
@@ -95,9 +95,8 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
   const looked = useQuery({
     queryKey: ['dry run', deed.title],
     queryFn: async () => {
-      const [written, meant] = await Promise.all([deed.run({ dry_run: true }), deed.selection === undefined ? undefined : selected(deed.selection)])
-      // A selection may mean nodes where the runner is not placed: they are no targets, but they count.
-      return { ...written, expected: meant?.length }
+      const written = await deed.run({ dry_run: true })
+      return { ...written, expected: deed.selection === undefined ? undefined : written.targets.length }
     },
     gcTime: 0,
     retry: false,
@@ -114,7 +113,7 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         <Loader size="sm" /> <Text size="sm">{t('looking')}</Text>
       </Group>
     )
-  const { targets, rewind, counters, expected } = looked.data
+  const { targets, rewind, counters, queue, expected } = looked.data
   // What a deed is large by: sources where they are read again, else nodes.
   const size = rewind ? rewind.sources_total : targets.length
   const isBulk = size > 1
@@ -131,6 +130,7 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         <Text fw={600}>{t('resolved', { n: targets.length })}</Text>
         <Targets rows={targets} />
         {rewind && <Again preview={rewind} />}
+        {queue && <Text size="sm">{t('dropped', { bytes: bytes(queue.bytes), n: count(queue.queues_total, language) })}</Text>}
         {counters && (
           <Text size="sm">
             {t('cleared', { records: count(counters.records, language), errors: count(counters.errors, language), dead: count(counters.dead_lettered, language) })}

@@ -163,6 +163,7 @@ const VERBS = [
   { verb: 'stop', loses: 'stop_loses', danger: true },
   { verb: 'restart', loses: 'restart_loses', danger: false },
   { verb: 'rewind', loses: 'rewind_loses', danger: true },
+  { verb: 'drop-queue', loses: 'drop_loses', danger: true },
   { verb: 'clear-counters', loses: 'clear_loses', danger: false },
   { verb: 'remove', loses: 'remove_loses', danger: true },
   { verb: 'follow', loses: 'follow_loses', danger: false },

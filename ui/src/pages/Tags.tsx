@@ -99,7 +99,7 @@ function RunnersOf({ tag }: { tag: string }) {
   ))
 }
 
-const VERBS = { start: 'start_loses', stop: 'stop_loses', restart: 'restart_loses', rewind: 'rewind_loses', 'clear-counters': 'clear_loses', remove: 'remove_loses', follow: 'follow_loses', delete: 'delete_several_loses' } as const satisfies Partial<Record<RunnerVerb, string>>
+const VERBS = { start: 'start_loses', stop: 'stop_loses', restart: 'restart_loses', rewind: 'rewind_loses', 'drop-queue': 'drop_loses', 'clear-counters': 'clear_loses', remove: 'remove_loses', follow: 'follow_loses', delete: 'delete_several_loses' } as const satisfies Partial<Record<RunnerVerb, string>>
 type Verb = keyof typeof VERBS
 
 /** Which runners of a tag, and what to do with them. */
@@ -114,7 +114,7 @@ function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => v
     onAsk({
       title: `${t(verb)}: ${chosen.join(', ')} @ ${nodes}`,
       loses: t(VERBS[verb]),
-      danger: ['stop', 'remove', 'rewind', 'delete'].includes(verb),
+      danger: ['stop', 'remove', 'rewind', 'drop-queue', 'delete'].includes(verb),
       selection: nodes,
       run: ({ dry_run, reason, expected }) =>
         ask(api.POST('/v1/operations', { params: { query: { dry_run } }, body: { runners: chosen, verb, nodes, reason, expected_count: expected } })),

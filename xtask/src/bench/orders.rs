@@ -19,8 +19,13 @@ const TAG: &str = "fleet";
 const AT_ONCE: usize = 8;
 /// How often the operation is looked at: the times of targets are no finer.
 const LOOK: Duration = Duration::from_millis(10);
+/// How often all instances are looked at: that is a dear look.
+const SELDOM: Duration = Duration::from_secs(2);
+/// How often, and after how long, a node is asked again that was too busy.
+const TRIES: usize = 20;
+const BUSY: Duration = Duration::from_secs(2);
 /// From the last runner that is applied until it runs everywhere, and from the stop until it has come to all.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1_200);
 
 /// What to measure.
 #[derive(Debug)]
@@ -55,7 +60,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<bool> {
     println!("{runners} runners are applied …");
     let begin = Instant::now();
     let names = apply(&agents, nodes, runners)?;
-    until("all instances run", || {
+    until("all instances run", SELDOM, || {
         let cluster = get(agents::address(1), "/v1/cluster")?;
         Ok(cluster["instances_by_state"]["running"].as_u64() == Some(u64::from(nodes) * runners as u64))
     })?;
@@ -66,19 +71,27 @@ pub(super) fn run(options: &Options) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Runners whose files do not exist: what is measured is what commands cost.
+/// Runners whose files do not exist, and are looked for every ten seconds: what is measured is what commands cost, and these machines are all one.
 fn apply(agents: &Agents, nodes: u8, runners: usize) -> anyhow::Result<Vec<String>> {
     let names: Vec<String> = (0..runners).map(|number| format!("r-{number:05}")).collect();
     let dir = agents.dir();
     let one = |number: usize, name: &str| {
         let spec = json!({
             "name": name, "placement": { "every": TAG },
-            "reader": { "type": "file", "paths": [dir.join(format!("in/{name}.log"))] },
+            "reader": { "type": "file", "paths": [dir.join(format!("in/{name}.log"))], "poll_ms": 10_000 },
             "senders": [{ "name": "out", "type": "file", "path": dir.join(format!("out/{name}-{{node}}.ndjson")) }],
         });
         let via = u8::try_from(number % usize::from(nodes)).expect("below the number of agents") + 1;
-        let (status, answer) = send("PUT", agents::address(via), &format!("/v1/runners/{name}"), &spec)?;
-        if (200..300).contains(&status) { Ok(()) } else { bail!("{name} is refused: {status} {answer}") }
+        // What this says is the same each time, so that it may be said again to a node that was too busy to answer.
+        for _ in 0..TRIES {
+            let (status, answer) = send("PUT", agents::address(via), &format!("/v1/runners/{name}"), &spec)?;
+            match status {
+                200..300 => return Ok(()),
+                503 => sleep(BUSY),
+                _ => bail!("{name} is refused: {status} {answer}"),
+            }
+        }
+        bail!("{name} is answered 503 again and again")
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..AT_ONCE)
@@ -109,7 +122,7 @@ fn stop(names: &[String], nodes: u8) -> anyhow::Result<Stopped> {
     let id = answer["operation"].as_str().with_context(|| format!("it was not taken: {status} {answer}"))?.to_owned();
     let mut done = BTreeMap::new();
     let mut rows = answer["targets"].clone();
-    until("all targets have stopped all of them", || {
+    until("all targets have stopped all of them", LOOK, || {
         for row in rows.as_array().into_iter().flatten().filter(|row| row["state"] == "applied") {
             done.entry(row["node"].to_string()).or_insert_with(|| begin.elapsed());
         }
@@ -122,13 +135,13 @@ fn stop(names: &[String], nodes: u8) -> anyhow::Result<Stopped> {
     Ok(Stopped { answered, status, targets: done.into_values().collect() })
 }
 
-fn until(what: &str, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+fn until(what: &str, every: Duration, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let begin = Instant::now();
     while !done()? {
         if begin.elapsed() > PATIENCE {
             bail!("waited {} s in vain until {what}", PATIENCE.as_secs());
         }
-        sleep(LOOK);
+        sleep(every);
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ use crate::{
     name::Name,
     progress::Progress,
     record::{Record, SourceKey, Witness},
+    setting::STRICT,
 };
 
 /// A step of an attempt that takes longer is given up: another may be luckier.
@@ -122,6 +123,9 @@ impl Node {
 
     /// Whether the witnesses of `base` have been waited for long enough (DESIGN §5.3, "Without a majority").
     pub(super) fn is_out_of_patience(&self, now: Now, key: &SourceKey, base: &Record) -> bool {
+        if self.catalog.setting(&STRICT).is_some_and(|(_, value)| value == 1) {
+            return false;
+        }
         let Some(stuck) = self.sources.memory.get(key).and_then(|memory| memory.stuck_since) else { return false };
         if now.at.since(self.started.at) < MINORITY_AGE || self.gossip.is_lonely(now.at) {
             return false;

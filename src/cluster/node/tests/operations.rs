@@ -208,6 +208,24 @@ fn a_target_that_the_relay_does_not_reach_is_reached_through_helpers() {
     assert_eq!(rows(&cluster, 1, &operation), "1111");
 }
 
+/// Nobody is everybody's helper, and whoever is suspected helps only where there is nobody else.
+#[test]
+fn helpers_are_drawn_for_each_target_and_suspects_come_last() {
+    let mut cluster = running(8);
+    let drawn = |cluster: &Cluster| (2..=8).map(|target| cluster.hosts[&id(1)].node.helpers_for(id(target))).collect::<Vec<_>>();
+    let before = drawn(&cluster);
+    let others: BTreeSet<NodeId> = before.iter().flatten().copied().collect();
+    assert!(before.iter().all(|helpers| helpers.len() == 2) && others.len() > 3, "{before:?}");
+    assert!((2..=8).zip(&before).all(|(target, helpers)| !helpers.contains(&id(target)) && !helpers.contains(&id(1))));
+    let lost = before[0][0];
+    cluster.host(lost).up = false;
+    while cluster.hosts[&id(1)].node.view()[&lost].status == Status::Alive {
+        cluster.run_for(Duration::from_millis(100));
+    }
+    assert_eq!(cluster.hosts[&id(1)].node.view()[&lost].status, Status::Suspect);
+    assert!(drawn(&cluster).iter().all(|helpers| helpers.len() == 2 && !helpers.contains(&lost)));
+}
+
 #[test]
 fn a_command_under_the_same_key_is_carried_out_once() {
     let mut cluster = running(3);

@@ -241,6 +241,28 @@ fn patience_is_short_where_the_missing_witnesses_are_proved_gone() {
     }
 }
 
+/// With `strict` no patience ends: who has no majority waits until it is back, or until an operator says otherwise.
+#[test]
+fn a_strict_cluster_waits_for_the_majority_of_a_sources_witnesses() {
+    let mut cluster = Cluster::of(5);
+    cluster.refuses = true;
+    cluster.apply(&["a"]);
+    let strict = |value| Command::Set { setting: &crate::setting::STRICT, value };
+    cluster.command(id(1), strict(Some(1)));
+    cluster.run(70);
+    let (owner, _) = cluster.reader("a").unwrap();
+    let record = cluster.hosts[&owner].node.owned_sources().next().unwrap().1.record().clone();
+    for witness in record.witnesses.iter().map(|witness| witness.node).filter(|id| *id != owner) {
+        cluster.host(witness).up = false;
+    }
+    cluster.run(900);
+    let without = |cluster: &Cluster| cluster.hosts.values().flat_map(|host| &host.told).any(|event| matches!(event, Event::WithoutMajority { .. }));
+    assert!(!without(&cluster));
+    cluster.command(owner, strict(None));
+    cluster.run(60);
+    assert!(without(&cluster), "its patience was over long ago");
+}
+
 /// An owner whose other witnesses are proved gone need not find out by their silence: patience begins at once (DESIGN §5.3, "Without a majority").
 #[test]
 fn an_owner_whose_witnesses_are_proved_gone_goes_on_in_time_and_says_so() {
