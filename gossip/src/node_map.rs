@@ -29,9 +29,11 @@ use crate::{
     wire::RumourWord,
 };
 
+mod common;
 mod digest;
 mod maps;
 
+use common::Common;
 pub(crate) use digest::{Compared, Held, Place, packed_size};
 pub(crate) use maps::{Heard, NodeMaps};
 
@@ -104,7 +106,7 @@ impl NodeMap {
     }
 
     /// Stores a word unless a newer one is held. True if the value that readers see has changed. The map may grow to `bytes_max`.
-    fn set(&mut self, key: &str, seq: u64, value: Option<Bytes>, bytes_max: usize) -> Result<bool, StateError> {
+    fn set(&mut self, common: &mut Common, key: &str, seq: u64, value: Option<Bytes>, bytes_max: usize) -> Result<bool, StateError> {
         check_key(key)?;
         check_value(value.as_ref())?;
         let held = self.words.get(key);
@@ -126,7 +128,7 @@ impl NodeMap {
         }
         let Some(held) = self.words.get_mut(key) else {
             let changed = value.is_some();
-            let key: Arc<str> = key.into();
+            let key = common.key(key);
             self.by_seq.insert(seq, key.clone());
             self.words.insert(key, Word { seq, value });
             return Ok(changed);

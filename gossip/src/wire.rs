@@ -84,6 +84,9 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+/// What most packets fit into: as much is set aside when one is encoded.
+const PACKET_BYTES: usize = 512;
+
 #[derive(Deserialize)]
 struct FormatOnly {
     #[serde(rename = "f")]
@@ -99,7 +102,9 @@ pub(crate) enum PacketError {
 
 impl Packet {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        rmp_serde::to_vec_named(self).expect("these types always encode, and a Vec takes all")
+        let mut bytes = Vec::with_capacity(PACKET_BYTES);
+        rmp_serde::encode::write_named(&mut bytes, self).expect("these types always encode, and a Vec takes all");
+        bytes
     }
 
     /// Reads a packet; the caller has bounded its length.

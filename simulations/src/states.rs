@@ -2,10 +2,12 @@
 //!
 //! Each invariant is a function named as a sentence, asked of every glimpse before that joins what was seen.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, hash::Hasher as _, time::Duration};
 
-use logvine_cluster::{checkpoint::hash64, node::Node};
+use bytes::Bytes;
+use logvine_cluster::node::Node;
 use logvine_gossip::{Generation, NodeId, Stamp};
+use siphasher::sip::SipHasher13;
 
 use crate::{
     host::Life,
@@ -17,13 +19,18 @@ pub(crate) const EVERY: Duration = Duration::from_secs(5);
 /// Most nodes in one look; of more a part, another one each time.
 const NODES_MAX: usize = 50;
 
+/// A word of a node map: its seq, and a hash over key and value. That compares what nodes of one run hold, and resists nobody.
+pub type Word = (u64, u64);
+
 /// One node's state at one time.
 #[derive(Debug)]
 pub struct Glimpse {
     /// Which process of which host.
     pub process: (usize, Life),
-    /// By node, this one's own excepted: the generation and seq of its map as shown here, and its words by seq.
-    pub maps: BTreeMap<NodeId, (Generation, u64, BTreeMap<u64, u64>)>,
+    /// By node, this one's own excepted: the generation and seq of its map as shown here.
+    pub maps: BTreeMap<NodeId, (Generation, u64)>,
+    /// By node, in their order: the words of those maps, by seq. Empty in what was seen: all that is asked of them later is in [`Seen::words`].
+    pub words: Vec<(NodeId, Vec<Word>)>,
     /// By node: the generation under which it is known as a member.
     pub members: BTreeMap<NodeId, Generation>,
     /// By key: who wrote it last.
@@ -58,9 +65,10 @@ pub const STATES: &[(&str, Invariant)] = &[
 /// S5: whoever holds the word of a node under a generation and seq holds the same word. What a node has not told anybody yet is nobody's: with an old disk it
 /// may begin under a generation that others remember, and takes a higher one as soon as it hears of that.
 pub fn a_seq_has_one_content(seen: &Seen, glimpse: &Glimpse) -> Result<(), String> {
-    for (node, (generation, _, words)) in &glimpse.maps {
-        let Some(known) = seen.words.get(&(*node, *generation)) else { continue };
-        if let Some((seq, _)) = words.iter().find(|(seq, word)| known.get(seq).is_some_and(|known| known != *word)) {
+    for (node, words) in &glimpse.words {
+        let generation = glimpse.maps[node].0;
+        let Some(known) = seen.words.get(&(*node, generation)) else { continue };
+        if let Some((seq, _)) = words.iter().find(|(seq, word)| known.get(seq).is_some_and(|known| known != word)) {
             return Err(format!("there are two words {seq} of {node} under {}", generation.0));
         }
     }
@@ -70,8 +78,8 @@ pub fn a_seq_has_one_content(seen: &Seen, glimpse: &Glimpse) -> Result<(), Strin
 /// S5: a process shows nobody's map in an older state than before.
 pub fn node_maps_never_go_back(seen: &Seen, glimpse: &Glimpse) -> Result<(), String> {
     let Some(last) = seen.last.get(&glimpse.process) else { return Ok(()) };
-    for (node, (generation, whole_to, _)) in &glimpse.maps {
-        if let Some((before, to, _)) = last.maps.get(node).filter(|(before, to, _)| (before, to) > (generation, whole_to)) {
+    for (node, (generation, whole_to)) in &glimpse.maps {
+        if let Some((before, to)) = last.maps.get(node).filter(|(before, to)| (before, to) > (generation, whole_to)) {
             return Err(format!("the map of {node} was at {}.{to} and is at {}.{whole_to}", before.0, generation.0));
         }
     }
@@ -120,9 +128,12 @@ pub fn tables_stay_bounded(seen: &Seen, glimpse: &Glimpse) -> Result<(), String>
 }
 
 impl Seen {
-    fn absorb(&mut self, glimpse: Glimpse) {
-        for (node, (generation, _, words)) in &glimpse.maps {
-            self.words.entry((*node, *generation)).or_default().extend(words.iter().map(|(seq, word)| (*seq, *word)));
+    fn absorb(&mut self, mut glimpse: Glimpse) {
+        for (node, words) in std::mem::take(&mut glimpse.words) {
+            let known = self.words.entry((node, glimpse.maps[&node].0)).or_default();
+            for (seq, word) in words {
+                known.entry(seq).or_insert(word);
+            }
         }
         self.last.insert(glimpse.process, glimpse);
     }
@@ -130,15 +141,22 @@ impl Seen {
 
 fn glimpse(process: (usize, Life), node: &Node) -> Glimpse {
     let gossip = node.gossip();
-    let word = |key: &str, value: Option<&[u8]>| hash64(&[key.as_bytes(), &[0, u8::from(value.is_some())], value.unwrap_or_default()].concat());
+    let word = |(seq, key, value): (u64, &str, Option<&Bytes>)| {
+        let mut hash = SipHasher13::new();
+        for bytes in [key.as_bytes(), &[0, u8::from(value.is_some())], value.map_or(&[], |value| &**value)] {
+            hash.write(bytes);
+        }
+        (seq, hash.finish())
+    };
     let map = |id: NodeId| {
         let map = gossip.node_map(&id)?;
-        let words = map.words().map(|(seq, key, value)| (seq, word(key, value.map(|value| &**value)))).collect();
-        Some((id, (map.generation(), map.whole_to(), words)))
+        Some(((id, (map.generation(), map.whole_to())), (id, map.words().map(word).collect())))
     };
+    let (maps, words) = gossip.members().map(|member| member.id).filter_map(map).unzip();
     Glimpse {
         process,
-        maps: gossip.members().map(|member| member.id).filter_map(map).collect(),
+        maps,
+        words,
         members: gossip.members().map(|member| (member.id, member.generation)).collect(),
         catalog: gossip.catalog().iter("").map(|(key, entry)| (key.to_owned(), (entry.stamp, entry.origin))).collect(),
         tables: gossip.tables(),

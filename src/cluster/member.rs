@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
 use logvine_gossip::{Gossip, NodeId, NodeMap, Status, UnixMicros};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ use crate::{
     selection::Selectable,
     steadiness::Unsteady,
 };
+
+/// What a node is taken to bear that has not said so.
+const CAPACITY_UNSAID: Capacity = Capacity(16);
 
 /// `meta`: who and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,26 +115,49 @@ pub struct NodeInfo {
     pub meta: Option<Meta>,
     /// What it calls itself, or called itself when it was last heard.
     pub name: Option<Name>,
+    /// The word from which `meta` was read: a node says it once, and is looked at for every change of its phase, its status and the catalog.
+    pub(crate) meta_word: Option<Bytes>,
 }
 
 impl NodeInfo {
-    /// Puts together what gossip and the catalog know of a node. `status` is `Alive` for this node itself.
-    pub fn read(id: NodeId, status: Status, gossip: &Gossip, catalog: &Catalog) -> Self {
-        let map = gossip.node_map(&id);
-        let own: BTreeSet<Name> = value(map, "tags").unwrap_or_default();
-        let meta: Option<Meta> = value(map, "meta");
+    /// A node of which nothing is known but that it is there.
+    pub fn unread(id: NodeId) -> Self {
         Self {
             id,
-            status,
-            phase: value(map, "phase").unwrap_or_default(),
-            tags: catalog.tags(&id, &own),
-            capacity: Capacity(value(map, "capacity").unwrap_or(16)),
-            unsteady: Unsteady::read(map),
-            load: value(map, "load").unwrap_or(0),
-            cost: value(map, "cost").unwrap_or_default(),
-            name: meta.as_ref().map(|meta| meta.name.clone()),
-            meta,
+            status: Status::Alive,
+            phase: Phase::default(),
+            tags: BTreeSet::new(),
+            capacity: CAPACITY_UNSAID,
+            unsteady: None,
+            load: 0,
+            cost: ByteCost::default(),
+            meta: None,
+            name: None,
+            meta_word: None,
         }
+    }
+
+    /// Puts together what gossip and the catalog know of it now. `status` is `Alive` for this node itself. Returns the tags that it says of itself.
+    pub fn read(&mut self, status: Status, gossip: &Gossip, catalog: &Catalog) -> BTreeSet<Name> {
+        let map = gossip.node_map(&self.id);
+        let meta_word = map.and_then(|map| map.get("meta"));
+        if self.meta_word.as_ref() != meta_word {
+            self.meta = value(map, "meta");
+            self.meta_word = meta_word.cloned();
+        }
+        let name = self.meta.as_ref().map(|meta| &meta.name);
+        if self.name.as_ref() != name {
+            self.name = name.cloned();
+        }
+        let own: BTreeSet<Name> = value(map, "tags").unwrap_or_default();
+        self.status = status;
+        self.phase = value(map, "phase").unwrap_or_default();
+        self.tags = catalog.tags(&self.id, &own);
+        self.capacity = value(map, "capacity").map_or(CAPACITY_UNSAID, Capacity);
+        self.unsteady = Unsteady::read(map);
+        self.load = value(map, "load").unwrap_or(0);
+        self.cost = value(map, "cost").unwrap_or_default();
+        own
     }
 
     /// Whether it is believed to live: a suspect is, until it is declared down.

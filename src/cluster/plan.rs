@@ -245,16 +245,12 @@ impl Snapshot {
             Change::Joins { id, name, tags, capacity } => {
                 let made_up = NodeId([0xff - u8::try_from(self.nodes.len() % 0x7f).expect("a small number"); 16]);
                 let joiner = NodeInfo {
-                    id: id.unwrap_or(made_up),
-                    status: Status::Alive,
                     phase: Phase::Active,
                     tags: tags.clone(),
                     capacity: capacity.unwrap_or_else(|| self.usual(|info| info.capacity)),
-                    unsteady: None,
-                    load: 0,
                     cost: self.usual(|info| info.cost),
-                    meta: None,
                     name: Some(name.clone()),
+                    ..NodeInfo::unread(id.unwrap_or(made_up))
                 };
                 for runner in self.runners.values_mut().filter(|runner| !runner.runs) {
                     runner.stopped.insert(joiner.id);

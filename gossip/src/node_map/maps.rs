@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{DELETED_MAX, Delta, NODE_BYTES_MAX, NodeMap, NodeMark, RumourWord, SEQ_MAX, Said, WireWord, id_hash};
+use super::{Common, DELETED_MAX, Delta, NODE_BYTES_MAX, NodeMap, NodeMark, RumourWord, SEQ_MAX, Said, WireWord, id_hash};
 use crate::{Generation, NodeId, StateError, marks, membership::MEMBERS_MAX};
 
 /// In how many parts the maps are compared: with 1,024 nodes 16 in each, so that one change costs 16 marks and not 1,024.
@@ -65,6 +65,14 @@ pub(crate) struct NodeMaps {
     refused: BTreeSet<NodeId>,
     root: u64,
     bytes: usize,
+    common: Common,
+}
+
+/// What there is for a map's words.
+struct Space<'a> {
+    /// Bytes for which there is room.
+    room: usize,
+    common: &'a mut Common,
 }
 
 impl NodeMaps {
@@ -76,6 +84,7 @@ impl NodeMaps {
             refused: BTreeSet::new(),
             root: 0,
             bytes: 0,
+            common: Common::default(),
         };
         maps.with_kept(me, |kept, _| kept.shown = NodeMap { quic: Some(quic), ..NodeMap::new(generation, 0) });
         maps
@@ -155,12 +164,12 @@ impl NodeMaps {
 
     /// Says a word of this node. The word's seq, or None if that was its value already.
     pub(crate) fn say(&mut self, key: &str, value: Option<Bytes>) -> Result<Option<WireWord>, StateError> {
-        self.with_own(|own, room| {
+        self.with_own(|own, space| {
             if own.get(key) == value.as_ref() {
                 return Ok(None);
             }
             let seq = own.whole_to + 1;
-            own.set(key, seq, value.clone(), own.bytes_max(room))?;
+            own.set(space.common, key, seq, value.clone(), own.bytes_max(space.room))?;
             own.whole_to = seq;
             if own.deleted.len() > DELETED_MAX {
                 let oldest = own.deleted.first().copied().unwrap_or_default();
@@ -172,27 +181,27 @@ impl NodeMaps {
 
     /// Begins this node's map anew under a higher generation, with the same values.
     pub(crate) fn renew(&mut self, generation: Generation) {
-        self.with_own(|own, _| {
+        self.with_own(|own, space| {
             let old = std::mem::replace(own, NodeMap { quic: own.quic, ..NodeMap::new(generation, 0) });
             for (key, word) in old.words.into_iter().filter(|(_, word)| word.value.is_some()) {
                 let seq = own.whole_to + 1;
-                own.set(&key, seq, word.value, NODE_BYTES_MAX).expect("what fitted under the old generation fits under the new one");
+                own.set(space.common, &key, seq, word.value, NODE_BYTES_MAX).expect("what fitted under the old generation fits under the new one");
                 own.whole_to = seq;
             }
         });
     }
 
-    fn with_own<T>(&mut self, change: impl FnOnce(&mut NodeMap, usize) -> T) -> T {
-        self.with_kept(self.me, |kept, room| change(&mut kept.shown, room))
+    fn with_own<T>(&mut self, change: impl FnOnce(&mut NodeMap, Space<'_>) -> T) -> T {
+        self.with_kept(self.me, |kept, space| change(&mut kept.shown, space))
     }
 
-    /// Runs `change` on what is kept of `node`, with the bytes for which there is room, and keeps the sums in step.
-    fn with_kept<T>(&mut self, node: NodeId, change: impl FnOnce(&mut Kept, usize) -> T) -> T {
+    /// Runs `change` on what is kept of `node`, and keeps the sums in step.
+    fn with_kept<T>(&mut self, node: NodeId, change: impl FnOnce(&mut Kept, Space<'_>) -> T) -> T {
         let bucket = &mut self.buckets[Self::bucket_of(&node)];
         let kept = bucket.kept.entry(node).or_default();
         let (roster, sum) = kept.newest().mark(node).worth();
         let bytes = kept.bytes();
-        let result = change(kept, BYTES_MAX.saturating_sub(self.bytes));
+        let result = change(kept, Space { room: BYTES_MAX.saturating_sub(self.bytes), common: &mut self.common });
         let mark = kept.newest().mark(node);
         let (roster_now, sum_now) = mark.worth();
         self.bytes = self.bytes - bytes + kept.bytes();
@@ -319,7 +328,7 @@ impl NodeMaps {
         }
         let last = delta.words.last().map_or(0, |word| word.seq);
         self.check(&delta.node, delta.generation, delta.upto.max(delta.floor).max(last))?;
-        self.with_kept(delta.node, |kept, room| {
+        self.with_kept(delta.node, |kept, space| {
             let newest = kept.newest();
             if delta.generation < newest.generation {
                 return Ok(Heard::default());
@@ -338,7 +347,7 @@ impl NodeMaps {
             if delta.after > map.whole_to {
                 return Ok(Heard { gap: true, ..Heard::default() });
             }
-            let changed = map.take(delta, room)?;
+            let changed = map.take(delta, space)?;
             let Some(coming) = kept.coming.take() else { return Ok(Heard { changed, gap: false }) };
             if coming.is_whole() {
                 let old = std::mem::replace(&mut kept.shown, *coming);
@@ -366,12 +375,12 @@ impl NodeMaps {
         if generation > newest || self.kept(&node).is_some_and(|kept| kept.coming.is_some()) {
             return Ok(Some(Heard { gap: true, ..Heard::default() }));
         }
-        self.with_kept(node, |kept, room| {
+        self.with_kept(node, |kept, space| {
             let map = &mut kept.shown;
             if word.seq > map.whole_to + 1 {
                 marks::reached("a rumoured word came before the words ahead of it");
             }
-            let changed = map.set(&word.key, word.seq, word.value, map.bytes_max(room))?;
+            let changed = map.set(space.common, &word.key, word.seq, word.value, map.bytes_max(space.room))?;
             map.close_gaps();
             Ok(Some(Heard { changed: if changed { vec![word.key] } else { Vec::new() }, gap: false }))
         })
@@ -385,12 +394,16 @@ impl NodeMap {
     }
 
     /// Takes a delta's words; the keys whose value has changed.
-    fn take(&mut self, delta: &Delta<'_>, room: usize) -> Result<Vec<String>, StateError> {
-        let bytes_max = self.bytes_max(room);
+    fn take(&mut self, delta: &Delta<'_>, space: Space<'_>) -> Result<Vec<String>, StateError> {
+        let bytes_max = self.bytes_max(space.room);
         let mut changed = Vec::new();
         for word in &delta.words {
             let is_news = self.words.get(word.key).is_none_or(|held| held.seq < word.seq);
-            if is_news && self.set(word.key, word.seq, word.value.map(Bytes::copy_from_slice), bytes_max)? {
+            if !is_news {
+                continue;
+            }
+            let value = word.value.map(|value| space.common.value(word.key, value));
+            if self.set(space.common, word.key, word.seq, value, bytes_max)? {
                 changed.push(word.key.to_owned());
             }
         }

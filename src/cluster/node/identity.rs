@@ -18,7 +18,7 @@ use super::{
 use crate::{
     catalog::pack,
     event::Event,
-    member::{Meta, value},
+    member::Meta,
     message::{Reply, Request},
     name::Name,
     record::DiskId,
@@ -56,6 +56,12 @@ impl MetRow {
     fn new(met: Met) -> Self {
         let Met { id, gossip, quic, generation } = met;
         Self { id, gossip, quic, generation, name: None, tags: BTreeSet::new() }
+    }
+
+    /// The same with what the node calls itself now, for the time when it is only remembered; none if that is known.
+    pub(super) fn renamed(&self, name: &Name, tags: &BTreeSet<Name>) -> Option<Self> {
+        let is_known = self.name.as_ref() == Some(name) && self.tags == *tags;
+        (!is_known).then(|| Self { name: Some(name.clone()), tags: tags.clone(), ..self.clone() })
     }
 
     pub(super) fn met(&self) -> Met {
@@ -124,18 +130,8 @@ impl Node {
         self.keep_row(MetRow { name, tags, ..MetRow::new(met) });
     }
 
-    /// Keeps what a node calls itself, for the time when it is only remembered.
-    pub(super) fn keep_words(&mut self, id: &NodeId) {
-        let Some(row) = self.met.get(id) else { return };
-        let map = self.gossip.node_map(id);
-        let Some(meta) = value::<Meta>(map, "meta") else { return };
-        let (name, tags) = (Some(meta.name), value(map, "tags").unwrap_or_default());
-        if row.name != name || row.tags != tags {
-            self.keep_row(MetRow { name, tags, ..row.clone() });
-        }
-    }
-
-    fn keep_row(&mut self, row: MetRow) {
+    /// Keeps a row as it is now.
+    pub(super) fn keep_row(&mut self, row: MetRow) {
         self.write(Table::Peer, row.id.0.to_vec(), Some(pack(&row).to_vec()));
         self.met.insert(row.id, row);
     }

@@ -172,17 +172,19 @@ impl Node {
                 self.active.remove(&id);
                 continue;
             };
-            self.keep_words(&id);
-            let mut info = NodeInfo::read(id, status, &self.gossip, &self.catalog);
-            if info.meta.is_none()
-                && let Some(row) = self.met.get(&id)
-            {
+            let info = self.view.entry(id).or_insert_with(|| NodeInfo::unread(id));
+            let own_tags = info.read(status, &self.gossip, &self.catalog);
+            let row = self.met.get(&id);
+            if let (None, Some(row)) = (&info.meta, row) {
                 info.name.clone_from(&row.name);
                 info.tags = self.catalog.tags(&id, &row.tags);
             }
-            self.note_presence(now, &info);
-            self.sources.caches.note_node(id, Some(&info));
-            self.view.insert(id, info);
+            let renamed = info.meta.as_ref().zip(row).and_then(|(meta, row)| row.renamed(&meta.name, &own_tags));
+            if let Some(row) = renamed {
+                self.keep_row(row);
+            }
+            self.note_presence(now, id);
+            self.sources.caches.note_node(id, self.view.get(&id));
         }
     }
 }

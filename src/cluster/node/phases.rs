@@ -76,8 +76,8 @@ impl Node {
     }
 
     /// Since when a node is gone, away, or active: durations are counted by this node's own clock.
-    pub(super) fn note_presence(&mut self, now: Now, info: &NodeInfo) {
-        let id = info.id;
+    pub(super) fn note_presence(&mut self, now: Now, id: NodeId) {
+        let Some(info) = self.view.get(&id) else { return };
         if info.is_live() {
             self.gone.remove(&id);
         } else {

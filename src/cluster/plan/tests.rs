@@ -13,17 +13,11 @@ fn name(text: &str) -> Name {
 /// Three equal nodes with thirty sources, each at its home.
 fn settled() -> Snapshot {
     let info = |n: u8| NodeInfo {
-        id: node(n),
-        status: Status::Alive,
         phase: Phase::Active,
-        tags: BTreeSet::new(),
-        capacity: Capacity(16),
-        unsteady: None,
         // Busy: an idle cluster moves nothing for one that comes.
         load: 8 << 20,
-        cost: crate::balance::load::ByteCost::default(),
-        meta: None,
         name: Some(name(&format!("n{n}"))),
+        ..NodeInfo::unread(node(n))
     };
     let runner = RunnerAt { placement: "all".parse().ok(), stopped: BTreeSet::new(), runs: true };
     let source = |number: u64| SourceAt {
