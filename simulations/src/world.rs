@@ -3,9 +3,10 @@
 //! It is the second host of the code that ships (`agent` is the first): it feeds nodes their inputs and carries out what they say, each with the delay,
 //! the loss or the failure that the scenario draws.
 
+mod event;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,13 +15,9 @@ use std::{
 };
 
 use logvine_cluster::{
-    delivery::{Outcome, SendId},
     event::{Event as Told, Why},
-    instance::{Epoch, InstanceEvent},
-    keys::KeyOrder,
-    message::{Reply, Request},
+    instance::Epoch,
     name::Name,
-    node::CallId,
     record::SourceKey,
 };
 use logvine_gossip::{GossipConfig, Instant, NodeId, Stamp, marks};
@@ -33,14 +30,13 @@ use crate::{
     contests::Contests,
     expectations::Watch,
     faults::Standstill,
-    host::{Host, Life, gossip_address},
+    host::{Host, gossip_address},
     invariants::SAFETY,
-    knock::{Knocker, Meddler},
+    knock::Meddler,
     ledger::{Fact, Ledger, Succession},
     network::{Direction, Network},
     operator::{self, Edit, Operator},
     orders::Orders,
-    plane::FlowId,
     recording::Recorder,
     report::{Report, Violation},
     rings::Rings,
@@ -51,144 +47,7 @@ use crate::{
     trace::{Level, Trace},
 };
 
-/// What happens at a time.
-#[derive(Debug)]
-pub(crate) enum Event {
-    Deed(Deed),
-    /// A source gets a line.
-    Grow {
-        source: usize,
-    },
-    /// An operator says again what was not answered.
-    Operator,
-    Wake {
-        host: usize,
-        life: Life,
-    },
-    Datagram {
-        host: usize,
-        from: SocketAddr,
-        payload: Vec<u8>,
-    },
-    KnockArrives {
-        host: usize,
-        knocker: Knocker,
-    },
-    Knocked {
-        knocker: Knocker,
-        refused: bool,
-    },
-    Request {
-        host: usize,
-        caller: crate::host::Caller,
-        request: Request,
-    },
-    Reply {
-        caller: crate::host::Caller,
-        from: usize,
-        reply: Reply,
-    },
-    /// The operator who changes the cluster's key looks how far it is.
-    KeyRound,
-    KeyOrder {
-        via: usize,
-        host: usize,
-        order: KeyOrder,
-    },
-    /// A deed that comes after the end of the faults.
-    Then(Deed),
-    /// Everybody's state is looked at.
-    Glance,
-    /// A slow process comes to what waits for it.
-    GoOn {
-        host: usize,
-        life: Life,
-    },
-    /// What watches over a process that ended by itself starts it again.
-    Restart {
-        host: usize,
-    },
-    CallFails {
-        host: usize,
-        life: Life,
-        call: CallId,
-        reason: &'static str,
-    },
-    /// A machine's business is looked at.
-    Measure {
-        host: usize,
-        life: Life,
-    },
-    Persisted {
-        host: usize,
-        life: Life,
-    },
-    Plane {
-        host: usize,
-        life: Life,
-        event: PlaneEvent,
-    },
-    /// Lines arrive at a sink.
-    Arrive {
-        host: usize,
-        life: Life,
-        flow: FlowId,
-        send: SendId,
-        sender: Name,
-        source: Name,
-        lines: Vec<std::ops::Range<u64>>,
-    },
-}
-
-impl Event {
-    /// The host whose process must run for this to be handled.
-    pub(crate) fn addressee(&self) -> Option<usize> {
-        match self {
-            Self::Wake { host, .. } | Self::Datagram { host, .. } | Self::Request { host, .. } | Self::Persisted { host, .. } => Some(*host),
-            Self::Measure { host, .. } => Some(*host),
-            Self::CallFails { host, .. } | Self::Plane { host, .. } | Self::KeyOrder { host, .. } => Some(*host),
-            Self::Reply { caller, .. } => Some(caller.host),
-            Self::Knocked { knocker, .. } => Some(knocker.host),
-            // SIGTERM waits for SIGCONT.
-            Self::Deed(Deed::Stop { node }) => Some(*node),
-            Self::Deed(_)
-            | Self::Then(_)
-            | Self::Grow { .. }
-            | Self::Operator
-            | Self::Glance
-            | Self::GoOn { .. }
-            | Self::Restart { .. }
-            | Self::Arrive { .. } => None,
-            // A knock meets the host, whatever its process does.
-            Self::KnockArrives { .. } | Self::KeyRound => None,
-        }
-    }
-}
-
-/// What happens in a data plane.
-#[derive(Debug)]
-pub(crate) enum PlaneEvent {
-    Read {
-        flow: FlowId,
-    },
-    /// An answer of a sink; with what it took and acknowledged.
-    Outcome {
-        flow: FlowId,
-        send: SendId,
-        sender: Name,
-        source: Name,
-        lines: Vec<std::ops::Range<u64>>,
-        outcome: Outcome,
-    },
-    DeadLettered {
-        flow: FlowId,
-        send: SendId,
-        sender: Name,
-        source: Name,
-        lines: Vec<std::ops::Range<u64>>,
-    },
-    Tell(InstanceEvent),
-}
+pub(crate) use self::event::{Event, PlaneEvent};
 
 /// See the module.
 #[derive(Debug)]
