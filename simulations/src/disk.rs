@@ -24,12 +24,15 @@ pub struct DiskPlan {
     pub sync: Delay,
     /// A write takes [`STALL`] longer.
     pub stalls: u32,
+    /// What comes while it writes becomes durable together, with the write after that: as the agent's store does (`src/store.rs`). Without, each transaction
+    /// waits for all before it, which is harder on those who wait.
+    pub gathers: bool,
 }
 
 impl Default for DiskPlan {
     /// Calm: two milliseconds.
     fn default() -> Self {
-        Self { sync: Delay::fixed(Duration::from_millis(2)), stalls: 0 }
+        Self { sync: Delay::fixed(Duration::from_millis(2)), stalls: 0, gathers: false }
     }
 }
 
@@ -57,19 +60,24 @@ pub struct Disk {
     durable: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     pending: VecDeque<(Ticket, Vec<Write>)>,
     busy_until: Instant,
+    /// When the write before the last of those that were begun is through: what comes before then goes with the last.
+    gathers_until: Instant,
     fault: Option<DiskFault>,
 }
 
 impl Disk {
     pub fn new(plan: DiskPlan) -> Self {
-        Self { plan, durable: BTreeMap::new(), pending: VecDeque::new(), busy_until: Instant::ZERO, fault: None }
+        Self { plan, durable: BTreeMap::new(), pending: VecDeque::new(), busy_until: Instant::ZERO, gathers_until: Instant::ZERO, fault: None }
     }
 
-    /// Takes a transaction and says when it will be durable. One at a time, in order.
+    /// Takes a transaction and says when it will be durable. In order.
     pub fn begin(&mut self, now: Instant, ticket: Ticket, writes: Vec<Write>, rng: &mut ChaCha8Rng) -> Instant {
-        let stall = if happens(rng, self.plan.stalls) { STALL } else { Duration::ZERO };
-        self.busy_until = self.busy_until.max(now) + self.plan.sync.draw(rng) + stall;
         self.pending.push_back((ticket, writes));
+        if !self.plan.gathers || now >= self.gathers_until {
+            let stall = if happens(rng, self.plan.stalls) { STALL } else { Duration::ZERO };
+            self.gathers_until = self.busy_until;
+            self.busy_until = self.busy_until.max(now) + self.plan.sync.draw(rng) + stall;
+        }
         self.busy_until
     }
 
@@ -87,7 +95,7 @@ impl Disk {
         let kept = if self.fault == Some(DiskFault::Full) { 0 } else { drawn };
         let writes: Vec<_> = std::mem::take(&mut self.pending).into_iter().take(kept).flat_map(|(_, writes)| writes).collect();
         self.apply(&writes);
-        self.busy_until = Instant::ZERO;
+        (self.busy_until, self.gathers_until) = (Instant::ZERO, Instant::ZERO);
         writes
     }
 
@@ -164,7 +172,7 @@ mod tests {
     }
 
     fn disk() -> Disk {
-        Disk::new(DiskPlan { sync: Delay::fixed(Duration::from_millis(2)), stalls: 0 })
+        Disk::new(DiskPlan::default())
     }
 
     #[test]
@@ -174,6 +182,18 @@ mod tests {
         assert_eq!(disk.begin(Instant::ZERO, Ticket(2), write(2), &mut rng), Instant::from_micros(4_000));
         assert_eq!(disk.finish().map(|(ticket, _)| ticket), Some(Ticket(1)));
         assert_eq!(disk.content(), write(1));
+    }
+
+    /// As the agent's store commits them: one write at a time, and with it all that came during the one before.
+    #[test]
+    fn what_comes_during_a_write_becomes_durable_with_the_next() {
+        let mut disk = Disk::new(DiskPlan { gathers: true, ..DiskPlan::default() });
+        let mut rng = stream(1, Concern::Disk);
+        let mut due = |at, number| disk.begin(Instant::from_micros(at), Ticket(number), write(1), &mut rng);
+        assert_eq!(due(0, 1), Instant::from_micros(2_000), "it is idle");
+        assert_eq!([due(500, 2), due(1_999, 3)].map(Instant::as_micros), [4_000; 2], "they share one write");
+        assert_eq!([due(2_000, 4), due(3_000, 5)].map(Instant::as_micros), [6_000; 2], "that write is under way");
+        assert_eq!(due(9_000, 6), Instant::from_micros(11_000), "it is idle again");
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn draw_network(rng: &mut ChaCha8Rng) -> NetworkPlan {
 }
 
 fn draw_disk(rng: &mut ChaCha8Rng) -> DiskPlan {
-    DiskPlan { sync: delay(rng, 200..=8_000, 10_000), stalls: if exists(rng) { rng.random_range(1..=5) } else { 0 } }
+    DiskPlan { sync: delay(rng, 200..=8_000, 10_000), stalls: if exists(rng) { rng.random_range(1..=5) } else { 0 }, gathers: false }
 }
 
 fn draw_sink(rng: &mut ChaCha8Rng) -> SinkPlan {

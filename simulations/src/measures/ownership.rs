@@ -57,6 +57,7 @@ impl Work {
         scenario.nodes = (1..=nodes).map(|number| NodePlan { name: format!("n{number}"), ..NodePlan::default() }).collect();
         scenario.sources = (1..=sources).map(|number| SourcePlan::numbered(number, Duration::from_millis(200), 120)).collect();
         scenario.network.latency = Delay { least: one_way, half: Duration::ZERO };
+        scenario.disk.gathers = true; // a goal is of the store that ships
         scenario.network.refusals = true;
         scenario.deeds = (0..nodes).map(|node| (Duration::from_micros(rng.random_range(0..2_000_000)), Deed::Start { node })).collect();
         scenario.deeds.push((Duration::from_secs(8), Deed::Apply { node: 0 }));
