@@ -133,6 +133,11 @@ test('a tag is moved from one node to another, and what is no tag is refused wit
     await confirm(page, 1)
     await expect(page.getByRole('dialog').getByText('applied')).toBeVisible()
   }
+  // In the list of machines they are edited in their place.
+  await page.goto(`${cluster.url(2)}/machines?name=a5`)
+  await page.getByRole('button', { name: 'Edit tags of a5' }).click()
+  await expect(page.getByRole('textbox', { name: 'Tags' })).toHaveValue('all-of-us moved')
+  await page.keyboard.press('Escape')
   await page.goto(`${cluster.url(2)}/tags`)
   await expect(row(page, 'moved').getByText('a5')).toBeVisible()
   await expect(row(page, 'moved').getByText('a4')).toHaveCount(0)
@@ -203,7 +208,7 @@ test('each component that a node has can be had by the guide, with its own field
   await page.screenshot({ path: 'screenshots/guide.png', fullPage: true })
   expect(await violations(page), 'the guide').toEqual([])
   await page.getByRole('button', { name: 'Next' }).click()
-  await page.getByLabel('Selection of nodes').fill('spare')
+  await page.getByLabel('Selection of nodes').fill('web')
   await page.getByRole('button', { name: 'Next' }).click()
   await expect(page.getByText('This is no number: write digits alone.')).toBeVisible()
   await expect(page.getByText('Line 2 is no `name = text`')).toBeVisible()
@@ -217,12 +222,12 @@ test('each component that a node has can be had by the guide, with its own field
   await page.getByRole('tab', { name: 'Raw' }).click()
   const written = JSON.parse(await page.getByLabel('As it is written').inputValue()) as Record<string, unknown>
   expect(written).toEqual({
-    name: 'by-schema', placement: { every: 'spare' }, reader: { type: 'syslog', udp: '127.0.0.1:0', connections_max: 64 },
+    name: 'by-schema', placement: { every: 'web' }, reader: { type: 'syslog', udp: '127.0.0.1:0', connections_max: 64 },
     parse: { type: 'grok', pattern: '%{IP:client} %{LOGLEVEL:level} %{NUMBER:took:float}', severity: 'level' },
     senders: [{ type: 'loki', name: 'out', url: 'http://127.0.0.1:1', labels: { job: '{runner}' } }],
   })
   await page.getByRole('button', { name: 'Check', exact: true }).click()
-  await expect(page.getByRole('heading', { name: 'Nodes that will run it (2)' })).toBeVisible()
+  await expect(page.getByRole('heading', { name: 'Nodes that will run it (3)' })).toBeVisible()
   await page.getByRole('button', { name: 'Throw away' }).click()
 })
 
@@ -346,10 +351,10 @@ test('counters are cleared, once it was seen what is forgotten', async ({ page }
 test('several runners of a tag are deleted at once, once their names and their nodes were seen', async ({ page }) => {
   for (const name of ['gone-1', 'gone-2'])
     await cluster.put(1, `/v1/runners/${name}`, {
-      name, placement: { every: 'spare' }, reader: { type: 'file', paths: [cluster.path(`${name}.log`)] }, senders: [{ name: 'out', type: 'file', path: cluster.path(`${name}.ndjson`) }],
+      name, placement: { every: 'web' }, reader: { type: 'file', paths: [cluster.path(`${name}.log`)] }, senders: [{ name: 'out', type: 'file', path: cluster.path(`${name}.ndjson`) }],
     })
   await page.goto(`${cluster.url(1)}/tags`)
-  await row(page, 'spare').getByRole('button', { name: 'Act on runners' }).click()
+  await row(page, 'web').getByRole('button', { name: 'Act on runners' }).click()
   await page.getByLabel('What', { exact: true }).selectOption('delete')
   const next = page.getByRole('dialog').getByRole('button', { name: 'Next' })
   await expect(next).toHaveAttribute('aria-description', 'Choose a runner first.')
@@ -360,8 +365,8 @@ test('several runners of a tag are deleted at once, once their names and their n
   await expect(dialog.getByText('These runners are gone on all nodes')).toBeVisible()
   await expect(dialog.getByRole('heading', { name: 'Delete: gone-1, gone-2 @ all' })).toBeVisible()
   await page.screenshot({ path: 'screenshots/delete-several.png' })
-  await confirm(page, 2)
-  await expect(dialog.getByText('applied', { exact: true })).toHaveCount(2)
+  await confirm(page, 3)
+  await expect(dialog.getByText('applied', { exact: true })).toHaveCount(3)
   await cluster.until('both are gone', async () => ((await cluster.get(2, '/v1/runners')).items as { name: string }[]).every((row) => !row.name.startsWith('gone-')))
 })
 
@@ -427,8 +432,30 @@ test('a runner is stopped by tag with one node down: pending there, then applied
   await expect(dialog.getByText('applied', { exact: true })).toHaveCount(2)
   cluster.startNode(3)
   await expect(dialog.getByText('applied', { exact: true })).toHaveCount(3)
-  await dialog.getByRole('button', { name: 'Close' }).last().click()
+  await dialog.getByRole('link', { name: 'Open the operation' }).click()
+  await expect(page.getByRole('heading', { name: 'stop fleet' })).toBeVisible()
+  await expect(page.getByRole('table', { name: 'Targets' }).getByText('applied')).toHaveCount(3)
+  await page.screenshot({ path: 'screenshots/operation.png', fullPage: true })
+  expect(await violations(page), 'an operation').toEqual([])
   await cluster.until('five live', alive(1, 5))
+})
+
+test('what cannot be loaded says so and is tried again, and what is old says how old', async ({ page }) => {
+  const list = '**/v1/sources?**'
+  await page.route(list, (route) => route.fulfill({ status: 503, json: { type: 'urn:x', title: 'Not now', status: 503, detail: 'the disk is full', action: 'Make room.' } }))
+  await page.goto(`${cluster.url(1)}/sources`)
+  const alert = page.getByRole('alert').filter({ hasText: 'the disk is full' })
+  await expect(alert.getByText('Make room.')).toBeVisible()
+  await page.screenshot({ path: 'screenshots/failed.png' })
+  expect(await violations(page), 'a failure').toEqual([])
+  await page.unroute(list)
+  await alert.getByRole('button', { name: 'Try again' }).click()
+  await expect(row(page, 'web-0')).toBeVisible()
+  await page.route(list, (route) => route.abort())
+  await expect(page.getByText(/^Shown as it was .* ago: the last look failed/)).toBeVisible()
+  await expect(row(page, 'web-0')).toBeVisible()
+  await page.screenshot({ path: 'screenshots/stale.png' })
+  expect(await violations(page), 'old data').toEqual([])
 })
 
 test('the node that serves the page is killed: the page says so and goes on at the same place on another', async ({ page }) => {

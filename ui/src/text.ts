@@ -60,6 +60,7 @@ export const TEXT = {
   since: ['Since', '自'],
   started: ['Started', '启动于'],
   addresses: ['Addresses', '地址'],
+  node_id: ['NodeId', '节点 ID'],
   generation: ['Generation', '世代'],
   here: ['this node', '本节点'],
   state: ['State', '状态'],
@@ -145,6 +146,7 @@ export const TEXT = {
   first_runner: ['No runner yet. Create one to collect something.', '还没有收集器。创建一个即可开始收集。'],
   // Machines.
   edit_tags: ['Edit tags', '编辑标签'],
+  edit_tags_of: ['Edit tags of {node}', '编辑 {node} 的标签'],
   tags_help: ['Words apart by spaces or commas: a-z, 0-9, dot, dash, underscore.', '以空格或逗号分隔：a-z、0-9、点、短横线、下划线。'],
   tags_bad: ['`{tag}` cannot be a tag: it begins with a letter or a digit, then come letters, digits, `.`, `_` or `-`; 63 at most, all small. Change or remove it.', '`{tag}` 不能作为标签：须以小写字母或数字开头，其后为小写字母、数字、`.`、`_`、`-`，最多 63 个字符。请修改或删除。'],
   drain: ['Drain', '排空'],
@@ -380,13 +382,15 @@ export function fieldName(language: Language, key: string): string {
   return english ?? key
 }
 
-/** The words that the API has for states, in Chinese; in English they are their own. */
+/** The words that the API has for states and for what was done, in Chinese; in English they are their own. */
 const STATES: Record<string, string> = {
   alive: '存活', suspect: '可疑', down: '宕机', left: '已离开',
   active: '活动', joining: '加入中', draining: '排空中', away: '暂离',
   running: '运行中', starting: '启动中', paused: '已暂停', failed: '失败', stopped: '已停止', 'waiting for node': '等待节点',
   collected: '采集中', failing: '出错', waiting: '等待', waiting_for_checkpoint: '等待检查点', unowned: '无归属', no_node: '无可用节点', two_owners: '双归属', unsplittable: '无法拆分', no_owner: '无归属',
   applied: '已应用', pending: '待应用', accepted: '已接受', withdrawn: '已撤回', done: '完成',
+  apply: '应用配置', delete: '删除', start: '启动', stop: '停止', remove: '移除', follow: '跟随', restart: '重启', rewind: '回退', 'clear counters': '清零计数', 'drop queue': '丢弃队列',
+  'patch sources': '修改数据源', 'set tags': '设置标签', 'rename tag': '重命名标签', drain: '排空', undrain: '取消排空', forget: '遗忘', set: '设置',
 }
 
 /** A state in words; one that is not known yet as the API says it. */

@@ -27,8 +27,8 @@ export interface Deed {
   run: (said: Said) => Promise<Written>
 }
 
-/** A button that tells why it does nothing, where it may not. It keeps the focus, so that the keyboard finds the reason too. */
-export function Barred({ barred, onClick, children, ...rest }: ButtonProps & { barred?: string; onClick?: () => void }) {
+/** A button that tells why it does nothing, where it may not. It keeps the focus, so that the keyboard finds the reason too. `label`: what it is called where its text says too little. */
+export function Barred({ barred, label, onClick, children, ...rest }: ButtonProps & { barred?: string; label?: string; onClick?: () => void }) {
   return (
     <Tooltip label={barred} disabled={!barred} events={{ hover: true, focus: true, touch: true }} multiline maw={280}>
       <Button
@@ -38,6 +38,7 @@ export function Barred({ barred, onClick, children, ...rest }: ButtonProps & { b
         aria-disabled={barred ? true : undefined}
         data-disabled={barred ? true : undefined}
         aria-description={barred}
+        aria-label={label}
         onClick={(event) => (barred ? event.preventDefault() : onClick?.())}
       >
         {children}

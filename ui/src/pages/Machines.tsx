@@ -1,4 +1,4 @@
-import { Button, Group, Modal, Stack, Text, TextInput, Title } from '@mantine/core'
+import { Button, Group, Modal, NativeSelect, Stack, Text, TextInput, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { getRouteApi } from '@tanstack/react-router'
 import { useState } from 'react'
@@ -15,6 +15,7 @@ import { Ago, Moment } from '../components/When'
 import { useWords } from '../components/words'
 import { bytes, factor } from '../logic/format'
 import { notAName, words } from '../logic/tags'
+import { sayState } from '../text'
 import { Events, Figure, isNews, Panel } from './Overview'
 import { InstanceList } from './Runners'
 
@@ -27,10 +28,12 @@ export function FilterInput({ label, value, onChange, description }: { label: st
 }
 
 export function Machines() {
-  const { t } = useWords()
+  const { t, language } = useWords()
   const search = listRoute.useSearch()
   const navigate = listRoute.useNavigate()
   const of = useQuery(nodes)
+  const bar = useRoleBar()
+  const [tagging, setTagging] = useState<NodeRow>()
   const columns: Column<NodeRow>[] = [
     {
       key: 'name', title: t('name'), width: 'minmax(0, 1.3fr)',
@@ -45,7 +48,17 @@ export function Machines() {
     },
     { key: 'status', title: t('status'), width: '7em', cell: (node) => <Status word={node.status} /> },
     { key: 'phase', title: t('phase'), width: '7em', cell: (node) => <Status word={node.phase} /> },
-    { key: 'tags', title: t('tags'), cell: (node) => node.tags.join(', ') || '–' },
+    {
+      key: 'tags', title: t('tags'), width: 'minmax(0, 1.6fr)',
+      cell: (node) => (
+        <Group gap={6} wrap="nowrap" justify="space-between">
+          <span>{node.tags.join(', ') || '–'}</span>
+          <Barred size="compact-xs" barred={bar} label={t('edit_tags_of', { node: node.name })} onClick={() => setTagging(node)}>
+            {t('edit')}
+          </Barred>
+        </Group>
+      ),
+    },
     {
       key: 'load', title: t('load'), width: '6em',
       cell: (node) => (
@@ -72,13 +85,20 @@ export function Machines() {
       <Group align="end">
         <FilterInput label={t('filter_name')} value={search.name ?? ''} onChange={(name) => navigate({ search: { ...search, name }, replace: true })} />
         <FilterInput label={t('tags')} value={search.tag ?? ''} onChange={(tag) => navigate({ search: { ...search, tag }, replace: true })} />
-        <FilterInput label={t('status')} value={search.status ?? ''} onChange={(status) => navigate({ search: { ...search, status }, replace: true })} />
+        <NativeSelect
+          size="xs"
+          label={t('status')}
+          value={search.status ?? ''}
+          onChange={(event) => navigate({ search: { ...search, status: event.currentTarget.value || undefined }, replace: true })}
+          data={[{ value: '', label: t('any') }, ...['alive', 'suspect', 'down', 'left'].map((value) => ({ value, label: sayState(language, value) }))]}
+        />
       </Group>
       <Remote of={of}>
         {(rows) => (
           <List label={t('machines')} columns={columns} rows={rows.filter(matches).sort((a, b) => a.name.localeCompare(b.name))} rowKey={(node) => node.id} empty={rows.length === 0 ? t('no_nodes') : t('nothing_matches')} />
         )}
       </Remote>
+      {tagging && <Tagging key={tagging.id} node={tagging} onClose={() => setTagging(undefined)} />}
     </Stack>
   )
 }
@@ -164,7 +184,7 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
           <Figure title={t('started')} text={<Moment at={node.started} />} />
           <Figure title={t('version')} text={node.version ?? '–'} />
           <Figure title={t('addresses')} text={`${node.gossip} · ${node.quic} · ${node.http ?? '–'}`} />
-          <Figure title="NodeId" text={node.id} />
+          <Figure title={t('node_id')} text={node.id} />
           <Figure title={t('generation')} text={node.generation} />
         </Group>
         {node.drain && (
@@ -185,22 +205,30 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
         <Events rows={events} empty={t('no_events')} />
       </Panel>
       <Act deed={deed} onClose={() => setDeed(undefined)} />
-      {tagging && (
-        <EditTags
-          node={node}
-          onClose={() => setTagging(false)}
-          onAsk={(tags) => {
-            setTagging(false)
-            setDeed({
-              title: `${t('edit_tags')}: ${node.name}`,
-              loses: `${node.tags.join(', ') || '–'} → ${tags.join(', ') || '–'}`,
-              run: ({ dry_run, reason }) =>
-                ask(api.PUT('/v1/nodes/{node}/tags', { params: { path: { node: node.id }, query: { dry_run, reason } }, body: { tags } })),
-            })
-          }}
-        />
-      )}
+      {tagging && <Tagging node={node} onClose={() => setTagging(false)} />}
     </Stack>
+  )
+}
+
+/** A node's tags: typed, then asked about, then said. */
+function Tagging({ node, onClose }: { node: NodeRow; onClose: () => void }) {
+  const { t } = useWords()
+  // As it was when it was opened: looks that come later do not touch what is being typed.
+  const [of] = useState(node)
+  const [deed, setDeed] = useState<Deed>()
+  if (deed) return <Act deed={deed} onClose={onClose} />
+  return (
+    <EditTags
+      node={of}
+      onClose={onClose}
+      onAsk={(tags) =>
+        setDeed({
+          title: `${t('edit_tags')}: ${of.name}`,
+          loses: `${of.tags.join(', ') || '–'} → ${tags.join(', ') || '–'}`,
+          run: ({ dry_run, reason }) => ask(api.PUT('/v1/nodes/{node}/tags', { params: { path: { node: of.id }, query: { dry_run, reason } }, body: { tags } })),
+        })
+      }
+    />
   )
 }
 

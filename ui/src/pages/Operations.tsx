@@ -1,7 +1,7 @@
 import { Checkbox, Group, Stack, Text, Title } from '@mantine/core'
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { getRouteApi } from '@tanstack/react-router'
-import { useCallback } from 'react'
+import { useCallback, useEffect } from 'react'
 import type { OperationRow } from '../api/client'
 import { operation, operations } from '../api/queries'
 import { Targets } from '../components/Act'
@@ -11,6 +11,7 @@ import { Remote } from '../components/Remote'
 import { Status } from '../components/Status'
 import { Moment } from '../components/When'
 import { useWords } from '../components/words'
+import { sayState } from '../text'
 import { FilterInput } from './Machines'
 import { Figure, Panel } from './Overview'
 
@@ -18,7 +19,7 @@ const listRoute = getRouteApi('/operations')
 const oneRoute = getRouteApi('/operations/$operation')
 
 export function Operations() {
-  const { t } = useWords()
+  const { t, language } = useWords()
   const search = listRoute.useSearch()
   const navigate = listRoute.useNavigate()
   const of = useInfiniteQuery(operations)
@@ -26,6 +27,11 @@ export function Operations() {
   const more = useCallback(() => {
     if (hasNextPage && !isFetchingNextPage) void fetchNextPage()
   }, [hasNextPage, isFetchingNextPage, fetchNextPage])
+  // What is looked for is looked for here, so all pages must be here.
+  const isSearching = Boolean(search.name || search.open) && hasNextPage
+  useEffect(() => {
+    if (isSearching) more()
+  }, [isSearching, more])
   const matches = (row: OperationRow) =>
     (!search.open || row.pending + row.failed > 0) && (!search.name || [row.verb, row.actor, row.reason ?? '', ...row.runners].some((word) => word.includes(search.name ?? '')))
   return (
@@ -49,12 +55,12 @@ export function Operations() {
               label={t('operations')}
               rows={all.filter(matches)}
               rowKey={(row) => row.id}
-              empty={all.length === 0 ? t('no_operations') : t('nothing_matches')}
+              empty={isSearching ? t('loading') : all.length === 0 ? t('no_operations') : t('nothing_matches')}
               onEnd={more}
               columns={[
                 { key: 'time', title: t('time'), width: '11em', cell: (row) => <Go to="/operations/$operation" params={{ operation: row.id }}><Moment at={row.time} /></Go> },
                 { key: 'actor', title: t('actor'), width: '6em', cell: (row) => row.actor },
-                { key: 'verb', title: t('verb'), width: '8em', cell: (row) => row.verb },
+                { key: 'verb', title: t('verb'), width: '8em', cell: (row) => sayState(language, row.verb) },
                 { key: 'runners', title: t('runners'), cell: (row) => row.runners.join(', ') || '–' },
                 { key: 'nodes', title: t('machines'), cell: (row) => row.nodes ?? '–' },
                 { key: 'reason', title: t('reason'), cell: (row) => row.reason ?? '' },
@@ -84,7 +90,7 @@ function Tally({ row }: { row: OperationRow }) {
 }
 
 export function Operation() {
-  const { t } = useWords()
+  const { t, language } = useWords()
   const { operation: id } = oneRoute.useParams()
   const of = useQuery(operation(id))
   return (
@@ -95,7 +101,7 @@ export function Operation() {
             ← {t('operations')}
           </Go>
           <Title order={1} size="h3">
-            {view.verb} {view.runners.join(', ')}
+            {sayState(language, view.verb)} {view.runners.join(', ')}
           </Title>
           <Panel title={t('operation_title', { id: view.id })}>
             <Group className="figures">

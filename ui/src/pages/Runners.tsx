@@ -15,6 +15,7 @@ import { Spark, Trends } from '../components/Trends'
 import { useWords } from '../components/words'
 import { isMovable } from '../logic/draft'
 import { bytes, count } from '../logic/format'
+import { sayState } from '../text'
 import { FilterInput } from './Machines'
 import { InstanceDetail } from './Instance'
 import { Events, Figure, Panel } from './Overview'
@@ -26,7 +27,7 @@ const listRoute = getRouteApi('/runners')
 const oneRoute = getRouteApi('/runners/$runner')
 
 export function Runners() {
-  const { t } = useWords()
+  const { t, language } = useWords()
   const search = listRoute.useSearch()
   const navigate = listRoute.useNavigate()
   const bar = useRoleBar()
@@ -65,7 +66,7 @@ export function Runners() {
           label={t('state')}
           value={search.state ?? ''}
           onChange={(event) => put({ state: event.currentTarget.value || undefined })}
-          data={[{ value: '', label: t('any') }, 'running', 'starting', 'paused', 'failed', 'stopped', 'waiting for node']}
+          data={[{ value: '', label: t('any') }, ...['running', 'starting', 'paused', 'failed', 'stopped', 'waiting for node'].map((value) => ({ value, label: sayState(language, value) }))]}
         />
       </Group>
       <Tabs value={search.show ?? 'runners'} onChange={(show) => put({ show: show === 'instances' ? 'instances' : undefined })}>

@@ -15,6 +15,7 @@ import { Status } from '../components/Status'
 import { Ago, Moment } from '../components/When'
 import { useWords } from '../components/words'
 import { question } from '../logic/plan'
+import { sayState } from '../text'
 import { FilterInput } from './Machines'
 import { Events, Figure, Panel } from './Overview'
 import { SelectionInput } from './Runners'
@@ -23,7 +24,7 @@ const listRoute = getRouteApi('/sources')
 const oneRoute = getRouteApi('/sources/$runner/$source')
 
 export function Sources() {
-  const { t } = useWords()
+  const { t, language } = useWords()
   const search = listRoute.useSearch()
   const navigate = listRoute.useNavigate()
   const put = (change: Partial<typeof search>) => navigate({ search: { ...search, ...change }, replace: true })
@@ -49,7 +50,7 @@ export function Sources() {
                 label={t('state')}
                 value={search.state ?? ''}
                 onChange={(event) => put({ state: event.currentTarget.value || undefined })}
-                data={[{ value: '', label: t('any') }, 'collected', 'failing', 'waiting', 'waiting_for_checkpoint', 'unowned', 'no_node']}
+                data={[{ value: '', label: t('any') }, ...['collected', 'failing', 'waiting', 'waiting_for_checkpoint', 'unowned', 'no_node'].map((value) => ({ value, label: sayState(language, value) }))]}
               />
             </Group>
             <SourceList filter={{ runner: search.runner, selector: search.nodes, state: search.state }} name={search.name} />
