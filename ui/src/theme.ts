@@ -11,8 +11,10 @@ export const theme = createTheme({
 })
 
 export const variables: CSSVariablesResolver = () => ({
+  // Under the pointer a button grows darker: lighter, its text would no longer read.
   variables: {},
   light: {
+    '--mantine-color-teal-filled-hover': '#066649',
     '--mantine-color-dimmed': '#495057',
     '--mantine-color-placeholder': '#6a7178',
     '--mantine-color-error': '#c92a2a',
@@ -26,6 +28,7 @@ export const variables: CSSVariablesResolver = () => ({
     '--bar-before': '#adb5bd',
   },
   dark: {
+    '--mantine-color-teal-filled-hover': '#066649',
     '--mantine-color-dimmed': '#b8b8b8',
     '--mantine-color-placeholder': '#909296',
     '--mantine-color-error': '#ff8787',

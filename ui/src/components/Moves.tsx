@@ -14,8 +14,8 @@ import { Go } from './Go'
 const HOUR_MS = 3_600_000
 
 /** What became of a source, as a shape: it came, it went, or something is wrong. */
-const TONES: Record<ReturnType<typeof wordOf>, Tone> = { came: 'good', went: 'quiet', trouble: 'bad' }
-const KEYS = { came: 'move_came', went: 'move_went', trouble: 'move_trouble' } as const
+const TONES: Record<ReturnType<typeof wordOf>, Tone> = { came: 'good', went: 'quiet', again: 'warn', trouble: 'bad' }
+const KEYS = { came: 'move_came', went: 'move_went', again: 'move_again', trouble: 'move_trouble' } as const
 
 /** Sources that changed hands within the hour: a lane for each node, a mark for each move; and the same as a list. */
 export function Moves() {

@@ -45,7 +45,7 @@ test('nothing that no field shows is dropped: members, components and values tha
   expect(specOf(draftOf(odd), book)).toEqual({ spec: odd, faults: [] })
 })
 
-describe('each example of docs/runners.md comes back from the form as it was, all of it in fields', () => {
+describe('each example of docs/runners.md comes back from the form as it was, each member in a field of its own', () => {
   const documented = readFileSync('../docs/runners.md', 'utf8')
   const examples = [...documented.matchAll(/```toml\n([\s\S]*?)```/g)].map((found) => found[1] ?? '')
   // An example shows a part: the rest is the plainest runner.
@@ -57,9 +57,12 @@ describe('each example of docs/runners.md comes back from the form as it was, al
   test.each(examples.map((text) => [text.split('\n').slice(0, 2).join(' '), text]))('%s', (_, text) => {
     const spec = whole(parse(text) as unknown as JsonObject)
     expect(specOf(draftOf(spec as unknown as RunnerSpec), book)).toEqual({ spec, faults: [] })
-    expect(unshown(spec, book.runner, '')).toEqual([])
+    expect(unshown(spec, book.runner, '').filter((at) => !FREE.includes(at.split('/').at(-1) ?? ''))).toEqual([])
   })
 })
+
+/** Members whose values may have any shape (what a record must look like, lists by name): their field shows them as JSON. */
+const FREE = ['body', 'fields', 'routed']
 
 /** Pointers of what has no field of its own and would be edited as it is written. */
 function unshown(value: unknown, schema: Schema, at: string): string[] {

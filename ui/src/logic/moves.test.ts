@@ -24,5 +24,5 @@ test('an event of several sources counts as many', () => {
 })
 
 test('a kind that is new to the console is not taken for good', () => {
-  expect([wordOf('source.claimed'), wordOf('source.released'), wordOf('source.brand_new')]).toEqual(['came', 'went', 'trouble'])
+  expect(['claimed', 'released', 'rewound', 'brand_new'].map((word) => wordOf(`source.${word}`))).toEqual(['came', 'went', 'again', 'trouble'])
 })

@@ -4,13 +4,15 @@ import type { EventRow } from '../api/client'
 export const LANES_MAX = 24
 
 /** What an event of the kind `source.*` says of a source and the event's node. What is new to the console is shown as trouble: it is seldom good. */
-export function wordOf(kind: string): 'came' | 'went' | 'trouble' {
+export function wordOf(kind: string): 'came' | 'went' | 'again' | 'trouble' {
   switch (kind) {
     case 'source.taken':
     case 'source.claimed':
       return 'came'
     case 'source.released':
       return 'went'
+    case 'source.rewound':
+      return 'again'
     default:
       return 'trouble'
   }
