@@ -19,7 +19,7 @@ pub use self::{
     reader::{Encoding, FileReaderSpec, HttpReaderSpec, MultilineSpec, ReaderSpec, StartAt},
     sender::{
         Compression, ElasticsearchSenderSpec, FileFormat, FileSenderSpec, Fsync, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece,
-        LabelValue, LokiSenderSpec, NatsSenderSpec, OtlpSenderSpec, RotateSpec, SenderSpec, StdoutSenderSpec,
+        LabelValue, LokiSenderSpec, NatsSenderSpec, OtlpSenderSpec, RotateSpec, S3SenderSpec, SenderSpec, StdoutSenderSpec,
     },
     when::{OneOf, Scalar, WhenSpec},
 };

@@ -1,4 +1,4 @@
-//! What the whole-program tests run of Python's, in an environment of its own below `target/`.
+//! What tests run of Python's, each in an environment of its own below `target/`.
 
 use std::{
     fs,
@@ -11,31 +11,51 @@ use serde_json::Value;
 
 use crate::packages::{apt, is_root};
 
-/// Versions, pinned: what is found must not depend on the day.
-const REQUIREMENTS: &str = "tests/whole/schemathesis.txt";
+/// An environment of Python's, for some tests. Its versions are pinned: what is found must not depend on the day.
+pub(crate) struct Environment {
+    /// Its directory below `target/`.
+    name: &'static str,
+    requirements: &'static str,
+    /// What the tests start.
+    program: &'static str,
+    /// The tests (by a part of their name) that need it.
+    pub(crate) needed_by: &'static str,
+}
 
-/// The tests (by a part of their name) that need it.
-pub(crate) const NEEDED_BY: &str = "contract::schemathesis_";
+/// Looks for what the API's description does not say.
+pub(crate) const SCHEMATHESIS: Environment = Environment {
+    name: "schemathesis",
+    requirements: "tests/whole/schemathesis.txt",
+    program: "bin/schemathesis",
+    needed_by: "contract::schemathesis_",
+};
 
-/// The program `schemathesis`, installed unless it is there already at these versions.
-pub(crate) fn schemathesis() -> anyhow::Result<PathBuf> {
-    let (root, target) = directories()?;
-    let wanted = fs::read_to_string(root.join(REQUIREMENTS)).with_context(|| format!("read {REQUIREMENTS}"))?;
-    let environment = target.join("schemathesis");
-    let (program, mark) = (environment.join("bin/schemathesis"), environment.join("installed.txt"));
-    // Written last: an installation that broke off is none.
-    if program.is_file() && fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
-        return Ok(program);
+/// A server that speaks S3.
+pub(crate) const MOTO: Environment =
+    Environment { name: "moto", requirements: "src/runner/sender/s3/moto.txt", program: "bin/python", needed_by: "sender::s3" };
+
+impl Environment {
+    /// Its program, installed unless it is there already at these versions.
+    pub(crate) fn provide(&self) -> anyhow::Result<PathBuf> {
+        let (root, target) = directories()?;
+        let requirements = self.requirements;
+        let wanted = fs::read_to_string(root.join(requirements)).with_context(|| format!("read {requirements}"))?;
+        let environment = target.join(self.name);
+        let (program, mark) = (environment.join(self.program), environment.join("installed.txt"));
+        // Written last: an installation that broke off is none.
+        if program.is_file() && fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
+            return Ok(program);
+        }
+        println!("xtask: installing {requirements} below {}", environment.display());
+        make(&environment)?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+        let status = Command::new(environment.join("bin/python")).args(pip).arg(root.join(requirements)).status().context("run pip")?;
+        if !status.success() {
+            bail!("pip could not install {requirements} ({status}): its output says why");
+        }
+        fs::write(&mark, wanted).with_context(|| format!("write {}", mark.display()))?;
+        Ok(program)
     }
-    println!("xtask: installing {REQUIREMENTS} below {}", environment.display());
-    make(&environment)?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    let status = Command::new(environment.join("bin/python")).args(pip).arg(root.join(REQUIREMENTS)).status().context("run pip")?;
-    if !status.success() {
-        bail!("pip could not install {REQUIREMENTS} ({status}): its output says why");
-    }
-    fs::write(&mark, wanted).with_context(|| format!("write {}", mark.display()))?;
-    Ok(program)
 }
 
 /// An empty environment. Debian has the module that makes it in a package of its own.

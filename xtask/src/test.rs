@@ -26,14 +26,15 @@ const IMPURE: [&str; 6] = ["tokio", "mio", "quinn", "socket2", "reqwest", "redb"
 /// Runs everything. False if something failed.
 pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     let mut without = packages::provide(skip_missing)?;
-    let schemathesis = match python::schemathesis() {
+    let mut provided = |environment: &python::Environment| match environment.provide() {
         Err(error) if skip_missing => {
-            println!("xtask: without schemathesis: {error:#}");
-            without.push(python::NEEDED_BY);
-            None
+            println!("xtask: without the tests {}: {error:#}", environment.needed_by);
+            without.push(environment.needed_by);
+            Ok(None)
         }
-        program => Some(program?),
+        program => program.map(Some),
     };
+    let (schemathesis, moto) = (provided(&python::SCHEMATHESIS)?, provided(&python::MOTO)?);
     let mut sum = Summary::default();
     let mut failed = Vec::new();
     let mut step = |name: &str, summary: Summary| {
@@ -53,12 +54,16 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     step("tests", libtest("tests", tests)?);
     step("torture", check("torture", torture_command(&["--minutes", TORTURE_MINUTES]))?);
     // Senders whose libraries only the packages' build has.
-    if without.contains(&packages::NATS) {
-        step("further senders", Summary::one_skipped());
-    } else {
-        let senders = ["test", "--package", "logvine-runner", "--features", "nats", "--lib", packages::NATS];
+    for (feature, tests) in [("nats", packages::NATS), ("s3", python::MOTO.needed_by)] {
+        let name = format!("sender {feature}");
+        if without.contains(&tests) {
+            step(&name, Summary::one_skipped());
+            continue;
+        }
+        let mut command = cargo(&["test", "--package", "logvine-runner", "--features", "nats,s3", "--lib", tests]);
+        command.envs(moto.as_ref().map(|python| ("MOTO_PYTHON", python)));
         // What the filter leaves out ran a moment ago, without the feature: it is not skipped.
-        step("further senders", Summary { skipped: 0, ..libtest("further senders", cargo(&senders))? });
+        step(&name, Summary { skipped: 0, ..libtest(&name, command)? });
     }
     if console::has_node() {
         for (name, script) in console::CHECKS {

@@ -10,11 +10,13 @@ use crate::name::Name;
 mod index;
 mod nats;
 mod push;
+mod s3;
 
 pub use self::{
     index::{IndexPattern, IndexPatternError, IndexPiece},
     nats::NatsSenderSpec,
     push::{ElasticsearchSenderSpec, LabelValue, LokiSenderSpec, OtlpSenderSpec},
+    s3::S3SenderSpec,
 };
 
 /// Where records go.
@@ -36,6 +38,8 @@ pub enum SenderSpec {
     Otlp(OtlpSenderSpec),
     /// NATS JetStream. Needs a build with the feature `nats`.
     Nats(NatsSenderSpec),
+    /// Objects in a bucket. Needs a build with the feature `s3`.
+    S3(S3SenderSpec),
 }
 
 /// How bytes are compressed on their way.
@@ -48,6 +52,8 @@ pub enum Compression {
     None,
     /// RFC 1952.
     Gzip,
+    /// RFC 8878.
+    Zstd,
 }
 
 impl Compression {
@@ -196,7 +202,8 @@ impl SenderSpec {
             | Self::Elasticsearch(ElasticsearchSenderSpec { name, .. })
             | Self::Loki(LokiSenderSpec { name, .. })
             | Self::Otlp(OtlpSenderSpec { name, .. })
-            | Self::Nats(NatsSenderSpec { name, .. }) => name,
+            | Self::Nats(NatsSenderSpec { name, .. })
+            | Self::S3(S3SenderSpec { name, .. }) => name,
         }
     }
 
@@ -209,7 +216,8 @@ impl SenderSpec {
             | Self::Elasticsearch(ElasticsearchSenderSpec { when, .. })
             | Self::Loki(LokiSenderSpec { when, .. })
             | Self::Otlp(OtlpSenderSpec { when, .. })
-            | Self::Nats(NatsSenderSpec { when, .. }) => when.as_deref(),
+            | Self::Nats(NatsSenderSpec { when, .. })
+            | Self::S3(S3SenderSpec { when, .. }) => when.as_deref(),
         }
     }
 
@@ -226,6 +234,7 @@ impl SenderSpec {
             Self::Loki(loki) => loki.check(pointer, faults),
             Self::Otlp(otlp) => otlp.check(pointer, faults),
             Self::Nats(nats) => nats.check(pointer, faults),
+            Self::S3(s3) => s3.check(pointer, faults),
         }
     }
 }

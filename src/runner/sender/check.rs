@@ -36,7 +36,7 @@ pub(crate) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Ar
             let looked = tokio::task::spawn_blocking(move || look_at_file(&path, &policy)).await;
             looked.unwrap_or_else(|error| Err(format!("looking at it panicked: {error}")))
         }
-        SenderSpec::Http(_) | SenderSpec::Elasticsearch(_) | SenderSpec::Loki(_) | SenderSpec::Otlp(_) | SenderSpec::Nats(_) => {
+        SenderSpec::Http(_) | SenderSpec::Elasticsearch(_) | SenderSpec::Loki(_) | SenderSpec::Otlp(_) | SenderSpec::Nats(_) | SenderSpec::S3(_) => {
             // Secrets are files.
             let built = tokio::task::spawn_blocking(move || Sender::new(&spec, &runner, &node, None, &policy)).await;
             match built.unwrap_or_else(|error| Err(format!("building it panicked: {error}"))) {
@@ -58,6 +58,8 @@ async fn look_at_sink(sender: &Sender) -> Result<String, String> {
             Sender::Http(http) => http.head().await.and_then(|(place, status)| judged(&place, status)),
             #[cfg(feature = "nats")]
             Sender::Nats(nats) => nats.look().await,
+            #[cfg(feature = "s3")]
+            Sender::S3(s3) => s3.look().await,
             Sender::File(_) | Sender::Stdout => Ok("it could be built".to_owned()),
         }
     };

@@ -1,10 +1,9 @@
 //! What is sent by POST: NDJSON (`http`), of which a 2xx answer acknowledges all, and the protocols that say more.
 
-use std::{collections::BTreeMap, io::Write, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use flate2::write::GzEncoder;
 use futures::{StreamExt, stream::FuturesUnordered};
 use logvine_cluster::{
     delivery::Outcome,
@@ -15,7 +14,7 @@ use reqwest::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 
-use super::{Job, Jobs, elasticsearch, loki, otlp};
+use super::{Job, Jobs, compression, elasticsearch, loki, otlp};
 use crate::{
     payload::Parcel,
     policy::{Dialer, Policy, denied},
@@ -190,9 +189,9 @@ impl Sink {
         };
         let place = place(&self.url);
         let mut request = client.post(self.url.clone()).header(CONTENT_TYPE, HeaderValue::from_static(self.protocol.content_type())).headers(headers);
-        request = match self.compression {
-            Compression::None => request.body(self.protocol.body(parcel)),
-            Compression::Gzip => request.header(CONTENT_ENCODING, HeaderValue::from_static("gzip")).body(self.clone().compressed(parcel).await),
+        request = match compression::coding(self.compression) {
+            None => request.body(self.protocol.body(parcel)),
+            Some(coding) => request.header(CONTENT_ENCODING, HeaderValue::from_static(coding)).body(self.clone().compressed(parcel).await),
         };
         match request.send().await {
             Ok(response) => self.answered(&place, parcel, response).await,
@@ -206,8 +205,8 @@ impl Sink {
     /// Some milliseconds of work, away from the async threads.
     async fn compressed(self: Arc<Self>, parcel: &Parcel) -> Bytes {
         let parcel = parcel.clone();
-        let gzip = move || gzip(&self.protocol.body(&parcel));
-        tokio::task::spawn_blocking(gzip).await.expect("compressing does not panic")
+        let compress = move || compression::compressed(self.compression, &self.protocol.body(&parcel));
+        tokio::task::spawn_blocking(compress).await.expect("compressing does not panic")
     }
 
     /// RFC 9110 section 15, and RFC 6585 for 429.
@@ -231,15 +230,8 @@ impl Sink {
     }
 }
 
-/// RFC 1952, by the fastest level: the network's gain is nearly all there.
-fn gzip(bytes: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
-    encoder.write_all(bytes).expect("memory takes all");
-    encoder.finish().expect("memory takes all").into()
-}
-
 /// A body, of which at most so many bytes are kept.
-async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, reqwest::Error> {
+pub(super) async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, reqwest::Error> {
     let mut bytes = Vec::new();
     while bytes.len() < most
         && let Some(chunk) = response.chunk().await?
@@ -258,7 +250,7 @@ fn advice(status: StatusCode) -> &'static str {
 }
 
 /// Scheme, host and port: a path or a query may hold a secret.
-fn place(url: &Url) -> String {
+pub(super) fn place(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
@@ -281,7 +273,7 @@ async fn words(response: Response) -> String {
 }
 
 /// RFC 9110 section 10.2.3: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),

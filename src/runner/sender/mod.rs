@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::{payload::Parcel, policy::Policy};
 
 mod check;
+mod compression;
 mod elasticsearch;
 pub(crate) mod encoding;
 mod file;
@@ -25,6 +26,8 @@ mod nats;
 pub mod ndjson;
 mod otlp;
 mod rotate;
+#[cfg(feature = "s3")]
+mod s3;
 mod stdout;
 #[cfg(test)]
 mod tests;
@@ -86,6 +89,8 @@ pub(super) enum Sender {
     Http(HttpSender),
     #[cfg(feature = "nats")]
     Nats(Box<nats::NatsSender>),
+    #[cfg(feature = "s3")]
+    S3(Box<s3::S3Sender>),
 }
 
 impl Sender {
@@ -104,9 +109,11 @@ impl Sender {
             #[cfg(feature = "nats")]
             SenderSpec::Nats(spec) => nats::NatsSender::new(spec, runner, node, policy).map(|sender| Self::Nats(Box::new(sender))),
             #[cfg(not(feature = "nats"))]
-            SenderSpec::Nats(_) => {
-                Err("this build has no `nats` sender: build it with the feature `nats` (or `full`), or take a package, which has all".to_owned())
-            }
+            SenderSpec::Nats(_) => Err(missing("nats")),
+            #[cfg(feature = "s3")]
+            SenderSpec::S3(spec) => s3::S3Sender::new(spec, runner, node, policy).map(|sender| Self::S3(Box::new(sender))),
+            #[cfg(not(feature = "s3"))]
+            SenderSpec::S3(_) => Err(missing("s3")),
         }
     }
 
@@ -118,8 +125,16 @@ impl Sender {
             Self::Http(sender) => sender.run(jobs).await,
             #[cfg(feature = "nats")]
             Self::Nats(sender) => sender.run(jobs).await,
+            #[cfg(feature = "s3")]
+            Self::S3(sender) => sender.run(jobs).await,
         }
     }
+}
+
+/// What is said of a sender that only the packages' build has.
+#[cfg(not(all(feature = "nats", feature = "s3")))]
+fn missing(kind: &str) -> String {
+    format!("this build has no `{kind}` sender: build it with the feature `{kind}` (or `full`), or take a package, which has all")
 }
 
 /// Where a file sender of `runner` writes on `node`.

@@ -12,10 +12,10 @@ use std::{
 };
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use flate2::write::GzEncoder;
 use logvine_cluster::spec::{Compression, RotateSpec};
 use tracing::warn;
 
+use super::compression;
 use crate::{
     append::AppendError,
     policy::{OpenError, Policy},
@@ -96,7 +96,7 @@ fn free_name(path: &Path, now: DateTime<Utc>) -> io::Result<PathBuf> {
         }
         PathBuf::from(name)
     };
-    let is_free = |name: &PathBuf| !name.exists() && !zipped(name).exists();
+    let is_free = |name: &PathBuf| ["", ".gz", ".zst"].into_iter().all(|end| !with(name, end).exists());
     (0..TRIES_MAX).map(name).find(is_free).ok_or_else(|| io::ErrorKind::AlreadyExists.into())
 }
 
@@ -106,14 +106,10 @@ fn with(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-fn zipped(path: &Path) -> PathBuf {
-    with(path, ".gz")
-}
-
 /// What names of rotated files say, for their order: when, and which one of that second.
 fn place(name: &str, of: &str) -> Option<(NaiveDateTime, u32)> {
     let rest = name.strip_prefix(of)?.strip_prefix('.')?;
-    let rest = rest.strip_suffix(".gz").unwrap_or(rest);
+    let rest = rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".zst")).unwrap_or(rest);
     let (stamp, more) = match rest.split_once('-') {
         Some((stamp, more)) => (stamp, more.parse().ok()?),
         None => (rest, 0),
@@ -141,32 +137,33 @@ fn tidy(path: &Path, rotate: &RotateSpec, policy: &Policy) -> Result<(), OpenErr
     for (place, path) in rotated {
         if oldest.is_none_or(|oldest| place < oldest) {
             fs::remove_file(path).map_err(io)?;
-        } else if rotate.compression == Compression::Gzip && path.extension().is_none_or(|extension| extension != "gz") {
-            compress(&path, policy)?;
+        } else if rotate.compression != Compression::None && path.extension().is_none_or(|extension| extension != "gz" && extension != "zst") {
+            compress(&path, rotate.compression, policy)?;
         }
     }
     Ok(())
 }
 
-fn compress(path: &Path, policy: &Policy) -> Result<(), OpenError> {
+fn compress(path: &Path, compression: Compression, policy: &Policy) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.display().to_string(), source };
-    let mut plain = File::open(path).map_err(io)?;
-    let part = with(path, ".gz.part");
+    let plain = File::open(path).map_err(io)?;
+    let whole = with(path, compression::ending(compression));
+    let part = with(&whole, ".part");
     let file = policy.open_append(&part)?;
     // One that broke off is begun anew.
     file.set_len(0).map_err(io)?;
-    let mut encoder = GzEncoder::new(file, flate2::Compression::default());
-    io::copy(&mut plain, &mut encoder).map_err(io)?;
-    encoder.finish().and_then(|file| file.sync_all()).map_err(io)?;
-    fs::rename(&part, zipped(path)).map_err(io)?;
+    compression::copy(compression, plain, &file).and_then(|()| file.sync_all()).map_err(io)?;
+    fs::rename(&part, whole).map_err(io)?;
+    // Or the plain one could be gone and the other not yet there after a power cut.
+    if let Some(directory) = path.parent() {
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+    }
     fs::remove_file(path).map_err(io)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read, time::Duration};
-
-    use flate2::read::GzDecoder;
+    use std::time::Duration;
 
     use super::*;
     use crate::policy::PolicyConfig;
@@ -235,9 +232,13 @@ mod tests {
         let rotate = RotateSpec { compression: Compression::Gzip, ..rotate(Some(1), None) };
         tidy(&path, &rotate, &policy()).unwrap();
         assert_eq!(names(place.path()), ["other.20260101T000000Z", "out", "out.20260101T000001Z-1.gz", "out.20260101T000001Z.gz", "out.bak"]);
-        let mut text = String::new();
-        GzDecoder::new(File::open(place.path().join("out.20260101T000001Z-1.gz")).unwrap()).read_to_string(&mut text).unwrap();
-        assert_eq!(text, "out.20260101T000001Z-1");
+        let zipped = fs::read(place.path().join("out.20260101T000001Z-1.gz")).unwrap();
+        assert_eq!(compression::plain(Compression::Gzip, &zipped), b"out.20260101T000001Z-1");
+        // Whoever changes the compression keeps what there is.
+        fs::write(place.path().join("out.20260101T000002Z"), "new").unwrap();
+        tidy(&path, &RotateSpec { compression: Compression::Zstd, ..rotate }, &policy()).unwrap();
+        assert_eq!(names(place.path()), ["other.20260101T000000Z", "out", "out.20260101T000001Z-1.gz", "out.20260101T000002Z.zst", "out.bak"]);
+        assert_eq!(compression::plain(Compression::Zstd, &fs::read(place.path().join("out.20260101T000002Z.zst")).unwrap()), b"new");
     }
 
     #[test]

@@ -113,6 +113,13 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
+/// None of these protocols knows zstd for sure.
+fn check_compression(pointer: &str, compression: Compression, faults: &mut Faults) {
+    if compression == Compression::Zstd {
+        faults.add(format!("{pointer}/compression"), "this sink need not understand zstd: write \"gzip\" or \"none\"");
+    }
+}
+
 impl ElasticsearchSenderSpec {
     pub(super) fn check(&self, pointer: &str, faults: &mut Faults) {
         faults.url(format!("{pointer}/url"), &self.url);
@@ -120,6 +127,7 @@ impl ElasticsearchSenderSpec {
             faults.add(format!("{pointer}/index"), error.to_string());
         }
         faults.headers(&format!("{pointer}/headers"), &self.headers);
+        check_compression(pointer, self.compression, faults);
         faults.range(format!("{pointer}/timeout_ms"), self.timeout_ms, 100, 600_000);
     }
 }
@@ -128,6 +136,7 @@ impl LokiSenderSpec {
     pub(super) fn check(&self, pointer: &str, faults: &mut Faults) {
         faults.url(format!("{pointer}/url"), &self.url);
         faults.headers(&format!("{pointer}/headers"), &self.headers);
+        check_compression(pointer, self.compression, faults);
         faults.range(format!("{pointer}/timeout_ms"), self.timeout_ms, 100, 600_000);
         if self.labels.is_empty() || self.labels.len() > LABELS_MAX {
             let detail =
@@ -150,6 +159,7 @@ impl OtlpSenderSpec {
     pub(super) fn check(&self, pointer: &str, faults: &mut Faults) {
         faults.url(format!("{pointer}/url"), &self.url);
         faults.headers(&format!("{pointer}/headers"), &self.headers);
+        check_compression(pointer, self.compression, faults);
         faults.range(format!("{pointer}/timeout_ms"), self.timeout_ms, 100, 600_000);
     }
 }
@@ -226,5 +236,7 @@ mod tests {
         assert_eq!(loki.len(), 3);
         let none = faults(json!({"type": "loki", "name": "l", "url": "http://l", "labels": {}}));
         assert!(none[0].contains("1 to 15"), "{none:?}");
+        let zstd = faults(json!({"type": "otlp", "name": "o", "url": "http://o", "compression": "zstd"}));
+        assert!(zstd[0].starts_with("/senders/0/compression: ") && zstd[0].contains("gzip"), "{zstd:?}");
     }
 }
