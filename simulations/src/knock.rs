@@ -35,8 +35,13 @@ impl Meddlers {
         self.0.insert(id, (meddler, directions));
     }
 
-    pub fn remove(&mut self, id: CutId) {
-        self.0.remove(&id);
+    pub fn remove(&mut self, id: CutId) -> Option<Meddler> {
+        self.0.remove(&id).map(|(meddler, _)| meddler)
+    }
+
+    /// Whether packets are rejected anywhere.
+    pub fn reject(&self) -> bool {
+        self.0.values().any(|(meddler, _)| *meddler == Meddler::Reject)
     }
 
     pub fn clear(&mut self) {

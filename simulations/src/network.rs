@@ -152,15 +152,20 @@ impl Network {
     }
 
     pub fn mend(&mut self, now: Instant, id: CutId) {
-        if self.cuts.remove(&id).is_some() {
+        let (cut, meddler) = (self.cuts.remove(&id), self.meddlers.remove(id));
+        if cut.is_some() || meddler == Some(Meddler::Reject) {
             self.ailed = now;
         }
-        self.meddlers.remove(id);
     }
 
-    /// Whether every path has been whole for so long, and loses and delays nothing.
+    /// Whether every path is whole, though packets may be lost on it.
+    pub fn is_whole(&self) -> bool {
+        self.cuts.is_empty() && !self.meddlers.reject()
+    }
+
+    /// Whether every path has been whole for so long, and loses and delays nothing. Refusals may be forged, or swallowed.
     pub fn is_well_since(&self, now: Instant, length: Duration) -> bool {
-        self.plan.is_faithful() && self.cuts.is_empty() && now.since(self.ailed) >= length
+        self.plan.is_faithful() && self.cuts.is_empty() && !self.meddlers.reject() && now.since(self.ailed) >= length
     }
 
     /// All cuts end, links are wide, and packets are lost, repeated, reordered and damaged no more.

@@ -48,6 +48,8 @@ struct Change {
     new: ClusterKey,
     step: Step,
     begun: Instant,
+    /// Since when everybody can be reached.
+    reached: Instant,
 }
 
 impl Change {
@@ -96,7 +98,7 @@ impl World {
             self.rings.changes += 1;
             let (old, new) = (key(self.rings.changes), key(self.rings.changes + 1));
             self.tell(None, format_args!("the cluster's key is to be changed"));
-            self.rings.change = Some(Change { via, old, new, step: Step::Install, begun: self.now });
+            self.rings.change = Some(Change { via, old, new, step: Step::Install, begun: self.now, reached: self.now });
             self.key_round();
         }
     }
@@ -105,8 +107,12 @@ impl World {
     pub(crate) fn key_round(&mut self) {
         let Some(mut change) = self.rings.change.clone() else { return };
         let count = self.hosts.len();
+        if !self.are_all_reached() {
+            // Who is down, or cut off, is waited for: his key is not changed behind his back.
+            change.reached = self.now;
+        }
         let patience = PATIENCE + STEP * 6 * u32::try_from(count).unwrap_or(u32::MAX);
-        if self.now.since(change.begun) > patience {
+        if self.now.since(change.reached) > patience {
             return self.violate("a change of keys ends", format!("after {} s it is at {:?}", patience.as_secs(), change.order()));
         }
         self.after(ROUND, Event::KeyRound);
@@ -115,7 +121,8 @@ impl World {
         let Some(process) = &self.hosts[via].process else { return };
         let rings = keys::rings(&process.node);
         let (old, new) = (change.old.fingerprint(), change.new.fingerprint());
-        let hindered = |order: KeyOrder| !keys::hindrances(&order, &rings).is_empty();
+        // An operator knows how many nodes there are: what one says that has just begun with an empty store is not all.
+        let hindered = |order: KeyOrder| rings.len() < count || !keys::hindrances(&order, &rings).is_empty();
         let next = match change.step {
             Step::Install if !hindered(KeyOrder::Use(new)) => Some(Step::Use),
             Step::Use if !hindered(KeyOrder::Remove(old)) => Some(Step::Remove),
@@ -135,6 +142,13 @@ impl World {
             let turn = u32::try_from(turn).unwrap_or(u32::MAX);
             self.after(STEP * turn, Event::KeyOrder { via, host, order: change.order() });
         }
+    }
+
+    /// Whether everybody who was ever a node, and did not say goodbye, runs as he should and is heard.
+    fn are_all_reached(&self) -> bool {
+        let known = self.running().flat_map(|(_, node)| keys::rings(node)).map(|ring| ring.id);
+        let runs = |id| self.hosts.iter().any(|host| host.id == id && host.process.is_some() && host.standstill.runs());
+        self.hosts.iter().all(|host| host.process.is_some()) && known.into_iter().all(runs) && self.network.is_whole()
     }
 
     /// The order reaches a host, if its process runs and the way is open.

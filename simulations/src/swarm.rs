@@ -230,7 +230,7 @@ mod tests {
     fn every_cut_is_mended() {
         for seed in 0..50 {
             let deeds = draw(seed, Wishes::default()).deeds;
-            let cut = |deed: &Deed| if let Deed::Cut { id, .. } | Deed::Flap { id, .. } = deed { Some(*id) } else { None };
+            let cut = |deed: &Deed| if let Deed::Cut { id, .. } | Deed::Flap { id, .. } | Deed::Meddle { id, .. } = deed { Some(*id) } else { None };
             let cuts: Vec<_> = deeds.iter().filter_map(|(_, deed)| cut(deed)).collect();
             let mended: BTreeSet<_> = deeds.iter().filter_map(|(_, deed)| if let Deed::Mend { id } = deed { Some(*id) } else { None }).collect();
             assert_eq!(cuts.iter().copied().collect::<BTreeSet<_>>(), mended, "seed {seed}");
@@ -245,10 +245,11 @@ mod tests {
             let scenario = draw(seed, Wishes { nodes: Some(5), minutes: None });
             scenario.deeds.iter().map(|(_, deed)| format!("{deed:?}").split(' ').next().unwrap_or_default().to_owned()).collect()
         };
-        let drawn: Vec<_> = (0..100).map(kinds).collect();
-        for kind in ["Crash", "Stop", "Drain", "Cut", "Flap", "Pause", "Slow", "StepClock", "DiskFails"] {
+        let drawn: Vec<_> = (0..200).map(kinds).collect();
+        let common = ["Crash", "Stop", "Drain", "Cut", "Flap", "Pause", "Slow", "StepClock", "DiskFails", "PowerOff", "Meddle"];
+        for kind in common.into_iter().chain(["RestartFromImage", "LoseStore", "Wipe", "ChangeKey"]) {
             let with = drawn.iter().filter(|kinds| kinds.contains(kind)).count();
-            assert!((5..90).contains(&with), "{kind} is in {with} of 100");
+            assert!((5..150).contains(&with), "{kind} is in {with} of 200");
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{APPLY, FAULTS, exists, millis, pick, seconds};
 use crate::{
     chance::{Concern, Delay, Topic, happens, stream},
     disk::DiskFault,
+    knock::Meddler,
     network::{CutId, Direction, Flapping},
     scenario::Deed,
     script::both_ways,
@@ -17,35 +18,40 @@ use crate::{
 /// What has a time.
 pub(super) type Timed = Vec<(Duration, Deed)>;
 
-/// The kinds. A kind's number is its stream's: new ones are put at the end.
-const KINDS: &[fn(&mut Faults)] = &[
-    Faults::crash,
-    Faults::crash_flushing,
-    Faults::stop,
-    Faults::drain,
-    Faults::split,
-    Faults::one_way,
-    Faults::crash_all,
-    Faults::flap,
-    Faults::non_transitive,
-    Faults::flapping_split,
-    Faults::pause,
-    Faults::slow,
-    Faults::step_clock,
-    Faults::fail_disk,
-    Faults::rolling_restart,
+/// Of a thousand seeds how many have this kind, and how it is drawn.
+type Kind = (u32, fn(&mut Faults));
+
+/// A kind's number is its stream's: new ones are put at the end.
+const KINDS: &[Kind] = &[
+    (350, Faults::crash),
+    (350, Faults::crash_flushing),
+    (350, Faults::stop),
+    (350, Faults::drain),
+    (350, Faults::split),
+    (350, Faults::one_way),
+    (350, Faults::crash_all),
+    (350, Faults::flap),
+    (350, Faults::non_transitive),
+    (350, Faults::flapping_split),
+    (350, Faults::pause),
+    (350, Faults::slow),
+    (350, Faults::step_clock),
+    (350, Faults::fail_disk),
+    (350, Faults::rolling_restart),
+    (200, Faults::lose_disk),
+    (150, Faults::power_off),
+    (250, Faults::meddle),
+    (100, Faults::change_key),
 ];
-/// Of a thousand seeds, so many have a kind.
-const EXISTS: u32 = 350;
 /// Where a core waits for its patience before the rest returns: DESIGN §5.3, 10 minutes and a minute of life, and to settle.
 const LATE_RETURN: Duration = Duration::from_secs(700);
 
 /// Everything up to the heal.
 pub(super) fn draw(seed: u64, count: usize, length: Duration) -> Timed {
     let mut deeds = start_all(count, &mut stream(seed, Concern::Faults));
-    for (number, kind) in KINDS.iter().enumerate() {
+    for (number, (exists, kind)) in KINDS.iter().enumerate() {
         let mut rng = stream(seed, Concern::Kind(number));
-        if !happens(&mut rng, EXISTS) {
+        if !happens(&mut rng, *exists) {
             continue;
         }
         let times = rng.random_range(1..=2);
@@ -249,5 +255,62 @@ impl Faults {
         let (node, at, length) = (self.node(), self.when(), self.while_of(30));
         let fault = if exists(&mut self.rng) { DiskFault::Full } else { DiskFault::Sync };
         self.deeds.extend([(at, Deed::DiskFails { node, fault }), (at + length, Deed::DiskWorks { node })]);
+    }
+
+    /// A node comes back on an old copy of its disk, with an empty store, or with nothing at all, as another node. A seed does that to two at most: so many
+    /// disks an accepted write must outlive (DESIGN §9, S9). An old copy comes alone: who heard of the node since finds it out (DESIGN §5.3, Restart), and where
+    /// theirs are lost at the same time nobody can.
+    fn lose_disk(&mut self) {
+        let (node, at) = (self.node(), self.when());
+        let has_copy = self.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Image { .. }));
+        if has_copy {
+            return;
+        }
+        let least = if self.deeds.is_empty() { 0 } else { 1 };
+        match self.rng.random_range(least..3) {
+            0 => {
+                let age = self.while_of(60);
+                let copied = at.saturating_sub(age).max(APPLY);
+                self.deeds.extend([(copied, Deed::Image { node }), (at, Deed::RestartFromImage { node })]);
+            }
+            1 => {
+                self.deeds.push((at, Deed::LoseStore { node }));
+                self.returns(node, at);
+            }
+            _ => {
+                self.deeds.push((at, Deed::Wipe { node }));
+                self.returns(node, at);
+            }
+        }
+    }
+
+    /// The room is without power: nothing refuses in anybody's name until it is back, and machines come up one after the other.
+    fn power_off(&mut self) {
+        let most = pick(&mut self.rng, &[2, 20, 90]);
+        let (at, length) = (self.when(), self.while_of(most));
+        for node in 0..self.count {
+            let after = self.while_of(20);
+            self.deeds.extend([(at, Deed::PowerOff { node }), (at + length + after, Deed::Start { node })]);
+        }
+    }
+
+    /// Firewalls that refuse in a host's name, or swallow refusals, and strangers who forge them: on some paths, mostly to one node.
+    fn meddle(&mut self) {
+        let (at, length) = (self.when(), self.while_of(60));
+        let (meddler, share) = (pick(&mut self.rng, &[Meddler::Reject, Meddler::Filter, Meddler::Forge]), pick(&mut self.rng, &[200, 500, 1_000]));
+        let to = if happens(&mut self.rng, 700) { Some(self.node()) } else { None };
+        let ways = (0..self.count).flat_map(|from| (0..self.count).map(move |to| (from, to)));
+        let ways: Vec<_> = ways.filter(|(from, end)| from != end && to.is_none_or(|to| to == *end)).collect();
+        let directions: Vec<_> = ways.into_iter().filter(|_| happens(&mut self.rng, share)).collect();
+        if !directions.is_empty() {
+            let id = CutId(self.cuts);
+            self.cuts += 1;
+            self.deeds.extend([(at, Deed::Meddle { id, meddler, directions }), (at + length, Deed::Mend { id })]);
+        }
+    }
+
+    fn change_key(&mut self) {
+        let (node, at) = (self.node(), self.when());
+        self.deeds.push((at, Deed::ChangeKey { node }));
     }
 }
