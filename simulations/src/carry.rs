@@ -178,7 +178,8 @@ impl World {
         let life = self.hosts[at].life;
         if self.hosts[at].process(life).is_some_and(|process| !process.stopping) {
             self.tell(Some(at), format_args!("is told to stop"));
-            self.hosts[at].away_since = Some(self.now);
+            let (id, now) = (self.hosts[at].id, self.now);
+            self.hosts[at].away_since.insert(id, now);
             self.input(at, life, |process, now| {
                 process.stopping = true;
                 process.node.handle_stop(now);

@@ -100,7 +100,7 @@ impl World {
     /// the word: who was cut off when it was said cannot know of it, and what it had begun before comes to its end. It must have been the last owner, too:
     /// an attempt names whose claim it began with, though others may have had the source since.
     pub(crate) fn who_said_it_would_be_back_keeps_its_sources(&self, taker: usize, source: &Name, epoch: Epoch, from: &NodeId) -> Result<(), String> {
-        let Some(place) = self.hosts.iter().position(|host| host.id == *from && host.away_since.is_some()) else { return Ok(()) };
+        let Some(place) = self.hosts.iter().position(|host| host.id == *from && host.away_since.contains_key(from)) else { return Ok(()) };
         let host = &self.hosts[place];
         let succession = self.created(taker, source).and_then(|key| self.ledger(source)?.successions.get(&key));
         let before = succession.and_then(|succession| succession.opened.range(..epoch).next_back());

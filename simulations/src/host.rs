@@ -92,8 +92,8 @@ pub struct Host {
     pub dark: bool,
     /// Kill it a moment after it next begins to flush.
     pub dies_flushing: bool,
-    /// When it last stopped in order, saying that it would be back; none while it runs.
-    pub away_since: Option<Instant>,
+    /// When it stopped in order, saying that it would be back, by who it was then; none of who it is while it runs.
+    pub away_since: BTreeMap<NodeId, Instant>,
     /// Whether its process runs, or stands still now and then.
     pub(crate) standstill: Standstill,
     /// Its process ended by itself: whoever watches over it starts it again.
@@ -132,7 +132,7 @@ impl Host {
             process: None,
             dark: false,
             dies_flushing: false,
-            away_since: None,
+            away_since: BTreeMap::new(),
             standstill: Standstill::default(),
             restarts: false,
             healthy_since: Instant::ZERO,
@@ -180,7 +180,7 @@ impl Host {
         self.dark = false;
         self.dies_flushing = false;
         self.restarts = false;
-        self.away_since = None;
+        self.away_since.remove(&self.id);
         self.standstill = Standstill::default();
         self.healthy_since = at;
         let wall = self.now(at).wall;

@@ -302,10 +302,11 @@ impl World {
         // With another disk it is no witness any more.
         let witnesses = self.running().map(|(_, node)| node.witnesses().me()).filter(|witness| newest.witnesses.contains(witness));
         let ids: Vec<_> = witnesses.map(|witness| witness.node).collect();
-        let owner = self.hosts.iter().find(|host| newest.owner == Some(host.id));
         // Only on disks that are gone was the record under which somebody collected last.
         let record_is_lost = succession.and_then(|succession| succession.opened.last_key_value()).is_some_and(|(opened, _)| *opened > newest.epoch);
-        let away = owner.and_then(|owner| owner.away_since).is_some_and(|since| self.now.since(since) < RESTART_GRACE + SETTLES);
+        // Whoever it is by now: of who lost its disk while it was away, the others do not know that it does not come back.
+        let gone_since = newest.owner.and_then(|owner| self.hosts.iter().find_map(|host| host.away_since.get(&owner)));
+        let away = gone_since.is_some_and(|since| self.now.since(*since) < RESTART_GRACE + SETTLES);
         let holds_copy =
             |(at, witnessed): (&usize, &Witnessed)| self.hosts[*at].process.is_some() && witnessed.has_copy && newest.is_witness(&self.hosts[*at].id);
         let has_copy = succession.is_some_and(|succession| succession.witnessed.iter().any(holds_copy));
