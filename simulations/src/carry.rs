@@ -382,6 +382,12 @@ impl World {
         }
     }
 
+    /// Whether a node has an epoch by a majority of what its predecessor's witnesses held. An old copy of a disk is none of that: who is alone with one cannot
+    /// know, and takes its own vote for a majority (seed 235).
+    fn has_a_majority(&self, at: usize, key: &SourceKey, epoch: Epoch) -> bool {
+        !self.minority.contains(&(key.clone(), epoch)) && !self.hosts[at].is_alone_with_an_old_disk()
+    }
+
     /// A node has its data plane open a source.
     fn opens(&mut self, at: usize, source: &Name, epoch: Epoch, resume: &Checkpoint) {
         let owned = self.hosts[at].process.as_ref().and_then(|process| {
@@ -390,7 +396,7 @@ impl World {
         let Some(key) = owned.or_else(|| self.created(at, source)) else { return };
         self.waiting.remove(&key);
         self.reads.insert((at, source.clone()), key.clone());
-        let majority = !self.minority.contains(&(key.clone(), epoch));
+        let majority = self.has_a_majority(at, &key, epoch);
         self.fact(source, Fact::Opened { node: at, key, epoch, resume: resume.clone(), majority });
     }
 
@@ -415,7 +421,7 @@ impl World {
             None if before => Cause::Reopened,
             _ => Cause::Resumed,
         };
-        let majority = !self.minority.contains(&(key.clone(), epoch));
+        let majority = self.has_a_majority(at, &key, epoch);
         self.fact(source, Fact::Began { hand, key, cause, majority, resume, at: self.now });
     }
 
@@ -425,7 +431,7 @@ impl World {
         let Some(key) = self.reads.get(&(at, source.clone())).cloned() else { return };
         let Some((_, owned)) = process.node.owned_sources().find(|(owned, _)| **owned == key) else { return };
         let epoch = owned.record().epoch;
-        let majority = !self.minority.contains(&(key.clone(), epoch));
+        let majority = self.has_a_majority(at, &key, epoch);
         let known = self.ledger(source).and_then(|ledger| ledger.owners.get(&at));
         if known.is_some_and(|(_, present)| *present != epoch) {
             self.fact(source, Fact::Renewed { node: at, key: key.clone(), epoch, majority });

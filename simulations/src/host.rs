@@ -10,6 +10,7 @@ use logvine_cluster::{
     member::Phase,
     name::Name,
     node::{CallId, CommandId, Node, NodeConfig, RequestId},
+    record::DiskId,
 };
 use logvine_gossip::{Generation, GossipConfig, Instant, Me, NodeId, Now, UnixMicros, marks};
 use rand::Rng;
@@ -86,6 +87,8 @@ pub struct Host {
     pub disk: Disk,
     /// A copy of the disk that was kept.
     pub image: Option<Image>,
+    /// By what its node calls its disk while that is an old copy, of which it has not found that out yet.
+    pub(crate) old_disk: Option<DiskId>,
     pub life: Life,
     pub process: Option<Process>,
     /// The machine itself is off: it does not even refuse.
@@ -128,6 +131,7 @@ impl Host {
             id,
             disk: Disk::new(disk),
             image: None,
+            old_disk: None,
             life: Life(0),
             process: None,
             dark: false,
@@ -220,6 +224,14 @@ impl Host {
     /// Whether the process of `life` is to be woken now: what was put off to another time is not.
     pub(crate) fn is_woken(&self, life: Life, now: Instant) -> bool {
         self.life == life && self.process.as_ref().is_some_and(|process| process.wake == Some(now))
+    }
+
+    /// Whether what its node goes by is an old copy of its disk, and nobody is there who could tell it (DESIGN §5.3, "Restart").
+    pub(crate) fn is_alone_with_an_old_disk(&self) -> bool {
+        self.process.as_ref().is_some_and(|Process { node, .. }| {
+            let sees_others = node.gossip().members().any(|member| member.id != self.id && member.status.is_live());
+            !sees_others && self.old_disk == Some(node.witnesses().me().disk)
+        })
     }
 
     /// The process, if it is still the one of `life`.

@@ -14,12 +14,18 @@ impl World {
             }
             Deed::RestartFromImage { node } => {
                 self.crash(node);
-                if let Some(image) = self.hosts[node].image.clone() {
+                let image = self.hosts[node].image.clone();
+                let is_old = image.is_some();
+                if let Some(image) = image {
                     self.replace_disk(node, image);
                     self.tell(Some(node), format_args!("has an old disk"));
                     marks::reached("a node returned with an old disk");
                 }
                 self.start(node);
+                let disk = self.hosts[node].process.as_ref().map(|process| process.node.witnesses().me().disk);
+                if is_old {
+                    self.hosts[node].old_disk = disk;
+                }
             }
             Deed::Wipe { node } => {
                 self.crash(node);
