@@ -263,9 +263,10 @@ impl Membership {
         self.former.get(id).copied()
     }
 
-    /// The same of the live member at an address.
-    pub(crate) fn former_at(&self, address: &SocketAddr) -> Option<Generation> {
-        self.former.iter().find(|(id, _)| self.view.get(id).is_some_and(|member| member.gossip == *address)).map(|(_, former)| *former)
+    /// The same of a member at an address, and which that is: a node that lost its data directory is another one at the address of the one that it was.
+    pub(crate) fn former_at(&self, address: &SocketAddr) -> Option<(NodeId, Generation)> {
+        let there = self.former.iter().filter_map(|(id, former)| self.view.get(id).filter(|member| member.gossip == *address).zip(Some(*former)));
+        there.max_by_key(|(member, _)| member.status.is_live()).map(|(member, former)| (member.id, former))
     }
 
     /// Up to which generation a node is forgotten.

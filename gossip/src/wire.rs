@@ -148,6 +148,9 @@ pub(crate) struct Parts {
     /// The generation under which I knew you before the one that I know now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) former: Option<Generation>,
+    /// Whom `former` is of: where that node was, another may be by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) former_of: Option<NodeId>,
     /// With `welcome`: to me you are alive at another address than you speak from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) elsewhere: Option<Elsewhere>,

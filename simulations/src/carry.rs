@@ -350,8 +350,8 @@ impl World {
                 continue;
             };
             let row: Row = rmp_serde::from_slice(value).expect("a node writes what it can read");
-            let Row { record, promised, checkpoint, .. } = row;
-            self.fact(&key.source.clone(), Fact::Persisted { node: at, key, record, promised, checkpoint });
+            let Row { record, promised, accepted, checkpoint } = row;
+            self.fact(&key.source.clone(), Fact::Persisted { node: at, key, record, promised, accepted, checkpoint });
         }
     }
 

@@ -202,7 +202,10 @@ mod tests {
     #[test]
     fn a_step_back_is_seen() {
         let record = |counter| Record { epoch: epoch(counter), owner: None, witnesses: vec![] };
-        let row = |held, promised| Fact::Persisted { node: 0, key: created(1), record: record(held), promised: epoch(promised), checkpoint: at(0) };
+        let row = |held, promised| {
+            let (record, promised) = (record(held), epoch(promised));
+            Fact::Persisted { node: 0, key: created(1), record, promised, accepted: None, checkpoint: at(0) }
+        };
         assert_eq!(broken(&[opened(0, 2, 0), opened(1, 3, 0), opened(0, 1, 0)]), ["S3"]);
         assert_eq!(broken(&[row(1, 3), row(2, 3)]), [""; 0]);
         assert_eq!(broken(&[row(2, 3), row(1, 3)]), ["S3"]);
@@ -213,7 +216,10 @@ mod tests {
     #[test]
     fn a_witness_that_dropped_a_creation_may_begin_anew_with_it() {
         let record = |counter| Record { epoch: epoch(counter), owner: None, witnesses: vec![] };
-        let row = |held| Fact::Persisted { node: 0, key: created(1), record: record(held), promised: epoch(held), checkpoint: at(0) };
+        let row = |held| {
+            let (record, promised) = (record(held), epoch(held));
+            Fact::Persisted { node: 0, key: created(1), record, promised, accepted: None, checkpoint: at(0) }
+        };
         let dropped = |key| Fact::Dropped { node: 0, key };
         assert_eq!(broken(&[row(2), dropped(created(2)), row(0)]), ["S3"]);
         assert_eq!(broken(&[row(2), dropped(created(1)), row(0)]), [""; 0]);

@@ -8,6 +8,7 @@ use std::{
 use logvine_cluster::{
     checkpoint::Checkpoint,
     instance::Epoch,
+    message::Accepted,
     name::Name,
     record::{Record, SourceKey},
 };
@@ -27,8 +28,8 @@ pub enum Fact {
     Acknowledged { rewind: Stamp, sender: Name, start: u64, end: u64 },
     /// An instance stated how far it is.
     Stated { node: usize, key: SourceKey, checkpoint: Checkpoint },
-    /// A node has on its disk what it witnesses: the record that it holds, what it promised, the checkpoint.
-    Persisted { node: usize, key: SourceKey, record: Record, promised: Epoch, checkpoint: Checkpoint },
+    /// A node has on its disk what it witnesses: the record that it holds, what it promised, what it accepted as that record's successor, the checkpoint.
+    Persisted { node: usize, key: SourceKey, record: Record, promised: Epoch, accepted: Option<Accepted>, checkpoint: Checkpoint },
     /// A node's disk has nothing of this creation any more: to the node it is deleted, or made again.
     Dropped { node: usize, key: SourceKey },
     /// A node began to collect. `majority` as its witnesses gave it, or not (DESIGN §5.3, "Without a majority").
@@ -73,6 +74,7 @@ impl Fact {
 pub struct Witnessed {
     pub record: Record,
     pub promised: Epoch,
+    pub accepted: Option<Accepted>,
     /// Whether its checkpoint says anything.
     pub has_copy: bool,
 }
@@ -149,8 +151,8 @@ impl Ledger {
                 self.acknowledged.entry((rewind, sender)).or_default().add(start, end);
             }
             Fact::Stated { node, key, checkpoint } => self.of(key).stated.entry(node).or_default().merge(&checkpoint),
-            Fact::Persisted { node, key, record, promised, checkpoint } => {
-                self.of(key).witnessed.insert(node, Witnessed { record, promised, has_copy: checkpoint.is_copy() });
+            Fact::Persisted { node, key, record, promised, accepted, checkpoint } => {
+                self.of(key).witnessed.insert(node, Witnessed { record, promised, accepted, has_copy: checkpoint.is_copy() });
             }
             Fact::Dropped { node, key } => drop(self.of(key).witnessed.remove(&node)),
             Fact::Opened { node, key, epoch, resume, majority } => {

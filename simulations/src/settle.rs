@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use logvine_cluster::{name::Name, node::Node, record::Record};
+use logvine_cluster::{message::Accepted, name::Name, node::Node, record::Record};
 use logvine_gossip::{Generation, Instant, NodeId, Stamp, Status};
 
 use crate::{
@@ -45,8 +45,8 @@ type Broken = Result<(), (&'static str, String)>;
 enum Hope {
     /// A majority of its witnesses lives.
     Soon,
-    /// One of its witnesses lives and has a copy, or it never had an owner, or its record is lost: it goes on without a majority after patience. Or its owner said
-    /// that it would be back.
+    /// One of its witnesses, or of those that decided on these, lives and has a copy; or it never had an owner, or its record is lost: it goes on without a majority
+    /// after patience. Or its owner said that it would be back.
     Later,
     /// No witness with a copy lives, so that it may wait for an operator, as it must never begin anew by itself; or nobody who lives was ever told of it.
     Never,
@@ -298,7 +298,8 @@ impl World {
         let succession = self.present(source);
         // Nobody has been asked for it yet: its entry names the first witnesses.
         let first = Record::first(lasting.witnesses.clone());
-        let newest = succession.and_then(Succession::newest_witnessed).unwrap_or(&first);
+        let held = succession.and_then(Succession::newest_witnessed).unwrap_or(&first);
+        let newest = succession.and_then(|succession| self.decided_after(succession, held)).unwrap_or(held);
         // With another disk it is no witness any more.
         let witnesses = self.running().map(|(_, node)| node.witnesses().me()).filter(|witness| newest.witnesses.contains(witness));
         let ids: Vec<_> = witnesses.map(|witness| witness.node).collect();
@@ -307,8 +308,9 @@ impl World {
         // Whoever it is by now: of who lost its disk while it was away, the others do not know that it does not come back.
         let gone_since = newest.owner.and_then(|owner| self.hosts.iter().find_map(|host| host.away_since.get(&owner)));
         let away = gone_since.is_some_and(|since| self.now.since(*since) < RESTART_GRACE + SETTLES);
+        let is_witness = |id: &NodeId| newest.is_witness(id) || held.is_witness(id);
         let holds_copy =
-            |(at, witnessed): (&usize, &Witnessed)| self.hosts[*at].process.is_some() && witnessed.has_copy && newest.is_witness(&self.hosts[*at].id);
+            |(at, witnessed): (&usize, &Witnessed)| self.hosts[*at].process.is_some() && witnessed.has_copy && is_witness(&self.hosts[*at].id);
         let has_copy = succession.is_some_and(|succession| succession.witnessed.iter().any(holds_copy));
         if self.waiting.get(&lasting.key).is_some_and(|rewind| self.generation(id) <= *rewind) {
             Hope::Never
@@ -319,6 +321,18 @@ impl World {
         } else {
             Hope::Never
         }
+    }
+
+    /// What a majority of a record's witnesses accepted as its successor: it is decided, although nobody may have been told, and those that it names may have lost
+    /// their disks since (seed 350).
+    fn decided_after<'a>(&self, succession: &'a Succession, base: &Record) -> Option<&'a Record> {
+        let holders = succession.witnessed.iter().filter(|(_, witnessed)| witnessed.record == *base);
+        let accepted: Vec<_> = holders.filter_map(|(at, witnessed)| Some((self.hosts[*at].id, witnessed.accepted.as_ref()?))).collect();
+        let is_decided = |proposal: &Accepted| {
+            let by: Vec<_> = accepted.iter().filter(|(_, other)| *other == proposal).map(|(id, _)| *id).collect();
+            base.is_majority(&by)
+        };
+        accepted.iter().find(|(_, proposal)| is_decided(proposal)).map(|(_, proposal)| &proposal.record)
     }
 
     /// L2: by then, every source of which that may be hoped has had exactly one owner and progressed. It may be on its way to the next one when time is up.

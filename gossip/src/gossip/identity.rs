@@ -167,9 +167,11 @@ impl Gossip {
     pub(super) fn welcome(&self, to: &Identity) -> Parts {
         let known = self.membership.view().get(&to.id);
         let elsewhere = known.filter(|member| member.status.is_live() && member.gossip != to.gossip);
+        let former = self.known_before(to);
         Parts {
             welcome: Some(self.highest_known(&to.id)),
-            former: self.known_before(to),
+            former,
+            former_of: former.map(|_| to.id),
             elsewhere: elsewhere.map(|member| Elsewhere { gossip: member.gossip, quic: member.quic }),
             forgotten: self.membership.forgotten(&to.id).filter(|generation| to.generation <= *generation),
             ..Parts::default()
@@ -204,7 +206,7 @@ impl Gossip {
         let former = self.membership.former(&member.id);
         let nodes = self.membership.live_count();
         if former.is_some_and(|former| former > Generation::default()) && self.membership.draw_one_of(FORMER_TOLD, nodes) {
-            self.send(now, member.gossip, None, vec![Parts { former, ..Parts::default() }]);
+            self.send(now, member.gossip, None, vec![Parts { former, former_of: Some(member.id), ..Parts::default() }]);
         }
     }
 
@@ -235,6 +237,14 @@ impl Gossip {
             self.oneself.asking = Some(Asking { at: there.gossip, since: now.at, told_by });
             let at = Peer { id: self.me.id, gossip: there.gossip, quic: there.quic };
             self.outputs.push_back(Output::Prove { at });
+        }
+    }
+
+    /// A peer says under which generation it knew a node before. Those that do not say which node speak to whom they mean.
+    pub(super) fn take_former_generation(&mut self, parts: &Parts) {
+        let is_meant = parts.former_of.is_none_or(|id| id == self.me.id);
+        if let Some(former) = parts.former.filter(|_| is_meant) {
+            self.judge_disk(former);
         }
     }
 

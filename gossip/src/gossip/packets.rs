@@ -105,9 +105,7 @@ impl Gossip {
             let welcome = Parts { view_agrees, ..self.welcome(sender) };
             self.send(now, sender.gossip, None, vec![welcome]);
         }
-        if let Some(former) = parts.former {
-            self.judge_disk(former);
-        }
+        self.take_former_generation(&parts);
         if let Some(known) = parts.welcome {
             self.take_welcome(now, *sender, known, &parts);
         }

@@ -63,8 +63,8 @@ impl Gossip {
                 self.draw_known(drawn)
             };
             for to in to {
-                let former = self.membership.former_at(&to);
-                self.send(now, to, None, vec![Parts { roots, former, ..Parts::default() }]);
+                let (former_of, former) = self.membership.former_at(&to).unzip();
+                self.send(now, to, None, vec![Parts { roots, former, former_of, ..Parts::default() }]);
             }
         }
     }

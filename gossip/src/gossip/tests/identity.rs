@@ -78,6 +78,31 @@ fn an_old_disk_is_found_although_the_first_to_answer_knows_nothing() {
     }
 }
 
+/// A machine that lost its data directory has another node at the same address. What others remember of the one that was there says nothing of the new disk
+/// (simulation seeds 434 and 512: the node took another disk id again and again, and was nobody's witness for long).
+#[test]
+fn what_is_remembered_of_who_had_the_address_before_says_nothing_of_a_new_disk() {
+    for seed in 0..10 {
+        let mut world = World::new(4, 170 + seed);
+        world.run(secs(10));
+        world.kill(3);
+        world.run(secs(1));
+        world.restart(3);
+        world.run(secs(10));
+        world.kill(3);
+        world.run(secs(1));
+        let me = Me { id: id(9), ..world.me(3, Generation(0)) };
+        let gossip = Gossip::new(world.now(), world.config.clone(), me, Restored::default(), seed);
+        let node = &mut world.nodes[3];
+        (node.gossip, node.up, node.reserved) = (gossip, true, Generation(0));
+        (node.catalog, node.peers, node.changes) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        world.drain(3);
+        world.run(secs(60));
+        assert!(world.nodes[0].gossip.member(&id(9)).is_some_and(|member| member.status == Status::Alive), "seed {seed}");
+        assert!(!is_outdated(&world, 3), "seed {seed}");
+    }
+}
+
 /// Generations of others are on the disk: otherwise nobody would know after all were off.
 #[test]
 fn an_old_disk_is_found_although_everybody_restarted() {
