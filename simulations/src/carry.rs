@@ -396,6 +396,9 @@ impl World {
         let Some(key) = owned.or_else(|| self.created(at, source)) else { return };
         self.waiting.remove(&key);
         self.reads.insert((at, source.clone()), key.clone());
+        if self.hosts[at].is_alone_with_an_old_disk() {
+            self.fact(source, Fact::Unaware { node: at, key: key.clone() });
+        }
         let majority = self.has_a_majority(at, &key, epoch);
         self.fact(source, Fact::Opened { node: at, key, epoch, resume: resume.clone(), majority });
     }

@@ -212,6 +212,14 @@ mod tests {
         assert_eq!(broken(&[row(2, 3), row(2, 2)]), ["S3"]);
     }
 
+    /// Found by drawn worlds (seed 758): an only node came back on a copy of its disk from before its last restart.
+    #[test]
+    fn who_alone_goes_by_an_old_copy_of_its_disk_cannot_know_its_later_epochs() {
+        let unaware = |node| Fact::Unaware { node, key: created(1) };
+        assert_eq!(broken(&[opened(0, 2, 0), unaware(1), opened(0, 1, 0)]), ["S3"]);
+        assert_eq!(broken(&[opened(0, 2, 0), unaware(0), opened(0, 1, 0)]), [""; 0]);
+    }
+
     /// Found by drawn worlds (seed 575): of a source that was made again a late candidate of the first asked once more. Who had dropped that begins at its first record.
     #[test]
     fn a_witness_that_dropped_a_creation_may_begin_anew_with_it() {

@@ -50,6 +50,8 @@ pub enum Fact {
     Closed { node: usize, epoch: Option<Epoch>, flushed: bool, at: Instant },
     /// What a node had on its disk is not there any more, or not as it was.
     Lost { node: usize },
+    /// A node goes by an old copy of its disk, and nobody is there who could tell it which epochs it had since.
+    Unaware { node: usize, key: SourceKey },
 }
 
 impl Fact {
@@ -63,7 +65,8 @@ impl Fact {
             | Self::Acknowledged { .. }
             | Self::Renewed { .. }
             | Self::Closed { .. }
-            | Self::Lost { .. } => None,
+            | Self::Lost { .. }
+            | Self::Unaware { .. } => None,
             Self::Began { .. } | Self::Sent { .. } | Self::Brought { .. } | Self::Closing { .. } => None,
         }
     }
@@ -177,6 +180,11 @@ impl Ledger {
             Fact::Closing { node, at } => self.custody.close(node, at),
             Fact::Lost { node } => {
                 self.successions.values_mut().for_each(|succession| drop(succession.witnessed.remove(&node)));
+            }
+            Fact::Unaware { node, key } => {
+                let succession = self.of(key);
+                succession.opened.retain(|_, owner| *owner != node);
+                succession.newest = succession.newest.filter(|newest| succession.opened.contains_key(newest));
             }
             Fact::Closed { node, epoch, flushed, at } => {
                 let is_it = |owner: usize, began: Epoch| owner == node && epoch.is_none_or(|epoch| epoch == began);
