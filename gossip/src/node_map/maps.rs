@@ -395,15 +395,16 @@ impl NodeMap {
 
     /// Takes a delta's words; the keys whose value has changed.
     fn take(&mut self, delta: &Delta<'_>, space: Space<'_>) -> Result<Vec<String>, StateError> {
-        let bytes_max = self.bytes_max(space.room);
+        let Space { room, common } = space;
+        let bytes_max = self.bytes_max(room);
         let mut changed = Vec::new();
         for word in &delta.words {
             let is_news = self.words.get(word.key).is_none_or(|held| held.seq < word.seq);
             if !is_news {
                 continue;
             }
-            let value = word.value.map(|value| space.common.value(word.key, value));
-            if self.set(space.common, word.key, word.seq, value, bytes_max)? {
+            let value = word.value.map(|value| common.value(word.key, value));
+            if self.set(common, word.key, word.seq, value, bytes_max)? {
                 changed.push(word.key.to_owned());
             }
         }
