@@ -298,6 +298,7 @@ export const TEXT = {
   operation_title: ['Operation {id}', '操作 {id}'],
   only_pending: ['only with pending or failed targets', '仅含待应用或失败的目标'],
   // Sources.
+  why_no_node: ['no live node matches its placement, or the runner is stopped on all that do', '没有存活节点符合其部署，或收集器在所有符合的节点上均已停止'],
   no_sources: ['No movable source. Files of a node itself are pinned to it, and seen with its runner.', '没有可迁移的数据源。节点本地文件固定于该节点，可在其收集器中查看。'],
   map: ['Sources over nodes', '数据源分布'],
   giants: ['Too large to move', '过大而无法迁移'],

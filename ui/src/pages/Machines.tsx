@@ -36,7 +36,7 @@ export function Machines() {
   const [tagging, setTagging] = useState<NodeRow>()
   const columns: Column<NodeRow>[] = [
     {
-      key: 'name', title: t('name'), width: 'minmax(0, 1.3fr)',
+      key: 'name', title: t('name'),
       cell: (node) => (
         <Group gap="xs">
           <Go to="/machines/$node" params={{ node: node.id }}>
@@ -46,12 +46,12 @@ export function Machines() {
         </Group>
       ),
     },
-    { key: 'status', title: t('status'), width: '7em', cell: (node) => <Status word={node.status} /> },
-    { key: 'phase', title: t('phase'), width: '7em', cell: (node) => <Status word={node.phase} /> },
+    { key: 'status', title: t('status'), width: '6em', cell: (node) => <Status word={node.status} /> },
+    { key: 'phase', title: t('phase'), width: '6em', cell: (node) => <Status word={node.phase} /> },
     {
-      key: 'tags', title: t('tags'), width: 'minmax(0, 1.6fr)',
+      key: 'tags', title: t('tags'), width: 'minmax(0, 1.8fr)',
       cell: (node) => (
-        <Group gap={6} wrap="nowrap" justify="space-between">
+        <Group gap={6}>
           <span>{node.tags.join(', ') || '–'}</span>
           <Barred size="compact-xs" barred={bar} label={t('edit_tags_of', { node: node.name })} onClick={() => setTagging(node)}>
             {t('edit')}
@@ -60,7 +60,7 @@ export function Machines() {
       ),
     },
     {
-      key: 'load', title: t('load'), width: '6em',
+      key: 'load', title: t('load'), width: '5em',
       cell: (node) => (
         <>
           {node.load_pct} %
@@ -68,12 +68,12 @@ export function Machines() {
         </>
       ),
     },
-    { key: 'host', title: t('machine_load'), width: '9em', cell: (node) => load(node) },
+    { key: 'host', title: t('machine_load'), width: '8em', cell: (node) => load(node) },
     { key: 'capacity', title: t('capacity'), width: '5em', cell: (node) => `×${relative(node, of.data ?? [])}` },
     { key: 'sources', title: t('sources'), width: '5em', cell: (node) => node.sources },
     { key: 'runners', title: t('runners'), width: '5em', cell: (node) => node.runners },
-    { key: 'heard', title: t('last_heard'), width: '6em', cell: (node) => (node.me ? '–' : <Ago at={node.last_heard} />) },
-    { key: 'version', title: t('version'), width: '4em', cell: (node) => node.version ?? '–' },
+    { key: 'heard', title: t('last_heard'), width: '5em', cell: (node) => (node.me ? '–' : <Ago at={node.last_heard} />) },
+    { key: 'version', title: t('version'), width: '5em', cell: (node) => node.version ?? '–' },
   ]
   const matches = (node: NodeRow) =>
     (!search.name || node.name.includes(search.name)) && (!search.tag || node.tags.includes(search.tag)) && (!search.status || node.status === search.status)

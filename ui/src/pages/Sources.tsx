@@ -112,7 +112,7 @@ export function SourceList({ filter, name, short }: { filter: { runner?: string;
               { key: 'state', title: t('state'), width: '9em', cell: (row) => <Status word={row.state} /> },
               { key: 'owner', title: t('owner'), width: '8em', cell: (row) => (row.owner ? <Go to="/machines/$node" params={{ node: row.owner }}>{row.owner_name ?? row.owner}</Go> : '–') },
               { key: 'since', title: t('since'), width: '6em', cell: (row) => <Ago at={row.since} /> },
-              { key: 'why', title: t('why'), width: 'minmax(0, 1.5fr)', cell: (row) => row.why ?? row.error ?? '' },
+              { key: 'why', title: t('why'), width: 'minmax(0, 1.5fr)', cell: (row) => row.why ?? row.error ?? (row.state === 'no_node' ? t('why_no_node') : '') },
               { key: 'url', title: t('url'), width: 'minmax(0, 1.8fr)', cell: (row) => row.url },
             ]}
           />
@@ -338,7 +338,7 @@ function SourcePage({ view }: { view: SourceView }) {
         <Group className="figures">
           <Figure title={t('state')} text={<Status word={view.state} />} />
           <Figure title={t('owner')} text={view.owner ? <Go to="/machines/$node" params={{ node: view.owner }}>{view.owner_name ?? view.owner}</Go> : '–'} />
-          <Figure title={t('why')} text={view.why ?? '–'} />
+          <Figure title={t('why')} text={view.why ?? (view.state === 'no_node' ? t('why_no_node') : '–')} />
           <Figure title={t('since')} text={<Moment at={view.since} />} />
           <Figure title={t('home')} text={view.home ?? '–'} />
           <Figure title={t('witnesses')} text={view.witnesses.join(', ') || '–'} />
