@@ -49,6 +49,8 @@ pub struct Restored {
     pub catalog: Vec<(String, Entry)>,
     /// The catalog's floor. [`Stamp::ZERO`] where rows of the catalog could not be read: what is missing was not deleted.
     pub floor: Stamp,
+    /// What was dropped as deleted, by key, with the floor that told so.
+    pub dropped: Vec<(String, Stamp)>,
     /// Nodes met before: asked beside the seeds, and down in the view until they are heard of.
     pub peers: Vec<Met>,
     /// Generations below this one are ours to use. If `Me::generation` is not below it, nothing is sent before the next
@@ -264,6 +266,13 @@ pub enum Durable {
     },
     /// The catalog's floor: not without what was persisted before it.
     CatalogFloor(Stamp),
+    /// What was written under this key up to this floor of another's was dropped as deleted: it is not taken again from who has no such floor.
+    CatalogDropped {
+        /// Which.
+        key: String,
+        /// The floor that told so; None: this node's own floor tells so now.
+        floor: Option<Stamp>,
+    },
     /// A node met, its new addresses or its new generation.
     Peer(Met),
     /// A node that was forgotten.

@@ -130,7 +130,7 @@ impl Gossip {
         let met: BTreeMap<_, _> = restored.peers.into_iter().filter(|met| met.id != me.id).map(|met| (met.id, met)).collect();
         let mut gossip = Self {
             membership: Membership::new(&config, &me, seed),
-            replica: Replica::new(now.wall, me.id, me.generation, me.quic, restored.catalog, restored.floor),
+            replica: Replica::new(now.wall, me.id, me.generation, me.quic, restored.catalog, restored.floor, restored.dropped),
             clocks: Clocks::default(),
             rumours: Rumours::new(now.at, config.rumour_bytes_per_second),
             config,

@@ -68,7 +68,15 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub(crate) fn new(wall: UnixMicros, me: NodeId, generation: Generation, quic: SocketAddr, catalog: Vec<(String, Entry)>, floor: Stamp) -> Self {
+    pub(crate) fn new(
+        wall: UnixMicros,
+        me: NodeId,
+        generation: Generation,
+        quic: SocketAddr,
+        catalog: Vec<(String, Entry)>,
+        floor: Stamp,
+        dropped: Vec<(String, Stamp)>,
+    ) -> Self {
         let mut clock = HybridClock::default();
         let mut restored = Catalog::default();
         restored.raise_floor(floor);
@@ -87,7 +95,7 @@ impl Replica {
             catalog: restored,
             clock,
             ripening: floor::Ripening::default(),
-            dropped: floor::Dropped::default(),
+            dropped: floor::Dropped::restored(dropped, floor),
             told_ahead: BTreeSet::new(),
             outputs: Vec::new(),
             synced: false,

@@ -55,7 +55,7 @@ pub(crate) use self::words::HOST;
 use self::{
     balancing::Balancing,
     calls::{Call, Pending, ReplyTo},
-    disk::{Disk, META_FLOOR},
+    disk::{Disk, META_DROPPED, META_FLOOR},
     identity::{META_DISK, MetRow},
     instances::Instances,
     news::{FULL_LOOK, Look},
@@ -424,6 +424,9 @@ impl Node {
                 self.write(Table::Catalog, key.into_bytes(), None);
             }
             Durable::CatalogFloor(floor) => self.write(Table::Meta, META_FLOOR.to_vec(), Some(pack(&floor).to_vec())),
+            Durable::CatalogDropped { key, floor } => {
+                self.write(Table::Meta, [META_DROPPED, key.as_bytes()].concat(), floor.map(|floor| pack(&floor).to_vec()));
+            }
             Durable::Peer(met) => self.keep_met(met),
             Durable::PeerForgotten(id) => self.forget_met(id),
             Durable::ReserveGeneration { up_to } => self.reserve(up_to),

@@ -73,6 +73,7 @@ pub(super) struct Node {
     pub(super) reserved: Generation,
     catalog: BTreeMap<String, crate::Entry>,
     floor: Stamp,
+    dropped: BTreeMap<String, Stamp>,
     /// How far its wall clock is off, in seconds.
     pub(super) off: i64,
     pub(super) peers: BTreeMap<NodeId, crate::Met>,
@@ -179,6 +180,7 @@ impl World {
             reserved: Generation(0),
             catalog: BTreeMap::new(),
             floor: Stamp::ZERO,
+            dropped: BTreeMap::new(),
             off: 0,
             peers: BTreeMap::new(),
             changes: Vec::new(),
@@ -194,6 +196,7 @@ impl World {
         let restored = Restored {
             catalog: node.catalog.clone().into_iter().collect(),
             floor: node.floor,
+            dropped: node.dropped.clone().into_iter().collect(),
             peers: node.peers.values().copied().collect(),
             reserved: node.reserved,
             doubt: known_up_to(node.reserved),
@@ -327,6 +330,12 @@ impl World {
                 node.catalog.remove(&key);
             }
             Durable::CatalogFloor(floor) => node.floor = floor,
+            Durable::CatalogDropped { key, floor: Some(floor) } => {
+                node.dropped.insert(key, floor);
+            }
+            Durable::CatalogDropped { key, floor: None } => {
+                node.dropped.remove(&key);
+            }
             Durable::PeerForgotten(id) => {
                 node.peers.remove(&id);
             }

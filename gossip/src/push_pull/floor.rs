@@ -4,8 +4,8 @@
 //! meeting a node with a lower floor, what that one holds from below the higher floor and the other lacks was deleted in its absence: it drops it.
 //! So nobody drops anything by its own clock or absence alone: a cluster that was off for eight days has the same on both sides of each meeting.
 //!
-//! Until it takes over that floor (it must have all that the other has for that), it remembers what it dropped: who was away with it may not have heard yet,
-//! and offers it again.
+//! Until it takes over that floor (it must have all that the other has for that), it remembers what it dropped, over a restart too: who was away with it may
+//! not have heard yet, and offers it again.
 //!
 //! A floor is only as good as who sets it. So it takes more than half of all nodes, a clock that agrees with theirs, and ten minutes in which both held
 //! and the tombstone was there; and a floor that is younger than any that an honest node sets is not believed.
@@ -33,7 +33,7 @@ pub(super) struct Ripening {
     looked: Option<Instant>,
 }
 
-/// What was dropped, by key, with the floor that told so. Not kept across a restart: then the next exchange tells again.
+/// What was dropped, by key, with the floor that told so.
 #[derive(Debug, Default)]
 pub(super) struct Dropped(BTreeMap<String, Stamp>);
 
@@ -41,10 +41,18 @@ impl Dropped {
     /// Most that are remembered: as many as a catalog holds.
     const MAX: usize = crate::catalog::CATALOG_ENTRIES_MAX;
 
-    fn note(&mut self, key: String, floor: Stamp) {
-        if self.0.len() < Self::MAX {
-            self.0.insert(key, floor);
+    /// As the disk has it. What this node's own floor tells by now is no longer needed.
+    pub(super) fn restored(dropped: Vec<(String, Stamp)>, floor: Stamp) -> Self {
+        Self(dropped.into_iter().filter(|(_, below)| *below > floor).take(Self::MAX).collect())
+    }
+
+    /// Whether there was room for it.
+    fn note(&mut self, key: &str, floor: Stamp) -> bool {
+        let has_room = self.0.len() < Self::MAX;
+        if has_room {
+            self.0.insert(key.to_owned(), floor);
         }
+        has_room
     }
 
     /// Whether an entry of this stamp was dropped, and comes from who has no such floor.
@@ -82,9 +90,11 @@ impl Replica {
 
     pub(super) fn raise_floor(&mut self, floor: Stamp) {
         if self.catalog.raise_floor(floor) {
-            self.dropped.0.retain(|_, below| *below > floor);
             self.clock.observe(floor);
             self.outputs.push(Output::Persist(Durable::CatalogFloor(floor)));
+            for (key, _) in self.dropped.0.extract_if(.., |_, below| *below <= floor) {
+                self.outputs.push(Output::Persist(Durable::CatalogDropped { key, floor: None }));
+            }
         }
     }
 
@@ -104,7 +114,9 @@ impl Replica {
         let keys: Vec<String> = self.catalog.by_hash(key_hash).filter(|(_, entry, _)| entry.stamp <= floor).map(|(key, ..)| key.to_owned()).collect();
         for key in keys {
             let Some(entry) = self.catalog.remove(&key) else { continue };
-            self.dropped.note(key.clone(), floor);
+            if self.dropped.note(&key, floor) {
+                self.outputs.push(Output::Persist(Durable::CatalogDropped { key: key.clone(), floor: Some(floor) }));
+            }
             self.outputs.push(Output::Persist(Durable::CatalogForgotten { key: key.clone() }));
             if let Entry { value: Some(_), .. } = entry {
                 marks::reached("an entry from below a peer's floor was dropped");

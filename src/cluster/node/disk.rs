@@ -20,6 +20,8 @@ use crate::{
 };
 
 pub(super) const META_FLOOR: &[u8] = b"floor";
+/// And the key of an entry that was dropped as deleted: the floor that told so.
+pub(super) const META_DROPPED: &[u8] = b"dropped/";
 /// How this node's lives ended.
 pub(super) const META_LIVES: &[u8] = b"lives";
 
@@ -76,6 +78,10 @@ impl Disk {
             Table::Meta if key == META_LIVES => self.lives = Some(unpack(value)?),
             Table::Meta if key == META_DOUBT => self.doubt = Some(unpack(value)?),
             Table::Meta if key == META_BALLOTS => self.ballot_least = unpack(value)?,
+            Table::Meta if key.starts_with(META_DROPPED) => {
+                let key = String::from_utf8_lossy(&key[META_DROPPED.len()..]).into_owned();
+                self.gossip.dropped.push((key, unpack(value)?));
+            }
             Table::Meta | Table::Dropped => {}
             Table::Catalog => self.gossip.catalog.push((String::from_utf8_lossy(key).into_owned(), unpack(value)?)),
             Table::Peer => {

@@ -159,6 +159,50 @@ fn what_was_dropped_is_not_taken_again_from_who_has_not_dropped_it_yet() {
     }
 }
 
+/// The same where who dropped it is restarted before it could take over the floor, and is then alone with the one that still offers it.
+#[test]
+fn what_was_dropped_is_not_taken_again_after_a_restart() {
+    let mut restarted_in_between = 0;
+    for seed in 0..8 {
+        let (mut world, _) = cluster(5, 181 + seed);
+        world.write(0, "by the three", "x");
+        world.run(secs(30));
+        world.split(3);
+        world.run(secs(150));
+        world.delete(0, "by the three");
+        world.days = 8;
+        world.run(FORGETTING);
+        world.kill(4);
+        world.heal();
+        // Something is written all the time: it does not find that it has all that another has.
+        let dropped_in = (0..60_000).find(|round| {
+            world.write(0, "busy", &round.to_string());
+            world.run(millis(5));
+            !world.holds(3, "by the three")
+        });
+        assert!(dropped_in.is_some(), "seed {seed}");
+        if world.floor(3) == world.floor(0) {
+            continue; // It took over the floor in the same moment.
+        }
+        restarted_in_between += 1;
+        world.kill(3);
+        world.split(3);
+        // What is on its way to it finds nobody.
+        world.run(secs(1));
+        world.restart(3);
+        world.restart(4);
+        world.run(secs(150));
+        assert!(world.holds(4, "by the three") && !world.holds(3, "by the three"), "seed {seed}");
+        world.heal();
+        assert!(world.run_until(secs(600), |world| world.all_see_all() && world.all_agree()).is_some(), "seed {seed}");
+        assert!((0..5).all(|index| !world.holds(index, "by the three")), "seed {seed}");
+        assert_eq!(world.dropped(3), ["by the three"], "seed {seed}: told once");
+        assert!(world.run_until(secs(600), |world| world.floor(3) == world.floor(0)).is_some(), "seed {seed}");
+        assert!(world.nodes[3].dropped.is_empty(), "seed {seed}: the floor says it all now");
+    }
+    assert!(restarted_in_between >= 4, "in {restarted_in_between} of 8 seeds only");
+}
+
 /// Nobody else agrees with that clock: it forgets nothing, and so nobody drops what it does not hold.
 #[test]
 fn a_clock_that_jumps_a_year_forgets_nothing() {
