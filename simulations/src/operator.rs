@@ -92,14 +92,25 @@ pub(crate) struct Operator {
     pending: BTreeMap<usize, (Order, usize)>,
     orders: usize,
     drained: BTreeSet<usize>,
-    /// How often a node's tags were changed. Who loses its key is another node.
-    tags: BTreeMap<NodeId, usize>,
+    /// What was said of a node's tags. Who loses its key is another node.
+    tags: BTreeMap<NodeId, Tags>,
+    /// Which tags of its node the relay of a command knew: these it clears.
+    known: BTreeMap<CommandId, BTreeSet<Name>>,
     commands: u64,
     waiting: bool,
     /// How often the runner was changed, and whether it was stopped last.
     edits: u32,
     stopped: bool,
     removed: BTreeSet<usize>,
+}
+
+/// What was said of a node's tags. Each tag is a key of its own (DESIGN §4): a word clears those that its relay knows, and leaves those that it has not heard of.
+#[derive(Debug, Default)]
+struct Tags {
+    /// How often they were changed.
+    count: usize,
+    /// What words before the last one may have left: true where it must still be there, as the word was accepted and no relay that knew of it has spoken since.
+    left: BTreeMap<Name, bool>,
 }
 
 impl Operator {
@@ -165,25 +176,34 @@ impl World {
     }
 
     pub(crate) fn tag(&mut self, node: usize) {
-        let count = self.operator.tags.entry(self.hosts[node].id).or_default();
-        *count += 1;
-        let order = Order::Tag { node, count: *count };
-        let via = (node + *count) % self.hosts.len();
-        self.operator.pending.retain(|_, (order, _)| !matches!(order, Order::Tag { node: other, .. } if *other == node));
+        let of_node = |order: &Order| matches!(order, Order::Tag { node: other, .. } if *other == node);
+        let is_pending = self.operator.pending.values().any(|(order, _)| of_node(order));
+        let said = self.operator.tags.entry(self.hosts[node].id).or_default();
+        if said.count > 0 {
+            said.left.insert(tag(said.count), !is_pending);
+        }
+        said.count += 1;
+        let count = said.count;
+        said.left.remove(&tag(count));
+        let order = Order::Tag { node, count };
+        let via = (node + count) % self.hosts.len();
+        self.operator.pending.retain(|_, (order, _)| !of_node(order));
         self.operator.order(order, via);
         self.ask();
     }
 
-    /// Whoever runs holds of each node's tags what was said last, if that was answered.
+    /// Whoever runs holds of each node's tags what was said last, if that was answered; and beside it what its relay had not heard of.
     pub(crate) fn last_words_hold(&self) -> Result<(), (&'static str, String)> {
         let orders = self.operator.pending.values();
         let pending: BTreeSet<_> =
             orders.filter_map(|(order, _)| if let Order::Tag { node, .. } = order { Some(self.hosts[*node].id) } else { None }).collect();
-        for (id, count) in self.operator.tags.iter().filter(|(id, _)| !pending.contains(id)) {
-            let wanted = BTreeSet::from([tag(*count)]);
+        for (id, Tags { count, left }) in self.operator.tags.iter().filter(|(id, _)| !pending.contains(id)) {
+            let must = left.iter().filter(|(_, must)| **must).map(|(tag, _)| tag.clone()).chain([tag(*count)]);
+            let wanted: BTreeSet<Name> = must.collect();
             for (at, reader) in self.running() {
                 let held = reader.catalog().tags(id, &BTreeSet::new());
-                if held != wanted {
+                let may = |tag: &Name| wanted.contains(tag) || left.contains_key(tag);
+                if !wanted.is_subset(&held) || !held.iter().all(may) {
                     let detail = format!("{} was tagged {wanted:?} last; to {} it has {held:?}", self.names[id], self.hosts[at].name);
                     return Err(("", detail));
                 }
@@ -258,8 +278,16 @@ impl World {
         self.operator.commands += 1;
         let now = self.hosts[at].now(self.now);
         let found = self.found_at(at);
+        let of_tags = if let Order::Tag { node, .. } = order { Some(self.hosts[node].id) } else { None };
         let Some(process) = &mut self.hosts[at].process else { return };
         process.commands.insert(id, number);
+        if let Some(node) = of_tags {
+            let known = known_tags(&process.node, &node);
+            if let Some(said) = self.operator.tags.get_mut(&node) {
+                said.left.iter_mut().filter(|(tag, _)| known.contains(*tag)).for_each(|(_, must)| *must = false);
+            }
+            self.operator.known.insert(id, known);
+        }
         match process.node.handle_command(now, id, command) {
             Ok(()) => self.note_word(at, found),
             Err(error) => {
@@ -276,6 +304,7 @@ impl World {
     /// A node answered. What is not accepted is said again, to another.
     pub(crate) fn answered(&mut self, at: usize, command: CommandId, answer: &Answer) {
         let number = self.hosts[at].process.as_mut().and_then(|process| process.commands.remove(&command));
+        let known = self.operator.known.remove(&command).unwrap_or_default();
         match answer {
             Answer::Written { accepted: true, .. } => {}
             Answer::Written { accepted: false, .. } | Answer::Inspected(_) => return,
@@ -284,12 +313,24 @@ impl World {
             if let Order::Edit { edit: Edit::Remove(source), .. } = order {
                 self.removed(source);
             }
+            if let Order::Tag { node, .. } = order
+                && let Some(said) = self.operator.tags.get_mut(&self.hosts[node].id)
+            {
+                said.left.retain(|tag, _| !known.contains(tag));
+            }
             self.tell(Some(at), format_args!("answers: written"));
         }
     }
 }
 
-/// The only tag of a node after so many changes. It comes round, so that what was cleared is set again.
+/// The tags of a node as another has them, with those that it has proposed and nobody has taken yet.
+fn known_tags(relay: &Node, node: &NodeId) -> BTreeSet<Name> {
+    let prefix = format!("tag/{node}/");
+    let proposed = relay.proposed().filter_map(|(key, _)| key.strip_prefix(&prefix)?.parse().ok());
+    relay.catalog().tags(node, &BTreeSet::new()).into_iter().chain(proposed).collect()
+}
+
+/// The tag that a node gets by the n-th change. It comes round, so that what was cleared is set again.
 fn tag(count: usize) -> Name {
     format!("t{}", count % 3).parse().expect("a letter and a digit are a name")
 }

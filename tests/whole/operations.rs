@@ -18,6 +18,16 @@ async fn rows(node: &Node, operation: &str) -> Option<BTreeMap<String, String>> 
     Some(found["targets"].as_array()?.iter().map(|row| (text(row, "node_name"), text(row, "state"))).collect())
 }
 
+/// Lists are answered from the asked node's own view, at once, whoever is dead.
+async fn answers_every_list(node: &Node) {
+    for list in
+        ["self", "cluster", "nodes", "tags", "runners", "instances", "sources", "assignments/check", "operations", "events", "series", "settings"]
+    {
+        let answer = client().get(format!("{}/v1/{list}", node.api())).send().await.expect("a live node answers");
+        assert_eq!(answer.status(), 200, "{} of {list}", node.name);
+    }
+}
+
 fn runner(cluster: &Cluster) -> Value {
     json!({
         "name": "files", "placement": { "every": "collectors" }, "reader": { "type": "file", "paths": [cluster.path("in/*.log")] },
@@ -45,6 +55,7 @@ async fn any_survivor_takes_commands_and_the_dead_carry_them_out_on_their_return
             answer["operation"].as_str().expect("it has an id").clone_into(&mut operation);
             let expected = all(&cluster, |node| if node.is_running() { "applied" } else { "pending" });
             for reader in cluster.nodes.iter().filter(|node| node.is_running()) {
+                answers_every_list(reader).await;
                 until("every survivor shows who has done it", async || (rows(reader, &operation).await? == expected).then_some(())).await;
             }
         }
