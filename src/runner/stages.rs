@@ -172,6 +172,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use bytes::Bytes;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::record::Line;
@@ -182,22 +183,74 @@ mod tests {
         assert!(line != b"panic!" && (line != b"panic once" || AGAIN.swap(true, Relaxed)), "a stage was told to panic");
     }
 
+    fn stages(more: &Value, context: &RunnerContext) -> Stages {
+        let mut spec = json!({
+            "name": "r", "placement": {"every": "all"}, "reader": {"type": "file", "paths": ["/x"]}, "senders": [{"type": "stdout", "name": "out"}],
+        });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Stages::new(&serde_json::from_value(spec).unwrap(), Stamp(1), context, Arc::default()).unwrap().of(&"s".parse().unwrap())
+    }
+
+    fn chunk(lines: &[&'static str]) -> Chunk {
+        let file = FileKey { lineage: 0, name: FileName::of(b"one").unwrap() };
+        let line = |(at, text): (u64, &&'static str)| Line { offset: 4 * at, bytes: Bytes::from_static(text.as_bytes()), cut: false };
+        Chunk { file, start: Position::default(), end: Position::default(), lines: (0..).zip(lines).map(line).collect() }
+    }
+
+    /// The records that `sender` takes.
+    fn records(staged: &Staged, sender: &str) -> Vec<Value> {
+        let parcel = staged.payload.parcel(&sender.parse().unwrap(), (0..staged.payload.records()).into());
+        parcel.items().map(|item| serde_json::from_slice(item.bytes).unwrap()).collect()
+    }
+
     #[tokio::test]
     async fn records_of_a_chunk_are_cut_out_whole() {
-        let spec: RunnerSpec = serde_json::from_value(serde_json::json!({
-            "name": "r", "placement": {"every": "all"}, "reader": {"type": "file", "paths": ["/x"]}, "senders": [{"type": "stdout", "name": "out"}],
-        }))
-        .unwrap();
-        let stages = Stages::new(&spec, Stamp(1), &crate::tests::context(), Arc::default()).unwrap().of(&"s".parse().unwrap());
-        let file = FileKey { lineage: 0, name: FileName::of(b"one").unwrap() };
-        let line = |offset, text: &'static str| Line { offset, bytes: Bytes::from_static(text.as_bytes()), cut: false };
-        let chunk =
-            Chunk { file, start: Position::default(), end: Position::default(), lines: vec![line(0, "one"), line(4, "two"), line(8, "three")] };
-        let (_, staged) = stages.apply(chunk).await;
+        let chunk = chunk(&["one", "two", "three"]);
+        let file = chunk.file;
+        let (_, staged) = stages(&json!({}), &crate::tests::context()).apply(chunk).await;
         assert_eq!(staged.payload.records(), 3);
         let parcel = staged.payload.parcel(&"out".parse().unwrap(), (1..3).into());
-        let lines: Vec<serde_json::Value> = parcel.items().map(|item| serde_json::from_slice(item.bytes).unwrap()).collect();
+        let lines: Vec<Value> = parcel.items().map(|item| serde_json::from_slice(item.bytes).unwrap()).collect();
         assert_eq!(lines.iter().map(|line| line["body"].as_str().unwrap()).collect::<Vec<_>>(), ["two", "three"]);
         assert_eq!(lines[0]["id"], hex::encode(record_id(Stamp(1), "s", &file, 4)));
+    }
+
+    #[tokio::test]
+    async fn what_enriches_a_record_changes_with_the_node_and_not_its_id() {
+        let context = crate::tests::context();
+        let (_, plain) = stages(&json!({}), &context).apply(chunk(&["one"])).await;
+        let (stages, before) = stages(&json!({"enrich": {"tags": true}}), &context).apply(chunk(&["one"])).await;
+        context.tags.set(["edge".parse().unwrap()]);
+        let (_, after) = stages.apply(chunk(&["one"])).await;
+        let [plain, before, after] = [plain, before, after].map(|staged| records(&staged, "out").remove(0));
+        assert_eq!([&plain["tags"], &before["tags"], &after["tags"]], [&Value::Null, &json!([]), &json!(["edge"])]);
+        assert_eq!((&plain["id"], &before["id"]), (&before["id"], &after["id"]));
+    }
+
+    #[cfg(feature = "vrl")]
+    #[tokio::test]
+    async fn a_record_on_which_the_program_fails_is_kept_marked_and_counted() {
+        let program = json!({"transform": {"vrl": ".n = to_int!(.message)"}});
+        let (_, staged) = stages(&program, &crate::tests::context()).apply(chunk(&["1", "x", "3"])).await;
+        let records = records(&staged, "out");
+        assert_eq!(records.iter().map(|record| record.get("error").is_some()).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!((&records[0]["body"]["n"], &records[1]["body"]), (&json!(1), &json!("x")));
+        let fault = &staged.notes.faults["transform"];
+        assert_eq!((staged.notes.errors, fault.count, fault.last.starts_with("vrl: ")), (1, 1, true));
+    }
+
+    #[cfg(feature = "vrl")]
+    #[tokio::test]
+    async fn a_record_on_which_a_condition_fails_is_taken_marked_and_counted() {
+        let senders = json!({"senders": [
+            {"type": "stdout", "name": "few", "when": {"vrl": "to_int!(.message) > 1"}},
+            {"type": "stdout", "name": "none", "when": {"exists": ["none"]}},
+        ]});
+        let (_, staged) = stages(&senders, &crate::tests::context()).apply(chunk(&["1", "x", "3"])).await;
+        let taken = records(&staged, "few");
+        assert_eq!(taken.iter().map(|record| record["body"].as_str().unwrap()).collect::<Vec<_>>(), ["x", "3"]);
+        assert!(taken[0]["error"].as_str().unwrap().starts_with("when: vrl: "), "{taken:?}");
+        assert_eq!((staged.notes.errors, staged.notes.unrouted, staged.notes.faults["route"].count), (1, 1, 1));
+        assert_eq!(records(&staged, "none"), [Value::Null; 0]);
     }
 }

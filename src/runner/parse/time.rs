@@ -48,10 +48,12 @@ pub(super) fn of_value(value: &Value) -> Result<u64, String> {
 
 /// nginx's `$time_local`: `21/Nov/2026:23:26:09 +0000`.
 pub(super) fn of_nginx(text: &str) -> Result<u64, String> {
-    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    const MONTHS: [[u8; 3]; 12] = [*b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug", *b"Sep", *b"Oct", *b"Nov", *b"Dec"];
     let read = || {
         let at = |from: usize, to: usize| text.get(from..to)?.parse::<u32>().ok();
-        let month = MONTHS.chunks(3).zip(1..).find(|(name, _)| Some(*name) == text.as_bytes().get(3..6))?.1;
+        // As arrays: slices would be compared by calls.
+        let written: &[u8; 3] = text.as_bytes().get(3..6)?.try_into().ok()?;
+        let month = MONTHS.iter().zip(1..).find(|(name, _)| *name == written)?.1;
         let plain = text.len() == 26 && [2, 6, 11, 14, 17, 20].map(|at| text.as_bytes()[at]) == *b"//::: ";
         let date = NaiveDate::from_ymd_opt(i32::try_from(at(7, 11)?).ok()?, month, at(0, 2)?)?;
         let time = date.and_hms_opt(at(12, 14)?, at(15, 17)?, at(18, 20)?)?;

@@ -185,14 +185,16 @@ impl Splitter {
         let cr = if end.is_empty() { held > 0 && self.after_cr } else { ends_in_cr(self.framing.encoding, &end) };
         let unit = unit_bytes(self.framing.encoding) as u64;
         let bytes_all = held + end.len() as u64 - if cr { unit } else { 0 };
-        let whole = if held == 0 {
+        let mut whole = if held == 0 {
             end
         } else {
             self.hold(&end);
             std::mem::take(&mut self.held).freeze()
         };
         let keep = usize::try_from(bytes_all).unwrap_or(usize::MAX).min(self.framing.line_bytes_max);
-        Line { offset, bytes: decoded(self.framing.encoding, whole.slice(..keep), offset == 0), cut: bytes_all > keep as u64 }
+        // A slice would count one more that has the block, for each line.
+        whole.truncate(keep);
+        Line { offset, bytes: decoded(self.framing.encoding, whole, offset == 0), cut: bytes_all > keep as u64 }
     }
 
     fn hold(&mut self, bytes: &[u8]) {

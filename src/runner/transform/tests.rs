@@ -63,6 +63,7 @@ fn without_a_program_nothing_is_touched() {
 fn a_program_that_does_not_compile_is_told_by_vrls_own_diagnostic() {
     let told = check(".a = parse_json(.message)").unwrap_err();
     assert!(told.starts_with("error[E") && told.contains("unhandled") && told.contains("parse_json(.message)"), "{told}");
+    assert!(told.contains(":1:6"), "the line and the column: {told}");
     assert!(!told.contains('\u{1b}'), "no colours");
     check(".a = 1").unwrap();
 }

@@ -1,24 +1,22 @@
 //! `cargo xtask bench dataplane`: megabytes a CPU-second of one runner over one file, beside bare loops of the same work and beside the peers that are
-//! installed (rsyslog). Each row is a process of its own; the median of several.
+//! installed (rsyslog, syslog-ng). Each row is a process of its own; the median of several.
 
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
     process::Command,
-    thread::sleep,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use super::agents::TICKS_PER_S;
+use self::peers::Work;
+
+mod peers;
 
 /// Runs of each row; the median counts.
 const RUNS: usize = 3;
-/// A peer that has not written everything by then is given up.
-const PEER_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What to measure.
 #[derive(Debug)]
@@ -26,19 +24,25 @@ pub(crate) struct Options {
     profile: String,
     megabytes: u64,
     vrl: bool,
+    /// Built before.
+    program: Option<PathBuf>,
 }
 
 impl Options {
     pub(crate) fn parse(args: &[&str]) -> anyhow::Result<Self> {
-        let mut options = Self { profile: "release".to_owned(), megabytes: 256, vrl: true };
+        let mut options = Self { profile: "release".to_owned(), megabytes: 256, vrl: true, program: None };
         let mut args = args.iter();
         while let Some(option) = args.next() {
             let mut value = || args.next().with_context(|| format!("{option}: write a value after it"));
             match *option {
                 "--profile" => options.profile = (*value()?).to_owned(),
                 "--megabytes" => options.megabytes = value()?.parse().context("--megabytes: write a number")?,
+                "--program" => options.program = Some(value()?.into()),
                 "--without-vrl" => options.vrl = false,
-                _ => bail!("unknown option `{option}`: there are --profile NAME, --megabytes N and --without-vrl (which is built in minutes less)"),
+                _ => bail!(
+                    "unknown option `{option}`: there are --profile NAME, --megabytes N, --without-vrl (which is built in minutes less) and --program PATH (the \
+                     example `dataplane`, built before)"
+                ),
             }
         }
         ensure!(options.megabytes > 0, "--megabytes: at least 1");
@@ -68,7 +72,7 @@ impl Place {
 
 /// Builds the program, measures, prints.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
-    let program = build(options)?;
+    let program = options.program.clone().map_or_else(|| build(options), Ok)?;
     let target = program.parent().and_then(Path::parent).context("the program is in a directory")?;
     let place = Place { directory: target.join("bench-dataplane"), bytes: options.megabytes << 20 };
     fs::create_dir_all(&place.directory).with_context(|| format!("make {}", place.directory.display()))?;
@@ -106,10 +110,11 @@ fn measure(program: &Path, place: &Place, options: &Options) -> anyhow::Result<(
     let nginx = json!({ "type": "nginx" });
     row(place, "raw, as is", "a loop, line by line", || bare(program, place, "raw", "nginx.log"))?;
     row(place, "raw, as is", "logvine", || ours("nginx.log", raw.clone(), json!({ "format": "raw" }), None))?;
-    peer_row(place, "raw, as is", "nginx.log", rsyslog)?;
+    peer_rows(place, "raw, as is", "nginx.log", Work::Raw)?;
     row(place, "raw → NDJSON", "logvine", || ours("nginx.log", raw.clone(), json!({}), None))?;
     row(place, "JSON → NDJSON", "a loop, serde_json::Value", || bare(program, place, "json", "json.log"))?;
     row(place, "JSON → NDJSON", "logvine", || ours("json.log", json.clone(), json!({}), None))?;
+    peer_rows(place, "JSON → NDJSON", "json.log", Work::Json)?;
     row(place, "nginx → NDJSON", "logvine", || ours("nginx.log", nginx.clone(), json!({}), None))?;
     if options.vrl {
         let line = Some(".service = \"shop\"");
@@ -135,15 +140,16 @@ fn row(place: &Place, work: &str, who: &str, once: impl Fn() -> anyhow::Result<C
     Ok(())
 }
 
-fn peer_row(place: &Place, work: &str, input: &str, peer: fn(&Place, &str) -> anyhow::Result<Option<Cost>>) -> anyhow::Result<()> {
-    let _ = fs::remove_file(place.file("out.log"));
-    match peer(place, input)? {
-        Some(cost) => row(place, work, "rsyslog", || peer(place, input).map(|again| again.unwrap_or(cost))),
-        None => {
-            println!("| {work} | rsyslog | not installed | | |");
-            Ok(())
+/// Those that are not installed are named, and not measured.
+fn peer_rows(place: &Place, work: &str, input: &str, of: Work) -> anyhow::Result<()> {
+    for peer in peers::ALL {
+        if peer.is_installed() {
+            row(place, work, peer.program, || peer.measure(place, input, of))?;
+        } else {
+            println!("| {work} | {} | not installed | | |", peer.program);
         }
     }
+    Ok(())
 }
 
 fn runner(program: &Path, place: &Place, input: &str, parse: &Value, sender: &Value, vrl: Option<&str>) -> anyhow::Result<Cost> {
@@ -175,53 +181,6 @@ fn cost(command: &mut Command) -> anyhow::Result<Cost> {
         wall_s: number("wall_s")?,
         peak_kib: said["peak_kib"].as_u64().context("the program does not say `peak_kib`")?,
     })
-}
-
-/// rsyslogd with imfile and omfile, in the foreground. None: it is not installed.
-fn rsyslog(place: &Place, input: &str) -> anyhow::Result<Option<Cost>> {
-    let (out, work) = (place.file("out.log"), place.file("rsyslog"));
-    let _ = fs::remove_dir_all(&work);
-    fs::create_dir_all(&work).with_context(|| format!("make {}", work.display()))?;
-    let config = format!(
-        "global(workDirectory=\"{work}\" maxMessageSize=\"64k\")\n\
-         module(load=\"imfile\")\ntemplate(name=\"line\" type=\"string\" string=\"%msg%\\n\")\n\
-         input(type=\"imfile\" File=\"{input}\" Tag=\"bench\" ruleset=\"copy\")\n\
-         ruleset(name=\"copy\" queue.type=\"LinkedList\" queue.size=\"50000\") {{ action(type=\"omfile\" file=\"{out}\" template=\"line\") }}\n",
-        work = work.display(),
-        input = place.file(input).display(),
-        out = out.display(),
-    );
-    let path = place.file("rsyslog.conf");
-    fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
-    let begun = Instant::now();
-    let mut child = match Command::new("rsyslogd").args(["-n", "-i"]).arg(work.join("pid")).arg("-f").arg(&path).spawn() {
-        Ok(child) => child,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context("start rsyslogd"),
-    };
-    let wanted = fs::metadata(place.file(input))?.len();
-    let measured = loop {
-        let taken = taken_by(child.id()).map(|(cpu_s, peak_kib)| Cost { cpu_s, peak_kib, wall_s: begun.elapsed().as_secs_f64() });
-        if fs::metadata(&out).is_ok_and(|out| out.len() >= wanted) || taken.is_err() || begun.elapsed() > PEER_PATIENCE {
-            break taken;
-        }
-        sleep(Duration::from_millis(100));
-    };
-    child.kill().context("end rsyslogd")?;
-    child.wait().context("end rsyslogd")?;
-    ensure!(fs::metadata(&out).is_ok_and(|out| out.len() >= wanted), "rsyslogd has not written everything");
-    measured.map(Some)
-}
-
-/// CPU seconds and peak resident KiB of a process.
-fn taken_by(process: u32) -> anyhow::Result<(f64, u64)> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let rest = stat.rsplit_once(')').context("/proc/PID/stat names the program")?.1;
-    // proc(5): utime and stime are the fields 14 and 15; the program's name is the second.
-    let ticks: f64 = rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).context("/proc/PID/status has no VmHWM")?;
-    Ok((ticks / TICKS_PER_S, peak.parse()?))
 }
 
 fn write_lines(path: &Path, bytes: u64, line: fn(u64) -> String) -> anyhow::Result<()> {
