@@ -93,7 +93,7 @@ struct Bench {
 impl Bench {
     fn new(spec: &SenderSpec, config: &PolicyConfig) -> Self {
         let policy = Arc::new(Policy::new(config, false, Path::new("/nowhere")));
-        let sender = Sender::new(spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), &policy).unwrap();
+        let sender = Sender::new(spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), None, &policy).unwrap();
         let (jobs, queue) = mpsc::unbounded_channel();
         tokio::spawn(sender.run(queue));
         let (tell, answers) = mpsc::unbounded_channel();
