@@ -30,8 +30,11 @@ pub(super) struct ComponentRow {
 }
 
 /// The parts that only some builds have: kind, name, the feature of the build, whether this one has it.
-const FEATURES: [(&str, &str, &str, bool); 2] =
-    [("transform", "vrl", "vrl", cfg!(feature = "vrl")), ("sender", "nats", "nats", cfg!(feature = "nats"))];
+const FEATURES: [(&str, &str, &str, bool); 3] = [
+    ("transform", "vrl", "vrl", cfg!(feature = "vrl")),
+    ("sender", "nats", "nats", cfg!(feature = "nats")),
+    ("sender", "s3", "s3", cfg!(feature = "s3")),
+];
 
 /// What to say of a part that this build lacks.
 fn missing(kind: &str, name: &str) -> Option<String> {
