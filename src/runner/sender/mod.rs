@@ -94,7 +94,8 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    /// Prepares a sender of `runner` on `node`. `host`: the machine's name, where records are to say it. Errors: what is wrong with its spec here, for people. Blocks on the disk (secrets).
+    /// Prepares a sender of `runner` on `node`. `host`: the machine's name, where records are to say it. Errors: what is wrong with its spec here, for
+    /// people. Blocks on the disk (secrets).
     pub(super) fn new(spec: &SenderSpec, runner: &Name, node: &Name, host: Option<&str>, policy: &Arc<Policy>) -> Result<Self, String> {
         match spec {
             SenderSpec::File(spec) => Ok(Self::File(file::FileSender::new(spec, file_path(spec, runner, node), policy.clone()))),
