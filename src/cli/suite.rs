@@ -70,9 +70,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("shop.toml");
         fs::write(&file, RUNNER).unwrap();
-        assert_eq!(test(&[file.clone()]).unwrap(), Exit::Ok);
+        assert_eq!(test(std::slice::from_ref(&file)).unwrap(), Exit::Ok);
         fs::write(&file, RUNNER.replace("\"full\" }", "\"empty\" }")).unwrap();
-        assert_eq!(test(&[file.clone()]).unwrap(), Exit::Error);
+        assert_eq!(test(std::slice::from_ref(&file)).unwrap(), Exit::Error);
         fs::write(&file, RUNNER.split("[[tests]]").next().unwrap()).unwrap();
         assert!(test(&[file]).unwrap_err().message.contains("has no [[tests]]"));
     }
