@@ -301,8 +301,12 @@ impl World {
         let held = succession.and_then(Succession::newest_witnessed).unwrap_or(&first);
         let newest = succession.and_then(|succession| self.decided_after(succession, held)).unwrap_or(held);
         // With another disk it is no witness any more.
-        let witnesses = self.running().map(|(_, node)| node.witnesses().me()).filter(|witness| newest.witnesses.contains(witness));
-        let ids: Vec<_> = witnesses.map(|witness| witness.node).collect();
+        let live = |record: &Record| -> Vec<NodeId> {
+            let witnesses = self.running().map(|(_, node)| node.witnesses().me()).filter(|witness| record.witnesses.contains(witness));
+            witnesses.map(|witness| witness.node).collect()
+        };
+        // Who does not reach a majority of those that decided cannot know what they did (seed 845).
+        let has_majority = held.is_majority(&live(held)) && newest.is_majority(&live(newest));
         // Only on disks that are gone was the record under which somebody collected last.
         let record_is_lost = succession.and_then(|succession| succession.opened.last_key_value()).is_some_and(|(opened, _)| *opened > newest.epoch);
         // Whoever it is by now: of who lost its disk while it was away, the others do not know that it does not come back.
@@ -314,9 +318,9 @@ impl World {
         let has_copy = succession.is_some_and(|succession| succession.witnessed.iter().any(holds_copy));
         if self.waiting.get(&lasting.key).is_some_and(|rewind| self.generation(id) <= *rewind) {
             Hope::Never
-        } else if newest.is_majority(&ids) && !away && !record_is_lost && !self.running().any(|(at, _)| self.is_lonely(at)) {
+        } else if has_majority && !away && !record_is_lost && !self.running().any(|(at, _)| self.is_lonely(at)) {
             Hope::Soon
-        } else if newest.owner.is_none() && !ids.is_empty() || has_copy {
+        } else if newest.owner.is_none() && !live(newest).is_empty() || has_copy {
             Hope::Later
         } else {
             Hope::Never
