@@ -41,6 +41,7 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("deleted-source-runs", "config-storm", 6, 2),
     ("witnesses-from-view", "split-with-sources", 9, 2),
     ("moved-too-soon", "rate-bursts", 5, 6),
+    ("no-admission", "busy-join", 6, 9),
 ];
 
 /// Bugs behind what seeds do not draw: seals, forgers, firewalls, recorded datagrams, clocks that are years off, absences of eight days, and a moment within
@@ -86,7 +87,6 @@ const BY_TEST: &[&str] = &[
     "restart-late",
     "rename-at-once",
     "conditions-ignored",
-    "no-admission",
     "no-hysteresis",
     "no-idle-guard",
     "reservation-leaked",

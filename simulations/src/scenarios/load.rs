@@ -25,6 +25,14 @@ pub(super) const ALL: &[Named] = &[
         happens: rate_bursts,
     },
     Named {
+        name: "busy-join",
+        sentence: "a node joins busy machines: each of them has sources whose home it is, and it lets in no more than its share of them",
+        nodes: 6,
+        nodes_min: 4,
+        minutes: 9,
+        happens: busy_join,
+    },
+    Named {
         name: "capacity-change",
         sentence: "a machine gives its process half of its processors: its node gives away what others have room for, and few other sources move",
         nodes: 5,
@@ -54,6 +62,10 @@ const A_NODE: usize = 10;
 const A_NODE_FINE: usize = 18;
 /// In thousandths: the goal is 1,100 for rates that are known exactly; here a minute of whole lines is counted.
 const EVEN: u64 = 1_150;
+/// Beside a node that has just come: it lets in 1,080 at what a byte costs the others, who tell that within a sixteenth, and keeps what it got until it may go on.
+const EVEN_YOUNG: u64 = 1_200;
+/// What moved stays for so long (A4).
+const MAY_GO_ON: Duration = secs(300);
 
 impl Draft {
     /// Busy machines, and a runner with so many sources a node on average, of unlike rates; the first weighs `first`, in thousandths of a node's fair share.
@@ -116,6 +128,20 @@ fn rate_bursts(draft: &mut Draft) {
     }
     // A twentieth of the sources: eight seconds at four times its rate are a fifth more in the mean of two minutes.
     draft.rests(known, (sources / 20) as u64);
+}
+
+fn busy_join(draft: &mut Draft) {
+    draft.load(A_NODE_FINE, None);
+    draft.length = draft.length.max(MAY_GO_ON + KNOWN);
+    let last = draft.count() - 1;
+    draft.scenario.deeds.retain(|(_, deed)| !matches!(deed, Deed::Start { node } if *node == last));
+    draft.expect(Expectation::Even { at: draft.begin - secs(1), permille: EVEN });
+    draft.at(draft.begin, Deed::Start { node: last });
+    draft.expect(Expectation::Even { at: draft.begin + KNOWN, permille: EVEN_YOUNG });
+    draft.expect(Expectation::Even { at: draft.end(), permille: EVEN });
+    // What it has too much goes once it may; a twentieth of all sources at the most.
+    let count = draft.scenario.sources.len() as u64 / 20;
+    draft.rests(draft.begin + KNOWN, count);
 }
 
 fn capacity_change(draft: &mut Draft) {

@@ -36,6 +36,7 @@ pub struct HostLoad {
 pub struct Cost {
     byte: ByteCost,
     host: HostLoad,
+    is_measured: bool,
 }
 
 /// What a byte costs a node, in 1/65,536 of one: from one to sixteen. A node says it in its map, as `cost`, so that others know what a source of theirs would
@@ -90,6 +91,14 @@ impl Cost {
             let sample = ByteCost::from(u32::try_from(sample).unwrap_or(u32::MAX));
             // A mean over some twenty measures.
             self.byte = ByteCost((self.byte.0 * 19 + sample.0) / 20);
+            self.is_measured = true;
+        }
+    }
+
+    /// What a byte costs the others. A node that has measured nothing yet goes by that: it lets sources in before it can know what they cost.
+    pub fn assume(&mut self, usual: ByteCost) {
+        if !self.is_measured {
+            self.byte = usual;
         }
     }
 
@@ -191,6 +200,19 @@ pub(super) mod tests {
         assert!(after.abs_diff(4 << 20) < 100_000, "a source that goes takes its cost with it at once: {after}");
         let byte = cost.byte();
         assert!(byte.rate_of(byte.of(3 << 20)).abs_diff(3 << 20) <= 1, "and its weight says how fast it is");
+    }
+
+    #[test]
+    fn a_byte_costs_what_it_costs_others_until_it_is_measured() {
+        let (one_core, mut cost) = (Capacity(16), Cost::default());
+        cost.assume(ByteCost::from(8 << 16));
+        cost.observe(HostLoad { cpu_permille: 5, queue_permille: 0 }, one_core, 10);
+        cost.assume(ByteCost::from(4 << 16));
+        assert_eq!(cost.byte().of(1_000), 4_000, "nothing of what a byte costs was to be seen in ten");
+        cost.observe(HostLoad { cpu_permille: 500, queue_permille: 0 }, one_core, 4 << 20);
+        cost.assume(ByteCost::from(8 << 16));
+        let measured = cost.byte().of(1_000);
+        assert!((3_800..4_000).contains(&measured), "from where it was it goes by what is measured: {measured}");
     }
 
     #[test]

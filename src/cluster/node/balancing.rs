@@ -130,6 +130,8 @@ impl Node {
         if due {
             self.balancing.next_tick = now.at + balance::TICK;
             self.measure_rates(now);
+            let usual = self.usual_cost();
+            self.balancing.cost.assume(usual);
         }
         let load = quantise::load(self.load(now), self.balancing.said, bearable(self.balancing.capacity()));
         if load != self.balancing.said {
@@ -144,6 +146,14 @@ impl Node {
         if due && self.phase == Phase::Active && self.stopping.is_none() {
             self.give_away(now);
         }
+    }
+
+    /// What a byte costs the others, by the median of what they say.
+    fn usual_cost(&self) -> ByteCost {
+        let others = self.view.values().filter(|info| info.is_live() && info.id != self.id());
+        let mut said: Vec<_> = others.map(|info| info.cost).collect();
+        said.sort_unstable();
+        said.get(said.len() / 2).copied().unwrap_or_default()
     }
 
     fn measure_rates(&mut self, now: Now) {
