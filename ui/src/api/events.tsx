@@ -62,11 +62,15 @@ export function useEventStream() {
     const old = new Set<string>()
     let timer: ReturnType<typeof setTimeout> | undefined
     const look = (keys: string[]) => {
+      if (keys.length === 0) return
       for (const key of keys) old.add(key)
       timer ??= setTimeout(() => {
         timer = undefined
-        for (const key of old) void client.invalidateQueries({ queryKey: [key] })
+        // What is being fetched is let come first, however busy the cluster is; it may be from before the event, so the look comes after it.
+        const busy = [...old].filter((key) => client.isFetching({ queryKey: [key] }) > 0)
+        for (const key of old) if (!busy.includes(key)) void client.invalidateQueries({ queryKey: [key] })
         old.clear()
+        look(busy)
       }, GATHER_MS)
     }
     void follow(stop.signal, (row) => {

@@ -1,7 +1,7 @@
 import { Checkbox, Group, Stack, Text, Title } from '@mantine/core'
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { getRouteApi } from '@tanstack/react-router'
-import { useCallback, useEffect } from 'react'
+import { useEffect } from 'react'
 import type { OperationRow } from '../api/client'
 import { operation, operations } from '../api/queries'
 import { Targets } from '../components/Act'
@@ -10,6 +10,7 @@ import { List } from '../components/List'
 import { Remote } from '../components/Remote'
 import { Status } from '../components/Status'
 import { Moment } from '../components/When'
+import { useMore } from '../components/useMore'
 import { useWords } from '../components/words'
 import { sayState } from '../text'
 import { FilterInput } from './Machines'
@@ -23,10 +24,8 @@ export function Operations() {
   const search = listRoute.useSearch()
   const navigate = listRoute.useNavigate()
   const of = useInfiniteQuery(operations)
-  const { hasNextPage, isFetchingNextPage, fetchNextPage } = of
-  const more = useCallback(() => {
-    if (hasNextPage && !isFetchingNextPage) void fetchNextPage()
-  }, [hasNextPage, isFetchingNextPage, fetchNextPage])
+  const { hasNextPage } = of
+  const more = useMore(of)
   // What is looked for is looked for here, so all pages must be here.
   const isSearching = Boolean(search.name || search.open) && hasNextPage
   useEffect(() => {

@@ -1,7 +1,7 @@
 import { Button, Group, NativeSelect, NumberInput, Stack, Tabs, Text, Title } from '@mantine/core'
 import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query'
 import { getRouteApi } from '@tanstack/react-router'
-import { useCallback, useEffect, useMemo, useState } from 'react'
+import { useEffect, useMemo, useState } from 'react'
 import { api, ask, type PlanView, type SourceRow, type SourceView } from '../api/client'
 import { useStream } from '../api/events'
 import { findings, nodes, source as sourceQuery, sources } from '../api/queries'
@@ -13,6 +13,7 @@ import { Bars } from '../components/pictures'
 import { Remote, Trouble } from '../components/Remote'
 import { Status } from '../components/Status'
 import { Ago, Moment } from '../components/When'
+import { useMore } from '../components/useMore'
 import { useWords } from '../components/words'
 import { question } from '../logic/plan'
 import { sayState } from '../text'
@@ -83,10 +84,8 @@ export function Sources() {
 export function SourceList({ filter, name, short }: { filter: { runner?: string; selector?: string; state?: string }; name?: string; short?: boolean }) {
   const { t } = useWords()
   const of = useInfiniteQuery(sources(filter))
-  const { hasNextPage, isFetchingNextPage, fetchNextPage } = of
-  const more = useCallback(() => {
-    if (hasNextPage && !isFetchingNextPage) void fetchNextPage()
-  }, [hasNextPage, isFetchingNextPage, fetchNextPage])
+  const { hasNextPage, isFetchingNextPage } = of
+  const more = useMore(of)
   const all = useMemo(() => of.data?.pages.flatMap((page) => page.items) ?? [], [of.data])
   const rows = useMemo(() => (name ? all.filter((row) => row.id.includes(name) || row.url.includes(name)) : all), [all, name])
   const runner: Column<SourceRow> = { key: 'runner', title: t('runner'), cell: (row) => <Go to="/runners/$runner" params={{ runner: row.runner }}>{row.runner}</Go> }
