@@ -460,8 +460,11 @@ test('what cannot be loaded says so and is tried again, and what is old says how
   await expect(alert.getByText('Make room.')).toBeVisible()
   await page.screenshot({ path: 'screenshots/failed.png' })
   expect(await violations(page), 'a failure').toEqual([])
-  await page.unroute(list)
+  const again = page.waitForRequest(list)
   await alert.getByRole('button', { name: 'Try again' }).click()
+  await again
+  // The page goes on trying by itself, so the button may be gone as soon as the list can be had.
+  await page.unroute(list)
   await expect(row(page, 'web-0')).toBeVisible()
   await page.route(list, (route) => route.abort())
   await expect(page.getByText(/^Shown as it was .* ago: the last look failed/)).toBeVisible()
