@@ -173,8 +173,8 @@ impl S3Sender {
 
 fn push(gather: &mut Gather<Job>, job: Job) {
     let of_its_source = gather.waiting().iter().filter(|waiting| waiting.reply.to.same_channel(&job.reply.to)).count();
-    let bytes = job.parcel.bytes().len() as u64;
-    gather.push(job, bytes, of_its_source, Instant::now().into_std());
+    let (mark, bytes) = (mark(&job.parcel), job.parcel.bytes().len() as u64);
+    gather.push(job, &mark, bytes, of_its_source, Instant::now().into_std());
 }
 
 fn answer(group: Vec<Job>, outcome: &Outcome) {

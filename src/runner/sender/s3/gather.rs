@@ -41,20 +41,20 @@ pub(super) struct Gather<J> {
     waiting: Vec<J>,
     bytes: u64,
     since: Option<Instant>,
-    /// A source has brought all that it may.
-    is_stuck: bool,
+    /// One of them wants its answer: its source has brought all that it may, or it asks for what is written already.
+    is_urgent: bool,
     uncertain: Option<Object>,
     settled: VecDeque<Mark>,
 }
 
 impl<J> Gather<J> {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, waiting: Vec::new(), bytes: 0, since: None, is_stuck: false, uncertain: None, settled: VecDeque::new() }
+        Self { bounds, waiting: Vec::new(), bytes: 0, since: None, is_urgent: false, uncertain: None, settled: VecDeque::new() }
     }
 
     /// Takes a job. `of_its_source`: how many of the same source's wait, by [`Self::waiting`], without this one.
-    pub(super) fn push(&mut self, job: J, bytes: u64, of_its_source: usize, now: Instant) {
-        self.is_stuck |= of_its_source + 1 >= self.bounds.of_one_source;
+    pub(super) fn push(&mut self, job: J, mark: &Mark, bytes: u64, of_its_source: usize, now: Instant) {
+        self.is_urgent |= of_its_source + 1 >= self.bounds.of_one_source || self.settled.contains(mark);
         self.waiting.push(job);
         self.bytes += bytes;
         self.since.get_or_insert(now);
@@ -68,13 +68,13 @@ impl<J> Gather<J> {
     pub(super) fn due(&self) -> Option<Instant> {
         let since = self.since?;
         // While an object is uncertain each job is a question that wants its answer.
-        let at_once = self.is_stuck || self.bytes >= self.bounds.bytes || self.uncertain.is_some() || !self.settled.is_empty();
+        let at_once = self.is_urgent || self.bytes >= self.bounds.bytes || self.uncertain.is_some();
         Some(if at_once { since } else { since + self.bounds.linger })
     }
 
     /// All that wait.
     pub(super) fn take(&mut self) -> Vec<J> {
-        (self.bytes, self.since, self.is_stuck) = (0, None, false);
+        (self.bytes, self.since, self.is_urgent) = (0, None, false);
         std::mem::take(&mut self.waiting)
     }
 
@@ -120,13 +120,13 @@ mod tests {
     fn jobs_wait_for_more_until_they_are_enough_or_old_or_all_that_a_source_may_bring() {
         let (mut gather, now) = (gather(), Instant::now());
         assert_eq!(gather.due(), None);
-        gather.push(1, 60, 0, now);
-        gather.push(2, 39, 1, now + Duration::from_secs(3));
+        gather.push(1, &[1; 16], 60, 0, now);
+        gather.push(2, &[2; 16], 39, 1, now + Duration::from_secs(3));
         assert_eq!(gather.due(), Some(now + Duration::from_secs(5)), "the first one's age counts");
-        gather.push(3, 1, 2, now + Duration::from_secs(4));
+        gather.push(3, &[3; 16], 1, 2, now + Duration::from_secs(4));
         assert_eq!((gather.due(), gather.take()), (Some(now), vec![1, 2, 3]));
         assert_eq!(gather.due(), None);
-        gather.push(4, 1, 3, now);
+        gather.push(4, &[4; 16], 1, 3, now);
         assert_eq!(gather.due(), Some(now), "its source waits for an answer");
     }
 
@@ -135,7 +135,7 @@ mod tests {
         let (mut gather, now) = (gather(), Instant::now());
         let object = Object { key: "k".into(), body: Bytes::from("b"), marks: vec![[1; 16], [2; 16]] };
         gather.doubt(object.clone());
-        gather.push(1, 1, 0, now);
+        gather.push(1, &[1; 16], 1, 0, now);
         assert_eq!((gather.due(), gather.uncertain()), (Some(now), Some(&object)));
         gather.settle();
         assert!(gather.uncertain().is_none() && gather.is_settled(&[1; 16]) && !gather.is_settled(&[1; 16]) && !gather.is_settled(&[3; 16]));
@@ -144,6 +144,18 @@ mod tests {
         gather.give_up();
         gather.settle();
         assert!(!gather.is_settled(&[1; 16]), "it was refused");
+    }
+
+    /// A source that went to another node asks no more: what was written of it must not hurry the others for ever, an object for each batch.
+    #[test]
+    fn only_a_job_that_is_written_already_hurries_the_others() {
+        let (mut gather, now) = (gather(), Instant::now());
+        gather.doubt(Object { key: "k".into(), body: Bytes::new(), marks: vec![[1; 16], [2; 16]] });
+        gather.settle();
+        gather.push(3, &[3; 16], 1, 0, now);
+        assert_eq!(gather.due(), Some(now + Duration::from_secs(5)));
+        gather.push(2, &[2; 16], 1, 0, now);
+        assert_eq!(gather.due(), Some(now));
     }
 
     #[test]
