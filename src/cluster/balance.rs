@@ -218,9 +218,15 @@ impl<K: Ord + Clone> Balance<K> {
         self.targets(now, pool, source)
     }
 
-    /// To whom to give a source that this node may not keep: whoever has room, best first, then whoever is left, least loaded first.
-    pub fn relieve(&self, now: Instant, pool: &Pool, source: &Held<K>) -> Vec<NodeId> {
-        let mut targets = self.targets(now, pool, source);
+    /// To whom to give a source that this node may not keep: whoever has room, best first, then whoever is left, least loaded first. Where load does not
+    /// matter, by its ranking, in which `first` is the first that is there. Never one alone: this node may not reach it.
+    pub fn relieve(&self, now: Instant, pool: &Pool, source: &Held<K>, first: NodeId) -> Vec<NodeId> {
+        let mut targets = if pool.is_idle() {
+            let ranked = source.best.iter().copied().filter(|id| pool.has(id) && ![self.me, first].contains(id));
+            std::iter::once(first).chain(ranked).collect()
+        } else {
+            self.targets(now, pool, source)
+        };
         let mut others: Vec<_> = pool.others(self.me).filter(|id| !targets.contains(id)).collect();
         others.sort_by_key(|id| (pool.share(*id, source.rate), *id));
         targets.extend(others);

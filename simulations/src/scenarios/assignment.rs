@@ -105,6 +105,14 @@ pub(super) const ALL: &[Named] = &[
         happens: non_transitive_cut,
     },
     Named {
+        name: "drain-across-a-cut",
+        sentence: "a node that is drained does not reach one other, which everybody else sees: what has its home there goes to the next, and the node is empty in time",
+        nodes: 7,
+        nodes_min: 5,
+        minutes: 6,
+        happens: drain_across_a_cut,
+    },
+    Named {
         name: "two-islands",
         sentence: "a cluster at work loses its power and is started again in two halves that do not see each other; they are joined: nothing is lost or begun anew",
         nodes: 8,
@@ -355,6 +363,22 @@ fn non_transitive_cut(draft: &mut Draft) {
     draft.expect(Expectation::NoMinority);
     draft.expect(Expectation::NoDuplicates);
     draft.expect(Expectation::MovesAtMost { from: draft.begin, count: 0 });
+    draft.settle_sources();
+}
+
+fn drain_across_a_cut(draft: &mut Draft) {
+    draft.work(3);
+    for (turn, at) in draft.times(secs(50), secs(50)).into_iter().enumerate() {
+        let node = turn % draft.count();
+        let other = draft.shuffled().into_iter().find(|other| *other != node).unwrap_or_default();
+        draft.cut(at - secs(5), HANDED_OVER + secs(10), vec![(node, other), (other, node)]);
+        draft.at(at, Deed::Drain { node, draining: true });
+        draft.at(at + HANDED_OVER, Deed::Drain { node, draining: false });
+        draft.expect(Expectation::OwnsNothing { node, at: at + HANDED_OVER });
+    }
+    draft.nothing_else_moves();
+    draft.expect(Expectation::NoFalseDeaths);
+    draft.expect(Expectation::NoTakeovers);
     draft.settle_sources();
 }
 

@@ -208,11 +208,23 @@ fn a_new_source_is_kept_where_there_is_room() {
 #[test]
 fn a_drained_source_finds_a_place_even_if_nobody_has_room() {
     let balance = Balance::new(node(1));
-    assert_eq!(balance.relieve(secs(1), &pool(&[100, 600, 590, 580]), &held(1, 400)), [node(4), node(3), node(2)]);
+    assert_eq!(balance.relieve(secs(1), &pool(&[100, 600, 590, 580]), &held(1, 400), node(2)), [node(4), node(3), node(2)]);
     let mut receiver = Balance::new(node(2));
     let full = pool(&[100, 600, 300, 300]);
     assert!(receiver.admit(secs(1), &full, &1, MIB, Kind::Drained, node(1)).is_err());
     assert!(receiver.admit(secs(1), &full, &1, MIB, Kind::Must, node(1)).is_ok());
+}
+
+/// Found by a cut of one way (the scenario `drain-across-a-cut`): an idle node offered its source to the first of the ranking alone, for ever, and could not
+/// be stopped.
+#[test]
+fn a_drained_source_of_an_idle_cluster_goes_to_the_first_of_its_ranking_and_if_it_is_not_reached_to_the_next() {
+    let source = held(1, 1);
+    let ranked: Vec<_> = source.best.iter().copied().filter(|id| (2..=4).map(node).any(|other| other == *id)).collect();
+    assert_eq!(Balance::new(node(1)).relieve(secs(1), &pool(&[1, 1, 1, 1]), &source, ranked[0]), ranked);
+    // A cluster so large that none of its best is there.
+    let elsewhere = Held { best: vec![node(8)], ..source };
+    assert_eq!(Balance::new(node(1)).relieve(secs(1), &pool(&[1, 1, 1, 1]), &elsewhere, node(3)), [node(3), node(2), node(4)]);
 }
 
 /// A source that fills its node waits, so that what is beside it need not; where its node is not full nothing is held back.

@@ -240,7 +240,7 @@ impl Node {
     ) -> Offer {
         let pool = self.pool(now, eligible);
         let held = self.held(key, best);
-        let targets = if pool.is_idle() { vec![first] } else { self.balancing.balance.relieve(now.at, &pool, &held) };
+        let targets = self.balancing.balance.relieve(now.at, &pool, &held, first);
         Offer::new(targets, cause, Kind::Drained, held.rate)
     }
 

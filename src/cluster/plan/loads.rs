@@ -78,14 +78,11 @@ impl Loads {
         Pool::new(present.map(peer).collect())
     }
 
-    /// To whom `me` gives a source that it may not keep: the first of its ranking where load does not matter.
+    /// To whom `me` gives a source that it may not keep, if it reaches that node.
     pub(super) fn relief(&self, snapshot: &Snapshot, group: &Group, source: &SourceAt, ranked: &[NodeId], me: NodeId, first: NodeId) -> NodeId {
         let pool = self.pool(snapshot, group, SETTLED);
-        if pool.is_idle() {
-            return first;
-        }
         let held = held(0, source, ranked.to_vec(), None);
-        Balance::<usize>::new(me).relieve(SETTLED, &pool, &held).first().copied().unwrap_or(first)
+        Balance::<usize>::new(me).relieve(SETTLED, &pool, &held, first).first().copied().unwrap_or(first)
     }
 
     /// Where a source goes that `taker` takes as nobody has it: on to another, if it has no room and that has.
