@@ -7,11 +7,11 @@ pub(crate) mod asking;
 mod cluster_key;
 mod handle;
 mod host;
+mod introductions;
 mod keys;
 mod load;
 mod seeds;
 mod shell;
-mod tags;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -152,10 +152,10 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     tokio::spawn(seeds::watch(config.clone(), handle.clone(), endpoint.clone(), unheard));
     tokio::spawn(host::watch(handle.clone(), dir.path().to_owned()));
     tokio::spawn(load::watch(handle.clone(), context.sights.clone()));
-    tokio::spawn(tags::watch(handle.clone(), me.id, context.tags.clone()));
     let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone());
     let series = Series::default();
     tokio::spawn(series.clone().watch(handle.clone()));
+    let tags = context.tags.clone();
     let asking = Asking::new(handle.clone(), endpoint.clone(), context, events.clone());
     let app = api::App::new(handle.clone(), asking.clone(), keys.clone(), events.clone(), series, &config, access, cluster);
     let server = tokio::spawn(async move {
@@ -165,7 +165,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     });
     tokio::spawn(stop_when_told(handle, exit_with_stdin));
 
-    let shell = Shell::new(node, clock, udp, endpoint.clone(), keys, asking, store, runners, events);
+    let shell = Shell::new(node, clock, udp, endpoint.clone(), keys, asking, store, runners, tags, events);
     let result = shell.run(waiting, incoming, from_instances).await;
     server.abort();
     endpoint.close().await;

@@ -1,7 +1,7 @@
 //! The loop: feeds the node, and carries out what it says. It never waits for a disk or a peer.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -9,12 +9,14 @@ use std::{
 use anyhow::Context;
 use logvine_cluster::{
     command::{Answer, CommandError},
+    event::Event,
     instance::InstanceEvent,
     message::{Reply, Request},
+    name::Name,
     node::{CallFailed, CallId, CommandId, Node, Output, RequestId},
 };
 use logvine_gossip::NodeId;
-use logvine_runner::Runners;
+use logvine_runner::{Runners, Tags};
 use logvine_transport::{DEADLINE_MAX, Endpoint, Incoming, Refusal, Responder, Udp, knock};
 use tokio::{
     sync::{mpsc::Receiver, oneshot},
@@ -26,6 +28,7 @@ use tracing::{debug, error, warn};
 use super::{
     asking::Asking,
     handle::{Call, Clock},
+    introductions::Introductions,
     keys::Keys,
 };
 use crate::{
@@ -55,7 +58,11 @@ pub(super) struct Shell {
     asking: Asking,
     store: Store,
     runners: Runners,
+    /// This node's tags, for its records; and which they were told to be.
+    tags: Tags,
+    tags_told: BTreeSet<Name>,
     events: EventLog,
+    introductions: Introductions,
     /// This node's calls at peers; each ends by its deadline.
     calling: JoinSet<Result<Reply, CallFailed>>,
     /// Which call each of those tasks is: one that panics must be answered too.
@@ -93,6 +100,7 @@ impl Shell {
         asking: Asking,
         store: Store,
         runners: Runners,
+        tags: Tags,
         events: EventLog,
     ) -> Self {
         Self {
@@ -104,7 +112,10 @@ impl Shell {
             asking,
             store,
             runners,
+            tags,
+            tags_told: BTreeSet::new(),
             events,
+            introductions: Introductions::default(),
             calling: JoinSet::new(),
             called: HashMap::new(),
             knocking: JoinSet::new(),
@@ -130,6 +141,10 @@ impl Shell {
         loop {
             while let Some(output) = self.node.poll_output() {
                 self.begin(output);
+            }
+            self.pass_tags_on();
+            for event in self.introductions.ready(std::time::Instant::now(), |node| is_named(&self.node, node)) {
+                self.tell(&event);
             }
             if let Some(superseded) = self.superseded {
                 tokio::time::sleep(LAST_WORDS).await;
@@ -308,9 +323,30 @@ impl Shell {
                     let _ = reply.send(Ok(answer));
                 }
             }
-            Output::Tell(event) => self.events.tell(self.clock.now().wall, crate::events::words(&event, &self.node)),
+            Output::Tell(event) => {
+                for event in self.introductions.take(std::time::Instant::now(), event, |node| is_named(&self.node, node)) {
+                    self.tell(&event);
+                }
+            }
             Output::Superseded { at } => self.superseded = Some(Superseded { at }),
             Output::Stopped => self.stopped = true,
         }
     }
+
+    fn tell(&self, event: &Event) {
+        self.events.tell(self.clock.now().wall, crate::events::words(event, &self.node));
+    }
+
+    /// Has records bear this node's tags as they are now. They are a few words, and are compared each time: a hint of a change may get lost.
+    fn pass_tags_on(&mut self) {
+        let Some(info) = self.node.view().get(&self.node.id()) else { return };
+        if info.tags != self.tags_told {
+            self.tags_told.clone_from(&info.tags);
+            self.tags.set(info.tags.iter().cloned());
+        }
+    }
+}
+
+fn is_named(node: &Node, id: &NodeId) -> bool {
+    node.view().get(id).is_some_and(|info| info.name.is_some())
 }

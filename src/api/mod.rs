@@ -2,6 +2,7 @@
 
 mod access;
 mod body;
+mod carried_out;
 mod components;
 mod conflict;
 mod connections;
@@ -48,11 +49,11 @@ use tracing::Level;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::connections::Limited;
 pub use self::{
     access::{Access, Role, token_hash},
     problem::{ApiError, ApiResult, Problem},
 };
+use self::{carried_out::Writes, connections::Limited};
 use crate::{
     agent::{AgentHandle, Asking, Keys},
     config::{Config, TlsFiles},
@@ -184,6 +185,7 @@ fn router(app: App) -> Router {
             if console::is_page(&request) { console::page() } else { Err(ApiError::no_route(request.uri().path())) }
         })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move { ApiError::no_method(method.as_str(), uri.path()) })
+        .layer(middleware::from_fn_with_state(Writes::new(), carried_out::to_the_end))
         .layer(middleware::from_fn_with_state(app.clone(), access::guard))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
         .layer(PropagateRequestIdLayer::new(request_id.clone()))

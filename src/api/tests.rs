@@ -1,6 +1,7 @@
 mod access;
 mod bulk;
 mod fixtures;
+mod hang_up;
 mod refusals;
 mod rewinds;
 
