@@ -30,8 +30,9 @@ pub(super) struct ComponentRow {
 }
 
 /// The parts that only some builds have: kind, name, the feature of the build, whether this one has it.
-const FEATURES: [(&str, &str, &str, bool); 3] = [
+const FEATURES: [(&str, &str, &str, bool); 4] = [
     ("transform", "vrl", "vrl", cfg!(feature = "vrl")),
+    ("sender", "kafka", "kafka", cfg!(feature = "kafka")),
     ("sender", "nats", "nats", cfg!(feature = "nats")),
     ("sender", "s3", "s3", cfg!(feature = "s3")),
 ];

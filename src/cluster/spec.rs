@@ -19,7 +19,8 @@ pub use self::{
     reader::{Encoding, FileReaderSpec, HttpReaderSpec, MultilineSpec, ReaderSpec, StartAt},
     sender::{
         Compression, ElasticsearchSenderSpec, FileFormat, FileSenderSpec, Fsync, HttpSenderSpec, IndexPattern, IndexPatternError, IndexPiece,
-        LabelValue, LokiSenderSpec, NatsSenderSpec, OtlpSenderSpec, RotateSpec, S3SenderSpec, SenderSpec, StdoutSenderSpec,
+        KafkaCompression, KafkaSenderSpec, LabelValue, LokiSenderSpec, NatsSenderSpec, OtlpSenderSpec, RotateSpec, S3SenderSpec, SenderSpec,
+        StdoutSenderSpec,
     },
     when::{OneOf, Scalar, WhenSpec},
 };

@@ -318,7 +318,7 @@ impl<R: Follow> Source<R> {
                         continue;
                     }
                     let reply = Reply { send, to: self.outcomes.0.clone() };
-                    let job = Job { parcel, reply, lease: held.lease.clone() };
+                    let job = Job { source: self.source.clone(), parcel, reply, lease: held.lease.clone() };
                     self.note_send(send, &sender, &job.parcel);
                     // A sender that has panicked takes its whole instance down: no answer is the right one.
                     let _ = self.shared.senders[&sender].send(job);

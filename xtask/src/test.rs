@@ -44,7 +44,7 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
         sum += summary;
     };
     step("format", check("format", cargo(&["fmt", "--all", "--check"]))?);
-    step("lints", check("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?);
+    step("lints", check("lints", cargo(&["clippy", "--workspace", "--all-targets", "--features", "logvine/full", "--", "-D", "warnings"]))?);
     step("fences", fences()?);
     step("deny", deny()?);
     let mut tests = vec!["test", "--workspace", "--no-fail-fast", "--"];
@@ -54,13 +54,13 @@ pub(crate) fn run(skip_missing: bool) -> anyhow::Result<bool> {
     step("tests", libtest("tests", tests)?);
     step("torture", check("torture", torture_command(&["--minutes", TORTURE_MINUTES]))?);
     // Senders whose libraries only the packages' build has.
-    for (feature, tests) in [("nats", packages::NATS), ("s3", python::MOTO.needed_by)] {
+    for (feature, tests) in [("kafka", "sender::kafka"), ("nats", packages::NATS), ("s3", python::MOTO.needed_by)] {
         let name = format!("sender {feature}");
         if without.contains(&tests) {
             step(&name, Summary::one_skipped());
             continue;
         }
-        let mut command = cargo(&["test", "--package", "logvine-runner", "--features", "nats,s3", "--lib", tests]);
+        let mut command = cargo(&["test", "--package", "logvine-runner", "--features", "kafka,nats,s3", "--lib", tests]);
         command.envs(moto.as_ref().map(|python| ("MOTO_PYTHON", python)));
         // What the filter leaves out ran a moment ago, without the feature: it is not skipped.
         step(&name, Summary { skipped: 0, ..libtest(&name, command)? });

@@ -8,12 +8,14 @@ use super::{faults::Faults, when::WhenSpec};
 use crate::name::Name;
 
 mod index;
+mod kafka;
 mod nats;
 mod push;
 mod s3;
 
 pub use self::{
     index::{IndexPattern, IndexPatternError, IndexPiece},
+    kafka::{KafkaCompression, KafkaSenderSpec},
     nats::NatsSenderSpec,
     push::{ElasticsearchSenderSpec, LabelValue, LokiSenderSpec, OtlpSenderSpec},
     s3::S3SenderSpec,
@@ -36,6 +38,8 @@ pub enum SenderSpec {
     Loki(LokiSenderSpec),
     /// OpenTelemetry, protobuf over HTTP.
     Otlp(OtlpSenderSpec),
+    /// Apache Kafka. Needs a build with the feature `kafka`.
+    Kafka(KafkaSenderSpec),
     /// NATS JetStream. Needs a build with the feature `nats`.
     Nats(NatsSenderSpec),
     /// Objects in a bucket. Needs a build with the feature `s3`.
@@ -202,6 +206,7 @@ impl SenderSpec {
             | Self::Elasticsearch(ElasticsearchSenderSpec { name, .. })
             | Self::Loki(LokiSenderSpec { name, .. })
             | Self::Otlp(OtlpSenderSpec { name, .. })
+            | Self::Kafka(KafkaSenderSpec { name, .. })
             | Self::Nats(NatsSenderSpec { name, .. })
             | Self::S3(S3SenderSpec { name, .. }) => name,
         }
@@ -216,6 +221,7 @@ impl SenderSpec {
             | Self::Elasticsearch(ElasticsearchSenderSpec { when, .. })
             | Self::Loki(LokiSenderSpec { when, .. })
             | Self::Otlp(OtlpSenderSpec { when, .. })
+            | Self::Kafka(KafkaSenderSpec { when, .. })
             | Self::Nats(NatsSenderSpec { when, .. })
             | Self::S3(S3SenderSpec { when, .. }) => when.as_deref(),
         }
@@ -233,6 +239,7 @@ impl SenderSpec {
             Self::Elasticsearch(elasticsearch) => elasticsearch.check(pointer, faults),
             Self::Loki(loki) => loki.check(pointer, faults),
             Self::Otlp(otlp) => otlp.check(pointer, faults),
+            Self::Kafka(kafka) => kafka.check(pointer, faults),
             Self::Nats(nats) => nats.check(pointer, faults),
             Self::S3(s3) => s3.check(pointer, faults),
         }

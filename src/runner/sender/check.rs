@@ -36,11 +36,17 @@ pub(crate) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Ar
             let looked = tokio::task::spawn_blocking(move || look_at_file(&path, &policy)).await;
             looked.unwrap_or_else(|error| Err(format!("looking at it panicked: {error}")))
         }
-        SenderSpec::Http(_) | SenderSpec::Elasticsearch(_) | SenderSpec::Loki(_) | SenderSpec::Otlp(_) | SenderSpec::Nats(_) | SenderSpec::S3(_) => {
+        SenderSpec::Http(_)
+        | SenderSpec::Elasticsearch(_)
+        | SenderSpec::Loki(_)
+        | SenderSpec::Otlp(_)
+        | SenderSpec::Kafka(_)
+        | SenderSpec::Nats(_)
+        | SenderSpec::S3(_) => {
             // Secrets are files.
             let built = tokio::task::spawn_blocking(move || Sender::new(&spec, &runner, &node, None, &policy)).await;
             match built.unwrap_or_else(|error| Err(format!("building it panicked: {error}"))) {
-                Ok(sender) => look_at_sink(&sender).await,
+                Ok(sender) => look_at_sink(sender).await,
                 Err(error) => Err(error),
             }
         }
@@ -52,10 +58,12 @@ pub(crate) async fn check(spec: SenderSpec, runner: Name, node: Name, policy: Ar
     SinkCheck { sender, ok, detail }
 }
 
-async fn look_at_sink(sender: &Sender) -> Result<String, String> {
+async fn look_at_sink(sender: Sender) -> Result<String, String> {
     let looked = async {
         match sender {
             Sender::Http(http) => http.head().await.and_then(|(place, status)| judged(&place, status)),
+            #[cfg(feature = "kafka")]
+            Sender::Kafka(kafka) => kafka.look().await,
             #[cfg(feature = "nats")]
             Sender::Nats(nats) => nats.look().await,
             #[cfg(feature = "s3")]

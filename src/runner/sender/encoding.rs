@@ -34,7 +34,9 @@ impl Encoding {
     pub(crate) fn of(spec: &SenderSpec) -> Result<Self, String> {
         Ok(match spec {
             SenderSpec::File(FileSenderSpec { format: FileFormat::Raw, .. }) => Self::Raw,
-            SenderSpec::File(_) | SenderSpec::Stdout(_) | SenderSpec::Http(_) | SenderSpec::Nats(_) | SenderSpec::S3(_) => Self::Ndjson,
+            SenderSpec::File(_) | SenderSpec::Stdout(_) | SenderSpec::Http(_) | SenderSpec::Kafka(_) | SenderSpec::Nats(_) | SenderSpec::S3(_) => {
+                Self::Ndjson
+            }
             SenderSpec::Elasticsearch(spec) => Self::Bulk(Arc::new(spec.index.parse().map_err(|error| format!("index: {error}"))?)),
             SenderSpec::Loki(spec) => Self::Loki(Arc::new(loki::Form::new(spec)?)),
             SenderSpec::Otlp(_) => Self::Otlp,

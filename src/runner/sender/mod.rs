@@ -14,12 +14,16 @@ use tokio::sync::mpsc;
 
 use crate::{payload::Parcel, policy::Policy};
 
+#[cfg(test)]
+mod bench;
 mod check;
 mod compression;
 mod elasticsearch;
 pub(crate) mod encoding;
 mod file;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod loki;
 #[cfg(feature = "nats")]
 mod nats;
@@ -39,6 +43,8 @@ pub(super) use check::check;
 /// Records to bring to a sink.
 #[derive(Debug)]
 pub(super) struct Job {
+    /// Whose records they are.
+    pub(super) source: Name,
     /// At least one, in the sender's encoding.
     pub(super) parcel: Parcel,
     pub(super) reply: Reply,
@@ -87,6 +93,8 @@ pub(super) enum Sender {
     File(file::FileSender),
     Stdout,
     Http(HttpSender),
+    #[cfg(feature = "kafka")]
+    Kafka(Box<kafka::KafkaSender>),
     #[cfg(feature = "nats")]
     Nats(Box<nats::NatsSender>),
     #[cfg(feature = "s3")]
@@ -107,6 +115,10 @@ impl Sender {
                 let resource = otlp::Resource::new(runner.as_str(), node.as_str(), host);
                 HttpSender::new(&spec.into(), Protocol::Otlp(resource), policy).map(Self::Http)
             }
+            #[cfg(feature = "kafka")]
+            SenderSpec::Kafka(spec) => kafka::KafkaSender::new(spec, runner, node, policy).map(|sender| Self::Kafka(Box::new(sender))),
+            #[cfg(not(feature = "kafka"))]
+            SenderSpec::Kafka(_) => Err(missing("kafka")),
             #[cfg(feature = "nats")]
             SenderSpec::Nats(spec) => nats::NatsSender::new(spec, runner, node, policy).map(|sender| Self::Nats(Box::new(sender))),
             #[cfg(not(feature = "nats"))]
@@ -124,6 +136,8 @@ impl Sender {
             Self::File(sender) => sender.run(jobs).await,
             Self::Stdout => stdout::run(jobs).await,
             Self::Http(sender) => sender.run(jobs).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(sender) => sender.run(jobs).await,
             #[cfg(feature = "nats")]
             Self::Nats(sender) => sender.run(jobs).await,
             #[cfg(feature = "s3")]
@@ -133,7 +147,7 @@ impl Sender {
 }
 
 /// What is said of a sender that only the packages' build has.
-#[cfg(not(all(feature = "nats", feature = "s3")))]
+#[cfg(not(all(feature = "kafka", feature = "nats", feature = "s3")))]
 fn missing(kind: &str) -> String {
     format!("this build has no `{kind}` sender: build it with the feature `{kind}` (or `full`), or take a package, which has all")
 }

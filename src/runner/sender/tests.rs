@@ -1,78 +1,30 @@
-use std::{fs, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
 use axum::http::{StatusCode, header};
 use serde_json::json;
 
-use super::{encoding::Encoding, *};
+use super::{bench::Bench, encoding::Encoding, *};
 use crate::{
-    board::Board,
     policy::PolicyConfig,
     tests::sink::{Post, Sink},
 };
 
-/// A sender at work, and the answers to what it is given.
-struct Bench {
-    jobs: mpsc::UnboundedSender<Job>,
-    tell: mpsc::UnboundedSender<(SendId, Outcome)>,
-    answers: mpsc::UnboundedReceiver<(SendId, Outcome)>,
-    board: Arc<Board>,
-}
-
-impl Bench {
-    fn new(spec: serde_json::Value, policy: &PolicyConfig) -> Self {
-        Self::under(&serde_json::from_value(spec).unwrap(), policy)
-    }
-
-    fn of(spec: &SenderSpec) -> Self {
-        Self::under(spec, &PolicyConfig::default())
-    }
-
-    fn under(spec: &SenderSpec, policy: &PolicyConfig) -> Self {
-        let policy = Arc::new(Policy::new(policy, false, Path::new("/nowhere")));
-        let sender = Sender::new(spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), None, &policy).unwrap();
-        let (jobs, queue) = mpsc::unbounded_channel();
-        tokio::spawn(sender.run(queue));
-        let (tell, answers) = mpsc::unbounded_channel();
-        Self { jobs, tell, answers, board: Arc::default() }
-    }
-
-    fn http(url: &str) -> Self {
-        Self::new(json!({"name": "out", "type": "http", "url": url, "timeout_ms": 500}), &PolicyConfig::default())
-    }
-
-    fn give(&self, send: u64, lines: &'static str) {
-        let reply = Reply { send: SendId(send), to: self.tell.clone() };
-        self.jobs.send(Job { parcel: Parcel::of_lines(lines), reply, lease: self.board.lease(1) }).unwrap();
-    }
-
-    async fn answer(&mut self) -> (SendId, Outcome) {
-        tokio::time::timeout(Duration::from_secs(30), self.answers.recv()).await.expect("an answer comes").unwrap()
-    }
-
-    async fn outcome(&mut self, lines: &'static str) -> Outcome {
-        self.give(0, lines);
-        self.answer().await.1
-    }
-
-    async fn outcome_of(mut self, parcel: Parcel) -> Outcome {
-        let reply = Reply { send: SendId(0), to: self.tell.clone() };
-        self.jobs.send(Job { parcel, reply, lease: self.board.lease(1) }).unwrap();
-        self.answer().await.1
-    }
+fn http(url: &str) -> Bench {
+    Bench::of(json!({"name": "out", "type": "http", "url": url, "timeout_ms": 500}))
 }
 
 async fn outcome_of(status: u16) -> Outcome {
     let sink = Sink::start(move |_| StatusCode::from_u16(status).unwrap()).await;
-    Bench::http(&sink.url).outcome("{}\n{}\n").await
+    http(&sink.url).outcome("{}\n{}\n").await
 }
 
 #[tokio::test]
 async fn a_file_has_what_was_acknowledged() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("new/{node}-{runner}.ndjson");
-    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": path}), &PolicyConfig::default());
+    let mut bench = Bench::of(json!({"name": "out", "type": "file", "path": path}));
     for send in 0..3 {
-        bench.give(send, "{\"a\":1}\n{\"a\":2}\n");
+        bench.give(send, Parcel::of_lines("{\"a\":1}\n{\"a\":2}\n"));
     }
     for send in 0..3 {
         assert_eq!(bench.answer().await, (SendId(send), Outcome::Acknowledged));
@@ -85,11 +37,11 @@ async fn a_file_that_cannot_be_written_now_is_tried_again_and_a_forbidden_one_wa
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("a-file"), "").unwrap();
     let beneath_a_file = place.path().join("a-file/out.ndjson");
-    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": beneath_a_file}), &PolicyConfig::default());
+    let mut bench = Bench::of(json!({"name": "out", "type": "file", "path": beneath_a_file}));
     let Outcome::Retry { reason, .. } = bench.outcome("{}\n").await else { panic!("it may be mended") };
     assert!(reason.contains("a-file"), "{reason}");
     let narrow = PolicyConfig { write: vec!["/var/lib/elsewhere".into()], ..PolicyConfig::default() };
-    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": place.path().join("out")}), &narrow);
+    let mut bench = Bench::new(&serde_json::from_value(json!({"name": "out", "type": "file", "path": place.path().join("out")})).unwrap(), &narrow);
     let Outcome::Paused { reason } = bench.outcome("{}\n").await else { panic!("only another policy mends it") };
     assert!(reason.contains("--allow-write"), "{reason}");
     assert!(!place.path().join("out").exists());
@@ -100,11 +52,10 @@ async fn a_file_that_cannot_be_written_now_is_tried_again_and_a_forbidden_one_wa
 async fn jobs_of_a_closed_source_are_dropped() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("out.ndjson");
-    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": path}), &PolicyConfig::default());
+    let mut bench = Bench::of(json!({"name": "out", "type": "file", "path": path}));
     let (to, closed) = mpsc::unbounded_channel();
     drop(closed);
-    let reply = Reply { send: SendId(9), to };
-    bench.jobs.send(Job { parcel: Parcel::of_lines("{\"stale\":1}\n"), reply, lease: bench.board.lease(1) }).unwrap();
+    bench.jobs.send(bench.job(9, Parcel::of_lines("{\"stale\":1}\n"), to)).unwrap();
     assert_eq!(bench.outcome("{}\n").await, Outcome::Acknowledged);
     assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
 }
@@ -113,7 +64,7 @@ async fn jobs_of_a_closed_source_are_dropped() {
 async fn a_batch_is_posted_as_ndjson_with_the_headers_of_the_spec() {
     let sink = Sink::start(|_| StatusCode::ACCEPTED).await;
     let headers = json!({"x-tenant": "blue"});
-    let mut bench = Bench::new(json!({"name": "out", "type": "http", "url": sink.url, "headers": headers}), &PolicyConfig::default());
+    let mut bench = Bench::of(json!({"name": "out", "type": "http", "url": sink.url, "headers": headers}));
     assert_eq!(bench.outcome("{\"a\":1}\n{\"a\":2}\n").await, Outcome::Acknowledged);
     let Post { headers, body } = sink.taken().remove(0);
     assert_eq!((&headers[header::CONTENT_TYPE], &headers["x-tenant"]), (&"application/x-ndjson".parse().unwrap(), &"blue".parse().unwrap()));
@@ -142,7 +93,7 @@ async fn each_status_has_its_outcome() {
 #[tokio::test]
 async fn the_only_record_of_a_send_is_refused_by_its_number() {
     let sink = Sink::start(|_| (StatusCode::BAD_REQUEST, "what is this")).await;
-    let bench = Bench::http(&sink.url);
+    let mut bench = http(&sink.url);
     let Outcome::Mixed { rejected, again: None } = bench.outcome_of(Parcel::of_parts(Encoding::Ndjson, &[b"", b"", b"{}\n"])).await else { panic!() };
     assert_eq!(rejected.iter().map(|refusal| refusal.record).collect::<Vec<_>>(), [2]);
     assert!(rejected[0].reason.ends_with("what is this"), "{rejected:?}");
@@ -151,7 +102,7 @@ async fn the_only_record_of_a_send_is_refused_by_its_number() {
 #[tokio::test]
 async fn the_wait_that_a_sink_asks_for_is_passed_on() {
     let sink = Sink::start(|_| (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "7")])).await;
-    let Outcome::Retry { after, .. } = Bench::http(&sink.url).outcome("{}\n").await else { panic!("429 is to be tried again") };
+    let Outcome::Retry { after, .. } = http(&sink.url).outcome("{}\n").await else { panic!("429 is to be tried again") };
     assert_eq!(after, Some(Duration::from_secs(7)));
 }
 
@@ -160,17 +111,17 @@ async fn a_redirect_is_not_followed() {
     let elsewhere = Sink::start(|_| StatusCode::OK).await;
     let to = elsewhere.url.clone();
     let sink = Sink::start(move |_| (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to.clone())])).await;
-    let Outcome::Paused { reason } = Bench::http(&sink.url).outcome("{}\n").await else { panic!("an operator must write the address") };
+    let Outcome::Paused { reason } = http(&sink.url).outcome("{}\n").await else { panic!("an operator must write the address") };
     assert!(reason.contains("redirect"), "{reason}");
     assert!(elsewhere.taken().is_empty());
 }
 
 #[tokio::test]
 async fn a_sink_that_is_not_there_or_hangs_is_tried_again() {
-    let refused = Bench::http("http://127.0.0.1:9/logs").outcome("{}\n").await;
+    let refused = http("http://127.0.0.1:9/logs").outcome("{}\n").await;
     assert!(matches!(&refused, Outcome::Retry { reason, .. } if reason.starts_with("http://127.0.0.1:9")), "{refused:?}");
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let hung = Bench::http(&format!("http://{}/logs?token=hush", silent.local_addr().unwrap())).outcome("{}\n").await;
+    let hung = http(&format!("http://{}/logs?token=hush", silent.local_addr().unwrap())).outcome("{}\n").await;
     let Outcome::Retry { reason, .. } = hung else { panic!("a time-out is to be tried again") };
     assert!(!reason.contains("hush"), "a query may be secret: {reason}");
 }
@@ -179,7 +130,7 @@ async fn a_sink_that_is_not_there_or_hangs_is_tried_again() {
 async fn an_address_that_the_policy_forbids_is_not_dialled() {
     let sink = Sink::start(|_| StatusCode::OK).await;
     let narrow = PolicyConfig { connect: vec!["10.0.0.0/8".parse().unwrap()], ..PolicyConfig::default() };
-    let mut bench = Bench::new(json!({"name": "out", "type": "http", "url": sink.url}), &narrow);
+    let mut bench = Bench::new(&serde_json::from_value(json!({"name": "out", "type": "http", "url": sink.url})).unwrap(), &narrow);
     let Outcome::Paused { reason } = bench.outcome("{}\n").await else { panic!("only another policy mends it") };
     assert!(reason.contains("--allow-connect"), "{reason}");
     assert!(sink.taken().is_empty());
@@ -189,9 +140,9 @@ async fn an_address_that_the_policy_forbids_is_not_dialled() {
 #[tokio::test]
 async fn requests_side_by_side_are_answered_each_for_itself() {
     let sink = Sink::start(|post| if post.body.contains("bad") { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }).await;
-    let mut bench = Bench::http(&sink.url);
-    bench.give(1, "\"bad\"\n");
-    bench.give(2, "\"good\"\n");
+    let mut bench = http(&sink.url);
+    bench.give(1, Parcel::of_lines("\"bad\"\n"));
+    bench.give(2, Parcel::of_lines("\"good\"\n"));
     let mut answers = [bench.answer().await, bench.answer().await];
     answers.sort_by_key(|(send, _)| *send);
     assert!(matches!(answers[0].1, Outcome::Retry { .. }));
@@ -210,7 +161,7 @@ async fn a_bulk_is_posted_compressed_and_judged_item_by_item() {
     });
     let sink = sink.await;
     let url = format!("{}?pipeline=logs", sink.url.strip_suffix("/_bulk").unwrap());
-    let bench = Bench::new(json!({"name": "out", "type": "elasticsearch", "url": url, "index": "logs"}), &PolicyConfig::default());
+    let mut bench = Bench::of(json!({"name": "out", "type": "elasticsearch", "url": url, "index": "logs"}));
     let Outcome::Mixed { rejected, again: Some(again) } = bench.outcome_of(bulk()).await else { panic!() };
     assert_eq!((rejected[0].record, again.records), (1, [2].into_iter().collect()));
     let Post { headers, body } = sink.taken().remove(0);
@@ -223,27 +174,31 @@ async fn a_bulk_is_posted_compressed_and_judged_item_by_item() {
 
 #[tokio::test]
 async fn a_push_to_loki_is_json_and_its_refusal_is_halved() {
-    let entry =
-        || Parcel::of_parts(Encoding::of(&loki("http://x")).unwrap(), &[b"{\"a\":\"b\"}\n[\"1\",\"x\"]\n", b"{\"a\":\"b\"}\n[\"2\",\"y\"]\n"]);
+    let entry = || {
+        Parcel::of_parts(
+            Encoding::of(&serde_json::from_value(loki("http://x")).unwrap()).unwrap(),
+            &[b"{\"a\":\"b\"}\n[\"1\",\"x\"]\n", b"{\"a\":\"b\"}\n[\"2\",\"y\"]\n"],
+        )
+    };
     let sink = Sink::at("/loki/api/v1/push", |_| StatusCode::NO_CONTENT).await;
-    let taken = Bench::of(&loki(sink.url.strip_suffix("/loki/api/v1/push").unwrap())).outcome_of(entry()).await;
+    let taken = Bench::of(loki(sink.url.strip_suffix("/loki/api/v1/push").unwrap())).outcome_of(entry()).await;
     assert_eq!(taken, Outcome::Acknowledged);
     let Post { headers, body } = sink.taken().remove(0);
     assert_eq!(headers[header::CONTENT_TYPE], "application/json");
     assert_eq!(body, r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"],["2","y"]]}]}"#);
     let old = Sink::at("/loki/api/v1/push", |_| (StatusCode::BAD_REQUEST, "entry too far behind")).await;
-    let Outcome::Rejected { reason } = Bench::of(&loki(&old.url)).outcome_of(entry()).await else { panic!() };
+    let Outcome::Rejected { reason } = Bench::of(loki(&old.url)).outcome_of(entry()).await else { panic!() };
     assert!(reason.ends_with("entry too far behind"), "{reason}");
 }
 
-fn loki(url: &str) -> SenderSpec {
-    serde_json::from_value(json!({"name": "out", "type": "loki", "url": url})).unwrap()
+fn loki(url: &str) -> serde_json::Value {
+    json!({"name": "out", "type": "loki", "url": url})
 }
 
 #[tokio::test]
 async fn otlp_is_posted_as_protobuf() {
     let sink = Sink::at("/v1/logs", |_| StatusCode::OK).await;
-    let bench = Bench::new(json!({"name": "out", "type": "otlp", "url": sink.url, "compression": "none"}), &PolicyConfig::default());
+    let mut bench = Bench::of(json!({"name": "out", "type": "otlp", "url": sink.url, "compression": "none"}));
     assert_eq!(bench.outcome_of(Parcel::of_parts(Encoding::Otlp, &[b"\x12\x00"])).await, Outcome::Acknowledged);
     let Post { headers, body } = sink.taken().remove(0);
     assert_eq!(headers[header::CONTENT_TYPE], "application/x-protobuf");
@@ -255,10 +210,10 @@ async fn all_that_was_acknowledged_is_in_the_file_or_in_those_put_aside() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("out");
     let rotate = json!({"bytes": 65_536, "keep": 100});
-    let mut bench = Bench::new(json!({"name": "out", "type": "file", "path": path, "rotate": rotate, "fsync": "never"}), &PolicyConfig::default());
-    let line: &'static str = format!("\"{}\"\n", "x".repeat(30_000)).leak();
+    let mut bench = Bench::of(json!({"name": "out", "type": "file", "path": path, "rotate": rotate, "fsync": "never"}));
+    let line = format!("\"{}\"\n", "x".repeat(30_000));
     for _ in 0..7 {
-        assert_eq!(bench.outcome(line).await, Outcome::Acknowledged);
+        assert_eq!(bench.outcome(&line).await, Outcome::Acknowledged);
     }
     let lengths = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len() / line.len() as u64);
     let mut lengths: Vec<u64> = lengths.collect();

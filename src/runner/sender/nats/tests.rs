@@ -5,15 +5,10 @@ use std::{
 
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
 
 use super::*;
-use crate::{
-    board::Board,
-    policy::PolicyConfig,
-    sender::{Job, Reply, Sender},
-};
-use logvine_cluster::{delivery::SendId, spec::SenderSpec};
+use crate::{policy::PolicyConfig, sender::bench::Bench};
+use logvine_cluster::spec::SenderSpec;
 
 /// Debian's nats-server, on a port that it chooses.
 struct Server {
@@ -61,29 +56,6 @@ impl Server {
         let mut spec = json!({"type": "nats", "name": "out", "servers": [self.url], "subject": "logs.{runner}.{node}", "timeout_ms": 10_000});
         spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         serde_json::from_value(spec).unwrap()
-    }
-}
-
-struct Bench {
-    jobs: mpsc::UnboundedSender<Job>,
-    tell: mpsc::UnboundedSender<(SendId, Outcome)>,
-    answers: mpsc::UnboundedReceiver<(SendId, Outcome)>,
-}
-
-impl Bench {
-    fn new(spec: &SenderSpec, config: &PolicyConfig) -> Self {
-        let policy = Arc::new(Policy::new(config, false, Path::new("/nowhere")));
-        let sender = Sender::new(spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), None, &policy).unwrap();
-        let (jobs, queue) = mpsc::unbounded_channel();
-        tokio::spawn(sender.run(queue));
-        let (tell, answers) = mpsc::unbounded_channel();
-        Self { jobs, tell, answers }
-    }
-
-    async fn outcome(&mut self, lines: &str) -> Outcome {
-        let reply = Reply { send: SendId(0), to: self.tell.clone() };
-        self.jobs.send(Job { parcel: Parcel::of_lines(lines), reply, lease: Arc::new(Board::default()).lease(1) }).unwrap();
-        tokio::time::timeout(Duration::from_secs(60), self.answers.recv()).await.expect("an answer comes").unwrap().1
     }
 }
 

@@ -7,19 +7,11 @@ use std::{
 };
 
 use axum::{Router, extract::State, http::StatusCode};
-use logvine_cluster::{
-    delivery::SendId,
-    spec::{Compression, SenderSpec},
-};
+use logvine_cluster::spec::{Compression, SenderSpec};
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use super::*;
-use crate::{
-    board::Board,
-    policy::PolicyConfig,
-    sender::{Reply, Sender},
-};
+use crate::{policy::PolicyConfig, sender::bench::Bench};
 
 /// A server of Python's moto, which speaks S3; it ends with its standard input.
 struct Moto {
@@ -83,38 +75,6 @@ fn spec(endpoint: &str, extra: &serde_json::Value) -> SenderSpec {
     serde_json::from_value(spec).unwrap()
 }
 
-/// A sender, and one source of it.
-struct Bench {
-    jobs: mpsc::UnboundedSender<Job>,
-    tell: mpsc::UnboundedSender<(SendId, Outcome)>,
-    answers: mpsc::UnboundedReceiver<(SendId, Outcome)>,
-}
-
-impl Bench {
-    fn new(spec: &SenderSpec, config: &PolicyConfig) -> Self {
-        let policy = Arc::new(Policy::new(config, false, Path::new("/nowhere")));
-        let sender = Sender::new(spec, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), None, &policy).unwrap();
-        let (jobs, queue) = mpsc::unbounded_channel();
-        tokio::spawn(sender.run(queue));
-        let (tell, answers) = mpsc::unbounded_channel();
-        Self { jobs, tell, answers }
-    }
-
-    /// Gives batches at once, and has their outcomes in the same order.
-    async fn outcomes(&mut self, batches: &[Parcel]) -> Vec<Outcome> {
-        for (send, parcel) in (0..).zip(batches) {
-            let reply = Reply { send: SendId(send), to: self.tell.clone() };
-            self.jobs.send(Job { parcel: parcel.clone(), reply, lease: Arc::new(Board::default()).lease(1) }).unwrap();
-        }
-        let mut outcomes = BTreeMap::new();
-        while outcomes.len() < batches.len() {
-            let (send, outcome) = tokio::time::timeout(Duration::from_secs(60), self.answers.recv()).await.expect("an answer comes").unwrap();
-            outcomes.insert(send, outcome);
-        }
-        outcomes.into_values().collect()
-    }
-}
-
 /// A batch whose records have ids of its own.
 fn batch(of: u8, lines: &[&str]) -> Parcel {
     let empty = vec![&b""[..]; usize::from(of) * 16];
@@ -158,11 +118,14 @@ async fn s3_what_only_an_operator_can_mend_pauses() {
     assert!(looked.ok, "{looked:?}");
 }
 
+/// A key and what was put under it.
+type Put = (String, Vec<u8>);
+
 /// A server that keeps what is put and answers as it is told: what no real one does when it is asked.
 #[derive(Clone, Default)]
 struct Told {
     answers: Arc<Mutex<Vec<StatusCode>>>,
-    puts: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    puts: Arc<Mutex<Vec<Put>>>,
 }
 
 impl Told {

@@ -1,0 +1,203 @@
+//! `kafka`: each record as a message (NDJSON without the line's end) to a topic, acknowledged when all in-sync replicas have it.
+//!
+//! The producer is idempotent, so what librdkafka itself repeats is kept once, and what has one key stays in order. What is sent again after that (a
+//! time-out, a restart) may be there twice: the header `logvine-id` is the record's id.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use logvine_cluster::{delivery::Outcome, name::Name, spec::KafkaSenderSpec};
+use rdkafka::{
+    error::KafkaError,
+    message::{Header, OwnedHeaders},
+    producer::{DeliveryFuture, FutureRecord},
+    types::RDKafkaErrorCode as Code,
+};
+
+use self::{
+    connection::{Connection, Seen, retry},
+    meaning::{Fate, Judgement, Sent, judged},
+};
+use super::{Job, Jobs};
+use crate::policy::Policy;
+
+mod connection;
+mod meaning;
+
+/// librdkafka's own `batch.size`, where messages may be as long.
+const BATCH_BYTES_MAX: u64 = 1_000_000;
+/// How soon a full queue is looked at again: some batches have gone by then.
+const ROOM: Duration = Duration::from_millis(10);
+/// A look for people: less than whoever asks waits.
+const LOOK: Duration = Duration::from_secs(4);
+/// What consumers may tell repeats by: 32 hex digits.
+const ID_HEADER: &str = "logvine-id";
+
+#[derive(Debug)]
+pub(crate) struct KafkaSender {
+    spec: KafkaSenderSpec,
+    topic: String,
+    /// With `{source}` and `{id}`.
+    key: String,
+    policy: Arc<Policy>,
+    /// None where the last one was refused: each is checked anew.
+    connection: Option<Arc<Connection>>,
+    /// Less than at first where a topic takes only shorter batches.
+    batch_bytes: usize,
+}
+
+/// A job whose records librdkafka has.
+struct Given {
+    job: Job,
+    connection: Arc<Connection>,
+    waits: Vec<(u32, usize, Result<DeliveryFuture, Code>)>,
+}
+
+impl KafkaSender {
+    pub(super) fn new(spec: &KafkaSenderSpec, runner: &Name, node: &Name, policy: &Arc<Policy>) -> Result<Self, String> {
+        let named = |text: &str| text.replace("{runner}", runner.as_str()).replace("{node}", node.as_str());
+        let batch_bytes = usize::try_from(spec.message_bytes_max.min(BATCH_BYTES_MAX)).map_err(|error| error.to_string())?;
+        Connection::new(spec, policy, &[], batch_bytes)?;
+        Ok(Self { topic: named(&spec.topic), key: named(&spec.key), spec: spec.clone(), policy: policy.clone(), connection: None, batch_bytes })
+    }
+
+    /// Where the brokers are that the spec names. Errors: none has an address, or the policy does not allow one.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, Outcome> {
+        let (mut addresses, mut why) = (Vec::new(), "no broker is named".to_owned());
+        for broker in &self.spec.brokers {
+            let host = broker.rsplit_once(':').map_or(broker.as_str(), |(host, _)| host);
+            match tokio::net::lookup_host(broker.as_str()).await {
+                Ok(found) => addresses.extend(found.map(|address| (address, host))),
+                Err(error) => why = format!("{broker}: {error}"),
+            }
+        }
+        for (address, host) in &addresses {
+            self.policy.check_addr(*address, host).map_err(|denied| Outcome::Paused { reason: denied.to_string() })?;
+        }
+        if addresses.is_empty() { Err(retry(why)) } else { Ok(addresses.into_iter().map(|(address, _)| address).collect()) }
+    }
+
+    /// A connection to brokers that are there and allowed, and have the topic. Errors: why there is none.
+    async fn connected(&mut self, patience: Duration) -> Result<(Arc<Connection>, Option<Seen>), Outcome> {
+        let connection = match self.connection.take() {
+            Some(connection) if connection.is_fresh() => {
+                self.connection = Some(connection.clone());
+                return Ok((connection, None));
+            }
+            Some(connection) => connection,
+            None => {
+                let (spec, policy, addresses, batch_bytes) = (self.spec.clone(), self.policy.clone(), self.addresses().await?, self.batch_bytes);
+                // Secrets are files, and may have been renewed since.
+                let made = tokio::task::spawn_blocking(move || Connection::new(&spec, &policy, &addresses, batch_bytes)).await;
+                Arc::new(made.map_err(|error| retry(error.to_string()))?.map_err(|reason| Outcome::Paused { reason })?)
+            }
+        };
+        let seen = connection.look(&self.topic, &self.policy, patience).await?;
+        self.connection = Some(connection.clone());
+        Ok((connection, Some(seen)))
+    }
+
+    /// Connects, and brings nothing. Errors: why it cannot, for people.
+    pub(super) async fn look(mut self) -> Result<String, String> {
+        match self.connected(LOOK).await {
+            Ok((_, Some(Seen { brokers, partitions }))) => Ok(format!(
+                "{} is there, with {partitions} partitions on {brokers} brokers; whether it may be written is seen with the first batch",
+                self.topic
+            )),
+            Ok((_, None)) => Ok(format!("{} is there", self.topic)),
+            Err(Outcome::Retry { reason, .. } | Outcome::Paused { reason }) => Err(reason),
+            Err(outcome) => Err(format!("{outcome:?}")),
+        }
+    }
+
+    /// Until the last source lets go, and all that was given is answered, or nobody waits for it.
+    pub(super) async fn run(mut self, mut jobs: Jobs) {
+        let mut given = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some((job, connection, judgement)) = given.next() => self.note(job, &connection, judgement),
+                job = jobs.recv() => match job {
+                    Some(job) if job.is_stale() => {}
+                    Some(job) => match self.connected(Duration::from_millis(self.spec.timeout_ms)).await {
+                        Ok((connection, _)) => given.push(self.give(job, connection).await.settled(self.topic.clone())),
+                        Err(outcome) => job.answer(outcome),
+                    },
+                    None => break,
+                },
+            }
+        }
+        while let Some((job, connection, judgement)) = given.next().await {
+            self.note(job, &connection, judgement);
+        }
+    }
+
+    /// Gives a job's records to librdkafka, in order. Waits while its queue is full: as long as a message may live at most, as then the first of it is gone.
+    async fn give(&self, job: Job, connection: Arc<Connection>) -> Given {
+        let key = self.key.replace("{source}", job.source.as_str());
+        let key_has_id = key.contains("{id}");
+        let mut waits = Vec::new();
+        for item in job.parcel.items() {
+            let (id, payload) = (hex::encode(item.id), item.bytes.trim_ascii_end());
+            let key = if key_has_id { key.replace("{id}", &id) } else { key.clone() };
+            let given = loop {
+                let headers = OwnedHeaders::new().insert(Header { key: ID_HEADER, value: Some(&id) });
+                let record = FutureRecord::to(&self.topic).key(&key).payload(payload).headers(headers);
+                match connection.producer().send_result(record) {
+                    Ok(delivery) => break Ok(delivery),
+                    Err((KafkaError::MessageProduction(Code::QueueFull), _)) if !job.is_stale() => tokio::time::sleep(ROOM).await,
+                    Err((error, _)) => break Err(connection.unwrapped(error.rdkafka_error_code().unwrap_or(Code::Fail))),
+                }
+            };
+            waits.push((item.record, payload.len(), given));
+        }
+        Given { job, connection, waits }
+    }
+
+    /// Answers a job, and sees what its fate says of the next ones. None: nobody waits for it.
+    fn note(&mut self, job: Job, connection: &Arc<Connection>, judgement: Option<Judgement>) {
+        let Some(Judgement { outcome, smaller, broken }) = judgement else { return };
+        let is_current = self.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection));
+        if smaller && is_current {
+            self.batch_bytes = (self.batch_bytes / 2).max(1);
+        }
+        match &outcome {
+            Outcome::Acknowledged | Outcome::Mixed { again: None, .. } => {}
+            // A new one reads its secrets anew, and asks the spec's brokers where the others are.
+            _ if is_current && (smaller || broken || matches!(outcome, Outcome::Paused { .. })) => self.connection = None,
+            // The next send asks first, and so learns why sooner than by its messages' time-outs.
+            _ => connection.forget(),
+        }
+        job.answer(outcome);
+    }
+}
+
+impl Given {
+    /// Waits for all of it, unless nobody else does any more.
+    async fn settled(self, topic: String) -> (Job, Arc<Connection>, Option<Judgement>) {
+        let Self { job, connection, waits } = self;
+        let all = async {
+            let mut sent = Vec::with_capacity(waits.len());
+            for (record, bytes, wait) in waits {
+                let fate = match wait {
+                    Err(code) => Fate::Turned(code),
+                    Ok(delivery) => match delivery.await {
+                        Ok(Ok(_)) => Fate::Taken,
+                        Ok(Err((error, _))) => Fate::Failed(connection.unwrapped(error.rdkafka_error_code().unwrap_or(Code::Fail))),
+                        // The producer is gone.
+                        Err(_) => Fate::Failed(Code::PurgeInflight),
+                    },
+                };
+                sent.push(Sent { record, bytes, fate });
+            }
+            sent
+        };
+        let judgement = tokio::select! {
+            sent = all => Some(judged(&topic, &sent, connection.batch_bytes, &connection.told())),
+            () = job.reply.to.closed() => None,
+        };
+        (job, connection, judgement)
+    }
+}
+
+#[cfg(test)]
+mod tests;
