@@ -2,26 +2,29 @@
 
 use std::{
     fmt,
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::fs::{FileExt, MetadataExt},
+    fs::File,
+    io,
     path::{Path, PathBuf},
 };
 
-use crate::policy::OpenError;
+use crate::{
+    files::{Files, RealFiles},
+    policy::OpenError,
+};
 
-type Open = Box<dyn Fn(&Path) -> Result<File, OpenError> + Send + Sync>;
+#[cfg(test)]
+mod crash;
 
 /// A file of lines, opened when it is first needed and again when another file took its name. Blocks on the disk.
-pub(super) struct AppendFile {
+pub(super) struct AppendFile<F: Files = RealFiles> {
     path: PathBuf,
-    open: Open,
-    file: Option<File>,
+    files: F,
+    file: Option<F::File>,
     /// Whether the disk is waited for.
     synced: bool,
 }
 
-impl fmt::Debug for AppendFile {
+impl<F: Files> fmt::Debug for AppendFile<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AppendFile").field("path", &self.path).finish_non_exhaustive()
     }
@@ -39,7 +42,13 @@ pub(super) enum AppendError {
 impl AppendFile {
     /// `open` must open for reading and appending, and make the file where it is not there.
     pub(super) fn new(path: PathBuf, open: impl Fn(&Path) -> Result<File, OpenError> + Send + Sync + 'static) -> Self {
-        Self { path, open: Box::new(open), file: None, synced: true }
+        Self::among(RealFiles::new(open), path)
+    }
+}
+
+impl<F: Files> AppendFile<F> {
+    fn among(files: F, path: PathBuf) -> Self {
+        Self { path, files, file: None, synced: true }
     }
 
     /// Does not wait for the disk: a power cut may take what was appended.
@@ -64,45 +73,31 @@ impl AppendFile {
     }
 
     fn try_append(&mut self, lines: &[u8]) -> Result<(), AppendError> {
-        if self.file.as_ref().is_some_and(|file| !self.is_at_path(file)) {
-            self.file = None;
-        }
-        let path = self.path.clone();
+        let Self { path, files, file, synced } = self;
         let io = |source| AppendError::Io { path: path.display().to_string(), source };
-        if self.file.is_none() {
-            let file = (self.open)(&self.path)?;
-            end_torn_line(&file).map_err(io)?;
-            // The name of a new file must survive as well.
-            if let Some(parent) = self.path.parent() {
-                File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)?;
+        // What is written to one that was moved or deleted would not be found.
+        let file = match file.take().filter(|file| files.is_at(path, file)) {
+            Some(known) => file.insert(known),
+            None => {
+                let opened = files.open(path)?;
+                end_torn_line(files, &opened).map_err(io)?;
+                // The name of a new file must survive as well.
+                files.sync_names(path).map_err(io)?;
+                file.insert(opened)
             }
-            self.file = Some(file);
-        }
-        let mut file = self.file.as_ref().expect("it was just opened");
-        file.write_all(lines).and_then(|()| if self.synced { file.sync_data() } else { Ok(()) }).map_err(io)
-    }
-
-    /// Whether the name still leads to this file: what is written to one that was moved or deleted would not be found.
-    fn is_at_path(&self, file: &File) -> bool {
-        match (fs::metadata(&self.path), file.metadata()) {
-            (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
-            _ => false,
-        }
+        };
+        files.append(file, lines).and_then(|()| if *synced { files.sync(file) } else { Ok(()) }).map_err(io)
     }
 }
 
-fn end_torn_line(mut file: &File) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    let mut last = [b'\n'];
-    if length > 0 {
-        file.read_exact_at(&mut last, length - 1)?;
-    }
-    if last == [b'\n'] { Ok(()) } else { file.write_all(b"\n") }
+fn end_torn_line<F: Files>(files: &F, file: &F::File) -> io::Result<()> {
+    let length = files.size(file)?;
+    if length == 0 || files.read(file, length - 1, 1)? == b"\n" { Ok(()) } else { files.append(file, b"\n") }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
+    use std::fs::{self, OpenOptions};
 
     use super::*;
 

@@ -8,6 +8,7 @@ mod board;
 mod clock;
 mod dead_letter;
 mod enrich;
+mod files;
 mod instance;
 mod intake;
 mod json_text;
@@ -23,6 +24,8 @@ pub mod secret;
 pub mod sender;
 pub mod severity;
 pub mod sight;
+#[cfg(test)]
+mod simulated_disk;
 mod source;
 mod stages;
 pub mod suite;

@@ -1,12 +1,9 @@
 //! A queue on a simulated disk, on which each write, sync, rename and removal may be the last, and what was not synced is lost, torn or kept.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -18,185 +15,7 @@ use super::{
     frame::{Entry, HEAD_LENGTH, Salt},
     log::{Amiss, Log},
 };
-
-/// What a crash makes of what was not synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unsynced {
-    Lost,
-    /// The first half of it is there.
-    Half,
-    /// Its length is there, its bytes are zeros.
-    Zeros,
-    Kept,
-}
-
-const UNSYNCED: [Unsynced; 4] = [Unsynced::Lost, Unsynced::Half, Unsynced::Zeros, Unsynced::Kept];
-
-#[derive(Debug, Clone, Default)]
-struct Inode {
-    now: Vec<u8>,
-    safe: Vec<u8>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Naming {
-    Link(String, u32),
-    Rename(String, String),
-    Remove(String),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Platters {
-    inodes: BTreeMap<u32, Inode>,
-    names: BTreeMap<String, u32>,
-    safe_names: BTreeMap<String, u32>,
-    /// Since the directory was synced.
-    naming: Vec<Naming>,
-    made: u32,
-}
-
-impl Platters {
-    fn apply(names: &mut BTreeMap<String, u32>, naming: &Naming) {
-        match naming {
-            Naming::Link(name, inode) => drop(names.insert(name.clone(), *inode)),
-            Naming::Rename(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
-                }
-            }
-            Naming::Remove(name) => drop(names.remove(name)),
-        }
-    }
-
-    fn name(&mut self, naming: Naming) {
-        Self::apply(&mut self.names, &naming);
-        self.naming.push(naming);
-    }
-
-    /// What is found after a crash: so many of the namings that were not synced have come through.
-    fn after_crash(&self, unsynced: Unsynced, namings: usize) -> Self {
-        let mut names = self.safe_names.clone();
-        self.naming[..namings].iter().for_each(|naming| Self::apply(&mut names, naming));
-        let mut inodes = self.inodes.clone();
-        for inode in inodes.values_mut() {
-            let (now, safe) = (inode.now.len(), inode.safe.len());
-            inode.now = match unsynced {
-                Unsynced::Lost => inode.safe.clone(),
-                Unsynced::Kept => inode.now.clone(),
-                // A truncation is there or not; there are no halves of one.
-                _ if now <= safe => inode.safe.clone(),
-                Unsynced::Half => inode.now[..safe + (now - safe).div_ceil(2)].to_vec(),
-                Unsynced::Zeros => [&inode.safe[..], &vec![0; now - safe]].concat(),
-            };
-            inode.safe.clone_from(&inode.now);
-        }
-        Self { inodes, safe_names: names.clone(), names, naming: vec![], made: self.made }
-    }
-}
-
-/// A disk that dies at the operation of this number: that one is not done, or, if `torn`, half done.
-#[derive(Debug, Clone)]
-struct SimulatedDisk {
-    platters: Arc<Mutex<Platters>>,
-    operations: Arc<Mutex<usize>>,
-    dies_at: usize,
-    torn: bool,
-    /// It takes half of what is appended.
-    full: Arc<AtomicBool>,
-}
-
-impl SimulatedDisk {
-    fn new(platters: Platters, dies_at: usize, torn: bool) -> Self {
-        Self { platters: Arc::new(Mutex::new(platters)), operations: Arc::default(), dies_at, torn, full: Arc::default() }
-    }
-
-    /// Counts an operation that changes something. Errors: the power is off.
-    fn change(&self, change: impl FnOnce(&mut Platters), half: impl FnOnce(&mut Platters)) -> io::Result<()> {
-        let mut operations = self.operations.lock().unwrap();
-        let mut platters = self.platters.lock().unwrap();
-        *operations += 1;
-        match (*operations).cmp(&self.dies_at) {
-            std::cmp::Ordering::Less => change(&mut platters),
-            std::cmp::Ordering::Equal if self.torn => half(&mut platters),
-            _ => {}
-        }
-        if *operations >= self.dies_at { Err(io::Error::other("the power is off")) } else { Ok(()) }
-    }
-
-    fn inode(platters: &Platters, name: &str) -> io::Result<u32> {
-        platters.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn with<T>(&self, name: &str, look: impl FnOnce(&Inode) -> T) -> io::Result<T> {
-        let platters = self.platters.lock().unwrap();
-        Ok(look(&platters.inodes[&Self::inode(&platters, name)?]))
-    }
-
-    fn change_file(&self, name: &str, change: impl FnOnce(&mut Inode), half: impl FnOnce(&mut Inode)) -> io::Result<()> {
-        let inode = Self::inode(&self.platters.lock().unwrap(), name)?;
-        self.change(|platters| change(platters.inodes.get_mut(&inode).unwrap()), |platters| half(platters.inodes.get_mut(&inode).unwrap()))
-    }
-}
-
-impl Disk for SimulatedDisk {
-    fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.platters.lock().unwrap().names.keys().cloned().collect())
-    }
-
-    fn size(&self, name: &str) -> io::Result<u64> {
-        self.with(name, |inode| inode.now.len() as u64)
-    }
-
-    fn read(&self, name: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
-        self.with(name, |inode| inode.now.iter().skip(usize::try_from(offset).unwrap()).take(most).copied().collect())
-    }
-
-    fn create(&self, name: &str) -> io::Result<()> {
-        if Self::inode(&self.platters.lock().unwrap(), name).is_ok() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let create = |platters: &mut Platters| {
-            platters.made += 1;
-            platters.inodes.insert(platters.made, Inode::default());
-            platters.name(Naming::Link(name.to_owned(), platters.made));
-        };
-        self.change(create, |_| {})
-    }
-
-    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        if self.full.load(Relaxed) {
-            self.change_file(name, |inode| inode.now.extend_from_slice(&bytes[..bytes.len() / 2]), |_| {})?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.change_file(name, |inode| inode.now.extend_from_slice(bytes), |inode| inode.now.extend_from_slice(&bytes[..bytes.len() / 2]))
-    }
-
-    fn truncate(&self, name: &str, size: u64) -> io::Result<()> {
-        self.change_file(name, |inode| inode.now.truncate(usize::try_from(size).unwrap()), |_| {})
-    }
-
-    fn sync(&self, name: &str) -> io::Result<()> {
-        self.change_file(name, |inode| inode.safe.clone_from(&inode.now), |_| {})
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        let sync = |platters: &mut Platters| {
-            platters.safe_names.clone_from(&platters.names);
-            platters.naming.clear();
-        };
-        self.change(sync, |_| {})
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        Self::inode(&self.platters.lock().unwrap(), from)?;
-        self.change(|platters| platters.name(Naming::Rename(from.to_owned(), to.to_owned())), |_| {})
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        Self::inode(&self.platters.lock().unwrap(), name)?;
-        self.change(|platters| platters.name(Naming::Remove(name.to_owned())), |_| {})
-    }
-}
+use crate::simulated_disk::{Platters, SimulatedDisk, remains};
 
 /// So that a few records fill a segment.
 const SEGMENT_BYTES: u64 = 130;
@@ -277,26 +96,20 @@ fn work(disk: &SimulatedDisk, known: &mut Known) -> io::Result<()> {
     Ok(())
 }
 
-/// What a crash may leave of what has been done.
-fn remains(platters: &Platters) -> impl Iterator<Item = Platters> {
-    let namings = 0..=platters.naming.len();
-    namings.flat_map(|namings| UNSYNCED.map(|unsynced| platters.after_crash(unsynced, namings)))
-}
-
 /// DESIGN §9, PITFALLS §6: every write, sync, rename and removal × {lost, torn, kept}, and again during the start after it.
 #[test]
 fn no_crash_loses_what_was_safe_or_shows_what_never_was() {
     let mut before = Known::default();
     let disk = SimulatedDisk::new(Platters::default(), usize::MAX, false);
     work(&disk, &mut before).unwrap();
-    let begun = disk.platters.lock().unwrap().clone();
+    let begun = disk.platters();
     let (mut crashes, mut again) = (0, 0);
     for torn in [false, true] {
         for dies_at in 1.. {
             let mut known = before.clone();
             let disk = SimulatedDisk::new(begun.clone(), dies_at, torn);
             let result = work(&disk, &mut known);
-            let platters = disk.platters.lock().unwrap().clone();
+            let platters = disk.platters();
             for left in remains(&platters) {
                 crashes += 1;
                 known.check(left.clone());
@@ -305,7 +118,7 @@ fn no_crash_loses_what_was_safe_or_shows_what_never_was() {
                     if known.open(disk.clone()).is_ok() {
                         break;
                     }
-                    let platters = disk.platters.lock().unwrap().clone();
+                    let platters = disk.platters();
                     for left in remains(&platters) {
                         again += 1;
                         known.check(left);
@@ -328,7 +141,7 @@ fn filled() -> (Platters, Vec<String>) {
     for number in 0..10 {
         log.append(&[entry(number)]).unwrap();
     }
-    let platters = disk.platters.lock().unwrap().clone();
+    let platters = disk.platters();
     let names = platters.names.keys().cloned().collect();
     (platters, names)
 }

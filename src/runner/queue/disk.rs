@@ -10,7 +10,7 @@ use std::{
 use crate::reader::read_at;
 
 /// One directory of files. What was not synced may be lost, torn or kept at a crash; a name is safe once the directory is synced.
-pub(super) trait Disk: Send + Sync + 'static {
+pub(crate) trait Disk: Send + Sync + 'static {
     fn list(&self) -> io::Result<Vec<String>>;
     fn size(&self, name: &str) -> io::Result<u64>;
     /// The bytes from `offset` on, `most` at most; fewer only at the file's end.

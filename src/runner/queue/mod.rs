@@ -10,7 +10,7 @@
 #[cfg(test)]
 mod crash;
 mod cursor;
-mod disk;
+pub(crate) mod disk;
 mod frame;
 mod log;
 

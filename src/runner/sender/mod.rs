@@ -44,6 +44,7 @@ pub(super) use check::check;
 #[derive(Debug)]
 pub(super) struct Job {
     /// Whose records they are.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "kafka alone makes keys of it"))]
     pub(super) source: Name,
     /// At least one, in the sender's encoding.
     pub(super) parcel: Parcel,

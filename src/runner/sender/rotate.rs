@@ -4,8 +4,8 @@
 //! compressed file is written under another name, synced, renamed, and only then the plain one is deleted.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs,
+    io::{self, BufReader, Read, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, TryLockError},
     time::SystemTime,
@@ -18,11 +18,14 @@ use tracing::warn;
 use super::compression;
 use crate::{
     append::AppendError,
+    files::{Files, RealFiles},
     policy::{OpenError, Policy},
 };
 
 /// In the name of what is put aside: UTC.
 const STAMP: &str = "%Y%m%dT%H%M%SZ";
+/// What is read at once of a file that is compressed.
+const BLOCK_BYTES: usize = 256 << 10;
 /// Rotations of one file within one second that find a name.
 const TRIES_MAX: u32 = 1_000;
 
@@ -118,7 +121,7 @@ fn place(name: &str, of: &str) -> Option<(NaiveDateTime, u32)> {
 }
 
 /// Deletes what is too old, and compresses the rest.
-fn tidy(path: &Path, rotate: &RotateSpec, policy: &Policy) -> Result<(), OpenError> {
+fn tidy(path: &Path, rotate: &RotateSpec, policy: &Arc<Policy>) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.display().to_string(), source };
     let (Some(directory), Some(of)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return Ok(()) };
     let mut rotated = Vec::new();
@@ -138,28 +141,63 @@ fn tidy(path: &Path, rotate: &RotateSpec, policy: &Policy) -> Result<(), OpenErr
         if oldest.is_none_or(|oldest| place < oldest) {
             fs::remove_file(path).map_err(io)?;
         } else if rotate.compression != Compression::None && path.extension().is_none_or(|extension| extension != "gz" && extension != "zst") {
-            compress(&path, rotate.compression, policy)?;
+            let policy = policy.clone();
+            compress(&RealFiles::new(move |path| policy.open_append(path)), &path, rotate.compression)?;
         }
     }
     Ok(())
 }
 
-fn compress(path: &Path, compression: Compression, policy: &Policy) -> Result<(), OpenError> {
+/// Puts a compressed file in the place of the plain one. Whatever breaks it off, one of the two is there, whole.
+fn compress<F: Files>(files: &F, path: &Path, compression: Compression) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.display().to_string(), source };
-    let plain = File::open(path).map_err(io)?;
+    let plain = Plain { files, file: files.open(path)?, offset: 0 };
     let whole = with(path, compression::ending(compression));
     let part = with(&whole, ".part");
-    let file = policy.open_append(&part)?;
+    let file = files.open(&part)?;
     // One that broke off is begun anew.
-    file.set_len(0).map_err(io)?;
-    compression::copy(compression, plain, &file).and_then(|()| file.sync_all()).map_err(io)?;
-    fs::rename(&part, whole).map_err(io)?;
+    files.clear(&file).map_err(io)?;
+    compression::copy(compression, BufReader::with_capacity(BLOCK_BYTES, plain), Part { files, file: &file }).map_err(io)?;
+    files.sync(&file).and_then(|()| files.rename(&part, &whole)).map_err(io)?;
     // Or the plain one could be gone and the other not yet there after a power cut.
-    if let Some(directory) = path.parent() {
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
-    }
-    fs::remove_file(path).map_err(io)
+    files.sync_names(&whole).map_err(io)?;
+    files.remove(path).map_err(io)
 }
+
+/// Reads one of the files from its beginning.
+struct Plain<'a, F: Files> {
+    files: &'a F,
+    file: F::File,
+    offset: u64,
+}
+
+impl<F: Files> Read for Plain<'_, F> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.files.read(&self.file, self.offset, out.len())?;
+        out[..bytes.len()].copy_from_slice(&bytes);
+        self.offset += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+}
+
+/// Appends to one of the files.
+struct Part<'a, F: Files> {
+    files: &'a F,
+    file: &'a F::File,
+}
+
+impl<F: Files> Write for Part<'_, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.files.append(self.file, bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod crash;
 
 #[cfg(test)]
 mod tests {
