@@ -66,10 +66,11 @@ impl Platters {
         self.naming.push(naming);
     }
 
-    /// What is found after a crash: so many of the namings that were not synced have come through.
+    /// What is found after a crash: of the namings that were not synced those have come through whose bits are set.
     fn after_crash(&self, unsynced: Unsynced, namings: usize) -> Self {
         let mut names = self.safe_names.clone();
-        self.naming[..namings].iter().for_each(|naming| Self::apply(&mut names, naming));
+        let through = self.naming.iter().enumerate().filter(|(at, _)| namings >> at & 1 == 1);
+        through.for_each(|(_, naming)| Self::apply(&mut names, naming));
         let mut inodes = self.inodes.clone();
         for inode in inodes.values_mut() {
             let (now, safe) = (inode.now.len(), inode.safe.len());
@@ -256,8 +257,14 @@ fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).expect("tests name files by text")
 }
 
-/// What a crash may leave of what has been done.
+/// What a crash may leave of what has been done, where a directory's changes come through in their order, as journals keep it.
 pub(crate) fn remains(platters: &Platters) -> impl Iterator<Item = Platters> {
     let namings = 0..=platters.naming.len();
+    namings.flat_map(|namings| UNSYNCED.map(|unsynced| platters.after_crash(unsynced, (1 << namings) - 1)))
+}
+
+/// The same where they come through in any order.
+pub(crate) fn remains_in_any_order(platters: &Platters) -> impl Iterator<Item = Platters> {
+    let namings = 0..1 << platters.naming.len();
     namings.flat_map(|namings| UNSYNCED.map(|unsynced| platters.after_crash(unsynced, namings)))
 }

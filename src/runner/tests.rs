@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{policy::PolicyConfig, sender::ndjson::Origin};
 
+mod bounds;
 mod gaps;
 mod judged;
 mod pushed;

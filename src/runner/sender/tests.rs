@@ -145,6 +145,40 @@ async fn requests_side_by_side_are_answered_each_for_itself() {
     assert!(matches!(outcomes[..], [Outcome::Retry { .. }, Outcome::Acknowledged]), "{outcomes:?}");
 }
 
+/// DESIGN §7: what only an operator can mend pauses and puts nothing aside, whatever is spoken over HTTP.
+#[tokio::test]
+async fn a_missing_right_or_address_pauses_each_kind_of_sender() {
+    for (kind, path, parcel) in [
+        ("http", "/logs", Parcel::of_lines("{}\n{}\n")),
+        ("elasticsearch", "/_bulk", bulk()),
+        ("loki", "/loki/api/v1/push", entries()),
+        ("otlp", "/v1/logs", Parcel::of_parts(Encoding::Otlp, &[b"\x12\x00"])),
+    ] {
+        for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND] {
+            let sink = Sink::at(path, move |_| status).await;
+            let mut spec = json!({"name": "out", "type": kind, "url": sink.url});
+            if kind == "elasticsearch" {
+                spec["index"] = "logs".into();
+            }
+            let Outcome::Paused { reason } = Bench::of(spec).outcome_of(parcel.clone()).await else { panic!("{kind} {status}") };
+            assert!(reason.contains(status.as_str()) && reason.contains("check the sender's"), "{kind}: {reason}");
+        }
+    }
+}
+
+/// OTLP forbids to send any of it again, and does not say which were refused.
+#[tokio::test]
+async fn a_partial_success_of_otlp_puts_all_of_the_request_aside() {
+    // ExportLogsServiceResponse { partial_success: { rejected_log_records: 1, error_message: "no" } }
+    let sink = Sink::at("/v1/logs", |_| b"\x0a\x06\x08\x01\x12\x02no".to_vec()).await;
+    let mut bench = Bench::of(json!({"name": "out", "type": "otlp", "url": sink.url}));
+    let outcome = bench.outcome_of(Parcel::of_parts(Encoding::Otlp, &[b"\x12\x00", b"\x12\x00"])).await;
+    let Outcome::Mixed { rejected, again: None } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(rejected.iter().map(|refusal| refusal.record).collect::<Vec<_>>(), [0, 1]);
+    assert!(rejected[0].reason.contains("refuses 1 of 2 records") && rejected[0].reason.ends_with("no"), "{rejected:?}");
+    assert_eq!(sink.taken().len(), 1);
+}
+
 fn bulk() -> Parcel {
     let two: &[u8] = b"{\"create\":{\"_id\":\"0\"}}\n{\"message\":\"x\"}\n";
     Parcel::of_parts(Encoding::Bulk("logs".parse::<logvine_cluster::spec::IndexPattern>().unwrap().into()), &[two, two, two])
@@ -170,21 +204,20 @@ async fn a_bulk_is_posted_compressed_and_judged_item_by_item() {
 
 #[tokio::test]
 async fn a_push_to_loki_is_json_and_its_refusal_is_halved() {
-    let entry = || {
-        Parcel::of_parts(
-            Encoding::of(&serde_json::from_value(loki("http://x")).unwrap()).unwrap(),
-            &[b"{\"a\":\"b\"}\n[\"1\",\"x\"]\n", b"{\"a\":\"b\"}\n[\"2\",\"y\"]\n"],
-        )
-    };
     let sink = Sink::at("/loki/api/v1/push", |_| StatusCode::NO_CONTENT).await;
-    let taken = Bench::of(loki(sink.url.strip_suffix("/loki/api/v1/push").unwrap())).outcome_of(entry()).await;
+    let taken = Bench::of(loki(sink.url.strip_suffix("/loki/api/v1/push").unwrap())).outcome_of(entries()).await;
     assert_eq!(taken, Outcome::Acknowledged);
     let Post { headers, body } = sink.taken().remove(0);
     assert_eq!(headers[header::CONTENT_TYPE], "application/json");
     assert_eq!(body, r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"],["2","y"]]}]}"#);
     let old = Sink::at("/loki/api/v1/push", |_| (StatusCode::BAD_REQUEST, "entry too far behind")).await;
-    let Outcome::Rejected { reason } = Bench::of(loki(&old.url)).outcome_of(entry()).await else { panic!() };
+    let Outcome::Rejected { reason } = Bench::of(loki(&old.url)).outcome_of(entries()).await else { panic!() };
     assert!(reason.ends_with("entry too far behind"), "{reason}");
+}
+
+fn entries() -> Parcel {
+    let encoding = Encoding::of(&serde_json::from_value(loki("http://x")).unwrap()).unwrap();
+    Parcel::of_parts(encoding, &[b"{\"a\":\"b\"}\n[\"1\",\"x\"]\n", b"{\"a\":\"b\"}\n[\"2\",\"y\"]\n"])
 }
 
 fn loki(url: &str) -> serde_json::Value {
