@@ -1,6 +1,6 @@
 //! What befalls them. Each kind comes once before one comes again, in an order that the seed draws.
 
-use std::{fmt, fs, time::Duration};
+use std::{fmt, fs, path::Path, time::Duration};
 
 use rand::{Rng, RngExt, seq::SliceRandom};
 use rustix::process::Signal;
@@ -22,13 +22,14 @@ pub(crate) enum Kind {
     Damage,
     OldImage,
     FullDisk,
+    FullLogs,
     Sink,
     Edits,
     BadRunner,
     Rewind,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::Kill,
     Kind::KillAll,
     Kind::KillInHandover,
@@ -37,6 +38,7 @@ const KINDS: [Kind; 12] = [
     Kind::Damage,
     Kind::OldImage,
     Kind::FullDisk,
+    Kind::FullLogs,
     Kind::Sink,
     Kind::Edits,
     Kind::BadRunner,
@@ -63,6 +65,7 @@ pub(crate) enum Fault {
     Damage { node: usize, how: Damage },
     OldImage { node: usize },
     FullDisk { secs: u64 },
+    FullLogs { secs: u64 },
     Sink { mood: Mood, secs: u64 },
     Edits { times: u64 },
     BadRunner { secs: u64 },
@@ -83,6 +86,7 @@ impl fmt::Display for Fault {
             Self::Damage { node, how } => write!(f, "n{} is killed, and its store {}", n(node), format!("{how:?}").to_lowercase()),
             Self::OldImage { node } => write!(f, "n{} is killed, and gets an old image of its store", n(node)),
             Self::FullDisk { secs } => write!(f, "n{}'s disk is full for {secs} s", n(&SMALL)),
+            Self::FullLogs { secs } => write!(f, "the disk that n{}'s files are on is full for {secs} s", n(&SMALL)),
             Self::Sink { mood, secs } => write!(f, "the sink is {} for {secs} s", format!("{mood:?}").to_lowercase()),
             Self::Edits { times } => write!(f, "the runner is edited, stopped, started and restarted {times} times"),
             Self::BadRunner { secs } => write!(f, "for {secs} s the runner is one that cannot run"),
@@ -115,6 +119,7 @@ impl Deck {
             }
             Kind::OldImage if scene.images.contains_key(&node) => Fault::OldImage { node },
             Kind::FullDisk if scene.has_small_disk => Fault::FullDisk { secs: rng.random_range(3..8) },
+            Kind::FullLogs if scene.has_small_disk => Fault::FullLogs { secs: rng.random_range(3..8) },
             Kind::Sink => {
                 let mood = Mood::BAD[rng.random_range(0..Mood::BAD.len())];
                 Fault::Sink { mood, secs: rng.random_range(3..12) }
@@ -122,7 +127,7 @@ impl Deck {
             Kind::Edits => Fault::Edits { times: rng.random_range(2..5) },
             Kind::BadRunner => Fault::BadRunner { secs: rng.random_range(2..6) },
             Kind::Rewind => Fault::Rewind,
-            Kind::Kill | Kind::OldImage | Kind::FullDisk => Fault::Kill { node, down_ms: rng.random_range(0..8_000) },
+            Kind::Kill | Kind::OldImage | Kind::FullDisk | Kind::FullLogs => Fault::Kill { node, down_ms: rng.random_range(0..8_000) },
         }
     }
 }
@@ -193,7 +198,8 @@ impl Scene {
                 self.note_forgotten(node);
                 self.start(node);
             }
-            Fault::FullDisk { secs } => self.fill_disk(secs).await,
+            Fault::FullDisk { secs } => fill_disk(&self.cluster.path(&format!("n{}", SMALL + 1)), secs).await,
+            Fault::FullLogs { secs } => fill_disk(&self.logs(SMALL), secs).await,
             Fault::Sink { mood, secs } => {
                 self.sink.set(mood);
                 rest(secs * 1_000).await;
@@ -219,18 +225,18 @@ impl Scene {
             }
         }
     }
-
-    /// What is written to the small disk fails, until there is room again.
-    async fn fill_disk(&mut self, secs: u64) {
-        let filler = self.cluster.path(&format!("n{}", SMALL + 1)).join("filler");
-        // It ends with an error: that is what it is for.
-        let _ = fs::File::create(&filler).and_then(|mut file| std::io::copy(&mut std::io::repeat(b'x'), &mut file));
-        rest(secs * 1_000).await;
-        fs::remove_file(&filler).expect("make room again");
-    }
 }
 
-fn damage(store: &std::path::Path, how: Damage, rng: &mut impl Rng) {
+/// What is written below a small disk's mount fails, until there is room again.
+async fn fill_disk(mount: &Path, secs: u64) {
+    let filler = mount.join("filler");
+    // It ends with an error: that is what it is for.
+    let _ = fs::File::create(&filler).and_then(|mut file| std::io::copy(&mut std::io::repeat(b'x'), &mut file));
+    rest(secs * 1_000).await;
+    fs::remove_file(&filler).expect("make room again");
+}
+
+fn damage(store: &Path, how: Damage, rng: &mut impl Rng) {
     let mut bytes = fs::read(store).expect("read a store");
     match how {
         Damage::Deleted => return fs::remove_file(store).expect("delete a store"),

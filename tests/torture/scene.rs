@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -30,7 +30,7 @@ pub(crate) struct Scene {
     pub(crate) sink: Sink,
     /// Images of nodes' stores, taken when they were down.
     pub(crate) images: BTreeMap<usize, Vec<u8>>,
-    /// Whether the small disk is one.
+    /// Whether the small disks, of a node's state and of its files, are such.
     pub(crate) has_small_disk: bool,
     /// What no account shows: agents that ended by themselves.
     pub(crate) unexpected: Vec<String>,
@@ -45,16 +45,16 @@ impl Scene {
     /// Starts all of it. `may_mount`: mounts that are made here end with this process.
     pub(crate) async fn set(run: u64, may_mount: bool) -> Self {
         let cluster = Cluster::prepare(NODES, &[]);
-        let small = cluster.path(&format!("n{}", SMALL + 1));
-        std::fs::create_dir(&small).expect("a directory");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs"]).arg(&small);
-        let has_small_disk = may_mount && mount.status().is_ok_and(|status| status.success());
+        let has_small_disk = [format!("n{}", SMALL + 1), format!("in/n{}", SMALL + 1)].into_iter().all(|small| {
+            let small = cluster.path(&small);
+            std::fs::create_dir_all(&small).expect("a directory");
+            may_mount && mount_small(&small)
+        });
         let web = Web::start().await;
         let (sink, address) = Sink::start(run, run ^ 1, own_address()).await;
         let movable = (0..MOVABLE).map(|at| (web.path(&format!("s{at}.log")), Rotation::None));
         let pinned = (1..=NODES).map(|node| {
-            let dir = cluster.path(&format!("in/n{node}"));
+            let dir = logs(&cluster, node - 1);
             std::fs::create_dir_all(&dir).expect("a directory");
             (dir.join(format!("p{node}.log")), Rotation::Rename)
         });
@@ -90,7 +90,7 @@ impl Scene {
         let name = &self.cluster.nodes[at].name;
         json!({
             "name": format!("pinned-{name}"), "placement": { "every": format!("name={name}") },
-            "reader": { "type": "file", "paths": [self.cluster.path(&format!("in/{name}/*.log*"))], "poll_ms": 100 },
+            "reader": { "type": "file", "paths": [self.logs(at).join("*.log*")], "poll_ms": 100 },
             "senders": [{ "name": "out", "type": "http", "url": self.sink_url, "timeout_ms": 2_000 }],
         })
     }
@@ -120,6 +120,11 @@ impl Scene {
     /// The file that a node remembers in.
     pub(crate) fn store(&self, at: usize) -> PathBuf {
         self.cluster.path(&self.cluster.nodes[at].name).join("store.redb")
+    }
+
+    /// Where a node's own files are.
+    pub(crate) fn logs(&self, at: usize) -> PathBuf {
+        logs(&self.cluster, at)
     }
 
     /// What a node knew of its own files is gone, or old.
@@ -231,4 +236,15 @@ impl Scene {
         self.cluster.dir.disable_cleanup(true);
         self.cluster.dir.path().to_owned()
     }
+}
+
+fn logs(cluster: &Cluster, at: usize) -> PathBuf {
+    cluster.path(&format!("in/n{}", at + 1))
+}
+
+/// Room for what a node writes, or for its files, and for little more.
+fn mount_small(at: &Path) -> bool {
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs"]).arg(at);
+    mount.status().is_ok_and(|status| status.success())
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -100,10 +100,10 @@ impl Writer {
             let text: String = (0..lines).map(|more| self.line(self.number + more)).collect();
             // Now and then the last line is written in two halves, as a program that does not flush whole lines does.
             let half = if self.rng.random_range(0..4) == 0 { text.len() - 3 } else { text.len() };
-            file.write_all(&text.as_bytes()[..half]).expect("write");
+            write(&mut file, &text.as_bytes()[..half]);
             if half < text.len() {
                 thread::sleep(REST);
-                file.write_all(&text.as_bytes()[half..]).expect("write");
+                write(&mut file, &text.as_bytes()[half..]);
             }
             file.sync_data().expect("fsync");
             self.number += lines;
@@ -132,6 +132,17 @@ impl Writer {
                 fs::rename(&self.path, name(1)).expect("rename");
                 open(&self.path)
             }
+        }
+    }
+}
+
+/// Writes all of it, as far as there is room, and goes on where it was once there is more: meanwhile there is a part of a line.
+fn write(file: &mut File, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::StorageFull => thread::sleep(REST),
+            Err(error) => panic!("write: {error}"),
         }
     }
 }

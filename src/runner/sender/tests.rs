@@ -126,6 +126,34 @@ async fn a_sink_that_is_not_there_or_hangs_is_tried_again() {
     assert!(!reason.contains("hush"), "a query may be secret: {reason}");
 }
 
+/// Nobody knows then whether it was taken: it comes again, under its ids.
+#[tokio::test]
+async fn a_connection_that_breaks_off_is_tried_again() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    for (kind, answer) in [
+        ("http", ""),
+        ("http", "HTTP/1.1 200"),
+        ("elasticsearch", "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"errors\":fal"),
+        ("otlp", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n\x0a"),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut spec = json!({"name": "out", "type": kind, "url": format!("http://{}", listener.local_addr().unwrap())});
+        if kind == "elasticsearch" {
+            spec["index"] = "logs".into();
+        }
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                // All of the head and not all of the body: what is unread at the end is a reset for the client.
+                client.read_u8().await.unwrap();
+                client.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let outcome = Bench::of(spec).outcome_of(bulk()).await;
+        assert!(matches!(outcome, Outcome::Retry { .. }), "{kind} {answer:?}: {outcome:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_address_that_the_policy_forbids_is_not_dialled() {
     let sink = Sink::start(|_| StatusCode::OK).await;

@@ -21,6 +21,8 @@ use crate::{
     sender::{bench::Bench, encoding::Encoding},
 };
 
+mod sasl;
+
 const TOPIC: &str = "logs.nginx";
 const PARTITIONS: i32 = 4;
 
