@@ -203,7 +203,7 @@ fn problem(status: StatusCode, body: &str) -> Option<Failure> {
         let _ = if pointer.is_empty() { write!(message, "\n  {detail}") } else { write!(message, "\n  {pointer}: {detail}") };
     }
     if let Some(action) = text("action") {
-        let _ = write!(message, "\n  {action}");
+        let _ = write!(message, "\n  {}", in_verbs(action));
     }
     let exit = match status {
         StatusCode::NOT_FOUND => Exit::NotFound,
@@ -213,9 +213,36 @@ fn problem(status: StatusCode, body: &str) -> Option<Failure> {
     Some(Failure { exit, message })
 }
 
+/// What a caller of the API is told to ask, and the verb that asks it.
+const VERBS: &[(&str, &str)] = &[
+    ("`GET /v1/instances`", "`logvine instance list`"),
+    ("`GET /v1/nodes`", "`logvine node list`"),
+    ("`GET /v1/operations`", "`logvine operation list`"),
+    ("`GET /v1/runners`", "`logvine runner list`"),
+    ("`GET /v1/settings`", "`logvine setting list`"),
+    ("`GET /v1/sources`", "`logvine source list`"),
+    ("See /openapi.json.", "See `--help`."),
+];
+
+/// An API's advice, for whoever types verbs and no URLs.
+fn in_verbs(action: &str) -> String {
+    VERBS.iter().fold(action.to_owned(), |text, (call, verb)| text.replace(call, verb))
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[test]
+    fn advice_names_verbs_that_there_are() {
+        assert_eq!(in_verbs("`GET /v1/nodes` lists the nodes and their tags."), "`logvine node list` lists the nodes and their tags.");
+        for verb in VERBS.iter().filter_map(|(_, verb)| verb.strip_prefix("`logvine ")) {
+            let words = verb.trim_end_matches('`').split(' ');
+            assert!(super::super::Cli::try_parse_from(std::iter::once("logvine").chain(words)).is_ok(), "{verb}");
+        }
+    }
 
     #[test]
     fn an_address_may_be_written_short() {

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use futures::StreamExt;
 use reqwest::{Method, Response, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Exit, Failure, OutputFormat, client::Client, output, output::Column, remote::Remote};
 
-const EVENTS: &[Column] = &[("TIME", "/time"), ("KIND", "/kind"), ("DETAIL", "/detail")];
+const EVENTS: &[Column] = &[("TIME", "/time"), ("KIND", "/kind"), ("ABOUT", "/about"), ("DETAIL", "/detail")];
 /// From one try to the next, when no node answers.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// A stream says something at least every 15 s; one that has been silent for so long is dead.
@@ -54,9 +54,21 @@ pub(super) async fn run(remote: &Remote, args: &EventsArgs) -> Result<Exit, Fail
     }
     let mut query = args.query();
     query.push(("since", &since));
-    let rows = remote.client.list(&["events"], &query, args.limit).await?;
+    let mut rows = remote.client.list(&["events"], &query, args.limit).await?;
+    if remote.output == OutputFormat::Table {
+        for row in &mut rows {
+            row["about"] = json!(about(row));
+        }
+    }
     remote.print_rows(EVENTS, "/id", &rows)?;
     Ok(Exit::Ok)
+}
+
+/// Of which runner or source an event tells: its words do not repeat it.
+fn about(event: &Value) -> Option<String> {
+    let text = |key: &str| event.get(key).and_then(Value::as_str);
+    let runner = text("runner")?;
+    Some(text("source").map_or_else(|| runner.to_owned(), |source| format!("{runner}/{source}")))
 }
 
 /// `15m` as a time; what is none stays as it is.
@@ -172,7 +184,10 @@ impl Follower<'_> {
         }
         let word = |pointer: &str| text(pointer).unwrap_or("-");
         match self.remote.output {
-            OutputFormat::Table if text("/id").is_some() => output::print(&format!("{}  {:<22} {}\n", word("/time"), word("/kind"), word("/detail"))),
+            OutputFormat::Table if text("/id").is_some() => {
+                let about = about(event).unwrap_or_else(|| "-".to_owned());
+                output::print(&format!("{}  {:<22} {about:<20} {}\n", word("/time"), word("/kind"), word("/detail")))
+            }
             OutputFormat::Json => output::print(&format!("{event}\n")),
             OutputFormat::Name if text("/id").is_some() => output::print(&format!("{}\n", word("/id"))),
             OutputFormat::Table | OutputFormat::Name => Ok(()),
@@ -211,6 +226,13 @@ mod tests {
         for as_said in ["00123-abc", "2026-01-01T00:00:00Z", "h", "", "11d", "1x", "é"] {
             assert_eq!(point(as_said, now), as_said);
         }
+    }
+
+    #[test]
+    fn an_event_says_what_it_is_about() {
+        assert_eq!(about(&json!({ "runner": "web", "source": "a" })).as_deref(), Some("web/a"));
+        assert_eq!(about(&json!({ "runner": "web", "source": null })).as_deref(), Some("web"));
+        assert_eq!(about(&json!({ "runner": null, "detail": "this node starts" })), None);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The verbs that need no agent.
 
-use std::{ffi::OsStr, path::Path};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use logvine_cluster::spec::SpecFault;
@@ -70,8 +73,27 @@ pub(crate) fn new_cluster_key() -> anyhow::Result<ClusterKey> {
     Ok(ClusterKey::new(ClusterId(id), secret))
 }
 
+/// Checks every file, also after one with faults; the exit code is the first one's.
+pub(super) fn validate(files: &[PathBuf]) -> Result<Exit, Failure> {
+    if let [only] = files {
+        return check(only).map(|()| Exit::Ok);
+    }
+    let mut exit = Exit::Ok;
+    for file in files {
+        match check(file) {
+            Ok(()) => {}
+            Err(gone) if gone.message.is_empty() => return Err(gone),
+            Err(failure) => {
+                output::warn(&format!("error: {failure}"));
+                exit = exit.or(failure.exit);
+            }
+        }
+    }
+    Ok(exit)
+}
+
 /// Checks a runner, or a node's configuration, by what it holds.
-pub(super) fn validate(path: &Path) -> Result<Exit, Failure> {
+fn check(path: &Path) -> Result<(), Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| Failure::error(format!("cannot read {}: {error}", path.display())))?;
     let format = Format::of_path(path).unwrap_or(Format::Toml);
     let looks_like_a_runner =
@@ -79,11 +101,10 @@ pub(super) fn validate(path: &Path) -> Result<Exit, Failure> {
     if format == Format::Toml && !looks_like_a_runner {
         config::check_file(path, &text)?;
         output::print(&format!("{}: a configuration without faults\n", path.display()))?;
-        return Ok(Exit::Ok);
+        return Ok(());
     }
     let spec = document::runner(&text, format, None).map_err(|faults| not_a_runner(path, &faults))?;
-    output::print(&format!("{}: runner {} has no faults that can be seen without running it\n", path.display(), spec.name))?;
-    Ok(Exit::Ok)
+    output::print(&format!("{}: runner {} has no faults that can be seen without running it\n", path.display(), spec.name))
 }
 
 /// What is wrong with a runner's file.

@@ -97,10 +97,11 @@ enum Verb {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
-    /// Check a runner or a configuration, without an agent
+    /// Check runners or configurations, without an agent
     Validate {
         /// A runner (TOML, YAML or JSON) or a node's configuration (TOML)
-        file: PathBuf,
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
     /// The cluster's nodes
     #[command(subcommand)]
@@ -565,7 +566,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Demo(args) => local::runtime()?.block_on(crate::demo::run(args)).map(|()| Exit::Ok).map_err(Failure::from),
         Verb::Keygen { token, next } => local::keygen(token.as_deref(), next.as_deref()),
         Verb::Config(ConfigVerb::Show(args)) => local::config_show(&args),
-        Verb::Validate { file } => local::validate(&file),
+        Verb::Validate { files } => local::validate(&files),
         Verb::Runner(RunnerVerb::Test { files }) => suite::test(&files),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

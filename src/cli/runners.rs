@@ -97,6 +97,9 @@ impl Remote {
         let mut exit = Exit::Ok;
         for Written { name, text, format } in &runners {
             let body = Some((format.content_type(), text.clone()));
+            if runners.len() > 1 {
+                output::warn(&format!("apply {name}"));
+            }
             match self.write_if(condition.clone(), Method::PUT, &["runners", name], &applying.change, body).await {
                 Ok(done) => exit = exit.or(done),
                 Err(failure) if runners.len() == 1 => return Err(failure),
