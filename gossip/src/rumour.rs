@@ -63,15 +63,25 @@ struct Rumour {
     learned: u64,
     born: Instant,
     sendings_left: u32,
-    fresh: bool,
+}
+
+/// Where a topic stands: by its class, and in it the newest first.
+type Place = (u8, Reverse<u64>);
+
+impl Rumour {
+    fn place(&self, topic: &Topic) -> Place {
+        (topic.class(), Reverse(self.learned))
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Rumours {
     topics: BTreeMap<Topic, Rumour>,
-    /// Something has not been passed on at all. Kept, as it is asked after each packet.
-    fresh: bool,
+    /// The same topics in the order in which they go. Kept, as a flood of them would be looked through for each that is one too many.
+    order: BTreeMap<Place, Topic>,
+    /// How many were learned so far, and how many when some were taken last: what was learned since is fresh, which is asked after each packet.
     learned: u64,
+    passed_on: u64,
     bytes_per_second: u64,
     /// Millionths of a byte, so that microseconds add up exactly.
     budget: u64,
@@ -83,8 +93,9 @@ impl Rumours {
         let bytes_per_second = u64::from(bytes_per_second);
         Self {
             topics: BTreeMap::new(),
-            fresh: false,
+            order: BTreeMap::new(),
             learned: 0,
+            passed_on: 0,
             bytes_per_second,
             budget: bytes_per_second * BURST_SECONDS * 1_000_000,
             filled: now,
@@ -102,20 +113,41 @@ impl Rumours {
 
     /// True if something has not been passed on at all.
     pub(crate) fn has_fresh(&self) -> bool {
-        self.fresh
+        self.learned > self.passed_on
     }
 
     /// Takes up a topic; it begins anew if it was there.
     pub(crate) fn learn(&mut self, now: Instant, topic: Topic, sendings: u32) {
         self.learned += 1;
-        self.fresh = true;
-        self.topics.insert(topic, Rumour { learned: self.learned, born: now, sendings_left: sendings, fresh: true });
-        if self.topics.len() > TOPICS_MAX {
-            let least = self.topics.iter().max_by_key(|(topic, rumour)| (topic.class(), Reverse(rumour.learned))).map(|(topic, _)| topic.clone());
-            if let Some(least) = least {
-                self.topics.remove(&least);
-            }
+        let rumour = Rumour { learned: self.learned, born: now, sendings_left: sendings };
+        let place = rumour.place(&topic);
+        if let Some(before) = self.topics.insert(topic.clone(), rumour) {
+            self.order.remove(&before.place(&topic));
         }
+        self.order.insert(place, topic);
+        if self.topics.len() > TOPICS_MAX
+            && let Some((_, least)) = self.order.pop_last()
+        {
+            self.topics.remove(&least);
+        }
+    }
+
+    fn forget(&mut self, topic: &Topic) {
+        if let Some(rumour) = self.topics.remove(topic) {
+            self.order.remove(&rumour.place(topic));
+        }
+    }
+
+    /// Drops what is too old, or was sent often enough.
+    fn age(&mut self, now: Instant) {
+        let order = &mut self.order;
+        self.topics.retain(|topic, rumour| {
+            let goes_on = rumour.sendings_left > 0 && now.since(rumour.born) < AGE_MAX;
+            if !goes_on {
+                order.remove(&rumour.place(topic));
+            }
+            goes_on
+        });
     }
 
     fn refill(&mut self, now: Instant) {
@@ -136,22 +168,16 @@ impl Rumours {
         size: impl Fn(&Topic) -> Option<usize>,
     ) -> Vec<Topic> {
         self.refill(now);
-        self.topics.retain(|_, rumour| rumour.sendings_left > 0 && now.since(rumour.born) < AGE_MAX);
-        let mut order: Vec<(u8, Reverse<u64>, Topic)> = self
-            .topics
-            .iter()
-            .filter(|(_, rumour)| rumour.fresh || !only_fresh)
-            .map(|(topic, rumour)| (topic.class(), Reverse(rumour.learned), topic.clone()))
-            .collect();
-        order.sort();
-        let mut bytes = 0;
-        let mut taken = Vec::new();
-        for (_, _, topic) in order {
+        self.age(now);
+        let (mut bytes, mut taken, mut over) = (0, Vec::new(), Vec::new());
+        let fresh = |learned: u64| learned > self.passed_on;
+        for (_, topic) in self.order.iter().filter(|((_, Reverse(learned)), _)| fresh(*learned) || !only_fresh) {
             if bytes + TOPIC_BYTES_MIN > bytes_max || (TOPIC_BYTES_MIN * members) as u64 * 1_000_000 > self.budget {
                 break;
             }
-            let Some(size) = size(&topic) else {
-                self.topics.remove(&topic);
+            let Some(rumour) = self.topics.get_mut(topic) else { continue };
+            let Some(size) = size(topic) else {
+                over.push(topic.clone());
                 continue;
             };
             let cost = (size * members) as u64 * 1_000_000;
@@ -160,16 +186,15 @@ impl Rumours {
             }
             bytes += size;
             self.budget -= cost;
-            if let Some(rumour) = self.topics.get_mut(&topic) {
-                rumour.fresh = false;
-                rumour.sendings_left -= 1;
+            rumour.sendings_left -= 1;
+            if rumour.sendings_left == 0 {
+                over.push(topic.clone());
             }
-            taken.push(topic);
+            taken.push(topic.clone());
         }
+        over.iter().for_each(|topic| self.forget(topic));
         // What did not fit waits for a tick like the rest.
-        self.topics.values_mut().for_each(|rumour| rumour.fresh = false);
-        self.fresh = false;
-        self.topics.retain(|_, rumour| rumour.sendings_left > 0);
+        self.passed_on = self.learned;
         taken
     }
 }
@@ -248,6 +273,28 @@ mod tests {
         }
         assert_eq!(rumours.topics.len(), TOPICS_MAX);
         assert!(!rumours.topics.contains_key(&Topic::Tags(NodeId([1; 16]))));
+    }
+
+    /// A rumour that is heard anew is the newest; and of too many the oldest of the least urgent goes, however many come: one word of an operator may be
+    /// tens of thousands of entries.
+    #[test]
+    fn of_a_flood_the_newest_are_kept_in_their_order() {
+        let mut rumours = Rumours::new(at(0), 8_192);
+        let node = NodeId([1; 16]);
+        rumours.learn(at(0), Topic::Left(node), 4);
+        rumours.learn(at(0), Topic::Phase(node), 4);
+        for key in 0..8 * TOPICS_MAX {
+            rumours.learn(at(0), catalog(key), 4);
+        }
+        let oldest_kept = 8 * TOPICS_MAX + 1 - TOPICS_MAX;
+        assert_eq!((rumours.len(), rumours.order.len()), (TOPICS_MAX, TOPICS_MAX));
+        assert!(rumours.topics.contains_key(&catalog(oldest_kept)) && !rumours.topics.contains_key(&catalog(oldest_kept - 1)));
+        rumours.learn(at(0), catalog(oldest_kept), 4);
+        let taken = rumours.take(at(0), 3, true, 350, |topic| (*topic != catalog(8 * TOPICS_MAX - 1)).then_some(100));
+        assert_eq!(taken, [Topic::Left(node), catalog(oldest_kept), catalog(8 * TOPICS_MAX - 2)], "what there is nothing to say of is left out");
+        assert_eq!((rumours.len(), rumours.order.len()), (TOPICS_MAX - 1, TOPICS_MAX - 1));
+        rumours.take(at(0) + AGE_MAX, 3, false, 350, |_| Some(100));
+        assert!(rumours.is_empty() && rumours.order.is_empty());
     }
 
     #[test]
