@@ -8,7 +8,7 @@ use crate::{
 /// DESIGN §7, "nothing is lost": at-least-once, each line under one id.
 #[tokio::test]
 async fn a_killed_nodes_sources_go_on_elsewhere_and_nothing_is_lost() {
-    let mut cluster = Cluster::start(4).await;
+    let mut cluster = Cluster::start(5).await;
     let web = Web::start().await;
     write(&web, 0..200);
     apply(&cluster, 3, &web);

@@ -10,7 +10,7 @@ use crate::{expectations::Expectation, machine::MachinePlan, scenario::Deed, sou
 pub(super) const ALL: &[Named] = &[
     Named {
         name: "giant-source",
-        sentence: "one source is half as much again as a node's fair share: its owner gives everything else away, all tell people, and then nothing moves",
+        sentence: "one source is half as much again as a node's fair share: its owner gives everything else away, all tell people; then next to nothing moves",
         nodes: 5,
         nodes_min: 3,
         minutes: 5,
@@ -106,7 +106,10 @@ fn giant_source(draft: &mut Draft) {
         draft.expect(Expectation::Alone { source: 0, at });
         draft.expect(Expectation::Unsplittable { source: 0, at });
     }
-    draft.rests(draft.begin, 0);
+    // Times and lengths of lines are drawn: a node that took what the owner gave away may be left at 1.06 of the mean, and its sources' two minutes then
+    // differ from the last by more than the hundredth that is missing to 1.08.
+    let count = draft.scenario.sources.len() as u64 / 20;
+    draft.rests(draft.begin, count);
 }
 
 fn rate_bursts(draft: &mut Draft) {
