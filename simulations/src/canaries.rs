@@ -40,6 +40,7 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("repair-never", "witness-erosion", 6, 5),
     ("deleted-source-runs", "config-storm", 6, 2),
     ("witnesses-from-view", "split-with-sources", 9, 2),
+    ("silent-owner-stays", "owner-apart", 6, 3),
     ("moved-too-soon", "rate-bursts", 5, 6),
     ("no-admission", "busy-join", 6, 9),
 ];
@@ -78,6 +79,7 @@ const BY_TEST: &[&str] = &[
     "takeover-without-asking",
     "lonely-takes-over",
     "gift-forgotten",
+    "lame-asked-first",
     "repairs-at-once",
     "stickiness-off",
     "succession-ignored",

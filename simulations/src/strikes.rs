@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     file::seconds,
+    network::CutId,
     scenario::Deed,
     world::{Event, World},
 };
+
+/// Cuts of strikes have numbers from here on, one for each source.
+const PARTED: usize = 1 << 20;
 
 /// Who a node is to a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +36,8 @@ pub enum Blow {
     Pause,
     /// It is told to stop, and started again later.
     Stop,
+    /// It and the other witnesses of the source's newest record lose sight of each other; everybody else sees them all.
+    Part,
 }
 
 /// A blow to somebody who is not known beforehand.
@@ -68,6 +74,15 @@ impl World {
             return self.tell(None, format_args!("finds nobody to strike: {strike:?}"));
         };
         let (now, later) = match blow {
+            Blow::Part => {
+                let newest = self.present(source).and_then(|ledger| ledger.newest_witnessed());
+                let witnesses = newest.map(|record| record.witnesses.clone()).unwrap_or_default();
+                let others = witnesses.iter().filter_map(|witness| self.hosts.iter().position(|host| host.id == witness.node));
+                let id = CutId(PARTED + source);
+                let directions: Vec<_> = others.filter(|other| *other != node).flat_map(|other| [(node, other), (other, node)]).collect();
+                self.expect_source_collected_again(source);
+                (Deed::Cut { id, directions }, Deed::Mend { id })
+            }
             Blow::Crash => (Deed::Crash { node }, Deed::Start { node }),
             Blow::PowerOff => (Deed::PowerOff { node }, Deed::Start { node }),
             Blow::Pause => (Deed::Pause { node }, Deed::Resume { node }),

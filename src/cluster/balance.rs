@@ -50,6 +50,8 @@ const SHED_MOST: usize = 16;
 pub const STAY: Duration = Duration::from_secs(300);
 /// It does not go back for so long to where it came from.
 pub const NO_RETURN: Duration = Duration::from_secs(600);
+/// So long nothing is offered that may stay to who did not answer, or did not take what it had let in; what may not stay is offered to it last.
+const SHUNNED_FOR: Duration = Duration::from_secs(300);
 /// What was admitted and has not come is given up.
 pub const RESERVED_FOR: Duration = Duration::from_secs(30);
 /// A node that is hot for so long may give away a giant, one in each such time.
@@ -146,6 +148,8 @@ pub struct Balance<K> {
     unsplittable: BTreeSet<K>,
     /// Of those, which are held back, and to how many bytes a second.
     caps: BTreeMap<K, u64>,
+    /// Who did not answer an offer, or did not take what it had let in: until when it is not offered anything that may stay.
+    shunned: BTreeMap<NodeId, Instant>,
 }
 
 /// One tick's look at one pool.
@@ -167,7 +171,19 @@ impl<K: Ord + Clone> Balance<K> {
             home_at: None,
             unsplittable: BTreeSet::new(),
             caps: BTreeMap::new(),
+            shunned: BTreeMap::new(),
         }
+    }
+
+    /// A node did not answer an offer, or did not take what it had let in: it is not reached from here, or does not reach the witnesses. What nobody brings to
+    /// it makes it look the less loaded, so that it would be asked first, again and again.
+    pub fn shun(&mut self, now: Instant, id: NodeId) {
+        self.shunned.retain(|_, until| now < *until);
+        self.shunned.insert(id, now + SHUNNED_FOR);
+    }
+
+    fn is_shunned(&self, now: Instant, id: &NodeId) -> bool {
+        self.shunned.get(id).is_some_and(|until| now < *until) && !planted("lame-asked-first")
     }
 
     /// Decides what to give away now, for load or to go home. Each pool: the present nodes of one selection, this node with its true load and what it has
@@ -230,6 +246,7 @@ impl<K: Ord + Clone> Balance<K> {
         let mut others: Vec<_> = pool.others(self.me).filter(|id| !targets.contains(id)).collect();
         others.sort_by_key(|id| (pool.share(*id, source.rate), *id));
         targets.extend(others);
+        targets.sort_by_key(|id| self.is_shunned(now, id));
         targets.truncate(crate::ranking::TOP);
         targets
     }
@@ -344,7 +361,7 @@ impl<K: Ord + Clone> Balance<K> {
         for held in giants.iter().filter(|held| may_go(held, look.now) && is_due) {
             let came_from = no_return(held, look.now);
             let mut targets: Vec<_> = look.pool.others(self.me).filter(|id| Some(*id) != came_from).collect();
-            targets.retain(|id| look.pool.share(*id, held.rate) <= self.giant_limit(&look.pool, self.me, *id));
+            targets.retain(|id| look.pool.share(*id, held.rate) <= self.giant_limit(&look.pool, self.me, *id) && !self.is_shunned(look.now, id));
             targets.sort_by_key(|id| (look.pool.share(*id, held.rate), *id));
             targets.truncate(crate::ranking::TOP);
             if !targets.is_empty() {
@@ -383,7 +400,7 @@ impl<K: Ord + Clone> Balance<K> {
         let has_none_to_spare = look.pool.share(self.me, 0) > HOME_ROOM;
         let (mut slow, mut fast) = (0, 0);
         for held in look.held.clone() {
-            let Some(home) = held.best.first().copied().filter(|home| *home != self.me) else { continue };
+            let Some(home) = held.best.first().copied().filter(|home| *home != self.me && !self.is_shunned(look.now, home)) else { continue };
             let Some(since) = look.pool.since(home) else { continue };
             let age = look.now.since(since);
             let is_young = age >= STEADY && age < YOUNG && held.since < since;
@@ -419,7 +436,8 @@ impl<K: Ord + Clone> Balance<K> {
     fn targets(&self, now: Instant, pool: &Pool, held: &Held<K>) -> Vec<NodeId> {
         let came_from = no_return(held, now);
         let bar = if planted("no-hysteresis") { HEADROOM } else { TARGET };
-        let has_room = |id: &NodeId| *id != self.me && Some(*id) != came_from && pool.has(id) && pool.share(*id, held.rate) <= bar;
+        let may_have = |id: &NodeId| *id != self.me && Some(*id) != came_from && pool.has(id) && !self.is_shunned(now, id);
+        let has_room = |id: &NodeId| may_have(id) && pool.share(*id, held.rate) <= bar;
         let mut targets: Vec<_> = held.best.iter().copied().filter(has_room).collect();
         let appeal = |id: NodeId| pool.score(held.ranking, id) + pool::ln(HEADROOM.saturating_sub(pool.share(id, held.rate)).max(1));
         targets.sort_by_cached_key(|id| std::cmp::Reverse((appeal(*id), *id)));

@@ -32,6 +32,8 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("succession-ignored", "whoever sees a source without an owner takes it at once, whatever its rank"),
     ("takeover-without-asking", "a candidate proposes an epoch without asking the owner that it believes gone (DESIGN §5.3, Takeover)"),
     ("lonely-takes-over", "a node that hears nobody proposes epochs for others' sources (DESIGN §3.1)"),
+    ("silent-owner-stays", "nobody is told of an owner that lives and that a majority of its witnesses does not hear (DESIGN §5.3, Takeover)"),
+    ("lame-asked-first", "who let a source in and did not take it, or did not answer, is the first to be offered the next one"),
     ("gift-forgotten", "who gave a source away takes it for nobody's until the new owner's claim is heard"),
     ("repairs-at-once", "an owner renews all records that lost a witness at once (DESIGN §5.3, Repair)"),
     ("stickiness-off", "a witness promises a source away whose owner it hears (DESIGN §5.3, stickiness)"),

@@ -33,6 +33,15 @@ impl World {
         }
     }
 
+    /// An owner was parted from most of its source's witnesses: others must collect it.
+    pub(crate) fn expect_source_collected_again(&mut self, source: usize) {
+        for expectation in &self.scenario.expects {
+            if let Expectation::CollectedAgain { within } = expectation {
+                self.watch.due.insert((self.now + *within, Look::Orphan { source, since: self.now }));
+            }
+        }
+    }
+
     /// A source was removed by an operator, who was answered.
     pub(crate) fn removed(&mut self, source: usize) {
         self.watch.due.insert((self.now + DELETED, Look::Removed { source }));

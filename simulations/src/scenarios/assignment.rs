@@ -113,6 +113,14 @@ pub(super) const ALL: &[Named] = &[
         happens: drain_across_a_cut,
     },
     Named {
+        name: "owner-apart",
+        sentence: "an owner loses sight of its source's other witnesses, which everybody else sees: it gives way to one that reaches them, and lives",
+        nodes: 7,
+        nodes_min: 5,
+        minutes: 6,
+        happens: owner_apart,
+    },
+    Named {
         name: "two-islands",
         sentence: "a cluster at work loses its power and is started again in two halves that do not see each other; they are joined: nothing is lost or begun anew",
         nodes: 8,
@@ -152,6 +160,8 @@ const AT_WORK: Duration = secs(75);
 const TAKEN_OVER: Duration = secs(15);
 /// The same where the majority of the witnesses is proved gone: ten seconds of patience more, and candidates that got in each other's way.
 const TAKEN_OVER_WITHOUT: Duration = secs(40);
+/// The same where the owner lives: its witnesses miss it for six seconds, and say so after six more; then the question, and turns of two seconds each.
+const PARTED: Duration = secs(35);
 /// A handover is three round trips and a flush; a flush is one trip to the sink and back. An offer or an epoch may need another attempt.
 pub(super) const PAUSE: Duration = secs(3);
 /// A flush at its longest, and the handover itself.
@@ -379,6 +389,19 @@ fn drain_across_a_cut(draft: &mut Draft) {
     draft.nothing_else_moves();
     draft.expect(Expectation::NoFalseDeaths);
     draft.expect(Expectation::NoTakeovers);
+    draft.settle_sources();
+}
+
+fn owner_apart(draft: &mut Draft) {
+    draft.work(2);
+    for at in draft.times(secs(80), secs(100)) {
+        let (source, length) = (draft.source(), draft.between(secs(45), secs(70)));
+        draft.strike(at, source, Part::Owner, Blow::Part, length);
+        draft.expect(Expectation::OneOwner { at: at + length + ONE_OWNER });
+    }
+    draft.expect(Expectation::NoFalseDeaths);
+    draft.expect(Expectation::NoMinority);
+    draft.expect(Expectation::CollectedAgain { within: PARTED });
     draft.settle_sources();
 }
 

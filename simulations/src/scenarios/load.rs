@@ -64,6 +64,8 @@ const A_NODE_FINE: usize = 18;
 const EVEN: u64 = 1_150;
 /// Beside a node that has just come: it lets in 1,080 at what a byte costs the others, who tell that within a sixteenth, and keeps what it got until it may go on.
 const EVEN_YOUNG: u64 = 1_200;
+/// A giant that goes on before it is known what a byte costs where may come to what came there a moment before, which stays for 300 s: by then that is gone.
+const COMPANY: Duration = secs(180);
 /// What moved stays for so long (A4).
 const MAY_GO_ON: Duration = secs(300);
 
@@ -101,15 +103,16 @@ impl Draft {
 
 fn giant_source(draft: &mut Draft) {
     draft.load(A_NODE, Some(1_500));
+    draft.length = draft.length.max(COMPANY + KNOWN);
     let end = draft.end();
-    for at in [draft.begin, end] {
+    for at in [draft.begin + COMPANY, end] {
         draft.expect(Expectation::Alone { source: 0, at });
         draft.expect(Expectation::Unsplittable { source: 0, at });
     }
     // Times and lengths of lines are drawn: a node that took what the owner gave away may be left at 1.06 of the mean, and its sources' two minutes then
     // differ from the last by more than the hundredth that is missing to 1.08.
     let count = draft.scenario.sources.len() as u64 / 20;
-    draft.rests(draft.begin, count);
+    draft.rests(draft.begin + COMPANY, count);
 }
 
 fn rate_bursts(draft: &mut Draft) {

@@ -227,6 +227,19 @@ fn a_drained_source_of_an_idle_cluster_goes_to_the_first_of_its_ranking_and_if_i
     assert_eq!(Balance::new(node(1)).relieve(secs(1), &pool(&[1, 1, 1, 1]), &elsewhere, node(3)), [node(3), node(2), node(4)]);
 }
 
+/// A node that its network keeps from the witnesses takes nothing, and so looks as if it had the most room of all.
+#[test]
+fn who_does_not_take_what_it_let_in_is_asked_last_for_a_while() {
+    let (mut balance, idle, busy) = (Balance::new(node(1)), pool(&[1, 1, 1, 1]), pool(&[700, 600, 200, 500]));
+    let may_not_stay = |balance: &Balance<u64>, at| balance.relieve(secs(at), &idle, &held(1, 1), node(3));
+    let may_stay = |balance: &Balance<u64>, at| balance.place(secs(at), &busy, &held(1, 40));
+    let before = (may_not_stay(&balance, 1_000), may_stay(&balance, 1_000));
+    assert_eq!((before.0[0], before.1[0]), (node(3), node(3)));
+    balance.shun(secs(1_000), node(3));
+    assert_eq!((may_not_stay(&balance, 1_299).last(), may_stay(&balance, 1_299).contains(&node(3))), (Some(&node(3)), false));
+    assert_eq!((may_not_stay(&balance, 1_300), may_stay(&balance, 1_300)), before);
+}
+
 /// A source that fills its node waits, so that what is beside it need not; where its node is not full nothing is held back.
 #[test]
 fn a_giant_is_held_back_where_its_node_is_full() {
@@ -269,6 +282,7 @@ fn canaries_are_seen() {
     turns_red("no-hysteresis", a_node_acts_when_it_is_hot_in_two_ticks_running);
     turns_red("no-idle-guard", an_idle_cluster_moves_nothing);
     turns_red("moved-too-soon", what_was_moved_stays_and_does_not_go_back);
+    turns_red("lame-asked-first", who_does_not_take_what_it_let_in_is_asked_last_for_a_while);
     turns_red("giants-unbounded", a_giant_is_held_back_where_its_node_is_full);
     turns_red("capacity-jumps", load::tests::a_capacity_changes_by_a_step_and_seldom);
 }

@@ -72,6 +72,11 @@ impl Balancing {
         self.cost.byte()
     }
 
+    /// A node did not answer an offer, or did not take what it had let in.
+    pub(super) fn shun(&mut self, now: Now, node: NodeId) {
+        self.balance.shun(now.at, node);
+    }
+
     fn rate(&self, source: &SourceKey) -> u64 {
         self.rates.get(source).map_or(0, Rate::bytes_per_s)
     }

@@ -157,9 +157,15 @@ impl Node {
             (Pending::Question(source), _) => self.note_question(now, &source, None),
             (Pending::Offer(source), Some(Reply::Offer(OfferReply::Admitted { promised }))) => self.note_admitted(now, &source, promised),
             (Pending::Offer(source), Some(Reply::Offer(OfferReply::Refused { load, .. }))) => self.note_refused(now, &source, load),
-            (Pending::Offer(source), _) => self.note_refused(now, &source, None),
+            (Pending::Offer(source), _) => {
+                self.balancing.shun(now, from);
+                self.note_refused(now, &source, None);
+            }
             (Pending::Release(source), Some(Reply::Offer(OfferReply::Admitted { .. }))) => self.note_release(now, &source, true),
-            (Pending::Release(source), _) => self.note_release(now, &source, false),
+            (Pending::Release(source), _) => {
+                self.balancing.shun(now, from);
+                self.note_release(now, &source, false);
+            }
             (Pending::Hold { operation, part, node, direct }, reply) => {
                 self.note_hold(now, &operation, part, node, direct, matches!(reply, Some(Reply::Held)));
             }
@@ -211,7 +217,7 @@ impl Node {
             }
             Request::Checkpoints(items) => self.serve_checkpoints(now, from, &items, to),
             Request::Orphans(orphans) => {
-                self.note_orphans(orphans);
+                self.note_orphans(now, from, orphans);
                 self.after.push(After::Reply(to, Reply::Noted));
             }
             Request::Question(source) => {

@@ -21,7 +21,7 @@ use logvine_gossip::{Instant, Member, NodeId, Now, Stamp};
 
 pub(super) use self::giving::Offer;
 use self::{
-    orphans::{Waifs, Wanted},
+    orphans::{Silent, Waifs, Wanted},
     pace::Pace,
     rankings::{Caches, Group},
     taking::ATTEMPT_DEADLINE,
@@ -166,6 +166,8 @@ struct Memory {
     /// The owner was asked, and said no or nothing: at this instant.
     denied: Option<Instant>,
     asking: bool,
+    /// Which of its witnesses do not hear its owner.
+    silent: Silent,
     /// This node gave it away, but nobody took it: it is this node's to take again.
     returned: bool,
 }
@@ -367,7 +369,8 @@ impl Node {
         let other = self.claims_of(name, source).into_iter().find(|(id, claim)| *id != me && claim.epoch >= newest);
         let claim = other.map(|(owner, claim)| {
             let away = self.view.get(&owner).is_some_and(|info| self.is_away(now, info));
-            Claimed { owner, epoch: claim.epoch, gone: self.gone.get(&owner).filter(|_| !away).map(|gone| self.succeeded_since(*gone)) }
+            let gone = self.gone.get(&owner).copied().or_else(|| self.silent_since(now, key, &claim.record(owner))).filter(|_| !away);
+            Claimed { owner, epoch: claim.epoch, gone: gone.map(|gone| self.succeeded_since(gone)) }
         });
         let former = memory.and_then(|memory| memory.former.as_ref()).and_then(|(owner, _, gone)| Some((*owner, (*gone)?)));
         let own_row = self.witnesses.row(key).filter(|row| row.record.owner == Some(me));
