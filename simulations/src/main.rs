@@ -13,6 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What a mistake in the command line ends with (`sysexits.h`, as the agent's command line does).
 const USAGE: u8 = 64;
+/// A file could not be read or written. 1 is said of broken invariants alone: whoever runs seeds by script must not take the one for the other.
+const EFFECT: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
         Err(Failure::Broken) => ExitCode::FAILURE,
         Err(Failure::Effect(text)) => {
             eprintln!("{text}");
-            ExitCode::FAILURE
+            ExitCode::from(EFFECT)
         }
         Err(Failure::Usage(text)) => {
             eprintln!("{text}");

@@ -83,6 +83,16 @@ fn a_failure_is_shrunk_to_a_file_that_still_fails() {
     assert_eq!(code, Some(1), "{error}");
 }
 
+/// Exit code 1 is said of broken invariants alone.
+#[test]
+fn a_file_that_is_not_there_is_no_violation() {
+    for verb in ["replay", "shrink"] {
+        let (_, error, code) = said(&[verb, "not-there.toml"]);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains("not-there.toml cannot be read"), "{error}");
+    }
+}
+
 /// The same in debug, as here, and in release, as `ci` has it; `golden --bless` writes them anew.
 #[test]
 fn golden_hashes_are_those_that_are_written_down() {
