@@ -128,6 +128,22 @@ fn a_renewal_is_no_old_image() {
     assert_eq!((cluster.outdated(2), cluster.disk_id(2)), (false, before));
 }
 
+/// Its own row, on the image, is as new as the record: that is no vote, and no veto either. With one witness of two gone patience helps, as where a store was lost.
+#[test]
+fn the_owner_of_a_pair_that_returns_on_an_image_collects_again() {
+    let mut cluster = Cluster::of(2);
+    cluster.apply(&["a"]);
+    cluster.run(20);
+    let owner = cluster.reader("a").unwrap().0.0[0];
+    let image = cluster.image(owner);
+    cluster.move_on(100);
+    cluster.restart_from(owner, image);
+    cluster.run(20);
+    assert!(cluster.outdated(owner));
+    cluster.run(90);
+    assert!(cluster.reader("a").is_some(), "somebody reads it");
+}
+
 #[cfg(feature = "canary")]
 #[test]
 fn canaries_are_seen() {
