@@ -159,7 +159,10 @@ pub const EXPECTATIONS: &[(&str, &str)] = &[
     ("moves-at-most = { from = S, count = N }", "from S seconds on, N sources move, at the most"),
     ("collected-again = { within = S }", "S seconds after its owner was killed or stood still, a source is collected by another hand"),
     ("pause-at-most = { within = S }", "a source that is handed over is read by nobody for S seconds, at the most"),
-    ("old-images-found = { within = S }", "S seconds after a start from an old image of its disk, a node counts as another disk, if others know better"),
+    (
+        "old-images-found = { within = S }",
+        "S seconds after a start from an old image of its disk, a node counts as another disk, if others know better",
+    ),
     ("one-owner = { at = S }", "at S seconds, every source is in exactly one hand"),
     ("owns-nothing = { node = N, at = S }", "at S seconds, node N has no source in hand"),
     ("even = { at = S, permille = N }", "at S seconds, no machine is busier than N thousandths of what all together are"),

@@ -91,6 +91,11 @@ impl Shrink {
 }
 
 fn read(path: &PathBuf) -> Result<Scenario, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| Failure::Effect(format!("{} cannot be read: {error}; `run` and `shrink` write such files where something fails, and say where", path.display())))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::Effect(format!(
+            "{} cannot be read: {error}; `run` and `shrink` write such files where something fails, and say where",
+            path.display()
+        ))
+    })?;
     file::read(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
