@@ -17,7 +17,8 @@ export class Cluster {
   private web: Server | undefined
   webUrl = ''
 
-  url = (node: number) => `http://${NET}.${node}:${HTTP_PORT}`
+  address = (node: number) => `${NET}.${node}`
+  url = (node: number) => `http://${this.address(node)}:${HTTP_PORT}`
 
   async start() {
     writeFileSync(join(this.home, 'key'), execFileSync(this.binary, ['keygen'], { env: this.environment() }), { mode: 0o600 })

@@ -72,8 +72,7 @@ for (const [name, path, there] of PAGES)
       await page.screenshot({ path: `screenshots/${name}-${scheme}-${width}.png`, fullPage: true })
       // Nothing sticks out: a page never scrolls sideways.
       expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth), `${scheme} ${width}`).toBeLessThanOrEqual(0)
-      // What is drawn differs by width, its colours by scheme: two of the four say it all.
-      if ((scheme === 'light') === (width === 1280)) expect(await violations(page), `${scheme} ${width}`).toEqual([])
+      expect(await violations(page), `${scheme} ${width}`).toEqual([])
     }
   })
 
@@ -96,6 +95,12 @@ test('the console speaks Chinese too, on every page', async ({ page }) => {
     await page.screenshot({ path: `screenshots/${name}-chinese.png`, fullPage: true })
     expect(await page.evaluate(() => document.documentElement.lang)).toBe('zh')
   }
+  // What nodes write is told in Chinese, too: events, and why a source is where it is.
+  await page.goto(`${cluster.url(1)}/sources/fleet/web-3`)
+  const owner = page.getByRole('main').getByText(/^(新增：此前没有归属|接管自 |回归首位节点：|由.* (让出|移交)$|恢复：|收回：)/)
+  await expect(owner.first()).toBeVisible()
+  await page.goto(cluster.url(1))
+  await expect(page.getByRole('listitem').filter({ hasText: /member\.\w+\s*a\d (存活|可疑|宕机)/ }).first()).toBeVisible()
 })
 
 test('the keyboard reaches the content, and a node, without a mouse', async ({ page }) => {
@@ -116,6 +121,31 @@ test('a node is seen to die and to come back', async ({ page }) => {
   cluster.startNode(5)
   await expect(row(page, 'a5').getByText('alive')).toBeVisible()
   await cluster.until('five live', alive(1, 5))
+})
+
+test('an event names its node and leads there', async ({ page }) => {
+  await page.goto(cluster.url(1))
+  const told = page.getByRole('listitem').filter({ hasText: /member\.\w+\s*a\d is \w+/ })
+  const link = told.getByRole('link', { name: /^a\d$/ }).first()
+  const name = (await link.textContent()) ?? ''
+  await expect(link).toHaveAttribute('href', new RegExp(`^/machines/${(await cluster.get(1, `/v1/nodes/${name}`)).id}$`))
+})
+
+test('a node is drained and undrained from the list of machines, and what may not be done there says why', async ({ page }) => {
+  await page.goto(`${cluster.url(1)}/machines`)
+  const of = (verb: string) => row(page, 'a4').getByRole('button', { name: `${verb} a4`, exact: true })
+  await expect(of('Forget')).toHaveAttribute('aria-description', 'Only a node that is down or has left can be forgotten.')
+  await of('Drain').click()
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByText('Its movable sources are handed over')).toBeVisible()
+  await confirm(page, 1)
+  await expect(dialog.getByText('applied', { exact: true })).toBeVisible()
+  await dialog.getByRole('button', { name: 'Close' }).last().click()
+  await of('Undrain').click()
+  await confirm(page, 1)
+  await expect(dialog.getByText('applied', { exact: true })).toBeVisible()
+  await dialog.getByRole('button', { name: 'Close' }).last().click()
+  await expect(of('Drain')).toBeVisible()
 })
 
 test('a tag is moved from one node to another, and what is no tag is refused with the reason', async ({ page }) => {
@@ -358,6 +388,41 @@ test('counters are cleared, once it was seen what is forgotten', async ({ page }
   await cluster.until('all counters begin anew', async () => (await records()) === 0)
   await page.reload()
   await expect(page.getByText('Counted since')).toBeVisible()
+})
+
+test('what waits in a disk queue is thrown away, once it was seen how much that is', async ({ page }) => {
+  // Nobody listens where it sends to, so what comes in waits.
+  await cluster.put(1, '/v1/runners/queued', {
+    name: 'queued', placement: { every: 'name=a4' }, reader: { type: 'http_push', listen: `${cluster.address(4)}:7990` },
+    senders: [{ name: 'out', type: 'http', url: `http://${cluster.address(4)}:1` }],
+  })
+  await cluster.until('it takes records', async () => (await fetch(`http://${cluster.address(4)}:7990`, { method: 'POST', body: 'one\ntwo\n' })).ok)
+  const waits = async () => (await cluster.get(1, '/v1/instances/a4/queued')).queue_bytes as number
+  await cluster.until('they wait', async () => (await waits()) > 0)
+  // A runner whose reader can wait has none, and says so.
+  await page.goto(`${cluster.url(1)}/runners/fleet`)
+  await expect(page.getByRole('button', { name: 'Drop queue' })).toHaveAttribute('aria-description', /^Its reader can wait/)
+  await page.getByRole('button', { name: 'Drop queue' }).press('Enter')
+  await expect(page.getByRole('dialog')).toHaveCount(0)
+  await page.goto(`${cluster.url(1)}/tags`)
+  await row(page, 'all-of-us').getByRole('button', { name: 'Act on runners' }).click()
+  await page.getByLabel('fleet').check()
+  await page.getByLabel('queued').check()
+  await page.getByLabel('What', { exact: true }).selectOption('drop-queue')
+  const next = page.getByRole('dialog').getByRole('button', { name: 'Next' })
+  await expect(next).toHaveAttribute('aria-description', /^No disk queue: fleet\./)
+  await page.getByLabel('fleet').uncheck()
+  await expect(next).not.toHaveAttribute('aria-disabled')
+  await page.goto(`${cluster.url(1)}/runners/queued`)
+  await page.getByRole('button', { name: 'Drop queue' }).click()
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByText(/^[1-9][\d.]* \w+ in 1 disk queue would be thrown away\.$/)).toBeVisible()
+  await expect(dialog.getByRole('table', { name: 'What is thrown away' })).toContainText('a4')
+  await page.screenshot({ path: 'screenshots/drop-queue.png' })
+  expect(await violations(page), 'a queue to be dropped').toEqual([])
+  await confirm(page, 1)
+  await expect(dialog.getByText('applied', { exact: true })).toBeVisible()
+  await cluster.until('nothing waits', async () => (await waits()) === 0)
 })
 
 test('several runners of a tag are deleted at once, once their names and their nodes were seen', async ({ page }) => {

@@ -189,6 +189,9 @@ export const TEXT = {
   rewind_loses: ['What was read is read and sent again from the beginning, once, under the same ids: a sink that does not know them has it twice.', '已读取的内容将从头再次读取并发送一次，标识不变；不识别标识的目标端会收到重复数据。'],
   'drop-queue': ['Drop queue', '清空磁盘队列'],
   drop_loses: ['What came in and was not sent yet is thrown away, for good, on the nodes that hear of it within a minute. Only readers that cannot wait (syslog, http_push, stdin) have a disk queue.', '已接收但尚未发送的内容将被永久丢弃（仅限一分钟内收到指令的节点）。只有无法等待的读取器（syslog、http_push、stdin）才有磁盘队列。'],
+  no_queue: ['Its reader can wait, so it has no disk queue: only syslog, http_push and stdin have one.', '其读取器可以等待，因此没有磁盘队列：只有 syslog、http_push 和 stdin 才有。'],
+  no_queue_of: ['No disk queue: {names}. Only readers that cannot wait (syslog, http_push, stdin) have one; leave the others out.', '没有磁盘队列：{names}。只有无法等待的读取器（syslog、http_push、stdin）才有；请去掉其余的。'],
+  dropped_list: ['What is thrown away', '将被丢弃的内容'],
   dropped: ['{bytes} in {n} {n:disk queue|disk queues} would be thrown away.', '{n} 个磁盘队列中的 {bytes} 将被丢弃。'],
   'clear-counters': ['Clear counters', '清零计数'],
   clear_loses: ['Records, errors and dead letters are counted from nothing again. Nothing else changes.', '记录数、错误数和死信数将从零重新计数，其他不受影响。'],
@@ -393,6 +396,7 @@ const STATES: Record<string, string> = {
   applied: '已应用', pending: '待应用', accepted: '已接受', withdrawn: '已撤回', done: '完成',
   apply: '应用配置', delete: '删除', start: '启动', stop: '停止', remove: '移除', follow: '跟随', restart: '重启', rewind: '回退', 'clear counters': '清零计数', 'drop queue': '丢弃队列',
   'patch sources': '修改数据源', 'set tags': '设置标签', 'rename tag': '重命名标签', drain: '排空', undrain: '取消排空', forget: '遗忘', set: '设置',
+  new: '新增', took_over: '接管', home: '回归首位节点', load: '均衡负载', misplaced: '部署变更', resumed: '恢复', returned: '收回',
 }
 
 /** A state in words; one that is not known yet as the API says it. */

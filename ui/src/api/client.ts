@@ -29,6 +29,7 @@ export type TapRow = Schemas['TapRow']
 export type Tried = Schemas['Tried']
 export type TryBody = Schemas['Try']
 export type RewindPreview = Schemas['RewindPreview']
+export type QueuePreview = Schemas['QueuePreview']
 export type RunnerVerb = Schemas['RunnerVerb']
 
 /** Why a request did not come to an answer that can be shown. Without a problem document, no node answered at all. */

@@ -1,7 +1,7 @@
 import { Alert, Button, type ButtonProps, Group, Loader, Modal, Stack, Text, TextInput, Tooltip } from '@mantine/core'
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
-import type { RewindPreview, TargetRow, Written } from '../api/client'
+import type { QueuePreview, RewindPreview, TargetRow, Written } from '../api/client'
 import { operation, self } from '../api/queries'
 import { bytes, count } from '../logic/format'
 import { Go } from './Go'
@@ -56,7 +56,7 @@ export function useRoleBar(): string | undefined {
 
 /** Targets with what became of the deed on each. */
 export function Targets({ rows }: { rows: TargetRow[] }) {
-  const { t } = useWords()
+  const { t, told } = useWords()
   const sorted = [...rows].sort((a, b) => a.node_name.localeCompare(b.node_name))
   // Before the deed there is nothing to tell of each, save where one is special.
   if (sorted.length > 0 && sorted.every((row) => row.state === 'would be' && !row.reason))
@@ -71,7 +71,7 @@ export function Targets({ rows }: { rows: TargetRow[] }) {
       columns={[
         { key: 'node', title: t('node'), cell: (row) => row.node_name },
         { key: 'state', title: t('outcome'), width: '9em', cell: (row) => <Status word={row.state} /> },
-        { key: 'reason', title: t('why'), width: '2fr', cell: (row) => row.reason ?? '' },
+        { key: 'reason', title: t('why'), width: '2fr', cell: (row) => told(row.reason ?? '') },
       ]}
     />
   )
@@ -131,7 +131,7 @@ function Asking({ deed, onClose }: { deed: Deed; onClose: () => void }) {
         <Text fw={600}>{t('resolved', { n: targets.length })}</Text>
         <Targets rows={targets} />
         {rewind && <Again preview={rewind} />}
-        {queue && <Text size="sm">{t('dropped', { bytes: bytes(queue.bytes), n: count(queue.queues_total, language) })}</Text>}
+        {queue && <Dropped preview={queue} />}
         {counters && (
           <Text size="sm">
             {t('cleared', { records: count(counters.records, language), errors: count(counters.errors, language), dead: count(counters.dead_lettered, language) })}
@@ -180,13 +180,43 @@ function Again({ preview }: { preview: RewindPreview }) {
           { key: 'bytes', title: t('again_bytes'), width: '7em', cell: (row) => bytes(row.bytes) },
         ]}
       />
-      {preview.unanswered.map((row) => (
-        <Text size="sm" c="var(--bad)" key={row.node + row.why}>
-          {t('again_unknown', { node: row.node_name, why: row.why })}
-        </Text>
-      ))}
+      <Unanswered rows={preview.unanswered} />
     </Stack>
   )
+}
+
+/** What is thrown away with disk queues, by queue; and whose part is not known. */
+function Dropped({ preview }: { preview: QueuePreview }) {
+  const { t, language } = useWords()
+  return (
+    <Stack gap="xs">
+      <Text fw={600}>{t('dropped', { bytes: bytes(preview.bytes), n: count(preview.queues_total, language) })}</Text>
+      {preview.queues.length > 0 && (
+        <List
+          label={t('dropped_list')}
+          short
+          rows={preview.queues}
+          rowKey={(row) => `${row.runner}@${row.node}`}
+          empty=""
+          columns={[
+            { key: 'runner', title: t('runner'), cell: (row) => row.runner },
+            { key: 'node', title: t('node'), cell: (row) => row.node_name },
+            { key: 'bytes', title: t('lag'), width: '7em', cell: (row) => bytes(row.bytes) },
+          ]}
+        />
+      )}
+      <Unanswered rows={preview.unanswered} />
+    </Stack>
+  )
+}
+
+function Unanswered({ rows }: { rows: RewindPreview['unanswered'] }) {
+  const { t, told } = useWords()
+  return rows.map((row) => (
+    <Text size="sm" c="var(--bad)" key={row.node + row.why}>
+      {t('again_unknown', { node: row.node_name, why: told(row.why) })}
+    </Text>
+  ))
 }
 
 /** What became of a write; it follows the operation until all its targets have answered. */

@@ -1,11 +1,13 @@
 import { Stack, Text } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import type { EventRow } from '../api/client'
-import { moves as movesQuery, nodes } from '../api/queries'
+import { moves as movesQuery } from '../api/queries'
 import { LANES_MAX, lanes, moved, wordOf } from '../logic/moves'
+import { named } from '../told'
 import { List } from './List'
 import { Remote } from './Remote'
 import { type Tone, Mark } from './Status'
+import { useNames } from './useNames'
 import { useNow } from './useNow'
 import { Moment } from './When'
 import { useWords } from './words'
@@ -19,15 +21,16 @@ const KEYS = { came: 'move_came', went: 'move_went', again: 'move_again', troubl
 
 /** Sources that changed hands within the hour: a lane for each node, a mark for each move; and the same as a list. */
 export function Moves() {
-  const { t } = useWords()
+  const { t, told } = useWords()
   const of = useQuery(movesQuery)
-  const names = new Map((useQuery(nodes).data ?? []).map((node) => [node.id, node.name]))
+  const names = useNames()
   const nameOf = (row: EventRow) => (row.node ? (names.get(row.node) ?? row.node.slice(0, 8)) : '–')
+  const why = (row: EventRow) => told(named(row.detail, names))
   return (
     <Remote of={of}>
       {(rows) => (
         <Stack gap="sm">
-          <Picture rows={rows} nameOf={nameOf} />
+          <Picture rows={rows} nameOf={nameOf} why={why} />
           <List
             label={t('moves_list')}
             short
@@ -50,7 +53,7 @@ export function Moves() {
                   </span>
                 ),
               },
-              { key: 'why', title: t('why'), width: 'minmax(0, 2fr)', cell: (row) => row.detail },
+              { key: 'why', title: t('why'), width: 'minmax(0, 2fr)', cell: why },
             ]}
           />
         </Stack>
@@ -60,7 +63,7 @@ export function Moves() {
 }
 
 /** Lanes of the page's own boxes, not of an SVG: on a phone the lanes shrink and the words do not. */
-function Picture({ rows, nameOf }: { rows: EventRow[]; nameOf: (row: EventRow) => string }) {
+function Picture({ rows, nameOf, why }: { rows: EventRow[]; nameOf: (row: EventRow) => string; why: (row: EventRow) => string }) {
   const { t } = useWords()
   const now = useNow()
   const { shown, hidden } = lanes(rows, nameOf)
@@ -74,7 +77,7 @@ function Picture({ rows, nameOf }: { rows: EventRow[]; nameOf: (row: EventRow) =
             <span>{lane.node}</span>
             <div>
               {lane.rows.map((row) => (
-                <span key={row.id} style={{ left: at(row.time) }} title={`${nameOf(row)}: ${row.detail}`}>
+                <span key={row.id} style={{ left: at(row.time) }} title={`${nameOf(row)}: ${why(row)}`}>
                   <Mark tone={TONES[wordOf(row.kind)]} />
                   {row.sources && <small>{row.sources}</small>}
                 </span>

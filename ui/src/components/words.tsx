@@ -1,5 +1,6 @@
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useState } from 'react'
 import { type Key, type Language, say, type Words } from '../text'
+import { sayTold } from '../told'
 
 const STORED = 'logvine.language'
 
@@ -13,6 +14,8 @@ interface Spoken {
   language: Language
   setLanguage: (language: Language) => void
   t: Words
+  /** What a node wrote, in this language as far as the console knows its sentences. */
+  told: (words: string) => string
 }
 
 const Context = createContext<Spoken | undefined>(undefined)
@@ -24,7 +27,12 @@ export function WordsProvider({ children }: { children: ReactNode }) {
     localStorage.setItem(STORED, language)
   }, [language])
   const spoken = useMemo(
-    () => ({ language, setLanguage, t: (key: Key, values?: Record<string, string | number>) => say(language, key, values) }),
+    () => ({
+      language,
+      setLanguage,
+      t: (key: Key, values?: Record<string, string | number>) => say(language, key, values),
+      told: (words: string) => sayTold(language, words),
+    }),
     [language],
   )
   return <Context value={spoken}>{children}</Context>

@@ -3,7 +3,7 @@ import { parse } from 'smol-toml'
 import { describe, expect, test } from 'vitest'
 import type { RunnerSpec } from '../api/client'
 import listed from '../../fixtures/components.json'
-import { bookOf, type Component, draftOf, emptyDraft, isMovable, missing, specOf, tryable, withKind, withReader, withSender, withValue } from './draft'
+import { bookOf, type Component, draftOf, emptyDraft, hasQueue, isMovable, missing, specOf, tryable, withKind, withReader, withSender, withValue } from './draft'
 import { entered, fieldOf, isObject, type JsonObject, kindOf, meant, type Schema, turned } from './schema'
 
 const parts = listed.items as Component[]
@@ -147,4 +147,8 @@ test('a runner can be tried before it is whole', () => {
 
 test('what was typed is tried as it is', () => {
   expect(tryable(fleet)).toEqual(fleet)
+})
+
+test('only what cannot wait has a disk queue', () => {
+  expect(['syslog', 'http_push', 'stdin', 'file', 'http'].filter(hasQueue)).toEqual(['syslog', 'http_push', 'stdin'])
 })

@@ -35,6 +35,12 @@ export interface Draft {
 /** Readers that have places of their own, on the node; every other one reads what `sources` names. */
 const PINNED = ['file', 'syslog', 'http_push', 'stdin']
 
+/** Readers that cannot wait, and so write to a disk queue. */
+const QUEUED = ['syslog', 'http_push', 'stdin']
+
+/** Whether a runner with this kind of reader has a disk queue. */
+export const hasQueue = (reader: string) => QUEUED.includes(reader)
+
 export const emptyDraft = (tag = ''): Draft => ({
   spec: {
     name: '', placement: { every: tag }, reader: { type: 'file', paths: [], start_at: 'beginning' }, parse: { type: 'raw' }, senders: [{ type: 'file', name: 'out', path: '' }],

@@ -5,7 +5,7 @@ import { useState } from 'react'
 import { api, ask, type NodeRow } from '../api/client'
 import { useStream } from '../api/events'
 import { instances, nodes } from '../api/queries'
-import { Act, Barred, type Deed, useRoleBar } from '../components/Act'
+import { Act, Barred, type Deed, type Said, useRoleBar } from '../components/Act'
 import { Go } from '../components/Go'
 import { type Column, List } from '../components/List'
 import { Meter } from '../components/pictures'
@@ -15,7 +15,7 @@ import { Ago, Moment } from '../components/When'
 import { useWords } from '../components/words'
 import { bytes, factor } from '../logic/format'
 import { notAName, words } from '../logic/tags'
-import { sayState } from '../text'
+import { sayState, type Words } from '../text'
 import { Events, Figure, isNews, Panel } from './Overview'
 import { InstanceList } from './Runners'
 
@@ -34,6 +34,7 @@ export function Machines() {
   const of = useQuery(nodes)
   const bar = useRoleBar()
   const [tagging, setTagging] = useState<NodeRow>()
+  const [deed, setDeed] = useState<Deed>()
   const columns: Column<NodeRow>[] = [
     {
       key: 'name', title: t('name'),
@@ -68,12 +69,26 @@ export function Machines() {
         </>
       ),
     },
-    { key: 'host', title: t('machine_load'), width: '8em', cell: (node) => load(node) },
+    { key: 'host', title: t('machine_load'), width: '7.5em', cell: (node) => load(node) },
     { key: 'capacity', title: t('capacity'), width: '5em', cell: (node) => `×${relative(node, of.data ?? [])}` },
-    { key: 'sources', title: t('sources'), width: '5em', cell: (node) => node.sources },
+    { key: 'sources', title: t('sources'), width: '4.5em', cell: (node) => node.sources },
     { key: 'runners', title: t('runners'), width: '5em', cell: (node) => node.runners },
     { key: 'heard', title: t('last_heard'), width: '5em', cell: (node) => (node.me ? '–' : <Ago at={node.last_heard} />) },
-    { key: 'version', title: t('version'), width: '5em', cell: (node) => node.version ?? '–' },
+    { key: 'version', title: t('version'), width: '4em', cell: (node) => node.version ?? '–' },
+    {
+      key: 'actions', title: t('actions'), width: '5.5em',
+      cell: (node) => (
+        <Group gap={4}>
+          {deedsOn(node, t)
+            .filter(({ verb }) => verb !== (node.drain == null ? 'undrain' : 'drain'))
+            .map(({ verb, barred, deed }) => (
+              <Barred key={verb} size="compact-xs" barred={bar ?? barred} label={deed.title} onClick={() => setDeed(deed)}>
+                {t(verb)}
+              </Barred>
+            ))}
+        </Group>
+      ),
+    },
   ]
   const matches = (node: NodeRow) =>
     (!search.name || node.name.includes(search.name)) && (!search.tag || node.tags.includes(search.tag)) && (!search.status || node.status === search.status)
@@ -99,11 +114,30 @@ export function Machines() {
         )}
       </Remote>
       {tagging && <Tagging key={tagging.id} node={tagging} onClose={() => setTagging(undefined)} />}
+      <Act deed={deed} onClose={() => setDeed(undefined)} />
     </Stack>
   )
 }
 
 const load = ({ host }: NodeRow) => (host ? `${host.cpu_pct} / ${host.memory_pct} / ${host.disk_pct} %` : '–')
+
+/** What can be done with a node, or why it cannot. */
+function deedsOn(node: NodeRow, t: Words): { verb: 'drain' | 'undrain' | 'forget'; barred: string | undefined; deed: Deed }[] {
+  const path = { node: node.id }
+  const drains = node.drain != null
+  const isGone = node.status === 'down' || node.status === 'left'
+  const turn = (verb: 'drain' | 'undrain') => ({ dry_run, reason }: Said) => ask(api.POST(`/v1/nodes/{node}/${verb}`, { params: { path, query: { dry_run, reason } } }))
+  const forget = ({ dry_run, reason }: Said) => ask(api.DELETE('/v1/nodes/{node}', { params: { path, query: { dry_run, reason } } }))
+  const deed = (verb: 'drain' | 'undrain' | 'forget', rest: Omit<Deed, 'title'>): Deed => ({ title: `${t(verb)} ${node.name}`, ...rest })
+  return [
+    {
+      verb: 'drain', barred: drains ? t('already_draining') : node.status === 'alive' ? undefined : t('drain_barred'),
+      deed: deed('drain', { loses: t('drain_loses'), run: turn('drain') }),
+    },
+    { verb: 'undrain', barred: drains ? undefined : t('not_draining'), deed: deed('undrain', { loses: t('undrain_loses'), run: turn('undrain') }) },
+    { verb: 'forget', barred: isGone ? undefined : t('forget_barred'), deed: deed('forget', { loses: t('forget_loses'), danger: true, run: forget }) },
+  ]
+}
 
 /** A node's capacity against the middle one's. */
 function relative(node: NodeRow, rows: NodeRow[]): string {
@@ -129,10 +163,6 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
   const [tagging, setTagging] = useState(false)
   const work = useQuery(instances({ selector: `id=${node.id}` }))
   const events = useStream().events.filter((event) => event.node === node.id && isNews(event)).slice(-12).reverse()
-  const write = (verb: 'drain' | 'undrain') => (said: { dry_run: boolean; reason?: string }) =>
-    ask(api.POST(`/v1/nodes/{node}/${verb}`, { params: { path: { node: node.id }, query: { dry_run: said.dry_run, reason: said.reason } } }))
-  const drains = node.drain != null
-  const isGone = node.status === 'down' || node.status === 'left'
   return (
     <Stack>
       <Go to="/machines" size="sm">
@@ -146,29 +176,11 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
           <Barred barred={bar} onClick={() => setTagging(true)}>
             {t('edit_tags')}
           </Barred>
-          <Barred
-            barred={bar ?? (drains ? t('already_draining') : node.status === 'alive' ? undefined : t('drain_barred'))}
-            onClick={() => setDeed({ title: `${t('drain')} ${node.name}`, loses: t('drain_loses'), run: write('drain') })}
-          >
-            {t('drain')}
-          </Barred>
-          <Barred
-            barred={bar ?? (drains ? undefined : t('not_draining'))}
-            onClick={() => setDeed({ title: `${t('undrain')} ${node.name}`, loses: t('undrain_loses'), run: write('undrain') })}
-          >
-            {t('undrain')}
-          </Barred>
-          <Barred
-            barred={bar ?? (isGone ? undefined : t('forget_barred'))}
-            onClick={() =>
-              setDeed({
-                title: `${t('forget')} ${node.name}`, loses: t('forget_loses'), danger: true,
-                run: ({ dry_run, reason }) => ask(api.DELETE('/v1/nodes/{node}', { params: { path: { node: node.id }, query: { dry_run, reason } } })),
-              })
-            }
-          >
-            {t('forget')}
-          </Barred>
+          {deedsOn(node, t).map(({ verb, barred, deed }) => (
+            <Barred key={verb} barred={bar ?? barred} onClick={() => setDeed(deed)}>
+              {t(verb)}
+            </Barred>
+          ))}
         </Group>
       </Group>
       <Panel title={t('status')}>

@@ -10,8 +10,10 @@ import { Remote } from '../components/Remote'
 import { Status } from '../components/Status'
 import { Trends } from '../components/Trends'
 import { Moment } from '../components/When'
+import { useNames } from '../components/useNames'
 import { useWords } from '../components/words'
 import { bytes, count } from '../logic/format'
+import { around, named } from '../told'
 
 export function Panel({ title, children }: { title: string; children: ReactNode }) {
   return (
@@ -164,14 +166,33 @@ function subject({ runner, source, detail }: EventRow) {
   )
 }
 
+/** An event in words, with a link to the node that it is about: where its name stands, or before the rest. */
+function Detail({ row, names }: { row: EventRow; names: ReadonlyMap<string, string> }) {
+  const { told } = useWords()
+  const detail = told(named(row.detail, names))
+  const name = row.node ? names.get(row.node) : undefined
+  if (!row.node || !name) return detail
+  const [before, after] = around(detail, name) ?? ['', ` ${detail}`]
+  return (
+    <>
+      {before}
+      <Go to="/machines/$node" params={{ node: row.node }}>
+        {name}
+      </Go>
+      {after}
+    </>
+  )
+}
+
 export function Events({ rows, empty }: { rows: EventRow[]; empty: string }) {
+  const names = useNames()
   if (rows.length === 0) return <Text size="sm">{empty}</Text>
   return (
     <ul className="events">
       {rows.map((row) => (
         <li key={row.id}>
           <Moment at={row.time} /> <b>{row.kind}</b> {subject(row)}
-          {row.detail}
+          <Detail row={row} names={names} />
         </li>
       ))}
     </ul>

@@ -13,7 +13,7 @@ import { Remote, useReason } from '../components/Remote'
 import { Status } from '../components/Status'
 import { Spark, Trends } from '../components/Trends'
 import { useWords } from '../components/words'
-import { isMovable } from '../logic/draft'
+import { hasQueue, isMovable } from '../logic/draft'
 import { bytes, count } from '../logic/format'
 import { sayState } from '../text'
 import { FilterInput } from './Machines'
@@ -200,7 +200,11 @@ function RunnerPage({ view }: { view: RunnerView }) {
         <Group gap="xs" align="end">
           <SelectionInput label={t('on_nodes')} value={selection} onSet={(value) => setSelection(value ?? 'all')} />
           {VERBS.map(({ verb, loses, danger }) => (
-            <Barred key={verb} barred={bar} onClick={() => setDeed({ title: `${t(verb)}: ${view.name} @ ${selection}`, loses: t(loses), danger, selection, run: on(verb) })}>
+            <Barred
+              key={verb}
+              barred={bar ?? (verb === 'drop-queue' && !hasQueue(view.spec.reader.type) ? t('no_queue') : undefined)}
+              onClick={() => setDeed({ title: `${t(verb)}: ${view.name} @ ${selection}`, loses: t(loses), danger, selection, run: on(verb) })}
+            >
               {t(verb)}
             </Barred>
           ))}

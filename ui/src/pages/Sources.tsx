@@ -82,7 +82,7 @@ export function Sources() {
 }
 
 export function SourceList({ filter, name, short }: { filter: { runner?: string; selector?: string; state?: string }; name?: string; short?: boolean }) {
-  const { t } = useWords()
+  const { t, told } = useWords()
   const of = useInfiniteQuery(sources(filter))
   const { hasNextPage, isFetchingNextPage } = of
   const more = useMore(of)
@@ -111,7 +111,7 @@ export function SourceList({ filter, name, short }: { filter: { runner?: string;
               { key: 'state', title: t('state'), width: '9em', cell: (row) => <Status word={row.state} /> },
               { key: 'owner', title: t('owner'), width: '8em', cell: (row) => (row.owner ? <Go to="/machines/$node" params={{ node: row.owner }}>{row.owner_name ?? row.owner}</Go> : '–') },
               { key: 'since', title: t('since'), width: '6em', cell: (row) => <Ago at={row.since} /> },
-              { key: 'why', title: t('why'), width: 'minmax(0, 1.5fr)', cell: (row) => row.why ?? row.error ?? (row.state === 'no_node' ? t('why_no_node') : '') },
+              { key: 'why', title: t('why'), width: 'minmax(0, 1.5fr)', cell: (row) => told(row.why ?? row.error ?? (row.state === 'no_node' ? t('why_no_node') : '')) },
               { key: 'url', title: t('url'), width: 'minmax(0, 1.8fr)', cell: (row) => row.url },
             ]}
           />
@@ -150,7 +150,7 @@ function OwnersMap() {
 }
 
 function Findings() {
-  const { t } = useWords()
+  const { t, told } = useWords()
   const of = useQuery(findings)
   return (
     <Remote of={of}>
@@ -164,7 +164,7 @@ function Findings() {
           columns={[
             { key: 'kind', title: t('state'), width: '12em', cell: (row) => <Status word={row.kind} /> },
             { key: 'source', title: t('source'), cell: (row) => <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.source }}>{`${row.runner}/${row.source}`}</Go> },
-            { key: 'detail', title: t('why'), width: 'minmax(0, 2fr)', cell: (row) => row.detail },
+            { key: 'detail', title: t('why'), width: 'minmax(0, 2fr)', cell: (row) => told(row.detail) },
           ]}
         />
       )}
@@ -174,7 +174,7 @@ function Findings() {
 
 /** Sources that no node bears. */
 function Giants() {
-  const { t } = useWords()
+  const { t, told } = useWords()
   const of = useQuery(findings)
   return (
     <Remote of={of}>
@@ -191,7 +191,7 @@ function Giants() {
               empty={t('no_giants')}
               columns={[
                 { key: 'source', title: t('source'), cell: (row) => <Go to="/sources/$runner/$source" params={{ runner: row.runner, source: row.source }}>{`${row.runner}/${row.source}`}</Go> },
-                { key: 'detail', title: t('why'), width: 'minmax(0, 2fr)', cell: (row) => row.detail },
+                { key: 'detail', title: t('why'), width: 'minmax(0, 2fr)', cell: (row) => told(row.detail) },
               ]}
             />
           </Stack>
@@ -259,7 +259,7 @@ function Planner() {
 }
 
 function Planned({ plan }: { plan: PlanView }) {
-  const { t } = useWords()
+  const { t, language } = useWords()
   const round = (value: number | null | undefined) => value?.toFixed(2) ?? '–'
   return (
     <Stack>
@@ -286,7 +286,7 @@ function Planned({ plan }: { plan: PlanView }) {
           { key: 'source', title: t('source'), cell: (move) => `${move.runner}/${move.source}` },
           { key: 'from', title: t('from'), cell: (move) => move.from_name ?? move.from ?? '–' },
           { key: 'to', title: t('to'), cell: (move) => move.to_name ?? move.to ?? '–' },
-          { key: 'why', title: t('why'), cell: (move) => `${move.why.replaceAll('_', ' ')} (${move.certain ? t('certain') : t('likely')})` },
+          { key: 'why', title: t('why'), cell: (move) => `${sayState(language, move.why)} (${move.certain ? t('certain') : t('likely')})` },
         ]}
       />
     </Stack>
@@ -300,7 +300,7 @@ export function Source() {
 }
 
 function SourcePage({ view }: { view: SourceView }) {
-  const { t } = useWords()
+  const { t, told } = useWords()
   const bar = useRoleBar()
   const [deed, setDeed] = useState<Deed>()
   const events = useStream().events.filter((event) => event.runner === view.runner && (event.source === view.id || (event.sources && event.node === view.owner))).slice(-20).reverse()
@@ -337,7 +337,7 @@ function SourcePage({ view }: { view: SourceView }) {
         <Group className="figures">
           <Figure title={t('state')} text={<Status word={view.state} />} />
           <Figure title={t('owner')} text={view.owner ? <Go to="/machines/$node" params={{ node: view.owner }}>{view.owner_name ?? view.owner}</Go> : '–'} />
-          <Figure title={t('why')} text={view.why ?? (view.state === 'no_node' ? t('why_no_node') : '–')} />
+          <Figure title={t('why')} text={told(view.why ?? (view.state === 'no_node' ? t('why_no_node') : '–'))} />
           <Figure title={t('since')} text={<Moment at={view.since} />} />
           <Figure title={t('home')} text={view.home ?? '–'} />
           <Figure title={t('witnesses')} text={view.witnesses.join(', ') || '–'} />

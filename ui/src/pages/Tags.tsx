@@ -1,7 +1,7 @@
 import { Button, Checkbox, Group, Modal, NativeSelect, Stack, Text, TextInput, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
-import { api, ask, type RunnerVerb, type TagRow } from '../api/client'
+import { api, ask, type RunnerRow, type RunnerVerb, type TagRow } from '../api/client'
 import { nodes, runners, tags } from '../api/queries'
 import { Act, Barred, type Deed, useRoleBar } from '../components/Act'
 import { Go, GoButton } from '../components/Go'
@@ -9,6 +9,7 @@ import { List } from '../components/List'
 import { Remote } from '../components/Remote'
 import { Status } from '../components/Status'
 import { useWords } from '../components/words'
+import { hasQueue } from '../logic/draft'
 import { NAME } from '../logic/tags'
 
 export function Tags() {
@@ -110,6 +111,12 @@ function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => v
   const [verb, setVerb] = useState<Verb>('start')
   // A runner is deleted as a whole, on its nodes without this tag too.
   const nodes = verb === 'delete' ? 'all' : tag
+  const without = (rows: RunnerRow[]) => rows.filter((row) => chosen.includes(row.name) && !hasQueue(row.reader)).map((row) => row.name)
+  const barOf = (rows: RunnerRow[]) => {
+    if (chosen.length === 0) return t('choose_first')
+    const names = verb === 'drop-queue' ? without(rows) : []
+    return names.length > 0 ? t('no_queue_of', { names: names.join(', ') }) : undefined
+  }
   const go = () =>
     onAsk({
       title: `${t(verb)}: ${chosen.join(', ')} @ ${nodes}`,
@@ -142,7 +149,7 @@ function Choose({ tag, onAsk, onClose }: { tag: string; onAsk: (deed: Deed) => v
                 data={(Object.keys(VERBS) as Verb[]).map((value) => ({ value, label: t(value) }))}
               />
               <Group justify="flex-end">
-                <Barred size="sm" variant="filled" barred={chosen.length === 0 ? t('choose_first') : undefined} onClick={go}>
+                <Barred size="sm" variant="filled" barred={barOf(rows)} onClick={go}>
                   {t('next')}
                 </Barred>
               </Group>

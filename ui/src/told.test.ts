@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest'
+import { around, named, sayTold } from './told'
+
+test('an event is told in Chinese, with the sentence within it', () => {
+  expect(sayTold('zh', 'a3 is alive')).toBe('a3 存活')
+  expect(sayTold('zh', 'a3 is down: its host says that no process listens there')).toBe('a3 宕机：其主机报告该处没有进程监听')
+  expect(sayTold('zh', 'taken at epoch 7: took over from web-1.eu')).toBe('于纪元 7 接管：接管自 web-1.eu')
+  expect(sayTold('zh', 'a2 collects 12 sources of fleet: handed over by a1, which drains')).toBe('a2 采集 fleet 的 12 个数据源：由正在排空的 a1 移交')
+  expect(sayTold('zh', 'stop fleet on 3 nodes by operator through a1 (at night): operation 5-6')).toBe('operator 经 a1 (at night) 在 3 个节点上执行：停止 fleet：操作 5-6')
+  expect(sayTold('zh', 'drop queue fleet, other on a2 by operator through a1: 0 of 1 have carried it out, 1 could not')).toBe(
+    'operator 经 a1 在 a2 上执行：丢弃队列 fleet, other：1 个目标中 0 个已执行，1 个未能执行',
+  )
+})
+
+test('what a newer node writes, and all of it in English, stays as it was written', () => {
+  for (const told of ['brand new words', '', '/var/log/x: permission denied']) expect(sayTold('zh', told)).toBe(told)
+  expect(sayTold('en', 'a3 is alive')).toBe('a3 is alive')
+})
+
+test('a node goes by its name where that is known', () => {
+  const names = new Map([['0123abcd00000000', 'a3']])
+  expect(named('0123abcd is alive; ffff0000 is not', names)).toBe('a3 is alive; ffff0000 is not')
+})
+
+test('a name is found where it stands alone, and not as a part of another', () => {
+  expect(around('web-1 and web-1.eu and web', 'web')).toEqual(['web-1 and web-1.eu and ', ''])
+  expect(around('taken from web.', 'web')).toEqual(['taken from ', '.'])
+  expect(around('由 a1 移交', 'a1')).toEqual(['由 ', ' 移交'])
+  expect(around('web-1', 'web')).toBeUndefined()
+})

@@ -1,0 +1,108 @@
+import { type Language, sayState } from './text'
+
+/**
+ * Sentences that a node writes (events, why a source is where it is, what a target waits for), and the same in Chinese. `{x}` stands for whatever is there;
+ * a sentence within a sentence is looked up in its turn. What is not here, as a newer node may write it, stays as it was written.
+ */
+const SENTENCES: readonly (readonly [string, string])[] = [
+  // Why a source came, went, or waits.
+  ['added: it had no owner yet', '新增：此前没有归属'],
+  ['took over from {node}', '接管自 {node}'],
+  ['home: given back by {node}', '回归首位节点：由 {node} 归还'],
+  ['shed by {node}, which had too much', '由负载过高的 {node} 让出'],
+  ['handed over by {node}, which drains', '由正在排空的 {node} 移交'],
+  ['handed over by {node}, which may not collect it any more', '由不再允许采集它的 {node} 移交'],
+  ['given back to its home {node}', '归还给首位节点 {node}'],
+  ['shed to {node}: this node has too much', '让给 {node}：本节点负载过高'],
+  ['handed over to {node}: this node drains', '移交给 {node}：本节点正在排空'],
+  ['handed over to {node}: this node may not collect it any more', '移交给 {node}：本节点不再允许采集它'],
+  ["resumed: it was this node's before", '恢复：此前就归本节点'],
+  ['taken back: nobody took it', '收回：没有节点接收'],
+  ['it is not to be collected here any more', '不再由此处采集'],
+  ['{active} of {expected} expected nodes are active: the others have {s} s more to come', '预期 {expected} 个节点中有 {active} 个活动：其余节点还有 {s} 秒可加入'],
+  ['{node} is away: it has {s} s more to come back', '{node} 暂离：还有 {s} 秒可返回'],
+  ['claimed by {nodes}', '同时被 {nodes} 声明归属'],
+  ["no live node matches its runner's placement, or the runner is stopped on all that do", '没有存活节点符合其收集器的部署，或收集器在所有符合的节点上均已停止'],
+  ['its last owner was {node}', '最后归属于 {node}'],
+  ['nobody has taken it yet', '尚无节点接收'],
+  ['too large for any node but its owner, which it overloads: split it, or add a larger node', '除归属节点外没有节点能承受，且归属节点已因它过载：请拆分，或添加更大的节点'],
+  // What a target of an operation waits for.
+  ['waiting for node', '等待节点'],
+  ['waiting for rollout', '等待发布'],
+  ['on its way', '传送中'],
+  ['held: {node} says: {fault}', '已暂缓：{node} 报告：{fault}'],
+  // Members and nodes.
+  ['{node} is alive', '{node} 存活'],
+  ['{node} is suspect', '{node} 可疑'],
+  ['{node} is down', '{node} 宕机'],
+  ['{node} is down: its host says that no process listens there', '{node} 宕机：其主机报告该处没有进程监听'],
+  ['{node} is left', '{node} 已离开'],
+  ['{node} is forgotten', '{node} 已被遗忘'],
+  ['this node takes part', '本节点加入工作'],
+  ['this node starts', '本节点启动'],
+  ['this node starts: of what happened since {time} it has only seen what is left of it', '本节点启动：自 {time} 以来发生的事只看到留存的部分'],
+  ['others had declared this node down; it goes on as generation {n}', '其他节点曾判定本节点宕机；本节点以世代 {n} 继续'],
+  ["this node's clock is {off}: it refuses changes until its clock is set (is NTP running?)", '本节点时钟 {off}：校准之前拒绝更改（NTP 是否在运行？）'],
+  ["this node's clock agrees with its peers' again", '本节点时钟已与其他节点一致'],
+  ['this node crashed {n} times in a row: it gets no movable sources before it has run for {s} s; why it crashes is in its log', '本节点连续崩溃 {n} 次：运行满 {s} 秒之前不接收可迁移的数据源；原因见其日志'],
+  ['this node has run for long enough and gets movable sources again', '本节点已运行足够久，重新接收可迁移的数据源'],
+  ['{active} of {expected} expected nodes are active, and the others were waited for: sources are assigned without them', '预期 {expected} 个节点中有 {active} 个活动，等待已结束：不再等其余节点即分配数据源'],
+  // Sources and disk queues.
+  ['taken at epoch {epoch}: {why}', '于纪元 {epoch} 接管：{why}'],
+  ['taken at epoch {epoch} without a majority of its witnesses', '于纪元 {epoch} 接管，未获多数见证节点同意'],
+  ['released at epoch {epoch}: {why}', '于纪元 {epoch} 释放：{why}'],
+  ['epoch {epoch} was overruled by {by}', '纪元 {epoch} 被 {by} 取代'],
+  ['{node} collects {what} of {runner}: {why}', '{node} 采集 {runner} 的 {what}：{why}'],
+  ['{n} sources', '{n} 个数据源'],
+  ['no copy of its checkpoint is found: it is not read until one is, or an operator rewinds it', '找不到其检查点的副本：找到或由操作者回退之前不读取'],
+  ['set back by {n} bytes, to its beginning, as was said at {at}: they are sent again, under the same ids', '按 {at} 的指令回退 {n} 字节到开头：将以相同标识再次发送'],
+  ['at {rate} KiB/s it overloads its owner, and is too large for any other node: split it, or add a larger node', '以 {rate} KiB/s 使归属节点过载，任何其他节点也无法承受：请拆分，或添加更大的节点'],
+  ['{n} bytes that waited in its disk queue were thrown away, as was said', '按指令丢弃了磁盘队列中等待的 {n} 字节'],
+  ['it was deleted: its disk queue is removed, with {n} bytes in it', '收集器已删除：其磁盘队列连同 {n} 字节一并移除'],
+  // Operations and looks.
+  ['operation {id} is on the disks of two other nodes, or of all there are: nothing undoes it but another', '操作 {id} 已在另外两个节点（或现有全部节点）落盘：只有新的操作才能撤销它'],
+  ['operation {id} is withdrawn: in ten minutes no other node has taken it. It was not carried out, and will not be', '操作 {id} 已撤回：十分钟内没有其他节点接收。未曾执行，也不会执行'],
+  ['operation {one} was said at the same time as {other}, which is the last word', '操作 {one} 与 {other} 同时发出，以后者为准'],
+  ['{node} cannot carry out {what}: {fault}', '{node} 无法执行 {what}：{fault}'],
+  ['{what}: operation {id}', '{what}：操作 {id}'],
+  ['{what}: {n} of {all} have carried it out', '{what}：{all} 个目标中 {n} 个已执行'],
+  ['{what}: {n} of {all} have carried it out, {failed} could not', '{what}：{all} 个目标中 {n} 个已执行，{failed} 个未能执行'],
+  ['{what} on no node by {who} through {node}', '{who} 经 {node} 对 0 个节点执行：{what}'],
+  ['{what} on {n} nodes by {who} through {node}', '{who} 经 {node} 在 {n} 个节点上执行：{what}'],
+  ['{what} on {target} by {who} through {node}', '{who} 经 {node} 在 {target} 上执行：{what}'],
+  ['{who} looks at the records of {runner} at `{stage}` on {nodes}', '{who} 在 {nodes} 上查看 {runner} 在 `{stage}` 阶段的记录'],
+  ['{who} tried `{what}` of {runner} on {nodes}', '{who} 在 {nodes} 上试运行了 {runner} 的 `{what}`'],
+  ['{who} tried `{what}` of {runner} on {nodes}, in vain: {fault}', '{who} 在 {nodes} 上试运行 {runner} 的 `{what}` 未成功：{fault}'],
+]
+
+const HOLE = /\{(\w+)\}/g
+const SHAPES = SENTENCES.map(([english, chinese]) => {
+  const literal = english.replace(/[.*+?^$()[\]\\|]/g, '\\$&')
+  return { shape: new RegExp(`^${literal.replace(HOLE, '(?<$1>.+?)')}$`), chinese }
+})
+/** An operation's verb before its runners. */
+const DONE = /^(apply|delete|start|stop|remove|follow|restart|rewind|clear counters|drop queue|patch sources|set tags|rename tag|drain|undrain|forget|set)( .+)?$/
+
+/** What a node wrote, in the language of whoever reads it. */
+export function sayTold(language: Language, told: string): string {
+  if (language !== 'zh') return told
+  for (const { shape, chinese } of SHAPES) {
+    const holes = shape.exec(told)
+    if (holes) return chinese.replace(HOLE, (_, hole: string) => sayTold(language, holes.groups?.[hole] ?? ''))
+  }
+  const done = DONE.exec(told)
+  return done ? `${sayState(language, done[1] ?? '')}${done[2] ?? ''}` : told
+}
+
+/** Words with the names of nodes where they have the beginnings of ids, as a node writes of one that it knows no name of yet. */
+export const named = (told: string, names: ReadonlyMap<string, string>) =>
+  told.replace(/\b[0-9a-f]{8}\b/g, (short) => {
+    for (const [id, name] of names) if (id.startsWith(short)) return name
+    return short
+  })
+
+/** The words around the first place where a name stands for itself; undefined where there is none. */
+export function around(told: string, name: string): [string, string] | undefined {
+  const at = new RegExp(`(?<![\\w.-])${name.replaceAll('.', '\\.')}(?![\\w-]|\\.\\w)`).exec(told)?.index
+  return at === undefined ? undefined : [told.slice(0, at), told.slice(at + name.length)]
+}
