@@ -50,3 +50,40 @@ pub(super) async fn to_the_end(State(Writes(writes)): State<Writes>, request: Re
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, http::Request, middleware, routing::any};
+    use tokio::sync::{Notify, mpsc};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// Whether a handler comes to its end whose client hangs up in its middle.
+    async fn ends(method: &str) -> bool {
+        let gate = Arc::new(Notify::new());
+        let (ended, mut end) = mpsc::unbounded_channel();
+        let handler = {
+            let gate = gate.clone();
+            move || {
+                let (gate, ended) = (gate.clone(), ended.clone());
+                async move {
+                    gate.notified().await;
+                    ended.send(()).expect("the test listens");
+                }
+            }
+        };
+        let router = Router::new().route("/", any(handler)).layer(middleware::from_fn_with_state(Writes::new(), to_the_end));
+        let mut asked = Box::pin(router.oneshot(Request::builder().method(method).uri("/").body(Body::empty()).unwrap()));
+        assert!(futures::poll!(&mut asked).is_pending());
+        drop(asked);
+        gate.notify_one();
+        end.recv().await.is_some()
+    }
+
+    #[tokio::test]
+    async fn what_may_change_something_outlives_its_client_and_a_look_does_not() {
+        assert!(ends("PUT").await && ends("POST").await && ends("DELETE").await);
+        assert!(!ends("GET").await);
+    }
+}

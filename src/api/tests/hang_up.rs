@@ -33,6 +33,7 @@ async fn a_command_whose_client_hangs_up_is_carried_out() {
     {
         let mut asked = Box::pin(api.put_runner("fleet"));
         assert!(futures::poll!(&mut asked).is_pending());
+        assert!(tasks() > before, "it does not depend on its connection");
     }
     until("the runner is there", async || (api.get("/v1/runners/fleet").await.status == StatusCode::OK).then_some(())).await;
     let operations = api.get("/v1/operations").await.body;
