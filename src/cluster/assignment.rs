@@ -13,6 +13,7 @@ use crate::{
     instance::Epoch,
     member::{NodeInfo, Phase},
     ranking::{Capacity, RankingKey, rank_of, ranking},
+    record::Record,
 };
 
 /// A successor waits this long for each live node that ranks before it.
@@ -95,6 +96,13 @@ pub(crate) enum Decision {
     Yield { by: Epoch },
     /// Nobody may own it here: stop in order.
     Stop,
+}
+
+/// Whose a source is while the owner that claims it is away: its own, unless it was taken over before others had heard that, by one whose claim they never heard.
+/// The record of that is with its witnesses.
+pub(crate) fn owner_while_away(claimed: (NodeId, Epoch), newest: &Record, me: NodeId) -> (NodeId, Epoch) {
+    let heir = newest.owner.filter(|heir| newest.epoch > claimed.1 && *heir != me);
+    heir.map_or(claimed, |heir| (heir, newest.epoch))
 }
 
 /// Decides about one source. Calling it again with the same situation gives the same decision.
@@ -227,6 +235,17 @@ mod tests {
         let (eligible, key, ranked) = cluster();
         let before = Situation { last: Some(ranked[2]), ..situation(&eligible, key, ranked[0]) };
         assert_eq!(decide(&before), Decision::Take { why: Why::TookOver { from: ranked[2] }, ask: None });
+    }
+
+    /// Found by seed 345: all waited for an owner that was away; the node that had taken the source from it was dead, and its claim heard by nobody.
+    #[test]
+    fn who_was_taken_over_while_away_is_not_waited_for() {
+        let claimed = (node(1), Epoch { counter: 15, taker: node(1) });
+        let record = |counter, owner| Record { epoch: Epoch { counter, taker: node(owner) }, owner: Some(node(owner)), witnesses: Vec::new() };
+        assert_eq!(owner_while_away(claimed, &record(19, 2), node(3)), (node(2), Epoch { counter: 19, taker: node(2) }));
+        assert_eq!(owner_while_away(claimed, &record(15, 1), node(3)), claimed);
+        assert_eq!(owner_while_away(claimed, &record(14, 2), node(3)), claimed);
+        assert_eq!(owner_while_away(claimed, &record(19, 3), node(3)), claimed, "it would know");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use self::{
 };
 use super::{Node, Output, calls::ReplyTo, instances::FLUSH};
 use crate::{
-    assignment::{Claimed, Decision, Eligible, Situation, decide},
+    assignment::{Claimed, Decision, Eligible, Situation, decide, owner_while_away},
     attempt::{Attempt, Proposal},
     balance::Arrival,
     canary::planted,
@@ -367,10 +367,12 @@ impl Node {
         // A dead node's old claim says nothing once a newer one was seen, or this node gave the source away under a newer epoch.
         let newest = memory.and_then(|memory| memory.former.as_ref()).map_or(Epoch::default(), |(_, record, _)| record.epoch);
         let other = self.claims_of(name, source).into_iter().find(|(id, claim)| *id != me && claim.epoch >= newest);
+        let is_away = |id: &NodeId| self.view.get(id).is_some_and(|info| self.is_away(now, info));
         let claim = other.map(|(owner, claim)| {
-            let away = self.view.get(&owner).is_some_and(|info| self.is_away(now, info));
-            let gone = self.gone.get(&owner).copied().or_else(|| self.silent_since(now, key, &claim.record(owner))).filter(|_| !away);
-            Claimed { owner, epoch: claim.epoch, gone: gone.map(|gone| self.succeeded_since(gone)) }
+            let claimed = (owner, claim.epoch);
+            let (owner, epoch) = if is_away(&owner) { owner_while_away(claimed, &self.newest_base(name, source), me) } else { claimed };
+            let gone = self.gone.get(&owner).copied().or_else(|| self.silent_since(now, key, &claim.record(owner))).filter(|_| !is_away(&owner));
+            Claimed { owner, epoch, gone: gone.map(|gone| self.succeeded_since(gone)) }
         });
         let former = memory.and_then(|memory| memory.former.as_ref()).and_then(|(owner, _, gone)| Some((*owner, (*gone)?)));
         let own_row = self.witnesses.row(key).filter(|row| row.record.owner == Some(me));
