@@ -31,7 +31,6 @@ mod revisions;
 mod rewinds;
 mod rollouts;
 mod sources;
-mod votes;
 mod words;
 
 use std::{
@@ -66,7 +65,6 @@ use self::{
     revisions::Revisions,
     rollouts::Rollouts,
     sources::Sources,
-    votes::Votes,
     words::Words,
 };
 use crate::{
@@ -108,8 +106,6 @@ pub struct Node {
     stranger: Option<NodeId>,
     /// What the disk knows of earlier lives, until others have confirmed it.
     doubt: Option<Doubt>,
-    /// How many votes its disk counts.
-    votes: Votes,
     /// Nodes that were met, as the disk keeps them.
     met: BTreeMap<NodeId, MetRow>,
     /// Others as gossip and the catalog have them, this node too. Made anew when something changed.
@@ -173,8 +169,6 @@ enum After {
     /// Another process is this node.
     End(SocketAddr),
     Reserved(Generation),
-    /// So many votes are on the disk.
-    Counted(u64),
 }
 
 impl Node {
@@ -188,10 +182,9 @@ impl Node {
         if planted("generation-reused") && disk.gossip.reserved > Generation::default() {
             me.generation = Generation(disk.gossip.reserved.0 - 1);
         }
-        let doubt = identity::doubt(disk.doubt.take(), disk.gossip.reserved, disk.gossip.votes);
+        let doubt = identity::doubt(disk.doubt.take(), disk.gossip.reserved);
         disk.gossip.doubt = doubt.clone();
         disk.gossip.peers = disk.met.values().map(MetRow::met).collect();
-        let votes = disk.gossip.votes;
         let disk_id = disk.id.unwrap_or_else(|| DiskId(rng.next_u64()));
         let alone = config.gossip.seeds.iter().all(|seed| *seed == me.gossip);
         let patience = if alone { config.join_patience.min(Duration::from_secs(2)) } else { config.join_patience };
@@ -210,7 +203,6 @@ impl Node {
             joined: false,
             stranger: None,
             doubt: Some(doubt),
-            votes: Votes::new(votes),
             met: disk.met,
             view: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -305,7 +297,6 @@ impl Node {
             self.tell_claimed();
             self.bring_copies(now);
             self.say_statuses(now);
-            self.say_votes(now);
             self.balance(now);
             self.grow_steady(now);
             self.forget_the_absent(now);
@@ -444,7 +435,7 @@ impl Node {
 
     /// Makes one transaction of the input's writes. Returns whether something that waited for none was carried out instead.
     fn flush(&mut self, now: Now) -> bool {
-        let mut after = mem::take(&mut self.after);
+        let after = mem::take(&mut self.after);
         if self.writes.is_empty() {
             let any = !after.is_empty();
             for after in after {
@@ -452,7 +443,6 @@ impl Node {
             }
             return any;
         }
-        after.extend(self.count_votes());
         let ticket = Ticket(self.ticket_next);
         self.ticket_next += 1;
         self.tickets.insert(ticket, after);
@@ -478,7 +468,6 @@ impl Node {
             After::Outcome(operation, outcome) => self.say_outcome(now, operation, outcome),
             After::Instance(command) => self.outputs.push_back(Output::Instance(command)),
             After::End(at) => self.end_for(at),
-            After::Counted(votes) => self.note_counted(votes),
             After::Reserved(up_to) => self.gossip.handle_reserved(now, up_to),
         }
     }

@@ -63,9 +63,8 @@ impl Gossip {
                 self.draw_known(drawn)
             };
             for to in to {
-                let former = self.membership.former_at(&to);
-                let formerly = former.map(|(member, former)| self.formerly(member.id, Some(former), member.generation)).unwrap_or_default();
-                self.send(now, to, None, vec![Parts { roots, ..formerly }]);
+                let (former_of, former) = self.membership.former_at(&to).unzip();
+                self.send(now, to, None, vec![Parts { roots, former, former_of, ..Parts::default() }]);
             }
         }
     }

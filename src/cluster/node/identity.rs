@@ -174,7 +174,7 @@ impl Node {
     }
 }
 
-/// What the disk says of the lives before this one; `votes` are on it.
-pub(super) fn doubt(kept: Option<Doubt>, reserved: Generation, votes: u64) -> Doubt {
-    kept.unwrap_or(Doubt { confirmed: reserved, since: Vec::new(), votes: Some(votes) })
+/// What the disk says of the generations before this life.
+pub(super) fn doubt(kept: Option<Doubt>, reserved: Generation) -> Doubt {
+    kept.unwrap_or(Doubt { confirmed: reserved, since: Vec::new() })
 }

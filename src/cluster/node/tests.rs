@@ -9,7 +9,6 @@ mod counts;
 mod days;
 mod foresight;
 mod forgetting;
-mod images;
 mod operations;
 mod orphans;
 mod phases;
