@@ -74,7 +74,7 @@ export function Machines() {
     { key: 'sources', title: t('sources'), width: '4.5em', cell: (node) => node.sources },
     { key: 'runners', title: t('runners'), width: '5em', cell: (node) => node.runners },
     { key: 'heard', title: t('last_heard'), width: '5em', cell: (node) => (node.me ? '–' : <Ago at={node.last_heard} />) },
-    { key: 'version', title: t('version'), width: '4em', cell: (node) => node.version ?? '–' },
+    { key: 'version', title: t('version'), width: '5em', cell: (node) => node.version ?? '–' },
     {
       key: 'actions', title: t('actions'), width: '5.5em',
       cell: (node) => (
