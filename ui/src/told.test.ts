@@ -20,6 +20,7 @@ test('what a newer node writes, and all of it in English, stays as it was writte
 test('a node goes by its name where that is known', () => {
   const names = new Map([['0123abcd00000000', 'a3']])
   expect(named('0123abcd is alive; ffff0000 is not', names)).toBe('a3 is alive; ffff0000 is not')
+  expect(named('operation 00117662981508235264-0123abcd, epoch 1-0123abcd', names)).toBe('operation 00117662981508235264-0123abcd, epoch 1-0123abcd')
 })
 
 test('a name is found where it stands alone, and not as a part of another', () => {

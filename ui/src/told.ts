@@ -94,9 +94,10 @@ export function sayTold(language: Language, told: string): string {
   return done ? `${sayState(language, done[1] ?? '')}${done[2] ?? ''}` : told
 }
 
-/** Words with the names of nodes where they have the beginnings of ids, as a node writes of one that it knows no name of yet. */
+/** Words with the names of nodes where they have the beginnings of ids, as a node writes of one that it knows no name of yet. Ids of operations and epochs
+ *  end alike, and stay as they are: people copy them. */
 export const named = (told: string, names: ReadonlyMap<string, string>) =>
-  told.replace(/\b[0-9a-f]{8}\b/g, (short) => {
+  told.replace(/(?<![\w-])[0-9a-f]{8}(?![\w-])/g, (short) => {
     for (const [id, name] of names) if (id.startsWith(short)) return name
     return short
   })
