@@ -16,6 +16,8 @@ pub(crate) trait Files: Send + 'static {
 
     /// Opens for reading and appending, and makes it where it is not there; then its name is not yet safe, but the directories above are.
     fn open(&self, path: &Path) -> Result<Self::File, OpenError>;
+    /// Opens for reading what is there.
+    fn open_to_read(&self, path: &Path) -> io::Result<Self::File>;
     /// Whether the name still leads to this file.
     fn is_at(&self, path: &Path, file: &Self::File) -> bool;
     fn size(&self, file: &Self::File) -> io::Result<u64>;
@@ -62,6 +64,10 @@ impl Files for RealFiles {
             self.sync_names(above).map_err(|source| OpenError::Io { path: path.display().to_string(), source })?;
         }
         Ok(file)
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<File> {
+        File::open(path)
     }
 
     fn is_at(&self, path: &Path, file: &File) -> bool {

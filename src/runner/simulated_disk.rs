@@ -215,6 +215,10 @@ impl Files for SimulatedDisk {
         Self::inode(&self.platters.lock().unwrap(), name).map_err(io)
     }
 
+    fn open_to_read(&self, path: &Path) -> io::Result<u32> {
+        Self::inode(&self.platters.lock().unwrap(), name(path))
+    }
+
     fn is_at(&self, path: &Path, file: &u32) -> bool {
         self.platters.lock().unwrap().names.get(name(path)) == Some(file)
     }

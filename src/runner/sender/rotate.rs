@@ -151,7 +151,7 @@ fn tidy(path: &Path, rotate: &RotateSpec, policy: &Arc<Policy>) -> Result<(), Op
 /// Puts a compressed file in the place of the plain one. Whatever breaks it off, one of the two is there, whole.
 fn compress<F: Files>(files: &F, path: &Path, compression: Compression) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.display().to_string(), source };
-    let plain = Plain { files, file: files.open(path)?, offset: 0 };
+    let plain = Plain { files, file: files.open_to_read(path).map_err(io)?, offset: 0 };
     let whole = with(path, compression::ending(compression));
     let part = with(&whole, ".part");
     let file = files.open(&part)?;

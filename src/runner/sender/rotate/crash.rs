@@ -55,3 +55,14 @@ fn no_crash_takes_the_plain_file_before_the_compressed_one_is_safe() {
         assert!(crashes > 50, "{crashes} crashes");
     }
 }
+
+/// An operator may compress it, or take it away, at that moment.
+#[test]
+fn a_plain_file_that_is_gone_meanwhile_is_not_made_anew_and_what_has_its_place_stays() {
+    let disk = SimulatedDisk::new(begun(), usize::MAX, false);
+    compress(&disk, Path::new(PLAIN), Compression::Gzip).unwrap();
+    let before = disk.platters().names;
+    compress(&disk, Path::new(PLAIN), Compression::Gzip).unwrap_err();
+    assert_eq!(disk.platters().names, before);
+    check(&disk.platters(), Compression::Gzip);
+}
