@@ -35,6 +35,10 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("knock-away", "a node that said that it would be back is proved gone while it restarts (DESIGN §5.5)"),
     ("generations-shared", "two live copies of a node that cannot reach each other may take the same generation (DESIGN §9, S5)"),
     ("old-image-votes", "a node on an old disk image votes and owns by it (DESIGN §5.3, Restart)"),
+    (
+        "running-image-votes",
+        "a node on an image of its disk that was taken while it ran under its last generation votes and owns by it (DESIGN §5.3, Restart)",
+    ),
     ("forged-self", "a node that hears what it never said in its own name lets it stand"),
     ("stamp-from-future", "an entry whose stamp is years ahead is taken, and wins for ever (PITFALLS §5, Cortex)"),
     ("clock-off-writes", "a node whose clock is off the median of its peers writes to the catalog all the same"),

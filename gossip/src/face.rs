@@ -58,6 +58,8 @@ pub struct Restored {
     pub reserved: Generation,
     /// Which generations this disk knows to be its own.
     pub doubt: Doubt,
+    /// How many votes this disk counts ([`Gossip::say_votes`](crate::Gossip::say_votes)).
+    pub votes: u64,
 }
 
 /// Which generations a disk knows of: a node of which others know another has an old image of its disk (DESIGN §5.3, "Restart").
@@ -69,12 +71,21 @@ pub struct Doubt {
     pub confirmed: Generation,
     /// And those from the first up to, without it, the second: of lives that nobody confirmed.
     pub since: Vec<(Generation, Generation)>,
+    /// How many votes the disk counted when the first of those began. None: it was kept by a version that did not count.
+    #[serde(default)]
+    pub votes: Option<u64>,
 }
 
 impl Doubt {
     /// Whether the disk knows of this generation.
     pub(crate) fn knows(&self, generation: Generation) -> bool {
         generation < self.confirmed || self.since.iter().any(|(from, to)| (*from..*to).contains(&generation))
+    }
+
+    /// Whether a disk that counts `counted` votes has all that its node had said under this generation to be on it.
+    pub(crate) fn has_votes(&self, generation: Generation, said: u64, counted: u64) -> bool {
+        let is_confirmed = generation < self.confirmed;
+        said <= self.votes.filter(|_| is_confirmed).unwrap_or(counted)
     }
 }
 
@@ -313,7 +324,8 @@ pub enum Change {
         /// The new one.
         generation: Generation,
     },
-    /// This node's disk is not the newest of its disks: others know a generation that it had not reserved. What it promised since is not on it.
+    /// This node's disk is not the newest of its disks: others know a generation that it had not reserved, or heard under one that it had of more votes than
+    /// are on it. What it promised since is not on it.
     DiskOutdated {
         /// That generation.
         known: Generation,

@@ -145,7 +145,7 @@ impl Gossip {
             awaited: BTreeSet::new(),
             strangers: BTreeSet::new(),
             met,
-            oneself: Oneself::new(now.at, restored.doubt, me.generation),
+            oneself: Oneself::new(now.at, restored.doubt, restored.votes, me.generation),
             calling: BTreeMap::new(),
             replays: Replays::default(),
             sent: 0,

@@ -264,9 +264,9 @@ impl Membership {
     }
 
     /// The same of a member at an address, and which that is: a node that lost its data directory is another one at the address of the one that it was.
-    pub(crate) fn former_at(&self, address: &SocketAddr) -> Option<(NodeId, Generation)> {
+    pub(crate) fn former_at(&self, address: &SocketAddr) -> Option<(Identity, Generation)> {
         let there = self.former.iter().filter_map(|(id, former)| self.view.get(id).filter(|member| member.gossip == *address).zip(Some(*former)));
-        there.max_by_key(|(member, _)| member.status.is_live()).map(|(member, former)| (member.id, former))
+        there.max_by_key(|(member, _)| member.status.is_live()).map(|(member, former)| (identity(member), former))
     }
 
     /// Up to which generation a node is forgotten.

@@ -43,6 +43,10 @@ pub const NODE_KEYS_MAX: usize = 131_072;
 pub const NODE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Greatest seq: a word a microsecond for three hundred years.
 const SEQ_MAX: u64 = 1 << 53;
+/// The word by which a node says how many votes are on its disk.
+pub(crate) const VOTES: &str = "votes";
+/// Most votes that a disk counts: one a microsecond for three hundred years.
+pub(crate) const VOTES_MAX: u64 = 1 << 53;
 /// How many deletions a node remembers one by one. Who is behind them takes the whole map: dearer, and rare.
 const DELETED_MAX: usize = 256;
 
@@ -154,6 +158,11 @@ impl NodeMap {
         }
     }
 
+    /// How many votes the node said were on its disk.
+    fn votes(&self) -> Option<u64> {
+        rmp_serde::from_slice(self.get(VOTES)?).ok()
+    }
+
     fn mark(&self, node: NodeId) -> NodeMark {
         NodeMark { node, generation: self.generation, whole_to: self.whole_to }
     }
@@ -168,6 +177,11 @@ impl NodeMap {
             self.whole_to += 1;
         }
     }
+}
+
+/// The value of [`VOTES`].
+pub(crate) fn encode_votes(votes: u64) -> Bytes {
+    rmp_serde::to_vec(&votes).expect("a number always encodes").into()
 }
 
 /// How much of a node's map somebody holds.

@@ -151,6 +151,9 @@ pub(crate) struct Parts {
     /// Whom `former` is of: where that node was, another may be by now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) former_of: Option<NodeId>,
+    /// Of the node in `former_of`: the most votes that it said were on its disk, and under which generation before its present one it said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) former_votes: Option<(Generation, u64)>,
     /// With `welcome`: to me you are alive at another address than you speak from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) elsewhere: Option<Elsewhere>,

@@ -24,6 +24,7 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("no-watchdog", "split-heal", 4, 3),
     ("no-push-pull", "crash", 5, 1),
     ("digest-misses-changes", "clock-skew", 5, 2),
+    ("running-image-votes", "old-disk-image", 6, 3),
     ("grace-ignored", "rolling-restart", 5, 2),
     ("generation-reused", "crash", 5, 3),
     ("seal-with-new-key-at-once", "key-rotation", 5, 4),

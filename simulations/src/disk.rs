@@ -53,6 +53,14 @@ const STALL: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Image(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
 
+impl Image {
+    /// How many votes the node counts on it.
+    pub fn votes(&self) -> u64 {
+        let row = self.0.get(&(Table::Meta, b"votes".to_vec()));
+        row.and_then(|value| rmp_serde::from_slice(value).ok()).unwrap_or(0)
+    }
+}
+
 /// Transactions of a live process, and what outlives it.
 #[derive(Debug)]
 pub struct Disk {

@@ -8,8 +8,11 @@ use std::{
     time::Duration,
 };
 
-use logvine_cluster::event::{Event as Told, Why};
-use logvine_gossip::{Instant, NodeId, Status};
+use logvine_cluster::{
+    event::{Event as Told, Why},
+    node::Node,
+};
+use logvine_gossip::{Instant, NodeId, Status, marks};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -62,6 +65,11 @@ pub enum Expectation {
     },
     /// From the last line that an owner reads until the one that it gives the source to begins: so long at the most.
     PauseAtMost {
+        #[serde(with = "seconds")]
+        within: Duration,
+    },
+    /// So long after a node was started from an image of its disk, where others had heard it speak of more votes than are on that, it counts as another disk.
+    OldImagesFound {
         #[serde(with = "seconds")]
         within: Duration,
     },
@@ -132,7 +140,7 @@ impl Expectation {
             Self::Even { at, .. } | Self::Alone { at, .. } | Self::Unsplittable { at, .. } => Some(*at),
             Self::NoFalseDeaths | Self::NoRenewals | Self::NoTakeovers | Self::DeathsKnown { .. } => None,
             Self::NoMinority | Self::NoDuplicates | Self::MovesWithCause { .. } | Self::MovesAtMost { .. } => None,
-            Self::CollectedAgain { .. } | Self::PauseAtMost { .. } => None,
+            Self::CollectedAgain { .. } | Self::PauseAtMost { .. } | Self::OldImagesFound { .. } => None,
         }
     }
 }
@@ -151,6 +159,10 @@ pub const EXPECTATIONS: &[(&str, &str)] = &[
     ("moves-at-most = { from = S, count = N }", "from S seconds on, N sources move, at the most"),
     ("collected-again = { within = S }", "S seconds after its owner was killed or stood still, a source is collected by another hand"),
     ("pause-at-most = { within = S }", "a source that is handed over is read by nobody for S seconds, at the most"),
+    (
+        "old-images-found = { within = S }",
+        "S seconds after a start from an old image of its disk, a node counts as another disk, if others know better",
+    ),
     ("one-owner = { at = S }", "at S seconds, every source is in exactly one hand"),
     ("owns-nothing = { node = N, at = S }", "at S seconds, node N has no source in hand"),
     ("even = { at = S, permille = N }", "at S seconds, no machine is busier than N thousandths of what all together are"),
@@ -195,6 +207,11 @@ enum Look {
     Orphan {
         source: usize,
         since: Instant,
+    },
+    /// A node that was started from an old image of its disk.
+    Image {
+        node: usize,
+        life: Life,
     },
     /// A source that was removed.
     Removed {
@@ -258,6 +275,7 @@ impl World {
             let (name, found) = match look {
                 Look::Death { node, life, died } => ("deaths are known in time", self.death_is_known(node, life, died)),
                 Look::Orphan { source, since } => ("orphans are collected again in time", self.is_collected_again(source, since)),
+                Look::Image { node, life } => ("an old image of a disk is found out in time", self.image_is_found_out(node, life)),
                 Look::Removed { source } => ("S6 what was deleted does not run", self.what_was_deleted_does_not_run(source)),
                 Look::At(Expectation::OneOwner { .. }) => ("every source is in one hand", self.every_source_is_in_one_hand()),
                 Look::At(Expectation::OwnsNothing { node, .. }) => ("what was to be handed over is", self.owns_nothing(node)),
@@ -278,6 +296,30 @@ impl World {
                 }
                 self.violate(name, detail);
             }
+        }
+    }
+
+    /// A node was started from an image of its disk that has so many votes on it.
+    pub(crate) fn expect_image_found_out(&mut self, at: usize, votes: u64) {
+        let id = self.hosts[at].id;
+        let said = |node: &Node| rmp_serde::from_slice::<u64>(node.gossip().node_map(&id)?.get("votes")?).ok();
+        if !self.running().filter(|(other, _)| *other != at).any(|(_, node)| said(node) > Some(votes)) {
+            return;
+        }
+        marks::reached("others had heard of more votes than were on an old image");
+        for expectation in &self.scenario.expects {
+            if let Expectation::OldImagesFound { within } = expectation {
+                self.watch.due.insert((self.now + *within, Look::Image { node: at, life: self.hosts[at].life }));
+            }
+        }
+    }
+
+    fn image_is_found_out(&self, at: usize, life: Life) -> Found {
+        let host = &self.hosts[at];
+        let disk = host.process.as_ref().filter(|_| host.life == life).map(|process| process.node.witnesses().me().disk);
+        match disk {
+            Some(disk) if host.old_disk == Some(disk) => Err(("", format!("{} still votes as the disk of which it has an old image", host.name))),
+            _ => Ok(()),
         }
     }
 

@@ -15,7 +15,7 @@ impl World {
             Deed::RestartFromImage { node } => {
                 self.crash(node);
                 let image = self.hosts[node].image.clone();
-                let is_old = image.is_some();
+                let votes = image.as_ref().map(Image::votes);
                 if let Some(image) = image {
                     self.replace_disk(node, image);
                     self.tell(Some(node), format_args!("has an old disk"));
@@ -23,8 +23,9 @@ impl World {
                 }
                 self.start(node);
                 let disk = self.hosts[node].process.as_ref().map(|process| process.node.witnesses().me().disk);
-                if is_old {
+                if let Some(votes) = votes {
                     self.hosts[node].old_disk = disk;
+                    self.expect_image_found_out(node, votes);
                 }
             }
             Deed::Wipe { node } => {

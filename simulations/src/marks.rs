@@ -21,6 +21,7 @@ pub const WORLD: &[&str] = &[
     "a disk that failed ended a process",
     "a process started at an earlier wall time than the one before it had seen",
     "a node returned with an old disk",
+    "others had heard of more votes than were on an old image",
     "a node returned without its store",
     "a node that runs was declared down",
     "a node renewed twice after one heal",

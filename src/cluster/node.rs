@@ -31,6 +31,7 @@ mod revisions;
 mod rewinds;
 mod rollouts;
 mod sources;
+mod votes;
 mod words;
 
 use std::{
@@ -65,6 +66,7 @@ use self::{
     revisions::Revisions,
     rollouts::Rollouts,
     sources::Sources,
+    votes::Votes,
     words::Words,
 };
 use crate::{
@@ -106,6 +108,8 @@ pub struct Node {
     stranger: Option<NodeId>,
     /// What the disk knows of earlier lives, until others have confirmed it.
     doubt: Option<Doubt>,
+    /// How many votes its disk counts.
+    votes: Votes,
     /// Nodes that were met, as the disk keeps them.
     met: BTreeMap<NodeId, MetRow>,
     /// Others as gossip and the catalog have them, this node too. Made anew when something changed.
@@ -169,6 +173,8 @@ enum After {
     /// Another process is this node.
     End(SocketAddr),
     Reserved(Generation),
+    /// So many votes are on the disk.
+    Counted(u64),
 }
 
 impl Node {
@@ -182,9 +188,10 @@ impl Node {
         if planted("generation-reused") && disk.gossip.reserved > Generation::default() {
             me.generation = Generation(disk.gossip.reserved.0 - 1);
         }
-        let doubt = identity::doubt(disk.doubt.take(), disk.gossip.reserved);
+        let doubt = identity::doubt(disk.doubt.take(), disk.gossip.reserved, disk.gossip.votes);
         disk.gossip.doubt = doubt.clone();
         disk.gossip.peers = disk.met.values().map(MetRow::met).collect();
+        let votes = disk.gossip.votes;
         let disk_id = disk.id.unwrap_or_else(|| DiskId(rng.next_u64()));
         let alone = config.gossip.seeds.iter().all(|seed| *seed == me.gossip);
         let patience = if alone { config.join_patience.min(Duration::from_secs(2)) } else { config.join_patience };
@@ -203,6 +210,7 @@ impl Node {
             joined: false,
             stranger: None,
             doubt: Some(doubt),
+            votes: Votes::new(votes),
             met: disk.met,
             view: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -237,6 +245,7 @@ impl Node {
             config,
         };
         if disk.id.is_none() {
+            node.cast_vote();
             node.write(Table::Meta, META_DISK.to_vec(), Some(pack(&disk_id).to_vec()));
         }
         node.keep_lives();
@@ -297,6 +306,7 @@ impl Node {
             self.tell_claimed();
             self.bring_copies(now);
             self.say_statuses(now);
+            self.say_votes(now);
             self.balance(now);
             self.grow_steady(now);
             self.forget_the_absent(now);
@@ -435,7 +445,7 @@ impl Node {
 
     /// Makes one transaction of the input's writes. Returns whether something that waited for none was carried out instead.
     fn flush(&mut self, now: Now) -> bool {
-        let after = mem::take(&mut self.after);
+        let mut after = mem::take(&mut self.after);
         if self.writes.is_empty() {
             let any = !after.is_empty();
             for after in after {
@@ -443,6 +453,7 @@ impl Node {
             }
             return any;
         }
+        after.extend(self.count_votes());
         let ticket = Ticket(self.ticket_next);
         self.ticket_next += 1;
         self.tickets.insert(ticket, after);
@@ -468,6 +479,7 @@ impl Node {
             After::Outcome(operation, outcome) => self.say_outcome(now, operation, outcome),
             After::Instance(command) => self.outputs.push_back(Output::Instance(command)),
             After::End(at) => self.end_for(at),
+            After::Counted(votes) => self.note_counted(votes),
             After::Reserved(up_to) => self.gossip.handle_reserved(now, up_to),
         }
     }

@@ -95,6 +95,9 @@ impl Witnesses {
             return newer;
         }
         let promised = self.rows.get(source).map_or(Epoch::default(), |row| row.promised);
+        if ballot >= promised && self.was_witness(&base) {
+            return Vote::No { promised: Epoch::default() };
+        }
         if ballot < promised || !base.witnesses.contains(&self.me) || self.is_faithful(now, source, ballot, owner_gone) {
             return Vote::No { promised };
         }
@@ -113,6 +116,7 @@ impl Witnesses {
         if let Some(newer) = self.newer_than(source, base) {
             return newer;
         }
+        let was_witness = self.rows.get(source).is_some_and(|row| self.was_witness(&row.record));
         match self.rows.get_mut(source) {
             Some(row)
                 if (row.record.epoch == base || planted("no-redirect"))
@@ -123,8 +127,15 @@ impl Witnesses {
                 row.accepted = Some(Accepted { ballot, record });
                 Vote::Yes { accepted: None, checkpoint: row.checkpoint.clone() }
             }
+            Some(row) if ballot >= row.promised && was_witness => Vote::No { promised: Epoch::default() },
             row => Vote::No { promised: row.map_or(Epoch::default(), |row| row.promised) },
         }
+    }
+
+    /// Whether this node was a witness of a record with another disk. A row of it that it may still have, from an old image, is a fact and no faith in an owner:
+    /// who asks must not take its refusal for a veto.
+    fn was_witness(&self, record: &Record) -> bool {
+        record.is_witness(&self.me.node) && !record.witnesses.contains(&self.me)
     }
 
     /// Step 5: becomes a witness of a decided record. Refused if it promised more or holds a newer one.

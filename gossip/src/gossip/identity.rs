@@ -19,9 +19,10 @@ use std::{
 
 use super::{Gossip, Stage};
 use crate::{
-    Change, Doubt, Durable, Generation, Instant, NodeId, Now, Output, Peer, canary,
+    Change, Doubt, Durable, Generation, Instant, NodeId, Now, Output, Peer, StateError, canary,
     ids::GENERATION_MAX,
     marks,
+    node_map::{VOTES, VOTES_MAX, encode_votes},
     swim::Identity,
     wire::{Elsewhere, Parts, Record},
 };
@@ -50,6 +51,10 @@ pub(super) struct Oneself {
     disk: Doubt,
     /// The first generation of this life. Of two live copies of a node, the one with the lower stays.
     first: Generation,
+    /// How many votes the disk counted when this life began.
+    votes: u64,
+    /// The most that others heard this node say in a life before this one.
+    votes_told: u64,
     /// The disk was found to be old.
     outdated: bool,
     /// A process that is being asked for its proof.
@@ -72,10 +77,12 @@ struct Asking {
 }
 
 impl Oneself {
-    pub(super) fn new(now: Instant, disk: Doubt, first: Generation) -> Self {
+    pub(super) fn new(now: Instant, disk: Doubt, votes: u64, first: Generation) -> Self {
         Self {
             disk,
             first,
+            votes,
+            votes_told: 0,
             outdated: false,
             asking: None,
             absent: BTreeMap::new(),
@@ -167,15 +174,19 @@ impl Gossip {
     pub(super) fn welcome(&self, to: &Identity) -> Parts {
         let known = self.membership.view().get(&to.id);
         let elsewhere = known.filter(|member| member.status.is_live() && member.gossip != to.gossip);
-        let former = self.known_before(to);
         Parts {
             welcome: Some(self.highest_known(&to.id)),
-            former,
-            former_of: former.map(|_| to.id),
             elsewhere: elsewhere.map(|member| Elsewhere { gossip: member.gossip, quic: member.quic }),
             forgotten: self.membership.forgotten(&to.id).filter(|generation| to.generation <= *generation),
-            ..Parts::default()
+            ..self.formerly(to.id, self.known_before(to), to.generation)
         }
+    }
+
+    /// What is told a node of its earlier lives: under which generation it was known here, and how many votes it said were on its disk.
+    pub(super) fn formerly(&self, id: NodeId, former: Option<Generation>, present: Generation) -> Parts {
+        let former_votes = self.replica.nodes.votes_before(&id, present);
+        let former_of = (former.is_some() || former_votes.is_some()).then_some(id);
+        Parts { former, former_of, former_votes, ..Parts::default() }
     }
 
     /// The highest generation below its present one under which a node was known here.
@@ -206,7 +217,7 @@ impl Gossip {
         let former = self.membership.former(&member.id);
         let nodes = self.membership.live_count();
         if former.is_some_and(|former| former > Generation::default()) && self.membership.draw_one_of(FORMER_TOLD, nodes) {
-            self.send(now, member.gossip, None, vec![Parts { former, former_of: Some(member.id), ..Parts::default() }]);
+            self.send(now, member.gossip, None, vec![self.formerly(member.id, former, member.generation)]);
         }
     }
 
@@ -246,6 +257,36 @@ impl Gossip {
         if let Some(former) = parts.former.filter(|_| is_meant) {
             self.judge_disk(former);
         }
+        if let Some((generation, votes)) = parts.former_votes.filter(|_| is_meant) {
+            self.judge_votes(generation, votes);
+        }
+    }
+
+    /// The disk is old, too, if fewer votes are on it than its node said were when it last lived: an image that was taken while it ran.
+    fn judge_votes(&mut self, generation: Generation, votes: u64) {
+        let has_them = self.oneself.disk.has_votes(generation, votes, self.oneself.votes);
+        if votes > VOTES_MAX || has_them || self.is_of_this_life(generation) || canary::planted("running-image-votes") {
+            return;
+        }
+        self.oneself.votes_told = self.oneself.votes_told.max(votes);
+        if !self.oneself.outdated {
+            self.oneself.outdated = true;
+            self.outputs.push_back(Output::Changed(Change::DiskOutdated { known: generation }));
+        }
+    }
+
+    /// Says how many votes are on this node's disk, in all its lives. Whoever hears it tells a later life of the node, which finds out by it that its disk is an
+    /// old image (DESIGN §5.3, "Restart"). Only what is durable may be said: a crash must not take it back.
+    ///
+    /// Errors: no room for the word.
+    pub fn say_votes(&mut self, now: Now, votes: u64) -> Result<(), StateError> {
+        self.say(now, VOTES, Some(encode_votes(votes)))
+    }
+
+    /// More votes than the disk counts, if others have heard this node speak of them in an earlier life; else zero. A disk that goes on as another counts on
+    /// above that.
+    pub fn votes_told(&self) -> u64 {
+        self.oneself.votes_told
     }
 
     /// The disk is old if a generation was used that it knows nothing of, and that is not of this life.

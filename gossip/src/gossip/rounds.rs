@@ -63,8 +63,9 @@ impl Gossip {
                 self.draw_known(drawn)
             };
             for to in to {
-                let (former_of, former) = self.membership.former_at(&to).unzip();
-                self.send(now, to, None, vec![Parts { roots, former, former_of, ..Parts::default() }]);
+                let former = self.membership.former_at(&to);
+                let formerly = former.map(|(member, former)| self.formerly(member.id, Some(former), member.generation)).unwrap_or_default();
+                self.send(now, to, None, vec![Parts { roots, ..formerly }]);
             }
         }
     }

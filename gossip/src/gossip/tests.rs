@@ -56,7 +56,7 @@ pub(super) fn value(text: &str) -> Option<Bytes> {
 
 /// The disk knows all generations below.
 pub(super) fn known_up_to(reserved: Generation) -> crate::Doubt {
-    crate::Doubt { confirmed: reserved, since: Vec::new() }
+    crate::Doubt { confirmed: reserved, since: Vec::new(), votes: None }
 }
 
 enum Event {
@@ -200,6 +200,7 @@ impl World {
             peers: node.peers.values().copied().collect(),
             reserved: node.reserved,
             doubt: known_up_to(node.reserved),
+            votes: 0,
         };
         let me = self.me(index, node.reserved);
         let gossip = Gossip::new(self.now_at(index), self.config.clone(), me, restored, self.rng.random());

@@ -61,6 +61,8 @@ pub(crate) struct NodeMaps {
     pub(super) buckets: Vec<Bucket>,
     /// Up to which generation nodes are forgotten: their words under it are not taken.
     forgotten: BTreeMap<NodeId, Generation>,
+    /// Of nodes whose present map is not their first one here: the most votes that an earlier one had, and its generation.
+    votes: BTreeMap<NodeId, (Generation, u64)>,
     /// Nodes whose maps were let go, as nobody here knew them: not taken again before they are known.
     refused: BTreeSet<NodeId>,
     root: u64,
@@ -81,6 +83,7 @@ impl NodeMaps {
             me,
             buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(),
             forgotten: BTreeMap::new(),
+            votes: BTreeMap::new(),
             refused: BTreeSet::new(),
             root: 0,
             bytes: 0,
@@ -111,6 +114,13 @@ impl NodeMaps {
     /// The highest generation whose words were heard of `node`.
     pub(crate) fn generation(&self, node: &NodeId) -> Option<Generation> {
         self.kept(node).map(|kept| kept.newest().generation)
+    }
+
+    /// The most votes that `node` said were on its disk in a generation below this one, and that generation.
+    pub(crate) fn votes_before(&self, node: &NodeId, generation: Generation) -> Option<(Generation, u64)> {
+        let shown = self.get(node).and_then(|map| Some((map.generation, map.votes()?)));
+        let said = shown.into_iter().chain(self.votes.get(node).copied());
+        said.filter(|(said_under, _)| *said_under < generation).max_by_key(|(_, votes)| *votes)
     }
 
     /// Where `node` said that it answers calls.
@@ -145,6 +155,9 @@ impl NodeMaps {
         *forgotten = generation.max(*forgotten);
         if self.generation(&node).is_some_and(|held| held <= generation) {
             self.with_kept(node, |kept, _| *kept = Kept::default());
+        }
+        if self.votes.get(&node).is_some_and(|(said_under, _)| *said_under <= generation) {
+            self.votes.remove(&node);
         }
     }
 
@@ -306,6 +319,7 @@ impl NodeMaps {
     pub(crate) fn refuse(&mut self, node: NodeId) {
         if node != self.me {
             self.with_kept(node, |kept, _| *kept = Kept::default());
+            self.votes.remove(&node);
             self.refused.insert(node);
             if self.refused.len() > REFUSED_MAX {
                 self.refused.pop_first();
@@ -328,6 +342,16 @@ impl NodeMaps {
         }
         let last = delta.words.last().map_or(0, |word| word.seq);
         self.check(&delta.node, delta.generation, delta.upto.max(delta.floor).max(last))?;
+        let before = self.votes_before(&delta.node, delta.generation);
+        let result = self.take(delta);
+        // What an earlier generation said of its disk is kept beside the map that takes its place.
+        if let Some(before) = before.filter(|_| self.get(&delta.node).is_some_and(|shown| shown.generation == delta.generation)) {
+            self.votes.insert(delta.node, before);
+        }
+        result
+    }
+
+    fn take(&mut self, delta: &Delta<'_>) -> Result<Heard, StateError> {
         self.with_kept(delta.node, |kept, space| {
             let newest = kept.newest();
             if delta.generation < newest.generation {

@@ -138,7 +138,7 @@ pub(super) const ALL: &[Named] = &[
     },
     Named {
         name: "old-disk-image",
-        sentence: "owners are started again from an image of their disk that is minutes old: they repeat no more than a window, and nothing is lost",
+        sentence: "owners are started again from an image of their disk that was taken while they ran: they find that out, repeat no more than a window, and nothing is lost",
         nodes: 6,
         nodes_min: 4,
         minutes: 6,
@@ -166,6 +166,8 @@ const PARTED: Duration = secs(35);
 pub(super) const PAUSE: Duration = secs(3);
 /// A flush at its longest, and the handover itself.
 const HANDED_OVER: Duration = secs(30);
+/// Who starts asks half of its peers, but no more than five, before it votes; each that heard of it tells what it knows of its disk.
+const FOUND_OUT: Duration = secs(10);
 /// As above: sources that are looked for among nodes that have just come together again.
 const ONE_OWNER: Duration = secs(15);
 
@@ -450,6 +452,7 @@ fn old_disk_image(draft: &mut Draft) {
         draft.at(at, Deed::RestartFromImage { node });
         draft.expect(Expectation::OneOwner { at: at + ONE_OWNER * 2 });
     }
+    draft.expect(Expectation::OldImagesFound { within: FOUND_OUT });
     draft.expect(Expectation::NoMinority);
     draft.settle_sources();
 }

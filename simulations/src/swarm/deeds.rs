@@ -56,7 +56,8 @@ pub(super) fn draw(seed: u64, count: usize, length: Duration) -> Timed {
         }
         let times = rng.random_range(1..=2);
         // Cuts are named by their kind and turn.
-        let mut faults = Faults { count, length, rng, deeds: Vec::new(), cuts: 1_000 * number };
+        let has_copy = deeds.iter().any(|(_, deed)| matches!(deed, Deed::Image { .. }));
+        let mut faults = Faults { count, length, rng, deeds: Vec::new(), cuts: 1_000 * number, has_copy };
         for _ in 0..times {
             kind(&mut faults);
         }
@@ -94,6 +95,8 @@ struct Faults {
     rng: ChaCha8Rng,
     deeds: Timed,
     cuts: usize,
+    /// A node is started from a copy of its disk.
+    has_copy: bool,
 }
 
 impl Faults {
@@ -259,11 +262,10 @@ impl Faults {
 
     /// A node comes back on an old copy of its disk, with an empty store, or with nothing at all, as another node. A seed does that to two at most: so many
     /// disks an accepted write must outlive (DESIGN §9, S9). An old copy comes alone: who heard of the node since finds it out (DESIGN §5.3, Restart), and where
-    /// theirs are lost at the same time nobody can.
+    /// theirs are lost at the same time, or all were without power since and the one that heard is cut off (seed 653), nobody can.
     fn lose_disk(&mut self) {
         let (node, at) = (self.node(), self.when());
-        let has_copy = self.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Image { .. }));
-        if has_copy {
+        if self.has_copy {
             return;
         }
         let least = if self.deeds.is_empty() { 0 } else { 1 };
@@ -272,6 +274,7 @@ impl Faults {
                 let age = self.while_of(60);
                 let copied = at.saturating_sub(age).max(APPLY);
                 self.deeds.extend([(copied, Deed::Image { node }), (at, Deed::RestartFromImage { node })]);
+                self.has_copy = true;
             }
             1 => {
                 self.deeds.push((at, Deed::LoseStore { node }));
@@ -286,6 +289,9 @@ impl Faults {
 
     /// The room is without power: nothing refuses in anybody's name until it is back, and machines come up one after the other.
     fn power_off(&mut self) {
+        if self.has_copy {
+            return;
+        }
         let most = pick(&mut self.rng, &[2, 20, 90]);
         let (at, length) = (self.when(), self.while_of(most));
         for node in 0..self.count {

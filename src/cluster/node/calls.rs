@@ -259,7 +259,7 @@ impl Node {
         for item in items {
             let (reply, changed) = self.witnesses.handle_checkpoint(now.at, from, item);
             if changed {
-                self.write_row(&item.source);
+                self.write_position(&item.source);
                 self.wait_no_longer(now, &item.source);
             }
             replies.push(reply);
@@ -300,7 +300,14 @@ impl Node {
         })
     }
 
+    /// A row in which something was promised, accepted or decided.
     pub(super) fn write_row(&mut self, source: &SourceKey) {
+        self.cast_vote();
+        self.write_position(source);
+    }
+
+    /// A row in which nothing but a position is new, or what others decided.
+    pub(super) fn write_position(&mut self, source: &SourceKey) {
         let value = self.witnesses.row(source).map(|row| pack(row).to_vec());
         self.write(Table::Witness, pack(source).to_vec(), value);
     }

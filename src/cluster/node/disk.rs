@@ -9,6 +9,7 @@ use super::{
     identity::{META_BALLOTS, META_DISK, META_DOUBT, META_GENERATION, MetRow},
     queues::QueueRow,
     rollouts::Good,
+    votes::META_VOTES,
 };
 use crate::{
     catalog::unpack,
@@ -77,6 +78,7 @@ impl Disk {
             Table::Meta if key == META_FLOOR => self.gossip.floor = unpack(value)?,
             Table::Meta if key == META_LIVES => self.lives = Some(unpack(value)?),
             Table::Meta if key == META_DOUBT => self.doubt = Some(unpack(value)?),
+            Table::Meta if key == META_VOTES => self.gossip.votes = unpack(value)?,
             Table::Meta if key == META_BALLOTS => self.ballot_least = unpack(value)?,
             Table::Meta if key.starts_with(META_DROPPED) => {
                 let key = String::from_utf8_lossy(&key[META_DROPPED.len()..]).into_owned();

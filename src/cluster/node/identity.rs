@@ -101,6 +101,7 @@ impl Node {
     pub(super) fn take_new_disk(&mut self, now: Now, known: Generation) {
         let disk = DiskId(self.rng.next_u64());
         self.witnesses.take_disk(disk);
+        self.cast_vote();
         self.write(Table::Meta, META_DISK.to_vec(), Some(pack(&disk).to_vec()));
         let least = self.gossip.me().generation.max(known).0 + BALLOTS_LEAPT;
         self.sources.give_up(least);
@@ -174,7 +175,7 @@ impl Node {
     }
 }
 
-/// What the disk says of the generations before this life.
-pub(super) fn doubt(kept: Option<Doubt>, reserved: Generation) -> Doubt {
-    kept.unwrap_or(Doubt { confirmed: reserved, since: Vec::new() })
+/// What the disk says of the lives before this one; `votes` are on it.
+pub(super) fn doubt(kept: Option<Doubt>, reserved: Generation, votes: u64) -> Doubt {
+    kept.unwrap_or(Doubt { confirmed: reserved, since: Vec::new(), votes: Some(votes) })
 }

@@ -9,6 +9,7 @@ mod counts;
 mod days;
 mod foresight;
 mod forgetting;
+mod images;
 mod operations;
 mod orphans;
 mod phases;

@@ -61,7 +61,7 @@ impl Node {
             }
             let row_changed = self.witnesses.note(&claim.key, &claim.record(node));
             if row_changed {
-                self.write_row(&claim.key);
+                self.write_position(&claim.key);
             }
             let memory = self.sources.memory.entry(claim.key.clone()).or_default();
             memory.seen = memory.seen.max(claim.epoch);

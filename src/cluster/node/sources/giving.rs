@@ -220,7 +220,7 @@ impl Node {
                 if self.catalog.source(&runner, &key.source).is_some_and(|source| source.key == *key) {
                     self.heartbeat(now, false);
                     self.witnesses.keep(key, &record, &checkpoint);
-                    self.write_row(key);
+                    self.write_position(key);
                 }
                 self.tell(Event::Released { runner, source: key.source.clone(), epoch: record.epoch, why: Why::Stopped });
                 self.let_go(now, key);
@@ -274,7 +274,7 @@ impl Node {
                 memory.former = Some((to, record.clone(), Some(now.at)));
                 // Nor that its own row, as it is no witness of the new record, still makes it the owner.
                 if self.witnesses.note(key, &record) {
-                    self.write_row(key);
+                    self.write_position(key);
                 }
             }
         } else {

@@ -95,6 +95,7 @@ impl Node {
         let proposed = self.sources.ballots.get(key).copied().filter(|_| !planted("reuse-counter"));
         let counter = proposed.unwrap_or(0).max(seen.counter).max(self.sources.ballot_least).saturating_add(1);
         self.sources.ballots.insert(key.clone(), counter);
+        self.cast_vote();
         self.write(Table::Ballot, pack(key).to_vec(), Some(pack(&counter).to_vec()));
         self.after.push(After::Attempt(key.clone()));
         let mut base = base;
