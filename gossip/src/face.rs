@@ -60,6 +60,8 @@ pub struct Restored {
     pub doubt: Doubt,
     /// How many votes this disk counts ([`Gossip::say_votes`](crate::Gossip::say_votes)).
     pub votes: u64,
+    /// Stamps below this one may have been given ([`Gossip::stamp`](crate::Gossip::stamp)): none of them is given again.
+    pub stamps: Stamp,
 }
 
 /// Which generations a disk knows of: a node of which others know another has an old image of its disk (DESIGN §5.3, "Restart").

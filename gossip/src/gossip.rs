@@ -157,6 +157,7 @@ impl Gossip {
             traffic: Traffic::default(),
             outputs: VecDeque::new(),
         };
+        gossip.replica.begin_stamps(now.wall, restored.stamps, seed);
         gossip.say_what_is_read();
         for met in gossip.met.values() {
             gossip.membership.restore(now, met);

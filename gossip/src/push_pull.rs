@@ -21,6 +21,7 @@ use crate::{
     UnixMicros,
     canary::planted,
     catalog::{FAN, Mark},
+    hash::hash64,
     node_map::{Heard, NodeMap, NodeMaps, WireWord},
     wire::{Leaves, Marks, Parts, Roots},
 };
@@ -128,6 +129,17 @@ impl Replica {
     /// A stamp above all that this node has seen.
     pub(crate) fn stamp(&mut self, wall: UnixMicros) -> Stamp {
         self.clock.tick(wall)
+    }
+
+    /// Stamps below this one may have been given by this node. What its disk has forgotten, another life gave in other strides.
+    pub(crate) fn begin_stamps(&mut self, wall: UnixMicros, given: Stamp, seed: u64) {
+        // As with entries: what a clock gave that was days ahead is not the measure of all that follows.
+        if given <= horizon(wall) {
+            self.clock.observe(given);
+        }
+        if !planted("stamp-not-kept") {
+            self.clock.stride_by(hash64(&[b"stride", &seed.to_be_bytes()]));
+        }
     }
 
     fn stored(&mut self, key: &str, entry: Entry) {

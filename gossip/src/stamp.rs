@@ -48,15 +48,29 @@ impl FromStr for Stamp {
 }
 
 /// Makes stamps above the wall clock's last reading and above every stamp seen, so what has been seen can always be overruled.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct HybridClock {
     last: Stamp,
+    /// How far above the last stamp the next one is while the wall clock is behind; else it is one less above the first of the millisecond.
+    stride: u64,
+}
+
+impl Default for HybridClock {
+    fn default() -> Self {
+        Self { last: Stamp::ZERO, stride: 1 }
+    }
 }
 
 impl HybridClock {
+    /// From now on goes in strides of at most a millisecond, drawn from `seed`: who begins again where it has been, without knowing it, or at a time that was before, makes other stamps.
+    pub fn stride_by(&mut self, seed: u64) {
+        self.stride = 1 + (seed & 0xffff);
+    }
+
     /// A stamp greater than all that this clock has made or seen.
     pub fn tick(&mut self, wall: UnixMicros) -> Stamp {
-        self.last = Stamp::from_millis(wall.as_millis()).max(self.last.next());
+        let by_wall = Stamp::from_millis(wall.as_millis()).0.saturating_add(self.stride - 1);
+        self.last = Stamp(by_wall.max(self.last.0.saturating_add(self.stride)));
         self.last
     }
 
@@ -80,6 +94,25 @@ mod tests {
         let second = clock.tick(UnixMicros(5_000_000));
         let third = clock.tick(UnixMicros(1_000_000));
         assert!(first < second && second < third);
+    }
+
+    /// A disk that has forgotten which stamps its node gave: another life makes others above the same one, and at the same time, should its clock step back.
+    #[test]
+    fn two_lives_make_different_stamps() {
+        let begin = |seed| {
+            let mut clock = HybridClock::default();
+            clock.stride_by(seed);
+            clock
+        };
+        let after = |seed| {
+            let mut clock = begin(seed);
+            clock.observe(Stamp::from_millis(9_999_999_999));
+            (0..3).map(|_| clock.tick(UnixMicros(1))).collect::<Vec<_>>()
+        };
+        assert_ne!(begin(0x12).tick(UnixMicros(5_000)), begin(0x3456).tick(UnixMicros(5_000)));
+        assert_eq!(begin(0xffff).tick(UnixMicros(5_000)).as_millis(), 5);
+        assert!(after(0x12).iter().all(|stamp| !after(0x3456).contains(stamp)));
+        assert_eq!(after(0xffff)[0], Stamp::from_millis(10_000_000_000), "a stride is a millisecond at most");
     }
 
     #[test]

@@ -33,6 +33,7 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("deny-answers", "firewalls", 7, 4),
     ("lonely-accuses", "one-way", 7, 4),
     ("early-word-unheard", "commands", 5, 3),
+    ("stamp-not-kept", "forgetful-relay", 5, 3),
     ("resume-at-own-copy", "owner-crash", 7, 2),
     ("flush-skipped", "drain", 6, 2),
     ("flush-unbounded", "sink-down", 6, 2),

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use logvine_cluster::node::Node;
 use logvine_gossip::{Entry, NodeId, Stamp};
 
@@ -28,6 +29,8 @@ struct Word {
     order: (Stamp, NodeId),
     found: Found,
     wrote: BTreeSet<String>,
+    /// Its operation as it was said.
+    said: Option<Bytes>,
     /// Who ran then, in which of its lives.
     ran: BTreeSet<(usize, Life)>,
 }
@@ -62,8 +65,13 @@ impl World {
         let Some((id, order)) = mine.map(|operation| (operation.id.clone(), (operation.stamp, operation.origin))) else { return };
         let written = entries(&process.node).filter(|(key, entry)| (entry.stamp, entry.origin) == order && !key.starts_with("operation/"));
         let wrote = written.map(|(key, _)| key.to_owned()).collect();
+        let key = format!("operation/{id}");
+        let said = entries(&process.node).find(|(other, _)| *other == key).and_then(|(_, entry)| entry.value.clone());
+        if self.contests.words.get(&id).is_some_and(|before| before.said != said) {
+            return self.violate("S8 an operation's id is given once", format!("{} gave {id} to another word before", self.hosts[at].name));
+        }
         let ran = self.hosts.iter().enumerate().filter(|(_, host)| host.process.is_some()).map(|(at, host)| (at, host.life)).collect();
-        self.contests.words.entry(id).or_insert(Word { order, found, wrote, ran });
+        self.contests.words.entry(id).or_insert(Word { order, found, wrote, said, ran });
     }
 
     /// A node tells that a word was overruled unseen.

@@ -176,7 +176,7 @@ impl Custody {
 
     pub(crate) fn begin(&mut self, hand: Hand, key: SourceKey, cause: Cause, majority: bool, began: Instant, resume: &Checkpoint) {
         if !majority {
-            self.minority.insert(key.clone());
+            self.note_minority(&key);
         }
         self.numbers.insert(hand, self.tenures.len());
         let (repeated, mut held) = (BTreeMap::new(), BTreeMap::new());
@@ -189,6 +189,11 @@ impl Custody {
         }
         let again = BTreeMap::new();
         self.tenures.push(Tenure { hand, key, cause, majority, began, closing: None, ended: None, brought: None, rewind, held, repeated, again });
+    }
+
+    /// Somebody takes it without a majority, or goes on reading it so under another epoch (seed 101).
+    pub(crate) fn note_minority(&mut self, key: &SourceKey) {
+        self.minority.insert(key.clone());
     }
 
     pub(crate) fn hold(&mut self, node: usize, checkpoint: &Checkpoint) {

@@ -39,6 +39,7 @@ pub const OTHERS: &[(&str, &str)] = &[
     ("S2 everything written is delivered", "in the end, of every source that somebody can read"),
     ("S8 an operation's rows are true", "who is said to have carried it out has had it on disk"),
     ("S8 in the end each outcome is known", "of every target that runs, to every node that runs"),
+    ("S8 an operation's id is given once", "by its relay, whatever it has forgotten"),
     ("S8 losers are told", "of two words said at once, by every node that has both; once, by who runs since"),
     ("S8 who was heard has not lost", "a word is told as overruled only where the later one had not seen it"),
     ("S9 the last word holds", "of all that were said on a key, on every node"),

@@ -170,6 +170,9 @@ impl Ledger {
                 succession.own(node, epoch, majority);
             }
             Fact::Renewed { node, key, epoch, majority } => {
+                if !majority {
+                    self.custody.note_minority(&key);
+                }
                 self.owners.entry(node).and_modify(|(_, present)| *present = epoch);
                 self.of(key).own(node, epoch, majority);
             }

@@ -305,13 +305,13 @@ impl World {
             let witnesses = self.running().map(|(_, node)| node.witnesses().me()).filter(|witness| record.witnesses.contains(witness));
             witnesses.map(|witness| witness.node).collect()
         };
-        // Who does not reach a majority of those that decided cannot know what they did (seed 845).
-        let has_majority = held.is_majority(&live(held)) && newest.is_majority(&live(newest));
+        // Who does not reach a majority of those that decided cannot know what they did (seed 845); and what only disks know that are off, a majority of those
+        // decided that held the record before it (seed 62).
+        let known = if self.is_claimed(source, held) { held } else { succession.and_then(|known| self.newest_on_running(known)).unwrap_or(&first) };
+        let has_majority = [known, held, newest].iter().all(|record| record.is_majority(&live(record)));
         // Only on disks that are gone was the record under which somebody collected last.
         let record_is_lost = succession.and_then(|succession| succession.opened.last_key_value()).is_some_and(|(opened, _)| *opened > newest.epoch);
-        // Whoever it is by now: of who lost its disk while it was away, the others do not know that it does not come back.
-        let gone_since = newest.owner.and_then(|owner| self.hosts.iter().find_map(|host| host.away_since.get(&owner)));
-        let away = gone_since.is_some_and(|since| self.now.since(*since) < RESTART_GRACE + SETTLES);
+        let away = newest.owner.is_some_and(|owner| self.is_awaited(&owner));
         let is_witness = |id: &NodeId| newest.is_witness(id) || held.is_witness(id);
         let holds_copy =
             |(at, witnessed): (&usize, &Witnessed)| self.hosts[*at].process.is_some() && witnessed.has_copy && is_witness(&self.hosts[*at].id);
@@ -325,6 +325,29 @@ impl World {
         } else {
             Hope::Never
         }
+    }
+
+    /// Whether somebody who runs waits for a node that said that it would be back. It may have come back with another disk, as another node, or for so short a
+    /// time that nobody heard of it (seeds 279, 845).
+    fn is_awaited(&self, owner: &NodeId) -> bool {
+        let heard = |(at, node): (usize, &Node)| Some(self.hosts[at].now(self.now).at.since(node.heard_away(owner)?));
+        self.running().filter_map(heard).any(|known| known < RESTART_GRACE + SETTLES)
+    }
+
+    /// The newest record on the disk of a witness that runs.
+    fn newest_on_running<'a>(&self, succession: &'a Succession) -> Option<&'a Record> {
+        let running = succession.witnessed.iter().filter(|(at, _)| self.hosts[**at].process.is_some());
+        running.map(|(_, witnessed)| &witnessed.record).max_by_key(|record| record.epoch)
+    }
+
+    /// Whether somebody who runs has heard the claim of a record's owner.
+    fn is_claimed(&self, source: usize, record: &Record) -> bool {
+        let (runner, id) = (runner_name(), &self.sources[source].plan.id);
+        let has_heard = |node: &Node| {
+            let entry = node.catalog().source(&runner, id)?;
+            Some(node.claims_of(&runner, entry).iter().any(|(_, claim)| claim.epoch == record.epoch))
+        };
+        self.running().any(|(_, node)| has_heard(node) == Some(true))
     }
 
     /// What a majority of a record's witnesses accepted as its successor: it is decided, although nobody may have been told, and those that it names may have lost

@@ -19,6 +19,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("conditions-ignored", "a change is carried out on another revision than it is for (DESIGN §8.2, `If-Match`)"),
     ("rename-at-once", "a tag's old name is taken away before all have heard of the new one (DESIGN §4)"),
     ("accepted-on-one-disk", "a write counts as accepted once its relay has it on disk (S9)"),
+    ("stamp-not-kept", "a relay's disk does not know which stamps it gave: after a crash another operation may have the same id (DESIGN §6)"),
     ("published-before-held", "a node that is cut off keeps a write in its catalog that it then says is withdrawn (DESIGN §6)"),
     ("rows-from-relay-only", "a target counts as done once the relay has told it, and as open at all other nodes (S8)"),
     ("window-unbounded", "an owner sends on, however little of it its witnesses hold (S4)"),

@@ -31,6 +31,7 @@ mod revisions;
 mod rewinds;
 mod rollouts;
 mod sources;
+mod stamps;
 mod votes;
 mod words;
 
@@ -41,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-use logvine_gossip::{DatagramError, Doubt, Durable, Generation, Gossip, Instant, Me, NodeId, Now, Output as GossipOutput, canary};
+use logvine_gossip::{DatagramError, Doubt, Durable, Generation, Gossip, Instant, Me, NodeId, Now, Output as GossipOutput, Stamp, canary};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -66,6 +67,7 @@ use self::{
     revisions::Revisions,
     rollouts::Rollouts,
     sources::Sources,
+    stamps::Stamps,
     votes::Votes,
     words::Words,
 };
@@ -128,6 +130,7 @@ pub struct Node {
     revisions: Revisions,
     counters: Counters,
     relay: Relay,
+    stamps: Stamps,
     outcomes: Outcomes,
     stopping: Option<Stopping>,
     next_tick: Instant,
@@ -175,6 +178,8 @@ enum After {
     Reserved(Generation),
     /// So many votes are on the disk.
     Counted(u64),
+    /// Stamps up to this may be given.
+    Stamps(Stamp),
 }
 
 impl Node {
@@ -224,6 +229,7 @@ impl Node {
             revisions: Revisions::new(disk.revisions),
             counters: Counters::default(),
             relay: Relay::default(),
+            stamps: Stamps::default(),
             outcomes: Outcomes::default(),
             stopping: None,
             next_tick: now.at + TICK.mul_f64(rng.random()),
@@ -481,6 +487,7 @@ impl Node {
             After::End(at) => self.end_for(at),
             After::Counted(votes) => self.note_counted(votes),
             After::Reserved(up_to) => self.gossip.handle_reserved(now, up_to),
+            After::Stamps(up_to) => self.note_stamps(now, up_to),
         }
     }
 

@@ -25,6 +25,15 @@ pub(super) const ALL: &[Named] = &[
         happens: commands,
     },
     Named {
+        name: "forgetful-relay",
+        sentence: "clocks are up to 40 s apart, and a node that is cut off is told a word, is killed before anybody accepted it, and is told another as soon as \
+                   it is back: no operation's id is given twice",
+        nodes: 5,
+        nodes_min: 3,
+        minutes: 3,
+        happens: forgetful_relay,
+    },
+    Named {
         name: "rewinds",
         sentence: "a source is rewound, or all are, every few seconds, while its owner, a witness or the relay is killed within milliseconds of the word, is \
                    drained or cut off: all of it comes again, and no position of before says that it had",
@@ -71,6 +80,29 @@ fn commands(draft: &mut Draft) {
             let word = word(draft, side[0]);
             draft.at(at + moment, word);
         }
+    }
+    settled(draft);
+}
+
+fn forgetful_relay(draft: &mut Draft) {
+    draft.sources();
+    for at in 0..draft.count() {
+        draft.scenario.nodes[at].skew_ms = draft.rng.random_range(-20_000..=20_000);
+    }
+    for at in draft.times(secs(8), secs(12)) {
+        let nodes = draft.shuffled();
+        let (relay, other) = (nodes[0], nodes[1]);
+        let mut edit = || [Edit::Revise, Edit::Stop, Edit::Restart][draft.rng.random_range(0..3)];
+        let (first, second) = (edit(), edit());
+        // What the relay has seen is ahead of its clock, if that is behind the other's.
+        draft.at(at - secs(3), Deed::Edit { node: other, edit: Edit::Start });
+        draft.cut(at - secs(1), secs(1) + WRITE * 5, both_ways(&BTreeSet::from([relay]), &nodes[1..].iter().copied().collect()));
+        draft.at(at, Deed::Edit { node: relay, edit: first });
+        let (moment, back) = (draft.between(Duration::ZERO, WRITE), draft.between(WRITE, WRITE * 10));
+        draft.at(at + moment, Deed::Crash { node: relay });
+        draft.at(at + moment + back, Deed::Start { node: relay });
+        // Before whoever had said the first word says it to somebody else.
+        draft.at(at + secs(2), Deed::Edit { node: relay, edit: second });
     }
     settled(draft);
 }

@@ -9,6 +9,7 @@ use super::{
     identity::{META_BALLOTS, META_DISK, META_DOUBT, META_GENERATION, MetRow},
     queues::QueueRow,
     rollouts::Good,
+    stamps::META_STAMPS,
     votes::META_VOTES,
 };
 use crate::{
@@ -75,6 +76,8 @@ impl Disk {
         match table {
             Table::Meta if key == META_DISK => self.id = Some(unpack(value)?),
             Table::Meta if key == META_GENERATION => self.gossip.reserved = unpack(value)?,
+            Table::Meta if key == META_STAMPS && canary::planted("stamp-not-kept") => {}
+            Table::Meta if key == META_STAMPS => self.gossip.stamps = unpack(value)?,
             Table::Meta if key == META_FLOOR => self.gossip.floor = unpack(value)?,
             Table::Meta if key == META_LIVES => self.lives = Some(unpack(value)?),
             Table::Meta if key == META_DOUBT => self.doubt = Some(unpack(value)?),

@@ -41,6 +41,8 @@ pub(super) struct Relay {
     /// What is to be asked of whom, in order: operation, part, node.
     queue: VecDeque<(String, usize, NodeId)>,
     calls: usize,
+    /// Not begun yet: their stamps are not reserved on disk.
+    reserving: Vec<String>,
     withdrawn: VecDeque<Operation>,
     /// Commands under a key that was used before, until their operation is answered.
     waiting: Vec<(CommandId, String, Instant)>,
@@ -89,17 +91,29 @@ impl Node {
         let kept = kept.into_iter().filter_map(|key| Some((key.clone(), self.gossip.catalog().held(&key)?.clone())));
         let proposal = Proposal::new(now.at, parts(written.chain(kept)));
         let operation = Operation { id: operation, stamp, origin: me, value };
-        let of_many = proposal.parts.len() > 1;
-        let asked = self.whom_to_ask(&operation, of_many);
         self.relay.waiting.extend(id.map(|id| (id, operation.id.clone(), now.at + ANSWER_WITHIN)));
-        for (node, part) in asked.iter().flat_map(|node| (0..proposal.parts.len()).map(move |part| (*node, part))) {
-            self.relay.queue.push_back((operation.id.clone(), part, node));
-        }
         let id = operation.id.clone();
         self.relay.proposals.insert(id.clone(), Errand { operation, proposal, revision, helped: BTreeSet::new() });
-        self.step_proposal(now, &id);
-        self.send_holds(now);
+        self.relay.reserving.push(id);
+        if self.reserve_stamp(stamp) {
+            self.begin_proposals(now, stamp.next());
+        }
         Ok(())
+    }
+
+    /// Begins what has a stamp below this.
+    pub(super) fn begin_proposals(&mut self, now: Now, reserved: Stamp) {
+        let proposals = &self.relay.proposals;
+        let is_due = |id: &mut String| proposals.get(id).is_none_or(|errand| errand.operation.stamp < reserved);
+        for id in self.relay.reserving.extract_if(.., is_due).collect::<Vec<_>>() {
+            let Some(Errand { operation, proposal, .. }) = self.relay.proposals.get(&id) else { continue };
+            let parts = proposal.parts.len();
+            let asked = self.whom_to_ask(operation, parts > 1);
+            let asked = asked.into_iter().flat_map(|node| (0..parts).map(move |part| (node, part)));
+            self.relay.queue.extend(asked.map(|(node, part)| (id.clone(), part, node)));
+            self.step_proposal(now, &id);
+        }
+        self.send_holds(now);
     }
 
     /// The stamps that a command finds at the keys that it writes: what is proposed here is there for it, too.
@@ -158,7 +172,8 @@ impl Node {
     }
 
     fn step_proposal(&mut self, now: Now, id: &str) {
-        let others = self.joined.then(|| self.live_others());
+        let is_begun = !self.relay.reserving.iter().any(|reserving| reserving == id);
+        let others = (self.joined && is_begun).then(|| self.live_others());
         while let Some(errand) = self.relay.proposals.get_mut(id) {
             // Somebody took it although no word of that came.
             if errand.proposal.stage == Stage::Proposed && self.catalog.operation(id).is_some() {
@@ -220,7 +235,7 @@ impl Node {
         self.step_proposals(now);
         let others = if self.relay.proposals.is_empty() { Vec::new() } else { self.live_others() };
         for (id, errand) in &self.relay.proposals {
-            if matches!(errand.proposal.stage, Stage::Proposed | Stage::Published) {
+            if matches!(errand.proposal.stage, Stage::Proposed | Stage::Published) && !self.relay.reserving.contains(id) {
                 let lacking = others.iter().filter(|node| !errand.proposal.is_held_by(node)).take(AGAIN_MAX);
                 let asked: Vec<_> =
                     lacking.flat_map(|node| errand.proposal.lacking(node).into_iter().map(|part| (id.clone(), part, *node))).collect();

@@ -101,6 +101,42 @@ fn an_operation_outlives_its_relay() {
     }
 }
 
+/// What a relay has said and nobody has accepted is on no disk of its own. While its clock is behind what others wrote, it knows of the stamps that it gave by
+/// what it reserved (found by seed 290).
+#[test]
+fn an_id_is_given_once_although_its_relay_crashed_before_anybody_accepted_it() {
+    let mut cluster = running(5);
+    cluster.host(id(2)).ahead = Duration::from_secs(20);
+    cluster.command(id(2), stop());
+    cluster.run(2);
+    cluster.cut = [1, 2, 3, 4].into_iter().map(|n| (id(5), id(n))).collect();
+    cluster.command(id(5), stop());
+    let said = cluster.hosts[&id(5)].node.operations().swap_remove(0).0.id.clone();
+    cluster.restart(id(5));
+    cluster.cut.clear();
+    cluster.run(15);
+    let command = cluster.command(id(5), stop_on("name=n1"));
+    cluster.run(3);
+    let (operation, accepted) = answer(&cluster, 5, command).expect("it is answered");
+    assert!(accepted && operation > said, "{operation} was given after {said}");
+}
+
+/// DESIGN §6: what is reserved is on the relay's disk before anybody hears of the stamp.
+#[test]
+fn nothing_is_said_under_a_stamp_that_is_not_reserved_on_disk() {
+    let mut cluster = running(5);
+    cluster.host(id(1)).disk_stalls = true;
+    let command = cluster.command(id(1), stop());
+    cluster.run(3);
+    let heard = |cluster: &Cluster| (2..=5).filter(|n| cluster.hosts[&id(*n)].node.catalog().operations().len() > 1).count();
+    assert_eq!((heard(&cluster), answer(&cluster, 1, command).map(|(_, accepted)| accepted)), (0, Some(false)));
+    let now = cluster.now;
+    cluster.host(id(1)).disk_stalls = false;
+    cluster.host(id(1)).sync(now);
+    cluster.run(1);
+    assert_eq!(heard(&cluster), 4);
+}
+
 /// S8: that a target was told is not that it is done. Its own word counts, for whoever asks, and also when the relay is no more.
 #[test]
 fn a_target_is_done_once_it_says_so_and_not_once_it_is_told() {
@@ -386,6 +422,8 @@ fn a_node_map_keeps_the_last_outcomes_and_what_was_heard_stays_known() {
 fn canaries_are_seen() {
     crate::canary::turns_red("rows-from-relay-only", an_operation_outlives_its_relay);
     crate::canary::turns_red("rows-from-relay-only", a_target_is_done_once_it_says_so_and_not_once_it_is_told);
+    crate::canary::turns_red("stamp-not-kept", an_id_is_given_once_although_its_relay_crashed_before_anybody_accepted_it);
+    crate::canary::turns_red("stamp-not-kept", nothing_is_said_under_a_stamp_that_is_not_reserved_on_disk);
 }
 
 #[test]
