@@ -33,6 +33,9 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("lonely-accuses", "a node that hears nobody accuses everybody (DESIGN §3.1)"),
     ("sick-accuses", "a node that stood still accuses others before it has heard a single answer"),
     ("knock-away", "a node that said that it would be back is proved gone while it restarts (DESIGN §5.5)"),
+    ("timers-pile-up", "what foca asks to be woken for is kept although it is void since (PITFALLS §1 row 14)"),
+    ("stays-undead", "a node whom foca takes for dead, or whose incarnation is at its end, takes no further generation (PITFALLS §1 row 12)"),
+    ("lock-step", "nodes that are started together probe and gossip at the same moments for ever (PITFALLS §1 row 10)"),
     ("generations-shared", "two live copies of a node that cannot reach each other may take the same generation (DESIGN §9, S5)"),
     ("old-image-votes", "a node on an old disk image votes and owns by it (DESIGN §5.3, Restart)"),
     (

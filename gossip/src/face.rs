@@ -123,6 +123,9 @@ pub struct GossipConfig {
     /// λ: a rumour is sent up to λ·log₂(n) times, at least four. Fresh news goes to ln n + 2 members at once; what is left for the ticks is few nodes, and
     /// three copies to each of a tick leave 5 % of those.
     pub rumour_factor: f64,
+    /// The incarnation that each process begins with. Zero, but where simulations begin close to the greatest, 65,535: at that a suspect can say no more that it
+    /// lives, and takes a further generation.
+    pub incarnation: u16,
 }
 
 impl Default for GossipConfig {
@@ -148,6 +151,7 @@ impl GossipConfig {
             members_interval: Duration::from_secs(10),
             rumour_bytes_per_second: 8 * 1024,
             rumour_factor: 0.5,
+            incarnation: 0,
         }
     }
 

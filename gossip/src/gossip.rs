@@ -162,6 +162,7 @@ impl Gossip {
         for met in gossip.met.values() {
             gossip.membership.restore(now, met);
         }
+        gossip.membership.begin_at(now, gossip.config.incarnation);
         gossip.start_if_reserved(now);
         gossip
     }
@@ -508,6 +509,7 @@ impl Gossip {
                 self.oneself.agree_due = now.at;
             }
             Effect::Active => {}
+            Effect::Defunct if planted("stays-undead") => {}
             Effect::Defunct => self.renew_above(now, self.me.generation),
             Effect::Changed { id, from, to } => {
                 self.replica.nodes.admit(&id);

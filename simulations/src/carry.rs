@@ -196,6 +196,7 @@ impl World {
         self.trace.note_often(self.now, from, &[b"sends", receiver.as_bytes(), &payload], text);
         let bytes = payload.len();
         self.record_sent(at, bytes);
+        self.note_pace();
         let payload = self.rings.seal(at, payload);
         let from = gossip_address(at);
         let delays = self.network.datagram(self.now, at, host, bytes);

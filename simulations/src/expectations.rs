@@ -1,6 +1,7 @@
 //! What one scenario must hold beside the general invariants: part of the scenario, as data, and checked while it runs.
 
 mod balance;
+mod pace;
 mod sources;
 
 use std::{
@@ -15,6 +16,7 @@ use logvine_cluster::{
 use logvine_gossip::{Instant, NodeId, Status, marks};
 use serde::{Deserialize, Serialize};
 
+use self::pace::Pace;
 use crate::{
     file::seconds,
     host::{Host, Life},
@@ -37,6 +39,11 @@ pub enum Expectation {
     DeathsKnown {
         #[serde(with = "seconds")]
         within: Duration,
+    },
+    /// In the twenty seconds before this time, in which nothing happens, nodes do not send all at the same moments of their probe periods.
+    NotInStep {
+        #[serde(with = "seconds")]
+        at: Duration,
     },
     /// At this time everybody who runs takes exactly those for live who run.
     ViewsAgree {
@@ -136,7 +143,7 @@ impl Expectation {
     pub fn time(&self) -> Option<Duration> {
         match self {
             Self::ViewsAgree { at } | Self::CatalogsAgree { at } | Self::LastWordsHold { at } | Self::NodeMapsAgree { at } => Some(*at),
-            Self::OneOwner { at } | Self::OwnsNothing { at, .. } => Some(*at),
+            Self::OneOwner { at } | Self::OwnsNothing { at, .. } | Self::NotInStep { at } => Some(*at),
             Self::Even { at, .. } | Self::Alone { at, .. } | Self::Unsplittable { at, .. } => Some(*at),
             Self::NoFalseDeaths | Self::NoRenewals | Self::NoTakeovers | Self::DeathsKnown { .. } => None,
             Self::NoMinority | Self::NoDuplicates | Self::MovesWithCause { .. } | Self::MovesAtMost { .. } => None,
@@ -170,6 +177,10 @@ pub const EXPECTATIONS: &[(&str, &str)] = &[
     ("unsplittable = { source = N, at = S }", "at S seconds, all who run tell people that source N is too large, and no other"),
     ("deaths-known = { within = S }", "S seconds after a process ended, nobody who ran all the while takes it for live"),
     ("views-agree = { at = S }", "at S seconds, everybody who runs takes exactly those for live who run"),
+    (
+        "not-in-step = { at = S }",
+        "in the 20 seconds before S, in which nothing happens, nodes do not send at the same moments of their probe periods",
+    ),
     ("catalogs-agree = { at = S }", "at S seconds, all who run hold the same catalog"),
     ("last-words-hold = { at = S }", "at S seconds, all who run hold the tags that operators gave last"),
     ("node-maps-agree = { at = S }", "at S seconds, or at a moment soon after, all who run hold the same of what each says of itself"),
@@ -189,6 +200,8 @@ pub(crate) struct Watch {
     touched: BTreeMap<usize, Instant>,
     /// Sources that moved from a time on.
     moves: u64,
+    /// What is sent, where that is asked for.
+    pace: Pace,
     /// Until when it is no wonder that others are mistaken about a node, or it about them.
     excused: BTreeMap<usize, Instant>,
 }
@@ -223,7 +236,7 @@ enum Look {
 impl Watch {
     pub(crate) fn new(expects: &[Expectation]) -> Self {
         let due = expects.iter().filter_map(|one| Some((Instant::ZERO + one.time()?, Look::At(*one)))).collect();
-        Self { due, ..Self::default() }
+        Self { due, pace: Pace::new(expects), ..Self::default() }
     }
 
     pub(crate) fn cut(&mut self, id: CutId, directions: &[Direction], nodes: usize) {
@@ -283,6 +296,7 @@ impl World {
                 Look::At(Expectation::Alone { source, .. }) => ("who has a giant has nothing else", self.is_alone(source)),
                 Look::At(Expectation::Unsplittable { source, .. }) => ("people are told of a giant", self.is_told_unsplittable(source)),
                 Look::At(Expectation::ViewsAgree { .. }) => ("views agree in time", self.all_see_the_same_members()),
+                Look::At(Expectation::NotInStep { .. }) => ("nodes do not go in step", self.watch.pace.is_spread()),
                 Look::At(Expectation::CatalogsAgree { .. }) => ("catalogs agree in time", self.all_hold_the_same_catalog()),
                 Look::At(Expectation::LastWordsHold { .. }) => ("what was said last holds", self.last_words_hold()),
                 Look::At(_) => ("node maps agree in time", self.all_hold_the_same_node_maps()),

@@ -21,20 +21,30 @@ pub struct Knobs {
     pub members_interval: Duration,
     pub rumour_bytes_per_second: u32,
     pub rumour_factor: f64,
+    pub incarnation: u16,
 }
 
 impl Default for Knobs {
     fn default() -> Self {
         let GossipConfig { suspicion, indirect_probes, gossip_members, push_pull_interval, members_interval, .. } = GossipConfig::default();
-        let GossipConfig { rumour_bytes_per_second, rumour_factor, .. } = GossipConfig::default();
-        Self { suspicion, indirect_probes, gossip_members, push_pull_interval, members_interval, rumour_bytes_per_second, rumour_factor }
+        let GossipConfig { rumour_bytes_per_second, rumour_factor, incarnation, .. } = GossipConfig::default();
+        Self { suspicion, indirect_probes, gossip_members, push_pull_interval, members_interval, rumour_bytes_per_second, rumour_factor, incarnation }
     }
 }
 
 impl Knobs {
     /// What a node is started with.
     pub fn config(&self) -> GossipConfig {
-        let Self { suspicion, indirect_probes, gossip_members, push_pull_interval, members_interval, rumour_bytes_per_second, rumour_factor } = *self;
+        let Self {
+            suspicion,
+            indirect_probes,
+            gossip_members,
+            push_pull_interval,
+            members_interval,
+            rumour_bytes_per_second,
+            rumour_factor,
+            incarnation,
+        } = *self;
         GossipConfig {
             suspicion,
             indirect_probes,
@@ -43,6 +53,7 @@ impl Knobs {
             members_interval,
             rumour_bytes_per_second,
             rumour_factor,
+            incarnation,
             ..GossipConfig::default()
         }
     }

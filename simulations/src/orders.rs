@@ -101,7 +101,9 @@ impl World {
             for operation in self.recently_accepted().filter_map(|id| node.catalog().operation(id)) {
                 for row in node.rows(operation) {
                     let Some(target) = self.hosts.iter().position(|host| host.id == row.node) else { continue };
-                    let had = self.orders.held.get(&operation.id).is_some_and(|held| held.contains(&target));
+                    let has_had = |id: &str| self.orders.held.get(id).is_some_and(|held| held.contains(&target));
+                    // "That stamp or a later one" (DESIGN §6): what was overruled before it was published is done where the later word is (seed 1319).
+                    let had = has_had(&operation.id) || node.catalog().operations().any(|later| later.overrules(operation) && has_had(&later.id));
                     let (viewer, target) = (&self.hosts[at].name, &self.hosts[target]);
                     let story = || format!("to {viewer} operation {} is {:?} on {}", operation.id, row.state, target.name);
                     if row.state == RowState::Applied && !had {

@@ -176,6 +176,7 @@ fn draw_knobs(rng: &mut ChaCha8Rng) -> Knobs {
     turn(&mut |knobs, rng| knobs.members_interval = millis(pick(rng, &[2_000, 20_000])));
     turn(&mut |knobs, rng| knobs.rumour_bytes_per_second = pick(rng, &[500, 100_000]));
     turn(&mut |knobs, rng| knobs.rumour_factor = pick(rng, &[0.5, 4.0]));
+    turn(&mut |knobs, rng| knobs.incarnation = u16::MAX - pick(rng, &[3, 0]));
     knobs
 }
 

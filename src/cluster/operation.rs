@@ -217,7 +217,7 @@ impl Operation {
     }
 
     /// Whether whoever has carried this one out has nothing left to do for `earlier`.
-    pub(crate) fn overrules(&self, earlier: &Self) -> bool {
+    pub fn overrules(&self, earlier: &Self) -> bool {
         let specs = |verb| matches!(verb, Verb::Apply | Verb::Delete);
         let (mine, its) = (self.verb(), earlier.verb());
         let same_kind = (mine.is_desire() && its.is_desire()) || (specs(mine) && specs(its)) || (mine == Verb::Delete && its.is_desire());

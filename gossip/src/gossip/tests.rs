@@ -201,6 +201,7 @@ impl World {
             reserved: node.reserved,
             doubt: known_up_to(node.reserved),
             votes: 0,
+            stamps: Stamp::ZERO,
         };
         let me = self.me(index, node.reserved);
         let gossip = Gossip::new(self.now_at(index), self.config.clone(), me, restored, self.rng.random());

@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::timers::Timers;
 use crate::{
-    Instant, NodeId, canary,
+    Instant, NodeId,
+    canary::planted,
     swim::{Identity, SwimCodec},
 };
 
@@ -22,7 +23,7 @@ use crate::{
 pub(crate) fn still_suspect(foca: &Foca<Identity, SwimCodec, ChaCha8Rng, NoCustomBroadcast>, identity: &Identity, incarnation: u16) -> bool {
     let exactly =
         |member: &foca::Member<Identity>| member.id() == identity && member.incarnation() == incarnation && member.state() == State::Suspect;
-    foca.iter_membership_state().any(exactly) || canary::planted("stale-suspicion")
+    foca.iter_membership_state().any(exactly) || planted("stale-suspicion")
 }
 
 /// How often a suspect is told within its time: at once, and after 1/5 to 4/5 of it.
@@ -64,7 +65,7 @@ impl Buddies {
 
     /// A suspicion's timer was set. A running one is not begun again.
     pub(crate) fn suspect(&mut self, now: Instant, identity: Identity, incarnation: u16) {
-        if canary::planted("no-buddy") {
+        if planted("no-buddy") {
             return;
         }
         if self.suspects.get(&identity.id).is_some_and(|known| known.identity == identity && known.incarnation == incarnation) {
@@ -116,7 +117,7 @@ impl StallGuard {
 
     /// True if a timer that was due at `due` fires only now because this node stood still.
     pub(crate) fn stalled(&self, due: Instant, now: Instant) -> bool {
-        now.since(due) > self.lateness && !canary::planted("no-stall-guard")
+        now.since(due) > self.lateness && !planted("no-stall-guard")
     }
 
     /// Moves the timers that accuse so that the first of them fires one probe period from now, the others as long after it as before.
@@ -141,6 +142,7 @@ impl StallGuard {
 /// What measures a peer's silence keeps its time.
 pub(crate) fn jittered(rng: &mut ChaCha8Rng, timer: &Timer<Identity>, after: Duration, first: bool) -> Duration {
     match timer {
+        _ if planted("lock-step") => after,
         Timer::ProbeRandomMember(_) if first => between(rng, Duration::ZERO, after),
         Timer::ProbeRandomMember(_) | Timer::PeriodicGossip(_) | Timer::PeriodicAnnounce(_) | Timer::PeriodicAnnounceDown(_) => {
             between(rng, after * 9 / 10, after * 11 / 10)

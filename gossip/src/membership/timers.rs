@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foca::Timer;
 
-use crate::{Instant, NodeId, swim::Identity};
+use crate::{Instant, NodeId, canary::planted, swim::Identity};
 
 /// What there is one timer for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +51,9 @@ impl Timers {
     pub(crate) fn set(&mut self, due: Instant, timer: Timer<Identity>) {
         let slot = Slot::of(&timer);
         if self.slots.get(&slot).is_none_or(|(_, held, _)| *held != timer) {
-            self.clear(slot);
+            if !planted("timers-pile-up") {
+                self.clear(slot);
+            }
             self.made += 1;
             let due = (due, timer, self.made);
             self.slots.insert(slot, due.clone());
@@ -61,8 +63,9 @@ impl Timers {
 
     /// Takes the next timer that is due.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer<Identity>> {
-        let (_, timer, _) = self.queue.first().filter(|(due, ..)| *due <= now)?.clone();
-        self.clear(Slot::of(&timer));
+        self.queue.first().filter(|(due, ..)| *due <= now)?;
+        let (_, timer, _) = self.queue.pop_first()?;
+        self.slots.remove(&Slot::of(&timer));
         Some(timer)
     }
 

@@ -5,7 +5,7 @@ use logvine_simulations::{
     expectations::EXPECTATIONS,
     invariants,
     model::{BOUNDS, Bounds},
-    scenarios,
+    scenarios, states,
 };
 
 /// Rows of a name and a sentence.
@@ -37,6 +37,7 @@ pub(super) fn bounds() -> String {
 /// Everything.
 pub(super) fn text() -> String {
     let safety = invariants::SAFETY.iter().map(|(name, _)| ((*name).to_owned(), String::new()));
+    let states = states::STATES.iter().map(|(name, _)| ((*name).to_owned(), String::new()));
     let settled = invariants::OTHERS.iter().map(|(name, sentence)| ((*name).to_owned(), (*sentence).to_owned()));
     let expectations = EXPECTATIONS.iter().map(|(name, sentence)| ((*name).to_owned(), (*sentence).to_owned()));
     let planted = if logvine_gossip::canary::COMPILED { "" } else { " (this build has none: --features canary)" };
@@ -45,7 +46,7 @@ pub(super) fn text() -> String {
          Expectations, which a scenario states for itself (`expects` in a file):\n{}\nCanaries, planted bugs that must be found{planted}:\n{}\n\
          Bounds of the model of taking an epoch (model --bound NAME):\n{}",
         scenarios(),
-        rows(safety),
+        rows(safety.chain(states)),
         rows(settled),
         rows(expectations),
         canaries(),

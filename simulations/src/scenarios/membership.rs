@@ -178,6 +178,7 @@ fn join_storm(draft: &mut Draft) {
         }
     }
     draft.expect(Expectation::ViewsAgree { at: BEGUN - secs(1) });
+    draft.expect(Expectation::NotInStep { at: BEGUN + secs(40) });
     for at in draft.times(minutes(1), minutes(1)) {
         for node in draft.shuffled().into_iter().skip(3) {
             let back = draft.between(Duration::ZERO, Duration::from_millis(100));

@@ -358,6 +358,7 @@ fn a_node_whose_incarnations_are_used_up_renews_itself() {
 fn canaries_turn_tests_red() {
     use crate::canary::turns_red;
     turns_red("old-image-votes", a_disk_image_from_before_the_last_start_is_found_to_be_old_and_a_plain_restart_is_not);
+    turns_red("stays-undead", a_node_whose_incarnations_are_used_up_renews_itself);
     turns_red("generations-shared", two_live_copies_that_cannot_reach_each_other_never_take_the_same_generation);
     turns_red("no-reannounce", super::guards::a_renewed_node_speaks_until_it_is_heard);
     turns_red("seed-islands", super::guards::islands_around_different_seeds_find_together);

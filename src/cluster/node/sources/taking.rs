@@ -29,6 +29,9 @@ use crate::{
 
 /// A step of an attempt that takes longer is given up: another may be luckier.
 pub(super) const ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
+/// Between two attempts.
+const PAUSE_LEAST: Duration = Duration::from_millis(200);
+const PAUSE_MOST: Duration = Duration::from_millis(1_500);
 /// Without a majority of a source's witnesses: how long to wait for them (DESIGN §5.3).
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The same in a cluster of two, where one death always takes the majority.
@@ -252,8 +255,10 @@ impl Node {
                 if memory.base.as_ref().is_none_or(|known| known.epoch < base.epoch) {
                     memory.base = Some(base);
                 }
-                // Duellers back off at random.
-                let pause = Duration::from_millis(self.rng.random_range(200..1_500));
+                // Duellers back off at random, and leave each other the time for an attempt: one that waits for a witness that is gone takes seconds (seed 1519).
+                let is_duel = attempt.attempt.as_ref().is_some_and(|lost| seen > lost.ballot());
+                let took = if is_duel { ATTEMPT_DEADLINE.saturating_sub(attempt.deadline.since(now.at)) } else { Duration::ZERO };
+                let pause = self.rng.random_range(PAUSE_LEAST..PAUSE_MOST + took * 2);
                 self.sources.retry_at.insert(key.clone(), now.at + pause);
                 self.look_at(Some(now.at + pause));
                 if let Some(to) = attempt.answer {
