@@ -255,6 +255,10 @@ impl World {
             return;
         }
         if !self.session_holds(caller.host, at) {
+            // Its session dies with a process: nobody repeats what was lost on the way.
+            if self.hosts[caller.host].process(caller.life).is_none() {
+                return;
+            }
             self.after(SESSION_RETRY, Event::Request { host: at, caller, request });
             return;
         }

@@ -134,6 +134,11 @@ impl World {
         self.check(|world| world.rows_are_true())?;
         self.check(|world| world.losers_are_told())?;
         self.check(|world| world.last_writers_hold())?;
+        // A word that is said just now, as a spell ends that a node was to be unsteady for, is on its way.
+        let known = self.time() + KNOWN;
+        while self.time() < known && self.all_hold_the_same_node_maps().is_err() {
+            self.run_until(self.time() + GLANCE)?;
+        }
         self.check(|world| world.all_hold_the_same_node_maps())?;
         self.check(|world| world.all_know_the_same_owners())
     }

@@ -143,7 +143,9 @@ impl Shell {
                 self.begin(output);
             }
             self.pass_tags_on();
-            for event in self.introductions.ready(std::time::Instant::now(), |node| is_named(&self.node, node)) {
+            // The last to be told is told now.
+            let ends = self.stopped || self.superseded.is_some();
+            for event in self.introductions.ready(std::time::Instant::now(), |node| ends || is_named(&self.node, node)) {
                 self.tell(&event);
             }
             if let Some(superseded) = self.superseded {

@@ -216,6 +216,7 @@ fn problem(status: StatusCode, body: &str) -> Option<Failure> {
 /// What a caller of the API is told to ask, and the verb that asks it.
 const VERBS: &[(&str, &str)] = &[
     ("`GET /v1/instances`", "`logvine instance list`"),
+    ("`GET /v1/keys`", "`logvine key list`"),
     ("`GET /v1/nodes`", "`logvine node list`"),
     ("`GET /v1/operations`", "`logvine operation list`"),
     ("`GET /v1/runners`", "`logvine runner list`"),
@@ -231,6 +232,8 @@ fn in_verbs(action: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::Parser;
 
     use super::*;
@@ -242,6 +245,20 @@ mod tests {
             let words = verb.trim_end_matches('`').split(' ');
             assert!(super::super::Cli::try_parse_from(std::iter::once("logvine").chain(words)).is_ok(), "{verb}");
         }
+    }
+
+    /// Each list that the API's sources advise to look at has a verb here, and each verb here is of such advice.
+    #[test]
+    fn what_the_api_advises_has_a_verb() {
+        let sources = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api")).unwrap();
+        let sources = sources.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        let text: String = sources.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let called = text.split("GET /v1/").skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next().unwrap());
+        // `self` is in the text of a probe; what begins with a brace is any of the others.
+        let advised: BTreeSet<_> = called.filter(|list| !list.is_empty() && *list != "self").collect();
+        let known = VERBS.iter().filter_map(|(call, _)| call.strip_prefix("`GET /v1/")?.strip_suffix('`'));
+        assert_eq!(known.collect::<BTreeSet<_>>(), advised);
+        assert!(VERBS.iter().all(|(call, _)| call.starts_with("`GET") || text.contains(call)));
     }
 
     #[test]

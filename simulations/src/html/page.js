@@ -557,7 +557,9 @@ if (data.sources.length) {
   legend('balance-legend', [['--down', 'the load of the busiest node, beside the mean'], ['--left', 'who has most sources, beside the mean']])
   chart('owners', (IN_LANES ? data.sources.length * OWNER_ROW : nodeCount * rowHeight) + AXIS, drawOwners, ownerText)
   chart('balance', 90 + AXIS, drawBalance, balanceText)
-  chart('loads', nodeCount * rowHeight + AXIS, drawLoads, loadText)
+  // Where no machine was simulated, nobody measures a load.
+  if (loads.flat().some((load) => load > 0)) chart('loads', nodeCount * rowHeight + AXIS, drawLoads, loadText)
+  else byId('of-loads').hidden = true
   moves()
 } else {
   for (const section of document.querySelectorAll('.of-sources')) section.hidden = true

@@ -95,14 +95,14 @@ fn forgetful_relay(draft: &mut Draft) {
         let mut edit = || [Edit::Revise, Edit::Stop, Edit::Restart][draft.rng.random_range(0..3)];
         let (first, second) = (edit(), edit());
         // What the relay has seen is ahead of its clock, if that is behind the other's.
-        draft.at(at - secs(3), Deed::Edit { node: other, edit: Edit::Start });
+        draft.at(at - secs(2), Deed::Edit { node: other, edit: Edit::Start });
         draft.cut(at - secs(1), secs(1) + WRITE * 5, both_ways(&BTreeSet::from([relay]), &nodes[1..].iter().copied().collect()));
         draft.at(at, Deed::Edit { node: relay, edit: first });
         let (moment, back) = (draft.between(Duration::ZERO, WRITE), draft.between(WRITE, WRITE * 10));
         draft.at(at + moment, Deed::Crash { node: relay });
         draft.at(at + moment + back, Deed::Start { node: relay });
         // Before whoever had said the first word says it to somebody else.
-        draft.at(at + secs(2), Deed::Edit { node: relay, edit: second });
+        draft.at(at + WRITE * 23, Deed::Edit { node: relay, edit: second });
     }
     settled(draft);
 }
