@@ -48,6 +48,7 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("silent-owner-stays", "owner-apart", 6, 3),
     ("moved-too-soon", "rate-bursts", 5, 6),
     ("no-admission", "busy-join", 6, 9),
+    ("load-forgotten", "busy-restart", 5, 6),
 ];
 
 /// Bugs behind what seeds do not draw: seals, forgers, firewalls, recorded datagrams, clocks that are years off, absences of eight days, and a moment within

@@ -26,6 +26,9 @@ pub struct MachinePlan {
     pub capacity: u8,
     /// All its processors are busy when its process sends so much.
     pub bytes_per_s: u64,
+    /// The part of it that its process needs for what no source brings, in thousandths.
+    #[serde(default)]
+    pub background_permille: u32,
 }
 
 /// A machine as it is now.
@@ -49,7 +52,8 @@ impl Machine {
     /// How busy it is, while so many bytes are sent in one span between two measures, and with queues so full; and what it bears, in the balance's own measure.
     fn measure(&self, sent: u64, queue_permille: u32) -> (HostLoad, u64) {
         let possible = self.bytes_per_s() * MEASURE_EVERY.as_secs();
-        let cpu_permille = u32::try_from((sent * u64::from(WHOLE) / possible).min(u64::from(WHOLE))).expect("at most a thousand");
+        let busy = sent * u64::from(WHOLE) / possible + u64::from(self.plan.background_permille);
+        let cpu_permille = u32::try_from(busy.min(u64::from(WHOLE))).expect("at most a thousand");
         let bears = bearable(Capacity(self.plan.capacity)) / u64::from(WHOLE) * u64::from(self.quota);
         (HostLoad { cpu_permille, queue_permille }, bears)
     }

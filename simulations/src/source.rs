@@ -20,13 +20,16 @@ pub struct SourcePlan {
     pub gap: Duration,
     /// Longest line, its end included.
     pub line_bytes_max: usize,
+    /// Each line is as long as it may be, and comes just when it should: its rate has no noise.
+    #[serde(default)]
+    pub is_steady: bool,
 }
 
 impl SourcePlan {
     /// The n-th source, `s01` and so on.
     pub fn numbered(number: usize, gap: Duration, line_bytes_max: usize) -> Self {
         let id = format!("s{number:02}").parse().expect("a letter and digits are a name");
-        Self { id, gap, line_bytes_max }
+        Self { id, gap, line_bytes_max, is_steady: false }
     }
 }
 
@@ -71,7 +74,7 @@ impl Source {
         let before = self.content.len();
         self.content.extend_from_slice(format!("{} {}", self.plan.id, self.starts.len()).as_bytes());
         let room = self.plan.line_bytes_max.saturating_sub(self.content.len() - before + 1);
-        let filled = self.content.len() + rng.random_range(0..=room);
+        let filled = self.content.len() + if self.plan.is_steady { room } else { rng.random_range(0..=room) };
         self.content.resize(filled, b'.');
         self.content.push(b'\n');
         self.starts.push(self.content.len() as u64);

@@ -455,7 +455,7 @@ impl World {
         let source = &mut self.sources[at];
         source.grow(self.now, &mut self.source_rng);
         let gap = u64::try_from(source.gap.as_micros()).expect("gaps are short").max(1);
-        let wait = Duration::from_micros(self.source_rng.random_range(1..=2 * gap));
+        let wait = Duration::from_micros(if source.plan.is_steady { gap } else { self.source_rng.random_range(1..=2 * gap) });
         self.after(wait, Event::Grow { source: at });
     }
 }

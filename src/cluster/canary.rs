@@ -51,6 +51,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("moved-too-soon", "a source moves again, and back, as soon as somebody has too much (A4)"),
     ("reservation-leaked", "what was reserved for a source is never free again (A6)"),
     ("giants-unbounded", "a source that fills its node is read as fast as it grows, whatever that leaves to the others (DESIGN §5.2)"),
+    ("load-forgotten", "a node that was told to stop and is back begins without a load, and is filled as one that has just come (DESIGN §5.5)"),
     ("capacity-jumps", "a node says each capacity that it measures, and all rankings with it"),
     ("no-accept", "a candidate takes a majority of promises for a decision, without ACCEPT at the old witnesses"),
     ("store-early", "a record is STOREd at the new witnesses beside the ACCEPT, before it is decided"),

@@ -18,6 +18,8 @@ use crate::{
     steadiness::Unsteady,
 };
 
+/// The word of one that was told to stop, and is back with what it had.
+pub(crate) const RETURNED: &str = "returned";
 /// What a node is taken to bear that has not said so.
 const CAPACITY_UNSAID: Capacity = Capacity(16);
 
@@ -109,6 +111,8 @@ pub struct NodeInfo {
     pub unsteady: Option<Unsteady>,
     /// What it has to do, in bytes a second or what is worth as much.
     pub load: u64,
+    /// It was told to stop, and is back with what it had.
+    pub is_returned: bool,
     /// What a byte costs it: its own rates, and others' that may come, weigh so much there.
     pub cost: ByteCost,
     /// None until its node map has come.
@@ -130,6 +134,7 @@ impl NodeInfo {
             capacity: CAPACITY_UNSAID,
             unsteady: None,
             load: 0,
+            is_returned: false,
             cost: ByteCost::default(),
             meta: None,
             name: None,
@@ -157,6 +162,7 @@ impl NodeInfo {
         self.unsteady = Unsteady::read(map);
         self.load = value(map, "load").unwrap_or(0);
         self.cost = value(map, "cost").unwrap_or_default();
+        self.is_returned = value(map, RETURNED).unwrap_or(false);
         own
     }
 

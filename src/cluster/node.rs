@@ -27,6 +27,7 @@ mod phases;
 mod queues;
 mod relay;
 mod renaming;
+mod returning;
 mod revisions;
 mod rewinds;
 mod rollouts;
@@ -57,7 +58,7 @@ pub(crate) use self::words::HOST;
 use self::{
     balancing::Balancing,
     calls::{Call, Pending, ReplyTo},
-    disk::{Disk, META_DROPPED, META_FLOOR},
+    disk::{Disk, META_DROPPED, META_FLOOR, META_LOAD},
     identity::{META_DISK, MetRow},
     instances::Instances,
     news::{FULL_LOOK, Look},
@@ -201,6 +202,8 @@ impl Node {
         let alone = config.gossip.seeds.iter().all(|seed| *seed == me.gossip);
         let patience = if alone { config.join_patience.min(Duration::from_secs(2)) } else { config.join_patience };
         let lives = Lives::begin(disk.lives, now.wall);
+        let keeps_load = disk.load.is_some();
+        let kept = disk.load.take().filter(|kept| kept.is_of_use(now, config.restart_grace));
         let keys: Vec<String> = disk.gossip.catalog.iter().map(|(key, _)| key.clone()).collect();
         let mut node = Self {
             gossip: Gossip::new(now, config.gossip.clone(), me, disk.gossip, rng.next_u64()),
@@ -224,7 +227,7 @@ impl Node {
             witnesses: Witnesses::new(Witness { node: me.id, disk: disk_id }, disk.witnessed),
             sources: Sources::new(disk.ballots, disk.ballot_least),
             instances: Instances::new(disk.pinned, disk.counts, disk.queues),
-            balancing: Balancing::new(now, me.id, Capacity(config.capacity)),
+            balancing: Balancing::new(now, me.id, Capacity(config.capacity), kept),
             rollouts: Rollouts::new(disk.good),
             revisions: Revisions::new(disk.revisions),
             counters: Counters::default(),
@@ -255,6 +258,9 @@ impl Node {
             node.write(Table::Meta, META_DISK.to_vec(), Some(pack(&disk_id).to_vec()));
         }
         node.keep_lives();
+        if keeps_load {
+            node.write(Table::Meta, META_LOAD.to_vec(), None); // of this return alone
+        }
         if let Some(unsteady) = lives.unsteady() {
             node.tell(Event::Steadiness { unsteady: Some(unsteady) });
         }
@@ -383,6 +389,7 @@ impl Node {
         self.say(now, "tags", &tags);
         self.say(now, "phase", &self.phase.clone());
         self.say(now, "capacity", &self.balancing.capacity());
+        self.introduce_load(now);
         if let Some(unsteady) = self.lives.unsteady().filter(|_| self.is_unsteady) {
             self.say(now, UNSTEADY, &unsteady);
         }

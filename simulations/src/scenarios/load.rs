@@ -40,6 +40,14 @@ pub(super) const ALL: &[Named] = &[
         minutes: 7,
         happens: capacity_change,
     },
+    Named {
+        name: "busy-restart",
+        sentence: "every node of a busy cluster is restarted in its turn, within its grace; machines have unlike work beside their sources: no source moves",
+        nodes: 5,
+        nodes_min: 3,
+        minutes: 6,
+        happens: busy_restart,
+    },
 ];
 
 /// What a byte costs has been measured by then, and what was placed before that was known is even.
@@ -49,7 +57,7 @@ const KNOWN: Duration = secs(240);
 /// Where a byte costs twice as much at once: what it costs is a mean of a hundred seconds, and after three of these it is known to a twentieth of the change.
 const COST_KNOWN: Duration = secs(300);
 /// A machine bears 1 MiB/s by its capacity, and is fully busy at an eighth of that: a byte costs eight.
-const MACHINE: MachinePlan = MachinePlan { capacity: 0, bytes_per_s: 128 << 10 };
+const MACHINE: MachinePlan = MachinePlan { capacity: 0, bytes_per_s: 128 << 10, background_permille: 0 };
 /// What all sources together write, in thousandths of what all machines can take: far from idle, and with room.
 const BUSY_PERMILLE: u64 = 500;
 /// A line is half of it on average.
@@ -60,6 +68,10 @@ const WEIGHTS: [u64; 8] = [1, 1, 1, 2, 2, 3, 5, 8];
 const A_NODE: usize = 10;
 /// Where a node is left with half of its machine: a tenth of all would be a third of what it may have then, and nothing of that size fits in anywhere.
 const A_NODE_FINE: usize = 18;
+/// What a machine's process does beside its sources, in thousandths of the machine.
+const BACKGROUNDS: [u32; 4] = [0, 50, 120, 250];
+/// What a byte costs has been told by then, and what that moved lies still.
+const RESTS_BY: Duration = secs(600);
 /// In thousandths: the goal is 1,100 for rates that are known exactly; here a minute of whole lines is counted.
 const EVEN: u64 = 1_150;
 /// Beside a node that has just come: it lets in 1,080 at what a byte costs the others, who tell that within a sixteenth, and keeps what it got until it may go on.
@@ -160,4 +172,24 @@ fn capacity_change(draft: &mut Draft) {
     draft.expect(Expectation::Even { at: draft.end(), permille: EVEN });
     let count = draft.scenario.sources.len() as u64 / 5;
     draft.rests(draft.begin, count);
+}
+
+fn busy_restart(draft: &mut Draft) {
+    draft.load(A_NODE, None);
+    for source in &mut draft.scenario.sources {
+        // What moves is moved by the restarts: by the noise of rates alone something moves in one run of seven.
+        (source.is_steady, source.line_bytes_max) = (true, source.line_bytes_max / 2);
+    }
+    for node in 0..draft.count() {
+        let background_permille = BACKGROUNDS[draft.rng.random_range(0..BACKGROUNDS.len())];
+        draft.scenario.nodes[node].machine = Some(MachinePlan { background_permille, ..MACHINE });
+    }
+    draft.begin = RESTS_BY;
+    for (turn, at) in draft.times(secs(45), secs(60)).into_iter().enumerate() {
+        let (node, away) = (turn % draft.count(), draft.between(secs(3), secs(30)));
+        draft.at(at, Deed::Stop { node });
+        draft.at(at + away, Deed::Start { node });
+    }
+    // One: a node may rest just below 1.08 of the mean, and another that returns tells its load anew within a fiftieth (seed 24).
+    draft.rests(draft.begin, 1);
 }

@@ -20,7 +20,7 @@ pub fn bearable(capacity: Capacity) -> u64 {
 }
 
 /// What the host measures of a node's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HostLoad {
     /// Time on processors since it was told last, in thousandths of what the node may use.
     pub cpu_permille: u32,
@@ -32,7 +32,7 @@ pub struct HostLoad {
 ///
 /// What is measured of a process lags behind what it was given; a node that went by it would give away too much. So the measures go into the *cost* of a byte,
 /// slowly, and the load is the bytes at that cost: it falls in the moment in which a source goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cost {
     byte: ByteCost,
     host: HostLoad,

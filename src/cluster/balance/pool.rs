@@ -52,6 +52,13 @@ impl Pool {
         Self { peers, load, bearable: all }
     }
 
+    /// A node that is away for a moment has its part of all that there is to do, and bears it when it is back; nothing goes to it meanwhile. Without it who
+    /// is a little above the mean would have too much whenever one that is as much above it restarts.
+    pub fn count_absent(&mut self, capacity: Capacity, load: u64) {
+        self.load += u128::from(load);
+        self.bearable += u128::from(bearable(capacity));
+    }
+
     /// A node's load is another than was said.
     pub fn set_load(&mut self, id: NodeId, load: u64) {
         if let Some(peer) = self.peers.get_mut(&id) {

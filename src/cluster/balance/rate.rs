@@ -3,11 +3,34 @@
 use std::time::Duration;
 
 use logvine_gossip::Instant;
+use serde::{Deserialize, Serialize};
 
 /// How far back a rate looks.
 const WINDOW: Duration = Duration::from_secs(120);
 /// What was seen for less is no rate to decide by.
 const WINDOW_LEAST: Duration = Duration::from_secs(10);
+
+/// A rate as a disk keeps it while its node is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRate {
+    bytes: u64,
+    mean: u64,
+    seen: Duration,
+    unseen: Duration,
+}
+
+impl KeptRate {
+    /// Bytes a second.
+    pub fn bytes_per_s(&self) -> u64 {
+        rounded(self.mean)
+    }
+
+    /// The same, when nobody has looked for so much longer.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Self {
+        Self { unseen: self.unseen + by, ..self }
+    }
+}
 
 /// The rate of one source. Its window grows with what was seen of it, from 10 s to 120 s: until then it is the plain mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +38,8 @@ pub struct Rate {
     /// Where the source was last, in bytes, and when.
     bytes: u64,
     at: Instant,
+    /// For how long nobody looked before that, while the source went on: its node was away. What was written then is still to be read.
+    unseen: Duration,
     /// For how long it has been seen, up to the window.
     seen: Duration,
     /// Bytes a second, times 256.
@@ -24,12 +49,28 @@ pub struct Rate {
 impl Rate {
     /// Of a source that is at `bytes` now, and of which nothing else is known.
     pub fn new(now: Instant, bytes: u64) -> Self {
-        Self { bytes, at: now, seen: Duration::ZERO, mean: 0 }
+        Self { bytes, at: now, unseen: Duration::ZERO, seen: Duration::ZERO, mean: 0 }
     }
 
     /// Of a source that its former owner knew to run at `bytes_per_s`.
     pub fn known(now: Instant, bytes: u64, bytes_per_s: u64) -> Self {
-        Self { bytes, at: now, seen: WINDOW, mean: bytes_per_s.saturating_mul(256) }
+        Self { bytes, at: now, unseen: Duration::ZERO, seen: WINDOW, mean: bytes_per_s.saturating_mul(256) }
+    }
+
+    /// Of a source that this node takes up again.
+    pub fn resume(now: Instant, kept: KeptRate) -> Self {
+        let KeptRate { bytes, mean, seen, unseen } = kept;
+        Self { bytes, at: now, unseen, seen, mean }
+    }
+
+    /// To be resumed by the node's next life.
+    pub fn keep(&self, now: Instant) -> KeptRate {
+        KeptRate { bytes: self.bytes, mean: self.mean, seen: self.seen, unseen: self.unseen + now.since(self.at) }
+    }
+
+    /// Whether it goes by what was known before its node was away: what was written meanwhile is still being read.
+    pub fn is_catching_up(&self) -> bool {
+        !self.unseen.is_zero()
     }
 
     /// The source is at `bytes` now. What goes back has moved by nothing: another file, or a rewind.
@@ -38,6 +79,14 @@ impl Rate {
         if elapsed.is_zero() {
             return;
         }
+        if self.is_catching_up() && elapsed < WINDOW {
+            if self.has_caught_up(elapsed, bytes) {
+                // When it did is chance, and no news of how fast the source is.
+                (self.bytes, self.at, self.unseen) = (bytes, now, Duration::ZERO);
+            }
+            return;
+        }
+        let elapsed = elapsed + std::mem::take(&mut self.unseen);
         let micros = |duration: Duration| duration.as_micros().max(1);
         let sample = u128::from(bytes.saturating_sub(self.bytes)) * 256 * 1_000_000 / micros(elapsed);
         self.seen = (self.seen + elapsed).min(WINDOW.max(elapsed));
@@ -48,15 +97,25 @@ impl Rate {
         (self.bytes, self.at) = (bytes, now);
     }
 
+    /// Whether a source that is `bytes` far has come to where it would be at its rate. One that has grown slower does not.
+    fn has_caught_up(&self, elapsed: Duration, bytes: u64) -> bool {
+        let due = u128::from(self.mean) * (elapsed + self.unseen).as_micros() / (256 * 1_000_000);
+        u128::from(bytes.saturating_sub(self.bytes)) >= due
+    }
+
     /// Bytes a second.
     pub fn bytes_per_s(&self) -> u64 {
-        self.mean.saturating_add(128) / 256
+        rounded(self.mean)
     }
 
     /// Whether it has been seen for long enough to decide by.
     pub fn is_known(&self) -> bool {
         self.seen >= WINDOW_LEAST
     }
+}
+
+fn rounded(mean: u64) -> u64 {
+    mean.saturating_add(128) / 256
 }
 
 #[cfg(test)]
@@ -94,6 +153,28 @@ mod tests {
         let mut rate = Rate::known(secs(0), 0, 4_000);
         seen(&mut rate, 0, &[0; 24]);
         assert!((1_300..1_500).contains(&rate.bytes_per_s()), "1/e after 120 s: {}", rate.bytes_per_s());
+    }
+
+    /// Half a minute of 1,000 bytes a second waits to be read when the node is back, and is read at 3,000.
+    #[test]
+    fn what_was_written_while_the_node_was_away_is_no_faster_source() {
+        let before = Rate::known(secs(0), 0, 1_000);
+        let mut rate = Rate::resume(secs(100), before.keep(secs(0)).later(Duration::from_secs(30)));
+        let mut bytes = 0;
+        for tick in 1..=100 {
+            bytes = (30_000 + tick * 5_000).min(tick * 15_000);
+            rate.observe(secs(100 + tick * 5), bytes);
+            assert_eq!((rate.bytes_per_s(), rate.is_catching_up()), (1_000, tick < 3), "{}", tick * 5);
+        }
+        seen(&mut rate, 600, &[2_000; 24]);
+        assert!((1_600..1_700).contains(&rate.bytes_per_s()), "and it is a rate as any other: {} at {bytes}", rate.bytes_per_s());
+    }
+
+    #[test]
+    fn who_is_slower_after_an_absence_is_known_to_be_after_a_window() {
+        let mut rate = Rate::resume(secs(100), Rate::known(secs(0), 0, 1_000).keep(secs(0)).later(Duration::from_secs(30)));
+        seen(&mut rate, 100, &[100; 24]);
+        assert_eq!((rate.bytes_per_s(), rate.is_catching_up()), (80, false));
     }
 
     #[test]

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use logvine_gossip::{Instant, NodeId, Now};
 
-use super::{Node, Output, sources::Offer};
+use super::{
+    Node, Output,
+    returning::{KeptLoad, Returning},
+    sources::Offer,
+};
 use crate::{
     assignment::Eligible,
     balance::{
@@ -24,29 +28,32 @@ use crate::{
 /// The word for a node's load in its map: bytes a second, or what is worth as much.
 pub(super) const LOAD: &str = "load";
 /// The word for what a byte costs it.
-const COST: &str = "cost";
+pub(super) const COST: &str = "cost";
 
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Balancing {
     balance: Balance<SourceKey>,
+    /// What this node had when it was told to stop, if it is back from that.
+    pub(super) returning: Option<Returning>,
     /// Of what this node owns, and of what it witnesses: it may have to decide on those, too.
-    rates: BTreeMap<SourceKey, Rate>,
-    cost: Cost,
+    pub(super) rates: BTreeMap<SourceKey, Rate>,
+    pub(super) cost: Cost,
     capacity: SlowCapacity,
     next_tick: Instant,
-    said: u64,
-    said_cost: ByteCost,
+    pub(super) said: u64,
+    pub(super) said_cost: ByteCost,
     unsplittable: BTreeSet<SourceKey>,
     capped: BTreeSet<SourceKey>,
 }
 
 impl Balancing {
-    pub(super) fn new(now: Now, me: NodeId, capacity: Capacity) -> Self {
+    pub(super) fn new(now: Now, me: NodeId, capacity: Capacity, kept: Option<KeptLoad>) -> Self {
         // Nodes that start together do not all act at once.
         let offset = balance::TICK * u32::from(me.0[15]) / 256;
-        Self {
+        let mut balancing = Self {
             balance: Balance::new(me),
+            returning: None,
             rates: BTreeMap::new(),
             cost: Cost::default(),
             capacity: SlowCapacity::new(now.at, capacity),
@@ -55,12 +62,11 @@ impl Balancing {
             said_cost: ByteCost::default(),
             unsplittable: BTreeSet::new(),
             capped: BTreeSet::new(),
+        };
+        if let Some(kept) = kept {
+            balancing.take_up(now, kept);
         }
-    }
-
-    /// The node map begins anew.
-    pub(super) fn say_again(&mut self) {
-        (self.said, self.said_cost) = (0, ByteCost::default());
+        balancing
     }
 
     pub(super) fn capacity(&self) -> Capacity {
@@ -84,6 +90,10 @@ impl Balancing {
     /// A source is this node's now: what was reserved for it is its rate, until more is known. Returns how it came, if for its load.
     pub(super) fn note_owned(&mut self, now: Now, source: &SourceKey, bytes: u64, given: Option<(NodeId, Cause)>) -> Option<Arrival> {
         let reserved = self.balance.settle(source);
+        let resumed = self.resume(now, source);
+        if given.is_none() && resumed.is_some() {
+            return resumed.and_then(|resumed| resumed.moved);
+        }
         if let Some(rate) = reserved.filter(|rate| *rate > 0) {
             self.rates.insert(source.clone(), Rate::known(now.at, bytes, rate));
         }
@@ -96,8 +106,11 @@ impl Node {
     /// What the host measures of this process: how busy it is, and how much it could bear, in bytes a second. Every few seconds.
     pub fn handle_host_load(&mut self, now: Now, host: HostLoad, bears: u64) {
         let bytes = self.bytes_per_s();
+        let is_usual = self.balancing.known_before().is_none();
         let Balancing { cost, capacity, .. } = &mut self.balancing;
-        cost.observe(host, capacity.said(), bytes);
+        if is_usual {
+            cost.observe(host, capacity.said(), bytes);
+        }
         if let Some(capacity) = capacity.observe(now.at, bears) {
             self.say(now, "capacity", &capacity);
             self.dirty = true;
@@ -124,6 +137,9 @@ impl Node {
     /// What goes through this node: the movable sources by their rates, and what its runners tell beyond that.
     fn bytes_per_s(&self) -> u64 {
         let movable: u64 = self.owned_sources().map(|(key, _)| self.balancing.rates.get(key).map_or(0, Rate::bytes_per_s)).sum();
+        if let Some(before) = self.balancing.known_before() {
+            return movable.saturating_add(before.bytes_per_s());
+        }
         let all: f64 = self.instances().map(|(_, status)| status.bytes_per_s).sum();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is of this node alone: nobody need agree
         movable.max(all.max(0.0) as u64)
@@ -131,10 +147,14 @@ impl Node {
 
     /// Once a second: tells the load if it is worth a word, and every five seconds looks whether something is to be given away.
     pub(super) fn balance(&mut self, now: Now) {
+        if self.stopping.is_some() {
+            return; // what is left of it is not what it will have when it is back
+        }
         let due = now.at >= self.balancing.next_tick;
         if due {
             self.balancing.next_tick = now.at + balance::TICK;
             self.measure_rates(now);
+            self.end_return(now);
             let usual = self.usual_cost();
             self.balancing.cost.assume(usual);
         }
@@ -148,7 +168,7 @@ impl Node {
             self.balancing.said_cost = cost;
             self.say(now, COST, &cost);
         }
-        if due && self.phase == Phase::Active && self.stopping.is_none() {
+        if due && self.phase == Phase::Active {
             self.give_away(now);
         }
     }
@@ -161,7 +181,7 @@ impl Node {
         said.get(said.len() / 2).copied().unwrap_or_default()
     }
 
-    fn measure_rates(&mut self, now: Now) {
+    pub(super) fn measure_rates(&mut self, now: Now) {
         let owned = self.sources.owned_keys().map(|(key, owned)| (key, owned.checkpoint().bytes()));
         let witnessed = self.witnesses.rows().filter(|(key, _)| self.sources.owned(key).is_none()).map(|(key, row)| (key, row.checkpoint.bytes()));
         let before = std::mem::take(&mut self.balancing.rates);
@@ -227,9 +247,15 @@ impl Node {
         let peer = |(id, node): (&NodeId, &Eligible)| {
             let said = || self.view.get(id).map_or_else(Default::default, |info| (info.load, info.cost));
             let (load, cost) = if *id == self.id() { (self.load(now), self.balancing.cost()) } else { said() };
-            (*id, Peer { capacity: node.capacity, load, cost, since: node.since })
+            // Who is back has what was its own, and needs no filling.
+            let has_returned = self.view.get(id).is_some_and(|info| info.is_returned);
+            (*id, Peer { capacity: node.capacity, load, cost, since: if has_returned { Instant::ZERO } else { node.since } })
         };
-        Pool::new(present.map(peer).collect())
+        let mut pool = Pool::new(present.map(peer).collect());
+        for (id, node) in eligible.iter().filter(|(_, node)| !node.present) {
+            pool.count_absent(node.capacity, self.view.get(id).map_or(0, |info| info.load));
+        }
+        pool
     }
 
     /// To whom a source should go that this node may not keep.

@@ -8,6 +8,7 @@ use super::{
     Table, Write,
     identity::{META_BALLOTS, META_DISK, META_DOUBT, META_GENERATION, MetRow},
     queues::QueueRow,
+    returning::KeptLoad,
     rollouts::Good,
     stamps::META_STAMPS,
     votes::META_VOTES,
@@ -24,6 +25,8 @@ use crate::{
 pub(super) const META_FLOOR: &[u8] = b"floor";
 /// And the key of an entry that was dropped as deleted: the floor that told so.
 pub(super) const META_DROPPED: &[u8] = b"dropped/";
+/// What this node knew of its load when it was told to stop.
+pub(super) const META_LOAD: &[u8] = b"load";
 /// How this node's lives ended.
 pub(super) const META_LIVES: &[u8] = b"lives";
 
@@ -37,6 +40,7 @@ pub(super) struct Disk {
     pub(super) ballot_least: u64,
     pub(super) doubt: Option<Doubt>,
     pub(super) lives: Option<Lives>,
+    pub(super) load: Option<KeptLoad>,
     pub(super) met: BTreeMap<NodeId, MetRow>,
     pub(super) pinned: BTreeMap<(Stamp, Name), Pinned>,
     pub(super) counts: BTreeMap<Stamp, Counts>,
@@ -80,6 +84,7 @@ impl Disk {
             Table::Meta if key == META_STAMPS => self.gossip.stamps = unpack(value)?,
             Table::Meta if key == META_FLOOR => self.gossip.floor = unpack(value)?,
             Table::Meta if key == META_LIVES => self.lives = Some(unpack(value)?),
+            Table::Meta if key == META_LOAD => self.load = Some(unpack(value)?),
             Table::Meta if key == META_DOUBT => self.doubt = Some(unpack(value)?),
             Table::Meta if key == META_VOTES => self.gossip.votes = unpack(value)?,
             Table::Meta if key == META_BALLOTS => self.ballot_least = unpack(value)?,

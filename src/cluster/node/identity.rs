@@ -105,6 +105,7 @@ impl Node {
         self.write(Table::Meta, META_DISK.to_vec(), Some(pack(&disk).to_vec()));
         let least = self.gossip.me().generation.max(known).0 + BALLOTS_LEAPT;
         self.sources.give_up(least);
+        self.balancing.give_up();
         self.write(Table::Meta, META_BALLOTS.to_vec(), Some(pack(&least).to_vec()));
         self.say_meta(now);
         self.dirty = true;

@@ -10,7 +10,7 @@ use super::{Node, Table, balancing::LOAD};
 use crate::{
     catalog::pack,
     event::Event,
-    member::{NodeInfo, value},
+    member::{NodeInfo, RETURNED, value},
     operation::OPERATION,
     record::SourceKey,
     steadiness::UNSTEADY,
@@ -50,7 +50,7 @@ impl Node {
                     if let Some(info) = self.view.get_mut(&node) {
                         info.load = value(self.gossip.node_map(&node), LOAD).unwrap_or(0);
                     }
-                } else if matches!(key.as_str(), "meta" | "tags" | "phase" | "capacity" | UNSTEADY) {
+                } else if matches!(key.as_str(), "meta" | "tags" | "phase" | "capacity" | UNSTEADY | RETURNED) {
                     self.stale.insert(node);
                     self.dirty = true;
                 }
@@ -62,7 +62,6 @@ impl Node {
                 self.say_words_again(now);
                 self.claim_again(now);
                 self.instances.say_again();
-                self.balancing.say_again();
                 self.rollouts.say_again();
                 self.say_outcomes_again(now);
                 self.dirty = true;

@@ -41,6 +41,7 @@ impl Node {
             self.keep_lives();
             self.stopping = Some(Stopping { end: now.at + STOP_LATEST, until: None, told: false });
             if self.phase != Phase::Draining {
+                self.keep_load(now);
                 let grace_s = u16::try_from(self.config.restart_grace.as_secs().min(300)).expect("at most 300");
                 self.enter(now, Phase::Away { grace_s });
             }

@@ -75,7 +75,11 @@ impl Loads {
             let (load, cost) = self.0.get(id).copied().unwrap_or_default();
             (*id, Peer { capacity: node.capacity, load, cost, since: since(id).min(now) })
         };
-        Pool::new(present.map(peer).collect())
+        let mut pool = Pool::new(present.map(peer).collect());
+        for (id, node) in group.eligible.iter().filter(|(_, node)| !node.present) {
+            pool.count_absent(node.capacity, self.get(id));
+        }
+        pool
     }
 
     /// To whom `me` gives a source that it may not keep, if it reaches that node.

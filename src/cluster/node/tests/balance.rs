@@ -167,6 +167,37 @@ fn a_busy_cluster_fills_a_node_that_returns() {
     assert!((8..=12).contains(&even[1]), "{even:?}");
 }
 
+/// DESIGN §5.5, found by the scenario `busy-restart`: whoever sees it active sees it with what it had, and what waited for it makes nothing look faster.
+#[test]
+fn a_node_that_is_back_within_its_grace_is_as_loaded_as_it_was() {
+    let mut cluster = cluster();
+    let (mut at, per_second) = (0, 36 * MIB / SOURCES as u64);
+    flow(&mut cluster, &mut at, 400, per_second);
+    let owners = |cluster: &Cluster| (0..SOURCES).map(|n| cluster.reader(&format!("s{n}")).map(|(reader, _)| reader)).collect::<Vec<_>>();
+    let (now, before) = (cluster.now, owners(&cluster));
+    let load = cluster.node(id(2)).load(now);
+    cluster.node(id(2)).handle_stop(now);
+    cluster.run(1);
+    assert!(cluster.host(id(2)).stopped);
+    cluster.host(id(2)).up = false;
+    flow(&mut cluster, &mut at, 25, per_second);
+    cluster.restart(id(2));
+    for _ in 0..1_000 {
+        cluster.run_for(Duration::from_millis(5));
+        let said = [1, 3].map(|n| cluster.hosts[&id(n)].node.view()[&id(2)].clone());
+        let is_as_it_was = |info: &crate::member::NodeInfo| info.phase != crate::member::Phase::Active || info.load.abs_diff(load) <= load / 40;
+        assert!(said.iter().all(is_as_it_was), "it had {load}, and says {:?}", said.map(|info| info.load));
+    }
+    at += 5 * per_second;
+    for _ in 0..200 {
+        flow(&mut cluster, &mut at, 1, per_second);
+        let now = cluster.now;
+        let has = cluster.node(id(2)).load(now);
+        assert!(has.abs_diff(load) <= load / 40, "it had {load}, and has {has} at {now:?}");
+    }
+    assert_eq!(owners(&cluster), before);
+}
+
 /// DESIGN §5.2: loads are told when they are worth a word, and each node has what the others have.
 #[test]
 fn a_load_is_told() {
@@ -187,4 +218,5 @@ fn a_load_is_told() {
 #[test]
 fn canaries_are_seen() {
     crate::canary::turns_red("no-idle-guard", an_idle_cluster_moves_nothing_not_even_for_one_that_returns);
+    crate::canary::turns_red("load-forgotten", a_node_that_is_back_within_its_grace_is_as_loaded_as_it_was);
 }
