@@ -42,7 +42,7 @@ pub(super) const ALL: &[Named] = &[
     },
     Named {
         name: "busy-restart",
-        sentence: "every node of a busy cluster is restarted in its turn, within its grace; machines have unlike work beside their sources: no source moves",
+        sentence: "every node of a busy cluster is restarted in its turn, within its grace; machines have unlike work beside their sources: one source moves, at the most",
         nodes: 5,
         nodes_min: 3,
         minutes: 6,
