@@ -70,12 +70,12 @@ fn a_killed_process_is_known_to_all_in_about_a_second() {
         "nodes a b c d; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            21.160 a   suspects b
-            21.161 c   suspects b
-            21.186 d   suspects b
-            21.271 a   sees that b is gone
-            21.272 c   sees that b is gone
-            21.272 d   sees that b is gone"#]],
+            21.303 d   suspects b
+            21.304 c   suspects b
+            21.309 a   suspects b
+            21.404 d   sees that b is gone
+            21.405 c   sees that b is gone
+            21.405 a   sees that b is gone"#]],
     );
 }
 
@@ -86,12 +86,12 @@ fn a_host_without_power_is_declared_down_in_the_suspicions_time() {
         expect![[r#"
             20.000 b   crashes
             20.000 b   is without power
-            21.160 a   suspects b
-            21.161 c   suspects b
-            21.186 d   suspects b
-            25.160 a   declares b down
-            25.161 c   declares b down
-            25.161 d   declares b down"#]],
+            21.303 d   suspects b
+            21.304 c   suspects b
+            21.322 a   suspects b
+            25.303 d   declares b down
+            25.304 a   declares b down
+            25.304 c   declares b down"#]],
     );
 }
 
@@ -101,12 +101,12 @@ fn where_refusals_are_filtered_nothing_changes() {
         "nodes a b c d; no refusals; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            21.160 a   suspects b
-            21.161 c   suspects b
-            21.186 d   suspects b
-            25.160 a   declares b down
-            25.161 c   declares b down
-            25.161 d   declares b down"#]],
+            21.303 d   suspects b
+            21.304 c   suspects b
+            21.322 a   suspects b
+            25.303 d   declares b down
+            25.304 a   declares b down
+            25.304 c   declares b down"#]],
     );
 }
 
@@ -117,14 +117,14 @@ fn a_filter_on_some_paths_does_not_hide_a_death() {
         "nodes a b c d e; filter b to c d at 10 for 30; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            20.746 c   suspects b
-            20.747 d   suspects b
-            20.836 a   suspects b
-            20.836 e   suspects b
-            21.236 e   sees that b is gone
-            21.237 c   sees that b is gone
-            21.237 a   sees that b is gone
-            21.237 d   sees that b is gone
+            20.848 e   suspects b
+            20.849 d   suspects b
+            20.927 c   suspects b
+            20.950 a   suspects b
+            21.394 e   sees that b is gone
+            21.394 a   sees that b is gone
+            21.395 d   sees that b is gone
+            21.395 c   sees that b is gone
             40.000     mends"#]],
     );
 }
@@ -136,7 +136,7 @@ fn in_a_cluster_of_two_the_hosts_word_is_enough() {
         "nodes a b; crash b at 20; run 40",
         expect![[r#"
             20.000 b   crashes
-            20.263 a   sees that b is gone"#]],
+            20.313 a   sees that b is gone"#]],
     );
 }
 
@@ -202,8 +202,8 @@ fn in_a_cluster_of_two_silence_is_a_death_after_the_suspicions_time() {
         expect![[r#"
             20.000 b   crashes
             20.000 b   is without power
-            20.551 a   suspects b
-            24.551 a   declares b down"#]],
+            20.603 a   suspects b
+            24.603 a   declares b down"#]],
     );
 }
 

@@ -1,5 +1,7 @@
 //! The names that there are, for whoever wrote one that there is not.
 
+use std::collections::BTreeSet;
+
 use logvine_cluster::{
     command::CommandError,
     name::Name,
@@ -21,6 +23,10 @@ pub(super) fn not_found(node: &Node, kind: &'static str, name: &str) -> ApiError
         "runner" => {
             let runners = node.catalog().runners().map(|(name, _)| name.to_string());
             runners.take(LOOKED_AT_MAX).chain(proposed(node, "runner/").map(str::to_owned)).collect()
+        }
+        "tag" => {
+            let tags: BTreeSet<&Name> = node.view().values().flat_map(|info| &info.tags).collect();
+            tags.into_iter().map(Name::to_string).take(LOOKED_AT_MAX).collect()
         }
         "setting" => SETTINGS.iter().map(|setting| setting.name.to_owned()).collect(),
         _ => Vec::new(),

@@ -18,7 +18,7 @@ Exit codes:
 pub enum Exit {
     Ok = 0,
     Error = 1,
-    /// Some targets failed or are pending.
+    /// Some targets failed. One that is away is none of these: it carries the command out when it returns.
     Partly = 2,
     /// Of `agent`: another live process has the same data directory, or a copy of it, and was there first.
     Conflict = 3,

@@ -1,6 +1,9 @@
 //! The verbs that ask a node's API.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, IsTerminal, Write},
+};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -69,6 +72,8 @@ const SHARES: &[Column] = &[
 
 /// How often a drain is looked at that is waited for.
 const DRAIN_LOOK: std::time::Duration = std::time::Duration::from_millis(500);
+/// So often another may have set a node's tags between a look and the change, before it is given up.
+const TAGS_TRIES: u32 = 5;
 
 /// Asks, and prints what is answered.
 pub(super) async fn run(verb: Verb, args: &ClientArgs) -> Result<Exit, Failure> {
@@ -190,10 +195,7 @@ impl Remote {
             NodeVerb::List(list) => self.list(&["nodes"], &list, &[], NODES, "/name").await,
             NodeVerb::Show { node } => self.one(&["nodes", &node], "/id").await,
             NodeVerb::Tag { node, tags: TagsArgs { add, remove, set }, change } => {
-                let tags = match set {
-                    Some(tags) => tags,
-                    None => self.changed_tags(&node, add, &remove).await?,
-                };
+                let Some(tags) = set else { return self.change_tags(&node, &add, &remove, change).await };
                 self.write_json(Method::PUT, &["nodes", &node, "tags"], change, &json!({ "tags": tags })).await
             }
             NodeVerb::Drain { node, wait, change } => {
@@ -235,14 +237,25 @@ impl Remote {
         }
     }
 
-    async fn changed_tags(&self, node: &str, add: Vec<String>, remove: &[String]) -> Result<Vec<String>, Failure> {
-        let held = self.client.get(&["nodes", node]).await?;
-        let held = held.pointer("/tags").and_then(Value::as_array).into_iter().flatten();
-        let held = held.filter_map(Value::as_str).filter(|tag| !remove.iter().any(|gone| gone == tag)).map(str::to_owned);
-        let mut tags: Vec<String> = held.chain(add).collect();
-        tags.sort();
-        tags.dedup();
-        Ok(tags)
+    /// Adds and takes away. What is sent are all tags that the node shall have, so it is on the condition that they are those that were read: a tag that
+    /// another gives it meanwhile stays.
+    async fn change_tags(&self, node: &str, add: &[String], remove: &[String], mut change: ChangeArgs) -> Result<Exit, Failure> {
+        let is_own_condition = change.if_match.is_none();
+        let mut tries = 0;
+        loop {
+            let row = self.client.get(&["nodes", node]).await?;
+            if is_own_condition {
+                change.if_match = row.pointer("/tags_revision").and_then(Value::as_str).map(str::to_owned);
+            }
+            let held = row.pointer("/tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            let tags: BTreeSet<&str> = held.filter(|tag| !remove.iter().any(|gone| gone == tag)).chain(add.iter().map(String::as_str)).collect();
+            let body = (Format::Json.content_type(), json!({ "tags": tags }).to_string());
+            tries += 1;
+            match self.write_if(None, Method::PUT, &["nodes", node, "tags"], &change, Some(body)).await {
+                Err(failure) if failure.exit == Exit::Conflict && is_own_condition && tries < TAGS_TRIES => {}
+                result => return result,
+            }
+        }
     }
 
     async fn setting(&self, verb: SettingVerb) -> Result<Exit, Failure> {

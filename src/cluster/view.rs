@@ -310,22 +310,65 @@ pub fn cluster(node: &Node, now: Now) -> ClusterRow {
     }
     let owned = owned_sources(node);
     let loads: Vec<usize> = live.map(|id| owned.get(&id).copied().unwrap_or(0)).collect();
+    let live = node.view().values().filter(|info| info.is_live());
+    let busy: Vec<_> = live.map(|info| (info.load, bearable(info.capacity))).collect();
     ClusterRow {
         nodes: node.view().len(),
         nodes_by_status: count(node.view().values().map(|info| status_word(info.status).to_owned()).collect()),
         nodes_by_phase: count(node.view().values().map(|info| info.phase.word().to_owned()).collect()),
         tags: tags.into_iter().map(Name::to_string).collect(),
         runners: node.catalog().runners().count(),
+        runners_by_state: count(runners(node).iter().map(|row| worst_state(&row.instances).to_owned()).collect()),
         instances_by_state: count(instances(node).into_iter().map(|row| row.state).collect()),
         sources: sources_by_state.values().sum(),
         sources_by_state,
         sources_per_node_least: loads.iter().min().copied().unwrap_or(0),
         sources_per_node_most: loads.iter().max().copied().unwrap_or(0),
+        load_most_to_mean: most_to_mean(&busy),
         catalog_digest: format!("{:016x}", node.gossip().catalog().digest()),
     }
+}
+
+/// What a runner is in, by its instances: who looks at one word wants to see what wants mending.
+fn worst_state(instances: &BTreeMap<String, usize>) -> &'static str {
+    let states = [InstanceState::Failed, InstanceState::Paused, InstanceState::Starting, InstanceState::Running, InstanceState::Stopped];
+    states.map(state_word).into_iter().find(|state| instances.contains_key(*state)).unwrap_or("nowhere")
+}
+
+/// Of what each has and what it bears, to a thousandth.
+#[allow(clippy::cast_precision_loss)] // a proportion of a few digits
+fn most_to_mean(nodes: &[(u64, u64)]) -> f64 {
+    let nodes = || nodes.iter().map(|(load, bears)| (*load as f64, (*bears).max(1) as f64));
+    let (all, all_bear) = nodes().fold((0.0, 0.0), |(all, all_bear), (load, bears)| (all + load, all_bear + bears));
+    let most = nodes().map(|(load, bears)| load / bears).fold(0.0, f64::max);
+    if all > 0.0 { (most * all_bear / all * 1_000.0).round() / 1_000.0 } else { 1.0 }
 }
 
 /// The word that serde writes for a unit variant.
 fn serde_word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_is_in_the_state_of_its_worst_instance() {
+        let state = |words: &[&str]| worst_state(&words.iter().map(|word| ((*word).to_owned(), 2)).collect());
+        assert_eq!(state(&["running", "failed", "stopped"]), "failed");
+        assert_eq!(state(&["running", "starting"]), "starting");
+        assert_eq!(state(&["stopped"]), "stopped");
+        assert_eq!(state(&[]), "nowhere");
+    }
+
+    #[test]
+    fn a_node_that_bears_more_may_have_more() {
+        let close = |one: f64, other: f64| (one - other).abs() < 0.0005;
+        assert!(close(most_to_mean(&[(100, 1_000), (200, 2_000)]), 1.0));
+        assert!(close(most_to_mean(&[(300, 1_000), (0, 1_000), (0, 1_000)]), 3.0));
+        assert!(close(most_to_mean(&[(0, 1_000), (0, 2_000)]), 1.0), "nothing to do");
+        assert!(close(most_to_mean(&[]), 1.0));
+        assert!(most_to_mean(&[(u64::MAX, 1), (u64::MAX, u64::MAX)]) > 1.0, "whatever a node says");
+    }
 }

@@ -1,9 +1,11 @@
 //! The door from outside: what clients do to it, and what survives.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::Stdio,
+    sync::{Arc, Mutex},
 };
 
 use serde_json::{Value, json};
@@ -244,4 +246,62 @@ async fn a_directory_of_runners_is_applied_and_the_rest_pruned() {
     assert_eq!(names(), "a\nb\nc\n");
     printed(&["runner", "apply", directory, "--prune", "--yes", "--api", &api]);
     assert_eq!(names(), "a\nc\n");
+}
+
+/// Whoever types verbs is told verbs: what the API advises in addresses is said in other words, whatever it advises.
+#[tokio::test]
+async fn advice_is_told_in_verbs() {
+    let cluster = Cluster::start(1).await;
+    let api = cluster.nodes[0].api();
+    for (args, advice) in [
+        (["runner", "show", "nobody"].as_slice(), "logvine runner list"),
+        (&["node", "show", "nobody"], "logvine node list"),
+        (&["operation", "show", "nobody"], "logvine operation list"),
+        (&["setting", "set", "nobody", "1"], "logvine setting list"),
+        (&["key", "use", "beef"], "logvine key list"),
+        (&["tag", "rename", "nobody", "somebody"], "logvine tag list"),
+        (&["node", "list", "--selector", ""], "`--help`"),
+    ] {
+        let refused = run(&[args, &["--api", &api]].concat());
+        let said = stderr(&refused);
+        assert!(said.contains(advice) && !said.contains("/v1/") && !said.contains("openapi"), "{args:?}: {said}");
+    }
+}
+
+/// DESIGN §4: of two who tag a node at once, both tags stay. `node tag --add` sends all that the node shall have, and must not take away what it has not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_another_adds_meanwhile_stays() {
+    let (api, tags) = serve_tags().await;
+    let tag = |args: &[&str]| run(&[&["node", "tag", "n", "--add", "mine", "--api", &api], args].concat()).status.code();
+    assert_eq!(tag(&["--if-match", "1"]), Some(3), "who names a revision means that one");
+    assert_eq!(tag(&[]), Some(0));
+    assert_eq!(*tags.lock().unwrap(), BTreeSet::from(["old", "theirs", "theirs too", "mine"].map(str::to_owned)));
+}
+
+/// A node's tags, to which another adds one after each of the first two looks.
+async fn serve_tags() -> (String, Arc<Mutex<BTreeSet<String>>>) {
+    let tags = Arc::new(Mutex::new(BTreeSet::from(["old".to_owned()])));
+    let mut theirs = vec!["theirs too", "theirs"];
+    let (read, written) = (Arc::clone(&tags), Arc::clone(&tags));
+    let look = Arc::new(Mutex::new(move || {
+        let mut tags = read.lock().unwrap();
+        let row = json!({ "name": "n", "tags": *tags, "tags_revision": tags.len().to_string() });
+        tags.extend(theirs.pop().map(str::to_owned));
+        axum::Json(row)
+    }));
+    let write = move |headers: axum::http::HeaderMap, axum::Json(body): axum::Json<Value>| async move {
+        let mut tags = written.lock().unwrap();
+        if headers.get("if-match").is_some_and(|revision| revision != &format!("\"{}\"", tags.len())) {
+            return (axum::http::StatusCode::PRECONDITION_FAILED, axum::Json(json!({ "title": "Conflict", "detail": "it has changed" })));
+        }
+        *tags = body["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect();
+        (axum::http::StatusCode::OK, axum::Json(json!({ "accepted": true, "targets": [] })))
+    };
+    let router = axum::Router::new()
+        .route("/v1/nodes/{node}", axum::routing::get(move || async move { look.lock().unwrap()() }))
+        .route("/v1/nodes/{node}/tags", axum::routing::put(write));
+    let listener = tokio::net::TcpListener::bind((own_address(), 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (format!("http://{address}"), tags)
 }

@@ -391,7 +391,7 @@ export function fieldName(language: Language, key: string): string {
 const STATES: Record<string, string> = {
   alive: '存活', suspect: '可疑', down: '宕机', left: '已离开',
   active: '活动', joining: '加入中', draining: '排空中', away: '暂离',
-  running: '运行中', starting: '启动中', paused: '已暂停', failed: '失败', stopped: '已停止', 'waiting for node': '等待节点',
+  running: '运行中', starting: '启动中', paused: '已暂停', failed: '失败', stopped: '已停止', 'waiting for node': '等待节点', nowhere: '无处运行',
   collected: '采集中', failing: '出错', waiting: '等待', waiting_for_checkpoint: '等待检查点', unowned: '无归属', no_node: '无可用节点', two_owners: '双归属', unsplittable: '无法拆分', no_owner: '无归属',
   applied: '已应用', pending: '待应用', accepted: '已接受', withdrawn: '已撤回', done: '完成',
   apply: '应用配置', delete: '删除', start: '启动', stop: '停止', remove: '移除', follow: '跟随', restart: '重启', rewind: '回退', 'clear counters': '清零计数', 'drop queue': '丢弃队列',

@@ -26,11 +26,25 @@ const SENTENCES: readonly (readonly [string, string])[] = [
   ['its last owner was {node}', '最后归属于 {node}'],
   ['nobody has taken it yet', '尚无节点接收'],
   ['too large for any node but its owner, which it overloads: split it, or add a larger node', '除归属节点外没有节点能承受，且归属节点已因它过载：请拆分，或添加更大的节点'],
+  ['no copy of its checkpoint is found: rewind it to have it read again', '找不到其检查点的副本：回退后将重新读取'],
   // What a target of an operation waits for.
   ['waiting for node', '等待节点'],
   ['waiting for rollout', '等待发布'],
   ['on its way', '传送中'],
   ['held: {node} says: {fault}', '已暂缓：{node} 报告：{fault}'],
+  ['adding the new tag', '正在添加新标签'],
+  ['changing placements and sources', '正在更改部署和数据源'],
+  ['removing the old tag', '正在移除旧标签'],
+  // Why a target could not, or what a preview does not know.
+  ['it does not run here any more', '已不在此运行'],
+  ['it does not run', '未在运行'],
+  ['it heard of this too late, and restarted nothing: say it again if it is still wanted', '得知太晚，未重启：若仍需要请再次下达'],
+  ['it has no source `{source}`, or none of it was read yet', '没有数据源 `{source}`，或尚未读取'],
+  ['it has no queue here any more', '此处已无磁盘队列'],
+  ['it began anew in the middle of this: look whether something waits still, and say it again', '其间重新启动：请查看是否仍有等待，并再次下达'],
+  ['it was not at work here, or heard of this too late, and threw nothing away: say it again if it is still wanted', '未在此工作或得知太晚，未丢弃：若仍需要请再次下达'],
+  ['{n} instances are too many for one preview: look at fewer runners, or fewer nodes', '{n} 个实例过多，无法一次预览：请减少收集器或节点'],
+  ['it has {n} more sources than it tells of', '另有 {n} 个数据源未列出'],
   // Members and nodes.
   ['{node} is alive', '{node} 存活'],
   ['{node} is suspect', '{node} 可疑'],
@@ -41,12 +55,21 @@ const SENTENCES: readonly (readonly [string, string])[] = [
   ['this node takes part', '本节点加入工作'],
   ['this node starts', '本节点启动'],
   ['this node starts: of what happened since {time} it has only seen what is left of it', '本节点启动：自 {time} 以来发生的事只看到留存的部分'],
-  ['others had declared this node down; it goes on as generation {n}', '其他节点曾判定本节点宕机；本节点以世代 {n} 继续'],
+  ['others had declared this node down; it goes on as generation {generation}', '其他节点曾判定本节点宕机；本节点以世代 {generation} 继续'],
   ["this node's clock is {off}: it refuses changes until its clock is set (is NTP running?)", '本节点时钟 {off}：校准之前拒绝更改（NTP 是否在运行？）'],
   ["this node's clock agrees with its peers' again", '本节点时钟已与其他节点一致'],
   ['this node crashed {n} times in a row: it gets no movable sources before it has run for {s} s; why it crashes is in its log', '本节点连续崩溃 {n} 次：运行满 {s} 秒之前不接收可迁移的数据源；原因见其日志'],
   ['this node has run for long enough and gets movable sources again', '本节点已运行足够久，重新接收可迁移的数据源'],
   ['{active} of {expected} expected nodes are active, and the others were waited for: sources are assigned without them', '预期 {expected} 个节点中有 {active} 个活动，等待已结束：不再等其余节点即分配数据源'],
+  ['others know this node as generation {generation}, its data directory does not: it is an old image. It counts as a new disk from now on, and this node gives up the sources that it owned', '其他节点知道本节点的世代 {generation}，而数据目录没有：它是旧镜像。从此视为新磁盘，本节点放弃原有的数据源'],
+  ['{what} is not readable and left out: {fault}', '{what} 无法读取，已略过：{fault}'],
+  ['{what} cannot be told to others: {fault}', '{what} 无法告知其他节点：{fault}'],
+  ['{what} was deleted while this node was away, and is dropped here too; what it was is kept in {file}', '{what} 在本节点暂离期间已删除，此处也丢弃；原内容保存在 {file}'],
+  ['{what} of {node} is more than 24 h ahead and set aside: check its clock', '{node} 的 {what} 超前 24 小时以上，已搁置：请检查其时钟'],
+  ['the store could not be read ({fault}) and is kept as {file}: catalog and checkpoints must come from others', '存储无法读取（{fault}），保存为 {file}：目录和检查点须来自其他节点'],
+  ['the disk of the data directory has no room ({fault}): this node promises nothing and reads no further until there is some; what it had to write waits', '数据目录的磁盘已满（{fault}）：有空间之前本节点不作承诺、不再读取；待写的内容等待'],
+  ['the disk of the data directory has room again, and what waited is written', '数据目录的磁盘又有空间，等待的内容已写入'],
+  ["{n} events up to here are missing: this node's disk did not take them", '此前缺少 {n} 个事件：本节点磁盘未能写入'],
   // Sources and disk queues.
   ['taken at epoch {epoch}: {why}', '于纪元 {epoch} 接管：{why}'],
   ['taken at epoch {epoch} without a majority of its witnesses', '于纪元 {epoch} 接管，未获多数见证节点同意'],
@@ -59,6 +82,7 @@ const SENTENCES: readonly (readonly [string, string])[] = [
   ['at {rate} KiB/s it overloads its owner, and is too large for any other node: split it, or add a larger node', '以 {rate} KiB/s 使归属节点过载，任何其他节点也无法承受：请拆分，或添加更大的节点'],
   ['{n} bytes that waited in its disk queue were thrown away, as was said', '按指令丢弃了磁盘队列中等待的 {n} 字节'],
   ['it was deleted: its disk queue is removed, with {n} bytes in it', '收集器已删除：其磁盘队列连同 {n} 字节一并移除'],
+  ['it was deleted, and its disk queue cannot be removed: {fault}; the next start tries again', '收集器已删除，但其磁盘队列无法移除：{fault}；下次启动时重试'],
   // Operations and looks.
   ['operation {id} is on the disks of two other nodes, or of all there are: nothing undoes it but another', '操作 {id} 已在另外两个节点（或现有全部节点）落盘：只有新的操作才能撤销它'],
   ['operation {id} is withdrawn: in ten minutes no other node has taken it. It was not carried out, and will not be', '操作 {id} 已撤回：十分钟内没有其他节点接收。未曾执行，也不会执行'],
@@ -67,18 +91,20 @@ const SENTENCES: readonly (readonly [string, string])[] = [
   ['{what}: operation {id}', '{what}：操作 {id}'],
   ['{what}: {n} of {all} have carried it out', '{what}：{all} 个目标中 {n} 个已执行'],
   ['{what}: {n} of {all} have carried it out, {failed} could not', '{what}：{all} 个目标中 {n} 个已执行，{failed} 个未能执行'],
-  ['{what} on no node by {who} through {node}', '{who} 经 {node} 对 0 个节点执行：{what}'],
-  ['{what} on {n} nodes by {who} through {node}', '{who} 经 {node} 在 {n} 个节点上执行：{what}'],
-  ['{what} on {target} by {who} through {node}', '{who} 经 {node} 在 {target} 上执行：{what}'],
+  ['{what} on no node by {who} through {via}', '{who} 经 {via} 对 0 个节点执行：{what}'],
+  ['{what} on {n} nodes by {who} through {via}', '{who} 经 {via} 在 {n} 个节点上执行：{what}'],
+  ['{what} on {target} by {who} through {via}', '{who} 经 {via} 在 {target} 上执行：{what}'],
   ['{who} looks at the records of {runner} at `{stage}` on {nodes}', '{who} 在 {nodes} 上查看 {runner} 在 `{stage}` 阶段的记录'],
   ['{who} tried `{what}` of {runner} on {nodes}', '{who} 在 {nodes} 上试运行了 {runner} 的 `{what}`'],
   ['{who} tried `{what}` of {runner} on {nodes}, in vain: {fault}', '{who} 在 {nodes} 上试运行 {runner} 的 `{what}` 未成功：{fault}'],
 ]
 
 const HOLE = /\{(\w+)\}/g
+/** What may stand in a hole: a node's name has no spaces, and what is counted is a number; else `changing placements and sources` would be so many sources. */
+const MAY_BE: Record<string, string> = { node: '\\S+', n: '\\d+', s: '\\d+', all: '\\d+', failed: '\\d+', active: '\\d+', expected: '\\d+' }
 const SHAPES = SENTENCES.map(([english, chinese]) => {
   const literal = english.replace(/[.*+?^$()[\]\\|]/g, '\\$&')
-  return { shape: new RegExp(`^${literal.replace(HOLE, '(?<$1>.+?)')}$`), chinese }
+  return { shape: new RegExp(`^${literal.replace(HOLE, (_, hole: string) => `(?<${hole}>${MAY_BE[hole] ?? '.+?'})`)}$`), chinese }
 })
 /** An operation's verb before its runners. */
 const DONE = /^(apply|delete|start|stop|remove|follow|restart|rewind|clear counters|drop queue|patch sources|set tags|rename tag|drain|undrain|forget|set)( .+)?$/

@@ -42,7 +42,6 @@ const KINDS: &[Kind] = &[
     (150, Faults::power_off),
     (250, Faults::meddle),
     (100, Faults::change_key),
-    (250, Faults::go_apart),
 ];
 /// Where a core waits for its patience before the rest returns: DESIGN §5.3, 10 minutes and a minute of life, and to settle.
 const LATE_RETURN: Duration = Duration::from_secs(700);
@@ -205,24 +204,21 @@ impl Faults {
         self.cut(at, length, directions, Some(flapping));
     }
 
-    /// Some pairs are cut, others not: who sees whom depends on who is asked.
+    /// Some pairs are cut, others not: who sees whom depends on who is asked. Meanwhile a node may give away what it has, or go: to others that it may not reach,
+    /// or that do not reach their witnesses.
     fn non_transitive(&mut self) {
-        let cut = self.some_pairs();
-        let (at, length) = (self.when(), self.while_of(60));
-        self.cut(at, length, cut, None);
-    }
-
-    fn some_pairs(&mut self) -> Vec<Direction> {
         let share = self.rng.random_range(100..=600);
         let pairs = (0..self.count).flat_map(|one| (0..one).map(move |other| (one, other)));
-        pairs.filter(|_| happens(&mut self.rng, share)).flat_map(|(one, other)| [(one, other), (other, one)]).collect()
+        let cut: Vec<_> = pairs.filter(|_| happens(&mut self.rng, share)).flat_map(|(one, other)| [(one, other), (other, one)]).collect();
+        let (at, length) = (self.when(), self.while_of(60));
+        self.cut(at, length, cut, None);
+        if exists(&mut self.rng) {
+            self.give_way(at, length);
+        }
     }
 
-    /// The same, and meanwhile a node gives away what it has, or goes: to others that it may not reach, or that do not reach their witnesses.
-    fn go_apart(&mut self) {
-        let (cut, node) = (self.some_pairs(), self.node());
-        let (at, after, length) = (self.when(), self.while_of(5), self.while_of(60));
-        self.cut(at, length, cut, None);
+    fn give_way(&mut self, at: Duration, length: Duration) {
+        let (node, after) = (self.node(), self.while_of(5));
         if exists(&mut self.rng) {
             self.deeds.push((at + after, Deed::Stop { node }));
             self.returns(node, at + after);

@@ -29,6 +29,7 @@ async fn an_unknown_name_is_told_with_those_that_are_near() {
         (post(&api, "/v1/runners/fleat/stop?dry_run=true", &stop).await, "fleet"),
         (post(&api, "/v1/operations", &json!({ "runners": ["fleat"], "verb": "stop", "nodes": "all" })).await, "fleet"),
         (post(&api, "/v1/plan", &json!({ "changes": [{ "dies": "hree" }] })).await, "here"),
+        (post(&api, "/v1/tags/colectors/rename", &json!({ "to": "web" })).await, "collectors"),
         (api.send("PUT", "/v1/settings/forgot_after", &[], r#"{"value": 60}"#).await, "forget_after"),
     ] {
         assert_problem(&answer, 404, "urn:logvine:not-found");

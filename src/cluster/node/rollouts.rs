@@ -127,7 +127,6 @@ impl Node {
         hearsay
     }
 
-    /// What this node itself says of a revision of a runner.
     /// Why this revision failed on this node, if it did.
     pub(super) fn failed_here(&self, runner: &Name, revision: Stamp) -> Option<String> {
         match &self.rollout_word(runner).filter(|word| word.revision == revision)?.verdict {
@@ -136,6 +135,7 @@ impl Node {
         }
     }
 
+    /// What this node itself says of a revision of a runner.
     fn rollout_word(&self, runner: &Name) -> Option<&Word> {
         self.rollouts.under_way.get(runner)?.word()
     }

@@ -337,12 +337,16 @@ pub struct ClusterRow {
     pub nodes_by_phase: BTreeMap<String, usize>,
     pub tags: Vec<String>,
     pub runners: usize,
+    /// By the state of the worst of their instances: `failed`, `paused`, `starting`, `running`, `stopped`; `nowhere`: no node that lives has one.
+    pub runners_by_state: BTreeMap<String, usize>,
     pub instances_by_state: BTreeMap<String, usize>,
     pub sources: usize,
     pub sources_by_state: BTreeMap<String, usize>,
     /// Of the live nodes: the fewest and the most sources that one owns.
     pub sources_per_node_least: usize,
     pub sources_per_node_most: usize,
+    /// How busy the busiest live node is beside all together, each by what it bears: 1 is even, and so is a cluster with nothing to do.
+    pub load_most_to_mean: f64,
     /// Equal on two nodes: they have the same catalog.
     pub catalog_digest: String,
 }

@@ -237,7 +237,15 @@ function Tagging({ node, onClose }: { node: NodeRow; onClose: () => void }) {
         setDeed({
           title: `${t('edit_tags')}: ${of.name}`,
           loses: `${of.tags.join(', ') || '–'} → ${tags.join(', ') || '–'}`,
-          run: ({ dry_run, reason }) => ask(api.PUT('/v1/nodes/{node}/tags', { params: { path: { node: of.id }, query: { dry_run, reason } }, body: { tags } })),
+          run: ({ dry_run, reason }) =>
+            ask(
+              api.PUT('/v1/nodes/{node}/tags', {
+                params: { path: { node: of.id }, query: { dry_run, reason } },
+                // All tags are sent: one that another gave meanwhile must not go with them.
+                headers: dry_run ? {} : { 'if-match': `"${of.tags_revision}"` },
+                body: { tags },
+              }),
+            ),
         })
       }
     />

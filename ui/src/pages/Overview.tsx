@@ -79,6 +79,7 @@ export function Overview() {
                       </GoButton>
                     </>
                   )}
+                  <Counts title={t('runners')} counts={now.runners_by_state} total={now.runners} to="/runners" />
                   <Counts title={t('sources')} counts={now.sources_by_state} total={now.sources} to="/sources" />
                   <Counts title={t('instances')} counts={now.instances_by_state} total={Object.values(now.instances_by_state).reduce((a, b) => a + b, 0)} to="/runners" />
                   <Text size="sm">

@@ -100,6 +100,12 @@ export function Runners() {
 /** A selection is sent when it is whole: on Enter, or on leaving the field. What was typed stays, whatever the node says of it. */
 export function SelectionInput({ label, description, value, error, onSet }: { label: string; description?: string; value: string; error?: string; onSet: (value: string | undefined) => void }) {
   const [typed, setTyped] = useState(value)
+  const [of, setOf] = useState(value)
+  // The address has another one: by the menu, or by going back.
+  if (of !== value) {
+    setOf(value)
+    setTyped(value)
+  }
   const set = () => typed !== value && onSet(typed.trim() || undefined)
   return (
     <form onSubmit={(event) => (event.preventDefault(), set())}>
