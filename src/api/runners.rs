@@ -33,7 +33,7 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<ListQuery
         let meant = meant(node, selection.as_ref());
         let runs_there = |row: &RunnerRow| {
             let Some(meant) = &meant else { return true };
-            row.name.parse().is_ok_and(|name: Name| node.targets(&name).iter().any(|id| meant.contains(&id.to_string())))
+            row.name.parse().is_ok_and(|name: Name| node.placed_anyhow(&name).iter().any(|id| meant.contains(&id.to_string())))
         };
         view::runners(node).into_iter().filter(runs_there).collect()
     });

@@ -289,6 +289,7 @@ async fn a_runner_is_stopped_on_all_or_on_a_selection_that_is_said() {
     assert_eq!(api.get("/v1/operations?limit=1").await.body["items"][0]["id"], operation);
     assert_problem(&api.get("/v1/operations/17").await, 404, "urn:logvine:not-found");
     assert_eq!(api.get("/v1/runners/fleet").await.body["desired"], "stopped");
+    assert_eq!(api.get("/v1/runners?selector=name=here").await.body["items"][0]["name"], "fleet", "who would start it there finds it");
     assert_problem(&api.send("POST", "/v1/runners/fleet/explode", &[], "{}").await, 404, "urn:logvine:no-route");
 }
 

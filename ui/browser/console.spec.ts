@@ -123,6 +123,22 @@ test('a node is seen to die and to come back', async ({ page }) => {
   await cluster.until('five live', alive(1, 5))
 })
 
+test('a dead node is forgotten, and is there again when it lives after all', async ({ page }) => {
+  await cluster.kill(5)
+  await cluster.until('a5 is down', alive(1, 4))
+  await page.goto(`${cluster.url(1)}/machines`)
+  await row(page, 'a5').getByRole('button', { name: 'Forget a5', exact: true }).click()
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByText('The others forget what it said of itself')).toBeVisible()
+  await dialog.locator('button[type=submit]').click()
+  await expect(row(page, 'a5')).toHaveCount(0)
+  expect((await cluster.get(3, '/v1/cluster')).nodes).toBe(4)
+  cluster.startNode(5)
+  await cluster.until('five live', alive(1, 5))
+  await page.goto(`${cluster.url(1)}/machines`)
+  await expect(row(page, 'a5').getByText('alive')).toBeVisible()
+})
+
 test('an event names its node and leads there', async ({ page }) => {
   await page.goto(cluster.url(1))
   const told = page.getByRole('listitem').filter({ hasText: /member\.\w+\s*a\d is \w+/ })
@@ -463,6 +479,76 @@ test('a source that no node bears is told, and what to do about it', async ({ pa
   expect(await violations(page), 'giants').toEqual([])
 })
 
+test('a filter is in the address: over a reload, by the menu and back', async ({ page }) => {
+  await page.goto(`${cluster.url(1)}/runners?show=instances`)
+  const field = page.getByLabel('Nodes (selection)')
+  await field.fill('name=a2')
+  await field.press('Enter')
+  await expect(page).toHaveURL(/nodes=name/)
+  const nodes = (name: string) => page.getByRole('row').filter({ has: page.getByRole('cell', { name, exact: true }) })
+  await expect(nodes('a2').first()).toBeVisible()
+  await expect(nodes('a1')).toHaveCount(0)
+  await page.reload()
+  await expect(field).toHaveValue('name=a2')
+  await page.getByRole('link', { name: 'Runners', exact: true }).first().click()
+  await expect(page).not.toHaveURL(/nodes=/)
+  await expect(field).toHaveValue('')
+  await page.goBack()
+  await expect(field).toHaveValue('name=a2')
+  await expect(nodes('a1')).toHaveCount(0)
+})
+
+test('who edits what another has changed meanwhile is told, and what was typed stays', async ({ page }) => {
+  const spec = { name: 'edited', placement: { every: 'web' }, reader: { type: 'file', paths: [cluster.path('edited.log')] }, senders: [{ name: 'out', type: 'file', path: cluster.path('edited.ndjson') }] }
+  const transform = async () => (await cluster.get(2, '/v1/runners/edited')).spec.transform?.vrl
+  await cluster.put(2, '/v1/runners/edited', spec)
+  await page.goto(`${cluster.url(2)}/runners/edited/edit`)
+  await page.getByRole('button', { name: 'How to take lines apart' }).click()
+  await page.getByLabel('VRL program').fill('.by = "me"')
+  await cluster.put(2, '/v1/runners/edited', { ...spec, transform: { vrl: '.by = "another"' } })
+  const save = async () => {
+    await page.getByRole('button', { name: 'Check', exact: true }).click()
+    await page.getByRole('button', { name: 'Save', exact: true }).click()
+  }
+  await page.getByRole('button', { name: 'Check and save' }).click()
+  await save()
+  await expect(page.getByText('Somebody changed this runner since you opened it.')).toBeVisible()
+  expect(await transform()).toBe('.by = "another"')
+  await page.screenshot({ path: 'screenshots/conflict.png', fullPage: true })
+  await save()
+  await expect(page.getByRole('heading', { name: 'Saved.' })).toBeVisible()
+  expect(await transform()).toBe('.by = "me"')
+})
+
+test('a runner is stopped, started again and restarted by tag', async ({ page }) => {
+  cluster.log('tagged', 'one line\n')
+  await cluster.put(1, '/v1/runners/tagged', {
+    name: 'tagged', placement: { spread: 'web' }, reader: { type: 'http', poll_ms: 200 }, sources: [{ id: 'one', url: `${cluster.webUrl}/tagged` }],
+    senders: [{ name: 'out', type: 'file', path: cluster.path('tagged.ndjson') }],
+  })
+  const lines = () => cluster.read('tagged.ndjson').split('\n').filter(Boolean).length
+  await cluster.until('it is read', async () => lines() === 1)
+  const act = async (verb: string) => {
+    await page.goto(`${cluster.url(1)}/tags`)
+    await row(page, 'web').getByRole('button', { name: 'Act on runners' }).click()
+    await page.getByLabel('tagged').check()
+    await page.getByLabel('What', { exact: true }).selectOption(verb)
+    const dialog = page.getByRole('dialog')
+    await dialog.getByRole('button', { name: 'Next' }).click()
+    await expect(dialog.getByText(/^\d targets?$/)).toBeVisible()
+    const n = Number.parseInt((await dialog.getByText(/^\d targets?$/).textContent()) ?? '')
+    await confirm(page, n)
+    await expect(dialog.getByText('applied', { exact: true })).toHaveCount(n)
+  }
+  await act('stop')
+  await cluster.until('it is stopped', async () => (await cluster.get(2, '/v1/runners/tagged')).instances.running === undefined)
+  await act('start')
+  await cluster.until('it runs', async () => (await cluster.get(2, '/v1/runners/tagged')).instances.running > 0)
+  await act('restart')
+  cluster.log('tagged', 'another line\n')
+  await cluster.until('it is read on', async () => lines() === 2)
+})
+
 test('a runner goes back to what it was', async ({ page }) => {
   const spec = { name: 'turned', placement: { every: 'web' }, reader: { type: 'file', paths: [cluster.path('turned.log')] }, senders: [{ name: 'out', type: 'file', path: cluster.path('turned.ndjson') }] }
   for (const vrl of ['.as = "before"', '.as = "after"']) await cluster.put(2, '/v1/runners/turned', { ...spec, transform: { vrl } })
@@ -490,6 +576,15 @@ test('a plan shows what would move if a node died, before and after', async ({ p
   await expect(page.getByRole('list', { name: 'before / after' })).toContainText('→ 0')
   await page.screenshot({ path: 'screenshots/planned.png', fullPage: true })
   expect(await violations(page), 'a plan').toEqual([])
+})
+
+test('a plan shows what would move if nodes joined', async ({ page }) => {
+  await page.goto(`${cluster.url(1)}/sources?show=plan`)
+  await page.getByLabel('What happens').selectOption('joins')
+  await page.getByLabel('How many').fill('2')
+  await page.getByRole('button', { name: 'Show' }).click()
+  await expect(page.getByRole('paragraph').filter({ hasText: /^(1 source moves|\d+ sources move|Everything stays where it is\.)$/ })).toBeVisible()
+  await expect(page.getByRole('list', { name: 'before / after' })).toContainText('joiner-2')
 })
 
 test('a runner is stopped by tag with one node down: pending there, then applied', async ({ page }) => {

@@ -406,7 +406,7 @@ impl Node {
     }
 
     /// The nodes that a runner's placement selects now, whatever is desired there.
-    pub(super) fn placed_anyhow(&self, name: &Name) -> Vec<NodeId> {
+    pub fn placed_anyhow(&self, name: &Name) -> Vec<NodeId> {
         self.catalog.runner(name).map(|runner| self.placed_by(runner.spec.placement.selection())).unwrap_or_default()
     }
 
