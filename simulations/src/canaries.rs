@@ -47,7 +47,7 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("witnesses-from-view", "split-with-sources", 9, 2),
     ("silent-owner-stays", "owner-apart", 6, 3),
     ("moved-too-soon", "rate-bursts", 5, 6),
-    ("no-admission", "busy-join", 6, 9),
+    ("no-admission", "busy-join", 5, 9),
     ("load-forgotten", "busy-restart", 5, 6),
 ];
 
