@@ -356,13 +356,6 @@ impl Membership {
         self.carry_out(now, asked, false);
     }
 
-    /// Foca has no way to begin with an incarnation but by refuting the one below it.
-    pub(crate) fn begin_at(&mut self, now: Now, incarnation: u16) {
-        if let Some(below) = incarnation.checked_sub(1) {
-            self.apply(now, vec![foca::Member::new(*self.foca.identity(), below, State::Suspect)]);
-        }
-    }
-
     /// Somebody suspects this node: refutes, and brings the accuser the news (Lifeguard's buddy system, Dadgar et al. 2018).
     pub(crate) fn handle_suspicion(&mut self, now: Now, accuser: Identity, generation: Generation, incarnation: u16) {
         let me = *self.foca.identity();

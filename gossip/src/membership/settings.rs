@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use foca::PeriodicParams;
+use foca::{PeriodicParams, State};
 
-use super::SWIM_BYTES_MAX;
-use crate::{GossipConfig, canary::planted};
+use super::{Membership, SWIM_BYTES_MAX};
+use crate::{GossipConfig, Now, canary::planted};
 
 /// The fewest transmissions of a membership update: with foca's lan preset (4) one of 16 nodes missed a death for 15 s.
 const TRANSMISSIONS_MIN: f64 = 12.0;
@@ -51,5 +51,14 @@ pub(super) fn foca_config(config: &GossipConfig) -> foca::Config {
         periodic_announce: periodic(config.announce_interval, 1),
         periodic_announce_to_down_members: periodic(config.announce_down_interval, 2).filter(|_| !planted("no-watchdog")),
         periodic_gossip: periodic(config.gossip_interval, config.gossip_members),
+    }
+}
+
+impl Membership {
+    /// Foca has no way to begin with an incarnation but by refuting the one below it.
+    pub(crate) fn begin_at(&mut self, now: Now, incarnation: u16) {
+        if let Some(below) = incarnation.checked_sub(1) {
+            self.apply(now, vec![foca::Member::new(*self.foca.identity(), below, State::Suspect)]);
+        }
     }
 }

@@ -19,6 +19,10 @@ impl Cluster {
         self.restart(id(node));
     }
 
+    fn cut_off(&mut self, node: u8) {
+        self.cut = (1..=3).filter(|peer| *peer != node).flat_map(|peer| [(id(node), id(peer)), (id(peer), id(node))]).collect();
+    }
+
     /// Three nodes and a source, which all of them witness.
     fn at_work() -> Self {
         let mut cluster = Self::of(3);
@@ -93,12 +97,13 @@ fn a_life_on_an_image_that_met_nobody_does_not_hide_it() {
     let mut cluster = Cluster::at_work();
     let image = cluster.image(2);
     cluster.vote_for("b");
-    cluster.cut = [1, 3].into_iter().flat_map(|peer| [(id(2), id(peer)), (id(peer), id(2))]).collect();
+    cluster.cut_off(2);
     cluster.restart_from(2, image);
     cluster.run(40);
     let alone = cluster.now;
     for number in 0..200 {
         let node = cluster.node(id(2));
+        node.cast_vote();
         node.write(Table::Ballot, vec![number], None);
         node.settle(alone);
         cluster.carry_out();
@@ -132,7 +137,7 @@ fn a_renewal_is_no_old_image() {
     let mut cluster = Cluster::at_work();
     let before = cluster.disk_id(2);
     cluster.vote_for("b");
-    cluster.cut = [1, 3].into_iter().flat_map(|peer| [(id(2), id(peer)), (id(peer), id(2))]).collect();
+    cluster.cut_off(2);
     cluster.run(30);
     cluster.cut.clear();
     cluster.run(30);
