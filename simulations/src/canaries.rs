@@ -38,6 +38,7 @@ const HINTS: &[(&str, &str, usize, u64)] = &[
     ("early-word-unheard", "commands", 5, 3),
     ("stamp-not-kept", "forgetful-relay", 5, 3),
     ("resume-at-own-copy", "owner-crash", 7, 2),
+    ("name-unheld", "new-files", 6, 3),
     ("flush-skipped", "drain", 6, 2),
     ("flush-unbounded", "sink-down", 6, 2),
     ("patience-zero", "split-with-sources", 9, 2),

@@ -134,7 +134,8 @@ impl World {
         match event {
             Told::WithoutMajority { source, epoch, .. } => {
                 if let Some(key) = self.created(at, source) {
-                    self.minority.insert((key, *epoch));
+                    self.minority.insert((key.clone(), *epoch));
+                    self.fact(source, Fact::Forked { key, epoch: *epoch });
                 }
             }
             Told::WaitingForCheckpoint { source, .. } => {
@@ -454,11 +455,11 @@ impl World {
                 let way = self.scenario.network.latency.draw(&mut self.plane_rng);
                 self.after(after + way * 2, Event::Plane { host: at, life, event: PlaneEvent::Read { flow } });
             }
-            Effect::Send { flow, send, sender, source, lines } => {
+            Effect::Send { flow, send, sender, source, file, lines } => {
                 if let Some(process) = self.hosts[at].process(life) {
                     process.sent += lines.iter().map(|line| line.end - line.start).sum::<u64>();
                 }
-                self.fact(&source, Fact::Sent { hand: Hand { node: at, life, flow }, end: lines[lines.len() - 1].end });
+                self.fact(&source, Fact::Sent { hand: Hand { node: at, life, flow }, file, end: lines[lines.len() - 1].end });
                 let way = self.scenario.sink.travel(&mut self.sink_rng);
                 self.after(way, Event::Arrive { host: at, life, flow, send, sender, source, lines });
             }

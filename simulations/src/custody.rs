@@ -5,7 +5,11 @@ use std::{
     ops::Range,
 };
 
-use logvine_cluster::{checkpoint::Checkpoint, name::Name, record::SourceKey};
+use logvine_cluster::{
+    checkpoint::{Checkpoint, FileKey},
+    name::Name,
+    record::SourceKey,
+};
 use logvine_gossip::{Instant, Stamp};
 
 use crate::{host::Life, plane::FlowId};
@@ -113,6 +117,8 @@ pub struct Custody {
     pub repeated_lines: BTreeMap<&'static str, u64>,
     /// Creations that were ever taken without a majority: what was acknowledged then may be known to nobody else.
     minority: BTreeSet<SourceKey>,
+    /// By creation, the file as which lines of it were sent first: simulated sources have one, and their lines' ids are made of its name.
+    sent_as: BTreeMap<SourceKey, FileKey>,
 }
 
 impl Custody {
@@ -194,6 +200,16 @@ impl Custody {
     /// Somebody takes it without a majority, or goes on reading it so under another epoch (seed 101).
     pub(crate) fn note_minority(&mut self, key: &SourceKey) {
         self.minority.insert(key.clone());
+    }
+
+    /// The file as which the lines of what a hand reads were sent first.
+    pub fn sent_as(&self, hand: &Hand) -> Option<FileKey> {
+        self.tenure(hand).and_then(|tenure| self.sent_as.get(&tenure.key)).copied()
+    }
+
+    pub(crate) fn send(&mut self, hand: &Hand, file: FileKey) {
+        let Some(key) = self.tenure(hand).map(|tenure| tenure.key.clone()) else { return };
+        self.sent_as.entry(key).or_insert(file);
     }
 
     pub(crate) fn hold(&mut self, node: usize, checkpoint: &Checkpoint) {

@@ -5,7 +5,7 @@ mod windows;
 use logvine_cluster::{checkpoint::Checkpoint, name::Name, record::SourceKey};
 use logvine_gossip::Stamp;
 
-pub use windows::{handed_over_without_a_repeat, no_more_is_sent_than_the_window_allows, repeats_stay_within_the_window};
+pub use windows::{a_line_keeps_its_id, handed_over_without_a_repeat, no_more_is_sent_than_the_window_allows, repeats_stay_within_the_window};
 
 use crate::ledger::{Fact, Ledger, Succession};
 
@@ -21,13 +21,14 @@ pub const SAFETY: &[(&str, Invariant)] = &[
     ("S3 an overtaken owner keeps no majority", an_overtaken_owner_keeps_no_majority),
     ("S4 no more is sent than the window allows", no_more_is_sent_than_the_window_allows),
     ("S4 repeats stay within the window", repeats_stay_within_the_window),
+    ("S4 a line keeps its id", a_line_keeps_its_id),
     ("S4 what is handed over in order is not repeated", handed_over_without_a_repeat),
 ];
 
 /// What else is held in every run, by the code that makes it or once the faults have ended; by the beginnings of their names.
 pub const OTHERS: &[(&str, &str)] = &[
     ("S6 what was deleted does not run", "15 s after its removal, with whoever can have heard of it"),
-    ("A5 who said that it would be back keeps its sources", "while others know that, and its grace goes on"),
+    ("A5 who said that it would be back keeps its sources", "while others know that and its grace goes on, unless it crashes again and again"),
     ("A4 a source stays for a while", "300 s where it was moved for load, and 600 s before it is shed back; unless something else moves it"),
     ("A6 admission holds", "who lets a source in for load has room for it, by what it knows and has"),
     ("L1 all see the same members", "15 s after the faults end, who runs is alive to everybody who runs, and nobody else is"),
@@ -144,7 +145,7 @@ mod tests {
     }
 
     fn at(offset: u64) -> Checkpoint {
-        let file = FileKey { lineage: 0, name: FileName::of(b"head").unwrap() };
+        let file = FileKey { lineage: 0, named: 0, name: FileName::of(b"head").unwrap() };
         let positions = BTreeMap::from([(out(), Position { offset, marker: 0 })]);
         Checkpoint { files: BTreeMap::from([(file, positions)]), ..Checkpoint::default() }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use logvine_cluster::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, FileKey},
     instance::Epoch,
     message::Accepted,
     name::Name,
@@ -36,12 +36,14 @@ pub enum Fact {
     Opened { node: usize, key: SourceKey, epoch: Epoch, resume: Checkpoint, majority: bool },
     /// An owner reads on under a further epoch.
     Renewed { node: usize, key: SourceKey, epoch: Epoch, majority: bool },
+    /// An epoch was decided without a majority, whether or not anybody collects under it.
+    Forked { key: SourceKey, epoch: Epoch },
     /// An owner's window moved on.
     Held { node: usize, key: SourceKey, epoch: Epoch, checkpoint: Checkpoint },
     /// A process opened it: how it came to it, and where it begins.
     Began { hand: Hand, key: SourceKey, cause: Cause, majority: bool, resume: Checkpoint, at: Instant },
-    /// A process emits lines of it, up to here.
-    Sent { hand: Hand, end: u64 },
+    /// A process emits lines of this file of it, up to here.
+    Sent { hand: Hand, file: FileKey, end: u64 },
     /// A sink took these lines from a process.
     Brought { hand: Hand, sender: Name, lines: Vec<Range<u64>>, at: Instant },
     /// A node was told to read it no more.
@@ -64,6 +66,7 @@ impl Fact {
             | Self::Delivered { .. }
             | Self::Acknowledged { .. }
             | Self::Renewed { .. }
+            | Self::Forked { .. }
             | Self::Closed { .. }
             | Self::Lost { .. }
             | Self::Unaware { .. } => None,
@@ -169,6 +172,10 @@ impl Ledger {
                 succession.stated.entry(node).or_default().merge(&resume);
                 succession.own(node, epoch, majority);
             }
+            Fact::Forked { key, epoch } => {
+                self.custody.note_minority(&key);
+                self.of(key).forks.insert(epoch);
+            }
             Fact::Renewed { node, key, epoch, majority } => {
                 if !majority {
                     self.custody.note_minority(&key);
@@ -178,7 +185,7 @@ impl Ledger {
             }
             Fact::Held { node, checkpoint, .. } => self.custody.hold(node, &checkpoint),
             Fact::Began { hand, key, cause, majority, resume, at } => self.custody.begin(hand, key, cause, majority, at, &resume),
-            Fact::Sent { .. } => {}
+            Fact::Sent { hand, file, .. } => self.custody.send(&hand, file),
             Fact::Brought { hand, sender, lines, at } => self.custody.bring(&hand, &sender, &lines, at),
             Fact::Closing { node, at } => self.custody.close(node, at),
             Fact::Lost { node } => {

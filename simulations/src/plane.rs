@@ -53,7 +53,7 @@ pub enum Effect {
     /// Answer by [`Plane::handle_read`], some time after `after`.
     Read { flow: FlowId, after: Duration },
     /// Bring these lines to a sink; answer by [`Plane::handle_outcome`].
-    Send { flow: FlowId, send: SendId, sender: Name, source: Name, lines: Vec<Range<u64>> },
+    Send { flow: FlowId, send: SendId, sender: Name, source: Name, file: FileKey, lines: Vec<Range<u64>> },
     /// Put lines durably aside; answer by [`Plane::handle_dead_lettered`].
     DeadLetter { flow: FlowId, send: SendId, sender: Name, source: Name, lines: Vec<Range<u64>> },
     /// To the node.
@@ -265,7 +265,7 @@ impl Plane {
 impl Flow {
     fn take(&mut self, now: Now, piece: Piece, source: &Source) {
         let name = || FileName::of(source.bytes(0, HEAD_BYTES_MAX as u64)).expect("what has a line has a head");
-        let file = *self.file.get_or_insert_with(|| FileKey { lineage: 0, name: name() });
+        let file = *self.file.get_or_insert_with(|| FileKey { lineage: 0, named: self.epoch.counter, name: name() });
         assert!(source.is_named(file.name), "{} is to be read as {file:?}, which is another file", self.source);
         let position = |offset: u64| {
             let marker = hash64(source.bytes(offset.saturating_sub(MARKER_BYTES_MAX), offset));
@@ -284,7 +284,8 @@ impl Flow {
         match output {
             Output::Send { send, sender, batch, records, .. } => {
                 let lines = records.numbers().map(|record| self.pieces[&batch].line(record)).collect();
-                Some(Effect::Send { flow, send, sender, source, lines })
+                let file = self.file.expect("what is sent was read of a file");
+                Some(Effect::Send { flow, send, sender, source, file, lines })
             }
             Output::DeadLetter { send, sender, batch, refused } => {
                 let lines = refused.iter().map(|refusal| self.pieces[&batch].line(refusal.record)).collect();

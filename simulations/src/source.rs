@@ -20,6 +20,9 @@ pub struct SourcePlan {
     pub gap: Duration,
     /// Longest line, its end included.
     pub line_bytes_max: usize,
+    /// From the run's beginning until its first line is written: until then there is no file.
+    #[serde(default, with = "seconds", skip_serializing_if = "Duration::is_zero")]
+    pub begins: Duration,
     /// Each line is as long as it may be, and comes just when it should: its rate has no noise.
     #[serde(default)]
     pub is_steady: bool,
@@ -29,7 +32,7 @@ impl SourcePlan {
     /// The n-th source, `s01` and so on.
     pub fn numbered(number: usize, gap: Duration, line_bytes_max: usize) -> Self {
         let id = format!("s{number:02}").parse().expect("a letter and digits are a name");
-        Self { id, gap, line_bytes_max, is_steady: false }
+        Self { id, gap, line_bytes_max, begins: Duration::ZERO, is_steady: false }
     }
 }
 

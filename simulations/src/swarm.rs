@@ -33,6 +33,8 @@ pub struct Wishes {
 const APPLY: Duration = Duration::from_secs(8);
 /// Faults begin when sources have had owners for a while.
 const FAULTS: Duration = Duration::from_secs(25);
+/// They last so long, at the least, where nothing else is wished.
+const LENGTH_MIN: Duration = Duration::from_secs(30);
 
 /// Draws the scenario of a seed.
 pub fn draw(seed: u64, wishes: Wishes) -> Scenario {
@@ -45,7 +47,7 @@ pub fn draw(seed: u64, wishes: Wishes) -> Scenario {
     let plane = draw_plane(&mut topic(Topic::Plane));
     let gossip = draw_knobs(&mut topic(Topic::Knobs));
     let (sources, senders) = draw_work(&mut topic(Topic::Work), |line| bearable(line, &network, &sink, &plane));
-    let drawn = seconds(topic(Topic::Length).random_range(30..=150));
+    let drawn = seconds(topic(Topic::Length).random_range(LENGTH_MIN.as_secs()..=150));
     let length = wishes.minutes.map_or(drawn, |minutes| seconds(minutes * 60));
     let core = draw_core(count, &mut topic(Topic::Core));
     let mut deeds = deeds::draw(seed, count, length);
@@ -110,7 +112,14 @@ fn draw_work(rng: &mut ChaCha8Rng, bearable: impl Fn(u64) -> Duration) -> (Vec<S
         let gap = millis(pick(rng, &[10, 50, 100, 300, 1_000, 5_000]));
         SourcePlan::numbered(number, gap.max(bearable(line_bytes_max as u64)), line_bytes_max)
     };
-    ((1..=count).map(&mut source).collect(), senders)
+    let mut sources: Vec<_> = (1..=count).map(&mut source).collect();
+    if exists(rng) {
+        // Files that are new in the middle of whatever else happens.
+        for source in &mut sources {
+            source.begins = if happens(rng, 500) { FAULTS + rng.random_range(Duration::ZERO..=LENGTH_MIN) } else { Duration::ZERO };
+        }
+    }
+    (sources, senders)
 }
 
 /// From one line to the next, so that an owner can keep up with three times as many: a source that outgrows its owner never settles.

@@ -149,8 +149,8 @@ impl World {
         for (at, deed) in world.scenario.deeds.clone() {
             world.queue.put(Instant::ZERO + at, Event::Deed(deed));
         }
-        for source in 0..world.sources.len() {
-            world.queue.put(Instant::ZERO, Event::Grow { source });
+        for (at, source) in world.sources.iter().enumerate() {
+            world.queue.put(Instant::ZERO + source.plan.begins, Event::Grow { source: at });
         }
         world.queue.put(Instant::ZERO + states::EVERY, Event::Glance);
         marks::take();

@@ -148,7 +148,7 @@ mod tests {
     use logvine_runner::sight::SourceAt;
 
     fn at(source: &str, offset: u64) -> SourceAt {
-        let file = FileKey { lineage: 0, name: FileName::of(b"head").unwrap() };
+        let file = FileKey { lineage: 0, named: 0, name: FileName::of(b"head").unwrap() };
         let positions = BTreeMap::from([("out".parse().unwrap(), Position { offset, marker: 0 })]);
         let acknowledged = Checkpoint { files: BTreeMap::from([(file, positions)]), ..Checkpoint::default() };
         SourceAt { source: source.to_owned(), path: None, lag_bytes: 0, lag_s: 0, error: None, acknowledged }

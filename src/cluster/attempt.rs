@@ -81,8 +81,9 @@ pub enum Outcome {
     /// Decided for another owner: tell it by RELEASE.
     Decided { record: Record, checkpoint: Checkpoint, without_majority: bool },
     /// Not now. `seen` is the highest epoch heard of: the next ballot must be above it. `base` is the newest decided record heard of.
-    /// `stuck`: too few of its witnesses said anything at all, so that only patience helps.
-    GivenUp { seen: Epoch, base: Record, checkpoint: Checkpoint, stuck: bool, why: &'static str },
+    /// `stuck`: too few of its witnesses said anything at all, so that only patience helps. `without_majority`: its own record was decided so, and somebody may
+    /// have it, so that the next attempt builds on it.
+    GivenUp { seen: Epoch, base: Record, checkpoint: Checkpoint, stuck: bool, without_majority: bool, why: &'static str },
 }
 
 /// What an attempt is made from.
@@ -109,6 +110,8 @@ pub struct Without {
     pub gone: BTreeSet<NodeId>,
     /// Everybody else. They have no vote, but one of them may hold a newer record, or the best copy.
     pub others: BTreeSet<NodeId>,
+    /// Somebody else had the source: unless a copy is found of how far it was read, whoever has it next must not read it from its start.
+    pub read_before: bool,
 }
 
 impl Attempt {
@@ -296,7 +299,7 @@ impl Attempt {
     pub fn withdraw(&mut self, why: &'static str) {
         if matches!(self.stage, Stage::Promise { .. }) {
             let (seen, base, checkpoint) = (self.ballot, self.base.clone(), self.checkpoint.clone());
-            self.finish(Outcome::GivenUp { seen, base, checkpoint, stuck: false, why });
+            self.finish(Outcome::GivenUp { seen, base, checkpoint, stuck: false, without_majority: false, why });
         }
     }
 
@@ -443,8 +446,13 @@ impl Attempt {
     fn decided(&mut self, record: Record) {
         if record.epoch != self.ballot {
             // Another's record, finished for it: the next one is decided by its witnesses.
-            self.begin_again(record);
-        } else if record.owner == Some(self.ballot.taker) {
+            return self.begin_again(record);
+        }
+        if !self.by_majority && self.without.as_ref().is_some_and(|without| without.read_before) && !self.checkpoint.is_copy() {
+            // The mark goes with the record: another may build on that before this attempt ends (seed 529). A copy that turns up ends it.
+            self.checkpoint.lost = true;
+        }
+        if record.owner == Some(self.ballot.taker) {
             self.store(record, BTreeSet::new());
         } else {
             let checkpoint = self.checkpoint.clone();
@@ -464,7 +472,8 @@ impl Attempt {
     fn give_up(&mut self, seen: Epoch, why: &'static str) {
         let (base, checkpoint) = (self.base.clone(), self.checkpoint.clone());
         let stuck = !base.is_majority(&self.answered);
-        self.finish(Outcome::GivenUp { seen, base, checkpoint, stuck, why });
+        let without_majority = matches!(self.stage, Stage::Store { .. }) && !self.by_majority;
+        self.finish(Outcome::GivenUp { seen, base, checkpoint, stuck, without_majority, why });
     }
 
     fn finish(&mut self, outcome: Outcome) {

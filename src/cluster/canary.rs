@@ -23,6 +23,7 @@ pub const CANARIES: &[(&str, &str)] = &[
     ("published-before-held", "a node that is cut off keeps a write in its catalog that it then says is withdrawn (DESIGN §6)"),
     ("rows-from-relay-only", "a target counts as done once the relay has told it, and as open at all other nodes (S8)"),
     ("window-unbounded", "an owner sends on, however little of it its witnesses hold (S4)"),
+    ("name-unheld", "the first lines of a new file are sent before anybody else knows as which file (DESIGN §7)"),
     (
         "resume-at-own-copy",
         "a new owner reads on from where it knew the source itself, not from the greatest position that was returned (DESIGN §5.3)",

@@ -52,9 +52,15 @@ pub fn hash64(bytes: &[u8]) -> u64 {
 }
 
 /// One file of a source. `lineage` grows at each truncation or replacement that an owner sees and tells successors with equal heads apart.
+///
+/// In order of time: of two names that owners gave to one file, neither knowing of the other's, the later owner's is the later. The earlier one was never
+/// held, so nothing was sent under it, and a copy of it that turns up again must not come before the other. Records' ids are not made of `named`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileKey {
     pub lineage: u32,
+    /// The counter of the epoch whose owner came upon it and named it; zero for a file that only its own node reads.
+    #[serde(default)]
+    pub named: u64,
     pub name: FileName,
 }
 
@@ -202,7 +208,7 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> impl Strategy<Value = Checkpoint> {
-        let file = (0_u32..12, 0_u64..2).prop_map(|(lineage, head_hash)| FileKey { lineage, name: FileName { head_hash, head_bytes: 1 } });
+        let file = (0_u32..12, 0_u64..2, 0_u64..2).prop_map(|(lineage, named, head_hash)| FileKey { lineage, named, name: FileName { head_hash, head_bytes: 1 } });
         let sender = prop::sample::select(vec!["a", "b"]).prop_map(|name| name.parse::<Name>().unwrap());
         let position = (0_u64..9).prop_map(|offset| Position { offset, marker: offset });
         let positions = prop::collection::btree_map(sender, position, 0..3);
@@ -241,7 +247,7 @@ mod tests {
     /// DESIGN §5.4: a checkpoint from before a rewind says nothing against it, however far it is; nor does the rewind that is said again.
     #[test]
     fn a_rewind_outranks_every_position_from_before_it() {
-        let file = |lineage| FileKey { lineage, name: FileName::of(b"x").unwrap() };
+        let file = |lineage| FileKey { lineage, named: 0, name: FileName::of(b"x").unwrap() };
         let out: Name = "out".parse().unwrap();
         let at = |lineage, offset| (file(lineage), BTreeMap::from([(out.clone(), Position { offset, marker: offset })]));
         let before = Checkpoint { files: BTreeMap::from([at(0, 70), at(1, 50)]), ..Checkpoint::default() };
@@ -259,11 +265,27 @@ mod tests {
         crate::canary::turns_red("rewind-outranked", a_rewind_outranks_every_position_from_before_it);
     }
 
+    /// An owner named the file when it was short and died before anybody else knew; the next one found it longer and named it otherwise. The first one's own
+    /// copy says nothing against the second, whichever hash is the greater.
+    #[test]
+    fn of_two_names_of_a_file_the_later_owners_counts() {
+        let out: Name = "out".parse().unwrap();
+        for (short, long) in [(b"a\n".as_slice(), b"a\nb\n".as_slice()), (b"b\n", b"b\nd\n"), (b"c\n", b"c\nc\n"), (b"d\n", b"d\na\n")] {
+            let at = |named, head, offset| {
+                let file = FileKey { lineage: 0, named, name: FileName::of(head).unwrap() };
+                let files = BTreeMap::from([(file, BTreeMap::from([(out.clone(), Position { offset, marker: offset })]))]);
+                Checkpoint { files, ..Checkpoint::default() }
+            };
+            let (first, second) = (at(1, short, 0), at(2, long, 900));
+            assert_eq!(joined(&first, &second).resume(std::slice::from_ref(&out)), second.resume(std::slice::from_ref(&out)));
+        }
+    }
+
     /// A copy that turns up ends the search; so does a rewind. Nothing else makes an owner read on.
     #[test]
     fn what_is_lost_stays_so_until_a_copy_or_a_rewind() {
         let lost = Checkpoint { lost: true, ..Checkpoint::default() };
-        let file = FileKey { lineage: 0, name: FileName::of(b"x").unwrap() };
+        let file = FileKey { lineage: 0, named: 0, name: FileName::of(b"x").unwrap() };
         let copy = Checkpoint { files: BTreeMap::from([(file, BTreeMap::new())]), ..Checkpoint::default() };
         assert!(joined(&lost, &Checkpoint::default()).is_lost() && joined(&Checkpoint::default(), &lost).is_lost());
         assert!(!joined(&lost, &copy).is_lost());
@@ -273,7 +295,7 @@ mod tests {
     /// DESIGN §5.4: a new sender begins where the slowest of the others is.
     #[test]
     fn a_new_sender_begins_at_the_least_of_the_others() {
-        let file = FileKey { lineage: 1, name: FileName::of(b"x").unwrap() };
+        let file = FileKey { lineage: 1, named: 0, name: FileName::of(b"x").unwrap() };
         let at = |offset| Position { offset, marker: offset };
         let (a, b, c): (Name, Name, Name) = ("a".parse().unwrap(), "b".parse().unwrap(), "c".parse().unwrap());
         let positions = BTreeMap::from([(a.clone(), at(10)), (b.clone(), at(4))]);
@@ -287,7 +309,7 @@ mod tests {
     /// Golden: the id that sinks know a record by must be the same in every release.
     #[test]
     fn record_ids_are_for_ever() {
-        let file = FileKey { lineage: 2, name: FileName::of(b"127.0.0.1 - - first line\n").unwrap() };
+        let file = FileKey { lineage: 2, named: 0, name: FileName::of(b"127.0.0.1 - - first line\n").unwrap() };
         assert_eq!(file.name.to_string(), expect_name());
         let id = record_id(Stamp(77), "web-001", &file, 4096);
         expect_test::expect!["7aacb0fb05db5912737554a9160ed295"].assert_eq(&hex::encode(id));

@@ -435,7 +435,7 @@ impl Delivery {
         }
         let before = self.entries.range(..at).all(|entry| entry.emitted || entry.is_acknowledged());
         let batch = &self.entries[at].batch;
-        if !before || self.closing != Closing::No || !self.window.has_room(now.at, batch.span()) {
+        if !before || self.closing != Closing::No || !self.window.names(&batch.file) || !self.window.has_room(now.at, batch.span()) {
             return false;
         }
         self.window.emit(now.at, batch);
@@ -447,7 +447,9 @@ impl Delivery {
         let due = self.told_at.is_none_or(|at| now.at.since(at) >= self.config.checkpoint_every);
         // An eighth keeps a slow sink, which acknowledges little by little, from a checkpoint for each batch.
         let pressed = self.window.bytes() >= self.config.window_bytes / 2 && self.untold_bytes >= self.config.window_bytes / 8;
-        if (due || pressed) && self.is_dirty() {
+        // Until it is held nothing of a new file is sent.
+        let unnamed = self.resume().is_some_and(|(file, _)| !self.told.files.contains_key(&file) && !self.window.names(&file));
+        if (due || pressed || unnamed) && self.is_dirty() {
             self.told = self.checkpoint();
             self.told_at = Some(now.at);
             self.untold_bytes = 0;

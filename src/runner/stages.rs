@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn chunk(lines: &[&'static str]) -> Chunk {
-        let file = FileKey { lineage: 0, name: FileName::of(b"one").unwrap() };
+        let file = FileKey { lineage: 0, named: 0, name: FileName::of(b"one").unwrap() };
         let line = |(at, text): (u64, &&'static str)| Line { offset: 4 * at, bytes: Bytes::from_static(text.as_bytes()), cut: false };
         Chunk { file, start: Position::default(), end: Position::default(), lines: (0..).zip(lines).map(line).collect() }
     }

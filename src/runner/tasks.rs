@@ -228,16 +228,16 @@ impl Tasks {
         // What was rewound begins at the beginning, whatever is so for what was never read.
         let from_beginning = resume.rewind > Stamp::ZERO;
         let delivery = self.delivery(resume);
-        let (id, epoch, resume) = (source.id.clone(), Some(epoch), delivery.resume());
+        let (id, counter, epoch, resume) = (source.id.clone(), epoch.counter, Some(epoch), delivery.resume());
         match readers {
             Movable::Http(readers) => {
                 let readers = if from_beginning { readers.from_beginning() } else { readers };
-                let reader = readers.open(source, resume).map_err(|error| error.to_string())?;
+                let reader = readers.under(counter).open(source, resume).map_err(|error| error.to_string())?;
                 self.spawn(id, epoch, delivery, reader);
             }
             Movable::Journal(readers) => {
                 let readers = if from_beginning { readers.from_beginning() } else { readers };
-                let reader = readers.open(source, resume).map_err(|error| error.to_string())?;
+                let reader = readers.under(counter).open(source, resume).map_err(|error| error.to_string())?;
                 self.spawn(id, epoch, delivery, reader);
             }
         }

@@ -43,7 +43,7 @@ fn checkpoint() -> Checkpoint {
         let position = |marker| Position { offset, marker };
         BTreeMap::from([(name("out"), position(u64::MAX)), (name("loki"), position(offset))])
     };
-    let file = |lineage, head: &[u8]| FileKey { lineage, name: FileName::of(head).expect("a head") };
+    let file = |lineage, head: &[u8]| FileKey { lineage, named: 0, name: FileName::of(head).expect("a head") };
     let files = BTreeMap::from([(file(0, b"first"), positions(4096)), (file(1, b"second"), positions(1 << 40))]);
     Checkpoint { rewind: Stamp(9 << 16), files, ..Checkpoint::default() }
 }

@@ -7,9 +7,20 @@ use crate::{
 
 /// S4: an owner never has sent more than W past what a majority holds; a single piece that is longer goes out alone.
 pub fn no_more_is_sent_than_the_window_allows(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
-    let Fact::Sent { hand, end } = fact else { return Ok(()) };
+    let Fact::Sent { hand, end, .. } = fact else { return Ok(()) };
     let (held, room) = (ledger.custody.held(hand), ledger.custody.terms.room());
     if *end <= held + room { Ok(()) } else { Err(format!("node {} sends up to byte {end}; {held} is held, and W is {room}", hand.node)) }
+}
+
+/// S4: a line that is sent again has the id that it had, so that a sink can tell (DESIGN §7). The id is made of its file's name, which says how long the file's
+/// head was when it was first read; where somebody went on without a majority, that may be known to nobody else.
+pub fn a_line_keeps_its_id(ledger: &Ledger, fact: &Fact) -> Result<(), String> {
+    let Fact::Sent { hand, file, .. } = fact else { return Ok(()) };
+    let before = ledger.custody.sent_as(hand).filter(|_| !ledger.custody.was_without_a_majority(hand));
+    match before.filter(|before| (before.lineage, before.name) != (file.lineage, file.name)) {
+        Some(before) => Err(format!("node {} sends lines of {file}, which were sent as those of {before}", hand.node)),
+        None => Ok(()),
+    }
 }
 
 /// S4: an owner repeats no more than W of what those before it had brought to a sink, and no more of those after it. Where one went on without a majority,
@@ -41,7 +52,11 @@ pub fn handed_over_without_a_repeat(ledger: &Ledger, fact: &Fact) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use logvine_cluster::{checkpoint::Checkpoint, name::Name, record::SourceKey};
+    use logvine_cluster::{
+        checkpoint::{Checkpoint, FileKey, FileName},
+        name::Name,
+        record::SourceKey,
+    };
     use logvine_gossip::{Instant, Stamp};
 
     use super::*;
@@ -53,6 +68,10 @@ mod tests {
 
     fn out() -> Name {
         "out".parse().unwrap()
+    }
+
+    fn file(head: &[u8]) -> FileKey {
+        FileKey { lineage: 0, named: 0, name: FileName::of(head).unwrap() }
     }
 
     fn hand(node: usize) -> Hand {
@@ -87,8 +106,18 @@ mod tests {
     #[test]
     fn a_window_that_is_passed_is_seen() {
         let ledger = ledger([began(0, Cause::New)]);
-        let sent = |end| no_more_is_sent_than_the_window_allows(&ledger, &Fact::Sent { hand: hand(0), end });
+        let sent = |end| no_more_is_sent_than_the_window_allows(&ledger, &Fact::Sent { hand: hand(0), file: file(b"a\n"), end });
         assert_eq!((sent(100).is_ok(), sent(101).is_ok()), (true, false));
+    }
+
+    #[test]
+    fn another_id_for_the_same_line_is_seen() {
+        let sent = |node, head| Fact::Sent { hand: hand(node), file: file(head), end: 2 };
+        let mut ledger = ledger([began(0, Cause::New), sent(0, b"a\n"), began(1, Cause::TookOver)]);
+        assert!(a_line_keeps_its_id(&ledger, &sent(1, b"a\n")).is_ok());
+        assert!(a_line_keeps_its_id(&ledger, &sent(1, b"a\nb\n")).is_err(), "the file has grown, and is named by more of it");
+        ledger.absorb(began_as(created(2), 2, Cause::New));
+        assert!(a_line_keeps_its_id(&ledger, &sent(2, b"a\nb\n")).is_ok(), "the lines of another creation have other ids anyhow");
     }
 
     #[test]

@@ -150,7 +150,7 @@ pub(super) fn source() -> SourceKey {
 }
 
 fn at(offset: u64) -> Checkpoint {
-    let file = FileKey { lineage: 0, name: FileName::of(b"head").expect("a head") };
+    let file = FileKey { lineage: 0, named: 0, name: FileName::of(b"head").expect("a head") };
     let positions = BTreeMap::from([("out".parse().expect("a name"), Position { offset, marker: offset })]);
     if offset == 0 { Checkpoint::default() } else { Checkpoint { files: BTreeMap::from([(file, positions)]), ..Checkpoint::default() } }
 }
@@ -350,6 +350,7 @@ impl<'a> Model<'a> {
         let without = (!plan.without.is_empty()).then(|| Without {
             gone: plan.without.iter().map(|n| node(*n)).collect(),
             others: (0..self.bounds.nodes).filter(|n| !plan.without.contains(n)).map(node).collect(),
+            read_before: false, // positions are never unknown here
         });
         let proposal = Proposal {
             source: source(),

@@ -25,6 +25,15 @@ pub(super) const ALL: &[Named] = &[
         happens: owner_crash,
     },
     Named {
+        name: "new-files",
+        sentence: "a file is new while its owner and the other witnesses lose sight of each other, and then the owner is killed: whoever reads it next gives \
+                   its lines the ids that they had",
+        nodes: 6,
+        nodes_min: 5,
+        minutes: 3,
+        happens: new_files,
+    },
+    Named {
         name: "two-crashes",
         sentence: "an owner and one of its witnesses are killed at once: without a majority others wait for as long as they must, and go on",
         nodes: 6,
@@ -213,6 +222,20 @@ fn owner_crash(draft: &mut Draft) {
     }
     draft.nothing_else_moves();
     draft.expect(Expectation::CollectedAgain { within: TAKEN_OVER });
+    draft.settle_sources();
+}
+
+fn new_files(draft: &mut Draft) {
+    draft.work(4);
+    let times = draft.times(secs(15), secs(25));
+    for (source, at) in times.into_iter().enumerate().take(draft.scenario.sources.len()) {
+        draft.scenario.sources[source].begins = at;
+        let (before, apart) = (draft.between(Duration::ZERO, secs(1)), draft.between(secs(2), secs(4)));
+        let killed = draft.between(secs(1), apart);
+        draft.strike(at - before, source, Part::Owner, Blow::Part, before + apart);
+        draft.strike(at + killed, source, Part::Owner, Blow::Crash, secs(10));
+    }
+    draft.expect(Expectation::NoMinority);
     draft.settle_sources();
 }
 

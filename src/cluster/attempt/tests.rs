@@ -28,7 +28,7 @@ fn source() -> SourceKey {
 }
 
 fn at(offset: u64) -> Checkpoint {
-    let file = FileKey { lineage: 0, name: FileName::of(b"head").unwrap() };
+    let file = FileKey { lineage: 0, named: 0, name: FileName::of(b"head").unwrap() };
     let positions = BTreeMap::from([("out".parse().unwrap(), Position { offset, marker: offset })]);
     Checkpoint { files: BTreeMap::from([(file, positions)]), ..Checkpoint::default() }
 }
@@ -231,7 +231,7 @@ fn proposal(gone: Option<BTreeSet<NodeId>>) -> Proposal {
     let base = Record { epoch, owner: Some(node(3)), witnesses: vec![witness(0), witness(1), witness(2)] };
     let ballot = Epoch { counter: 5, taker: node(4) };
     let (checkpoint, witnesses) = (Checkpoint::default(), vec![witness(4)]);
-    let without = gone.map(|gone| Without { gone, others: BTreeSet::from([node(5)]) });
+    let without = gone.map(|gone| Without { gone, others: BTreeSet::from([node(5)]), read_before: true });
     Proposal { source: source(), ballot, owner: node(4), base, checkpoint, witnesses, gone: BTreeSet::new(), without }
 }
 
@@ -244,6 +244,31 @@ fn answer(attempt: &mut Attempt, from: NodeId, vote: &Vote) {
             request => attempt.handle_failed(to, &request),
         }
     }
+}
+
+/// A candidate decides without a majority, stores its record at one that it does not hear of again, and gives up. Whoever builds on that record has a majority
+/// of its witnesses: it must find the mark with it that nobody knows how far the source was read, and somebody must have said what happened.
+#[test]
+fn what_is_decided_without_a_majority_is_marked_and_told_even_if_it_is_given_up() {
+    for (read_before, is_marked) in [(true, true), (false, false)] {
+        let proposal = proposal(Some(BTreeSet::from([node(0), node(1), node(2)])));
+        let without = proposal.without.clone().map(|without| Without { read_before, ..without });
+        let mut attempt = Attempt::new(Proposal { witnesses: vec![witness(4), witness(5), witness(6)], without, ..proposal });
+        let mut stored = Vec::new();
+        while let Some((to, request)) = attempt.poll_request() {
+            match request {
+                Request::Up => attempt.handle_up(witness(to.0[0])),
+                Request::Store { checkpoint, .. } => stored.push(checkpoint),
+                request => attempt.handle_failed(to, &request), // another, who knows nothing of it
+            }
+        }
+        assert!(stored.len() == 3 && stored.iter().all(|checkpoint| checkpoint.is_lost() == is_marked), "{stored:?}");
+        attempt.handle_deadline();
+        assert!(matches!(attempt.poll_outcome(), Some(Outcome::GivenUp { without_majority: true, .. })));
+    }
+    let mut attempt = takeover(None);
+    attempt.handle_deadline();
+    assert!(matches!(attempt.poll_outcome(), Some(Outcome::GivenUp { without_majority: false, .. })));
 }
 
 /// DESIGN §5.3: who is impatient proceeds past the silent, never past a witness that is there and keeps faith with the owner.

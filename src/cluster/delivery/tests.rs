@@ -16,7 +16,7 @@ fn name(text: &str) -> Name {
 }
 
 fn file(lineage: u32) -> FileKey {
-    FileKey { lineage, name: FileName::of(b"head").unwrap() }
+    FileKey { lineage, named: 0, name: FileName::of(b"head").unwrap() }
 }
 
 fn position(offset: u64) -> Position {
@@ -72,13 +72,18 @@ fn positions(checkpoint: &Checkpoint) -> String {
     words.join(" ")
 }
 
-/// With one sender `out`, whose sends are numbered from 0 as they come.
+/// With one sender `out`, whose sends are numbered from 0 as they come. As which file it reads is held.
 fn one_sender() -> Delivery {
-    Delivery::new(DeliveryConfig::default(), &[name("out")], Checkpoint::default(), 1)
+    let mut delivery = Delivery::new(DeliveryConfig::default(), &[name("out")], Checkpoint::default(), 1);
+    delivery.handle_held(at(0), &checkpoint(&[(0, "out", 0)]));
+    delivery
 }
 
+/// The same with `a` and `b`.
 fn two_senders(resume: Checkpoint) -> Delivery {
-    Delivery::new(DeliveryConfig::default(), &[name("a"), name("b")], resume, 1)
+    let mut delivery = Delivery::new(DeliveryConfig::default(), &[name("a"), name("b")], resume, 1);
+    delivery.handle_held(at(0), &checkpoint(&[(0, "a", 0), (0, "b", 0)]));
+    delivery
 }
 
 /// DESIGN §5.2, rate cap: back-pressure on the reader, whatever the senders would take.
@@ -186,6 +191,25 @@ fn nothing_is_emitted_more_than_the_window_past_what_is_held() {
     assert_eq!((sent, delivery.unheld_bytes()), (4, 4 * MIB));
     delivery.handle_held(at(100), &checkpoint(&[(0, "out", MIB)]));
     assert_eq!(said(&mut delivery), ["out:4 0..1 #1"]);
+}
+
+/// DESIGN §7: a record's id is made of its file's name, and that of how long the head was when it was first read. Whoever reads on must know it.
+#[test]
+fn nothing_of_a_file_is_sent_before_its_name_is_held() {
+    let mut delivery = Delivery::new(DeliveryConfig::default(), &[name("out")], Checkpoint::default(), 1);
+    delivery.handle_batch(at(0), batch(0, 0..5, 1)).unwrap();
+    assert_eq!(said(&mut delivery), ["checkpoint 0/out=0"], "it is told, and not sent");
+    delivery.handle_batch(at(100), batch(0, 5..900, 1)).unwrap();
+    delivery.handle_held(at(200), &checkpoint(&[(0, "out", 0)]));
+    assert_eq!(said(&mut delivery), ["out:0 0..1 #1", "out:1 0..1 #1"]);
+    // The next file is told of as soon as all of the one before is acknowledged, however little time has passed.
+    delivery.handle_batch(at(300), batch(1, 0..5, 1)).unwrap();
+    assert_eq!(said(&mut delivery), [""; 0]);
+    delivery.handle_outcome(at(310), SendId(0), Outcome::Acknowledged);
+    delivery.handle_outcome(at(320), SendId(1), Outcome::Acknowledged);
+    assert_eq!(said(&mut delivery), ["done 0", "done 1", "checkpoint 0/out=900 1/out=0"]);
+    delivery.handle_held(at(400), &checkpoint(&[(0, "out", 900), (1, "out", 0)]));
+    assert_eq!(said(&mut delivery), ["out:2 0..1 #1"]);
 }
 
 #[test]
@@ -405,11 +429,9 @@ fn a_new_sender_begins_where_the_others_are() {
 fn a_file_is_in_the_checkpoint_only_when_every_sender_is_done_with_those_before() {
     let mut delivery = two_senders(Checkpoint::default());
     delivery.handle_batch(at(0), batch(0, 0..100, 1)).unwrap();
-    delivery.handle_batch(at(0), batch(1, 0..50, 1)).unwrap();
-    // a has both (sends 0 and 2), b (1 and 3) only the second.
-    for send in [0, 2, 3] {
-        delivery.handle_outcome(at(1), SendId(send), Outcome::Acknowledged);
-    }
+    // Nothing is to be sent of the second: a has both, b only that one.
+    delivery.handle_batch(at(0), batch(1, 0..50, 0)).unwrap();
+    delivery.handle_outcome(at(1), SendId(0), Outcome::Acknowledged);
     assert_eq!(positions(&delivery.checkpoint()), "0/a=100 0/b=0");
     assert_eq!(delivery.checkpoint().resume(&[name("a"), name("b")]).unwrap().0, file(0));
     delivery.handle_outcome(at(1), SendId(1), Outcome::Acknowledged);
@@ -510,7 +532,7 @@ fn a_second_close_can_only_shorten_the_flush() {
 
 #[test]
 fn the_rewind_of_the_checkpoint_stays() {
-    let resume = Checkpoint { rewind: logvine_gossip::Stamp(7), ..Checkpoint::default() };
+    let resume = Checkpoint { rewind: logvine_gossip::Stamp(7), ..checkpoint(&[(0, "out", 0)]) };
     let mut delivery = Delivery::new(DeliveryConfig::default(), &[name("out")], resume, 1);
     delivery.handle_batch(at(0), batch(0, 0..100, 1)).unwrap();
     assert_eq!(delivery.checkpoint().rewind, logvine_gossip::Stamp(7));

@@ -46,6 +46,11 @@ impl Window {
         (young && small && self.unheld.len() < EMISSIONS_MAX) || planted("window-unbounded")
     }
 
+    /// Whether whoever reads the file next gives its lines the same ids: as which file it is read is held.
+    pub(super) fn names(&self, file: &FileKey) -> bool {
+        self.held.files.last_key_value().is_some_and(|(last, _)| last >= file) || planted("name-unheld")
+    }
+
     pub(super) fn emit(&mut self, now: Instant, batch: &Batch) {
         let emission = Emission { file: batch.file, end: batch.end.offset, span: batch.span(), at: now };
         self.bytes += emission.span;

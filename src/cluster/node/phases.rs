@@ -79,11 +79,13 @@ impl Node {
     /// Since when a node is gone, away, or active: durations are counted by this node's own clock.
     pub(super) fn note_presence(&mut self, now: Now, id: NodeId) {
         let Some(info) = self.view.get(&id) else { return };
-        if info.is_live() {
-            self.gone.remove(&id);
-        } else {
+        let is_live = info.is_live();
+        if !is_live {
             self.gone.entry(id).or_insert(now.at);
+        } else if self.gone.remove(&id).is_some() {
+            self.try_again_with(now, id);
         }
+        let Some(info) = self.view.get(&id) else { return };
         let generation = self.gossip.node_map(&id).map_or(Generation(0), logvine_gossip::NodeMap::generation);
         if info.phase.grace().is_none() {
             self.away.remove(&id);

@@ -113,7 +113,7 @@ fn gossip_address(id: NodeId) -> SocketAddr {
 }
 
 fn at(offset: u64) -> Checkpoint {
-    let file = FileKey { lineage: 0, name: FileName::of(b"head").unwrap() };
+    let file = FileKey { lineage: 0, named: 0, name: FileName::of(b"head").unwrap() };
     let positions = BTreeMap::from([(name("out"), Position { offset, marker: offset })]);
     Checkpoint { files: BTreeMap::from([(file, positions)]), ..Checkpoint::default() }
 }

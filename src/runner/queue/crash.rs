@@ -203,7 +203,7 @@ fn a_missing_segment_and_an_unreadable_one_are_counted_and_the_rest_is_read() {
 #[test]
 fn a_segment_that_took_anothers_number_is_not_taken_for_it() {
     let (platters, names) = filled();
-    let gone = FileKey { lineage: 1, name: Salt([0xfe; 16]).name() };
+    let gone = FileKey { lineage: 1, named: 0, name: Salt([0xfe; 16]).name() };
     let disk = SimulatedDisk::new(platters, usize::MAX, false);
     let (log, amiss) = Log::open(disk.clone(), SEGMENT_BYTES, Some(gone), draw).unwrap();
     assert_eq!(amiss.missing, 1, "the one that was read is gone");

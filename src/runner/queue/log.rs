@@ -49,7 +49,7 @@ pub(super) struct Segment {
 
 impl Segment {
     pub(super) fn key(&self) -> FileKey {
-        FileKey { lineage: self.number, name: self.salt.name() }
+        FileKey { lineage: self.number, named: 0, name: self.salt.name() }
     }
 }
 

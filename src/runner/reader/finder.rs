@@ -517,7 +517,7 @@ impl Look<'_> {
             (None, StartAt::End) => last_line_end(file, listed.metadata.len(), &self.context.framing)?,
         };
         let Some(name) = FileName::of(head) else { return Ok(Start::Fresh) };
-        Ok(Start::At { key: FileKey { lineage: 0, name }, offset, before: read_before(file, offset)?, told: false })
+        Ok(Start::At { key: FileKey { lineage: 0, named: 0, name }, offset, before: read_before(file, offset)?, told: false })
     }
 
     /// How far a copy, made before the start, of a file that was truncated since was read: its original's checkpoint still knows.

@@ -52,6 +52,8 @@ pub struct HttpReaders {
     poll: Duration,
     framing: Framing,
     has_headers: bool,
+    /// The counter of the epoch by which it is read.
+    counter: u64,
 }
 
 impl HttpReaders {
@@ -67,13 +69,23 @@ impl HttpReaders {
         });
         let dialer = dialer.map_err(|error| ReadError::new(format!("cannot make an HTTP client: {}", causes(&error))))?;
         let framing = Framing::new(spec.line_bytes_max, spec.encoding, spec.multiline.as_ref())?;
-        Ok(Self { dialer, start_at: spec.start_at, poll: Duration::from_millis(spec.poll_ms), framing, has_headers: !spec.headers.is_empty() })
+        Ok(Self { dialer, start_at: spec.start_at, poll: Duration::from_millis(spec.poll_ms), framing, has_headers: !spec.headers.is_empty(), counter: 0 })
     }
 
     /// The same, for sources that are read from their beginning whatever the spec says of those that were never read.
     #[must_use]
     pub fn from_beginning(self) -> Self {
         Self { start_at: StartAt::Beginning, ..self }
+    }
+
+    /// The same, for the owner by an epoch with this counter.
+    #[must_use]
+    pub fn under(self, counter: u64) -> Self {
+        Self { counter, ..self }
+    }
+
+    fn resumed(&self, key: FileKey, offset: u64, before: &[u8]) -> Tail {
+        Tail::resumed(&self.framing, key, offset, before).under(self.counter)
     }
 
     /// Follows `source` from `resume` (of `Checkpoint::resume`) on; None: from the spec's `start_at`. Errors: the URL is malformed or forbidden.
@@ -90,7 +102,7 @@ impl HttpReaders {
             places,
             at: 0,
             quiet: 0,
-            tail: Tail::new(&self.framing),
+            tail: Tail::new(&self.framing).under(self.counter),
             state,
             doubts: 0,
             ready: VecDeque::new(),
@@ -181,7 +193,7 @@ impl HttpReader {
     /// Looks whether the file is still the one that was read up to `position`, here or on another node.
     async fn resume(&mut self, key: FileKey, position: Position) -> Result<Option<Read>, ReadError> {
         let before = same(self.place(), key, position).await?;
-        self.tail = Tail::resumed(&self.shared.framing, key, position.offset, before.as_deref().unwrap_or_default());
+        self.tail = self.shared.resumed(key, position.offset, before.as_deref().unwrap_or_default());
         if before.is_some() {
             self.state = State::Following;
             self.doubts = 0;
@@ -195,7 +207,7 @@ impl HttpReader {
         for at in (1..self.places.len()).chain([0]) {
             if let Some(before) = same(&self.places[at], key, position).await? {
                 if self.tail.recent() != before {
-                    self.tail = Tail::resumed(&self.shared.framing, key, position.offset, &before);
+                    self.tail = self.shared.resumed(key, position.offset, &before);
                 }
                 (self.at, self.quiet, self.state) = (at, 0, State::Following);
                 return Ok(None);
@@ -253,7 +265,8 @@ impl HttpReader {
         let end = self.shared.framing.last_line_end(from, &last).and_then(|end| usize::try_from(end - from).ok());
         let end = end.unwrap_or(if from == 0 { 0 } else { last.len() });
         if let Some(name) = FileName::of(&head) {
-            self.tail = Tail::resumed(&self.shared.framing, FileKey { lineage: 0, name }, from + end as u64, &last[..end]);
+            let key = FileKey { lineage: 0, named: self.shared.counter, name };
+            self.tail = self.shared.resumed(key, from + end as u64, &last[..end]);
         }
         self.state = State::Following;
         Ok(self.tail.here().map(Read::Chunk))

@@ -50,6 +50,8 @@ pub struct JournalReaders {
     poll: Duration,
     bytes_max: usize,
     matches: Arc<Vec<(String, String)>>,
+    /// The counter of the epoch by which it is read.
+    counter: u64,
 }
 
 impl JournalReaders {
@@ -63,13 +65,19 @@ impl JournalReaders {
         let dialer = dialer.map_err(|error| ReadError::new(format!("cannot make an HTTP client: {}", causes(&error))))?;
         let matches = spec.matches.iter().map(|(field, value)| (field.clone(), value.clone())).collect();
         let poll = Duration::from_millis(spec.poll_ms);
-        Ok(Self { dialer, start_at: spec.start_at, poll, bytes_max: spec.line_bytes_max, matches: Arc::new(matches) })
+        Ok(Self { dialer, start_at: spec.start_at, poll, bytes_max: spec.line_bytes_max, matches: Arc::new(matches), counter: 0 })
     }
 
     /// The same, for sources that are read from their beginning whatever the spec says of those that were never read.
     #[must_use]
     pub fn from_beginning(self) -> Self {
         Self { start_at: StartAt::Beginning, ..self }
+    }
+
+    /// The same, for the owner by an epoch with this counter.
+    #[must_use]
+    pub fn under(self, counter: u64) -> Self {
+        Self { counter, ..self }
     }
 
     /// Follows `source` from `resume` on; None: from the spec's `start_at`. Errors: the URL is malformed or forbidden.
@@ -324,7 +332,8 @@ impl JournalReader {
     /// Named by the first entry that was read, so that two readings that began elsewhere never give one id to two records.
     fn key(&mut self, first: &Entry) -> FileKey {
         let name = || FileName::of(first.cursor.as_bytes()).unwrap_or(FileName { head_hash: 0, head_bytes: 1 });
-        *self.key.get_or_insert_with(|| FileKey { lineage: 0, name: name() })
+        let named = self.shared.counter;
+        *self.key.get_or_insert_with(|| FileKey { lineage: 0, named, name: name() })
     }
 
     fn give(&mut self, taken: Vec<Entry>) {

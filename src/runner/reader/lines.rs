@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     fn key() -> FileKey {
-        FileKey { lineage: 0, name: FileName::of(b"x").unwrap() }
+        FileKey { lineage: 0, named: 0, name: FileName::of(b"x").unwrap() }
     }
 
     /// (offset, bytes, cut) of each line, then the offset after the last whole line, split at once and without cleverness.

@@ -17,6 +17,8 @@ use crate::record::Chunk;
 pub(super) struct Tail {
     framing: Framing,
     lineage: u32,
+    /// Of the files that it comes upon; see [`FileKey::named`].
+    named: u64,
     /// None until the first bytes of this lineage were read.
     key: Option<FileKey>,
     splitter: Splitter,
@@ -27,13 +29,18 @@ pub(super) struct Tail {
 impl Tail {
     /// Of a file that was never read.
     pub(super) fn new(framing: &Framing) -> Self {
-        Self { framing: framing.clone(), lineage: 0, key: None, splitter: Splitter::new(framing.clone(), 0, b""), hole: false }
+        Self { framing: framing.clone(), lineage: 0, named: 0, key: None, splitter: Splitter::new(framing.clone(), 0, b""), hole: false }
     }
 
     /// Of a file that was read up to `offset`, before which are the bytes `before`.
     pub(super) fn resumed(framing: &Framing, key: FileKey, offset: u64, before: &[u8]) -> Self {
         let splitter = Splitter::new(framing.clone(), offset, before);
-        Self { framing: framing.clone(), lineage: key.lineage, key: Some(key), splitter, hole: false }
+        Self { framing: framing.clone(), lineage: key.lineage, named: 0, key: Some(key), splitter, hole: false }
+    }
+
+    /// The same, for the owner by an epoch with this counter.
+    pub(super) fn under(self, counter: u64) -> Self {
+        Self { named: counter, ..self }
     }
 
     pub(super) fn key(&self) -> Option<FileKey> {
@@ -66,8 +73,8 @@ impl Tail {
 
     /// Takes the next bytes, at least one, in whole units. None if no record ends in them.
     pub(super) fn take(&mut self, mut block: Bytes) -> Option<Chunk> {
-        let lineage = self.lineage;
-        let key = *self.key.get_or_insert_with(|| FileKey { lineage, name: FileName::of(&block).expect("the block is not empty") });
+        let (lineage, named) = (self.lineage, self.named);
+        let key = *self.key.get_or_insert_with(|| FileKey { lineage, named, name: FileName::of(&block).expect("the block is not empty") });
         if self.hole {
             let hole = block.iter().take_while(|byte| **byte == 0).count();
             let hole = self.framing.whole_units(&block.slice(..hole)).len();
@@ -98,6 +105,6 @@ impl Tail {
     pub(super) fn rotate(&mut self, gap: bool, ready: &mut VecDeque<Read>) {
         ready.extend(self.flush().map(Read::Chunk));
         ready.push_back(Read::Rotated { gap });
-        *self = Self { lineage: self.lineage + 1, hole: true, ..Self::new(&self.framing) };
+        *self = Self { lineage: self.lineage + 1, named: self.named, hole: true, ..Self::new(&self.framing) };
     }
 }

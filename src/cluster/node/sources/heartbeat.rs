@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_heartbeat_of_large_checkpoints_fits_into_frames() {
         let positions = |n: u8| (format!("sender-with-a-long-name-{n}").parse().unwrap(), Position { offset: u64::MAX, marker: u64::MAX });
-        let files = (0..8).map(|lineage| (FileKey { lineage, name: FileName::of(b"head").unwrap() }, (0..4).map(positions).collect()));
+        let files = (0..8).map(|lineage| (FileKey { lineage, named: 0, name: FileName::of(b"head").unwrap() }, (0..4).map(positions).collect()));
         let checkpoint = Checkpoint { files: files.collect(), ..Checkpoint::default() };
         let source = |n: u64| SourceKey { uid: Stamp(u64::MAX), source: "a-source".parse().unwrap(), created: Stamp(n) };
         let item = |n| CheckpointItem { source: source(n), epoch: Epoch::default(), checkpoint: Some(checkpoint.clone()) };

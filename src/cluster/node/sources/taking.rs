@@ -10,7 +10,7 @@ use super::{
         After, Node, Table,
         calls::{Pending, ReplyTo},
     },
-    Activity, Owned, Purpose, Then, Try,
+    Activity, Owned, Purpose, Sources, Then, Try,
 };
 use crate::{
     attempt::{Attempt, Outcome, Proposal, Without},
@@ -113,6 +113,7 @@ impl Node {
             without: self.is_out_of_patience(now, key, &base).then(|| Without {
                 gone: self.gone.keys().copied().collect(),
                 others: self.view.values().filter(|info| info.is_live()).map(|info| info.id).collect(),
+                read_before: was_owned && !self.sources.owned.contains_key(key),
             }),
             base,
             checkpoint,
@@ -152,6 +153,18 @@ impl Node {
         };
         // Who heard nobody at all, as long as that, has waited: it could not even accuse the missing.
         now.at.since(stuck).max(self.gossip.silence(now.at)) >= patience
+    }
+
+    /// A node is back: what failed for want of its vote may succeed now, however long it was to be left alone (seed 563).
+    pub(in crate::node) fn try_again_with(&mut self, now: Now, witness: NodeId) {
+        let Sources { retry_at, memory, .. } = &mut self.sources;
+        let has_its_vote = |key: &SourceKey| {
+            let base = memory.get(key).and_then(|memory| memory.base.as_ref());
+            base.is_some_and(|base| base.witnesses.iter().any(|voter| voter.node == witness))
+        };
+        for (_, at) in retry_at.iter_mut().filter(|(key, _)| has_its_vote(key)) {
+            *at = (*at).min(now.at + self.rng.random_range(PAUSE_LEAST..PAUSE_MOST));
+        }
     }
 
     /// The ballot is on disk: the attempt may begin.
@@ -246,7 +259,7 @@ impl Node {
                 let cause = if let Why::GaveTo { cause, .. } = attempt.why { cause } else { Cause::default() };
                 self.ask(now, to, Request::Release { source: key.clone(), record, checkpoint, cause }, Pending::Release(key.clone()));
             }
-            Outcome::GivenUp { seen, base, checkpoint, stuck, why } => {
+            Outcome::GivenUp { seen, base, checkpoint, stuck, without_majority, why } => {
                 memory.seen = memory.seen.max(seen);
                 memory.checkpoint.merge(&checkpoint);
                 // Patience is with witnesses that are silent; a refusal, or a duel that was lost, is none of it.
@@ -263,6 +276,11 @@ impl Node {
                 self.look_at(Some(now.at + pause));
                 if let Some(to) = attempt.answer {
                     self.after.push(After::Reply(to, Reply::Offer(OfferReply::Refused { reason: why.to_owned(), load: None })));
+                }
+                if let Some(lost) = attempt.attempt.as_ref().filter(|_| without_majority) {
+                    // Whoever builds on its record has a majority of that one's witnesses, and cannot know.
+                    let (runner, source, epoch) = (attempt.runner.clone(), key.source.clone(), lost.ballot());
+                    self.tell(Event::WithoutMajority { runner, source, epoch });
                 }
                 if attempt.purpose == Purpose::Give {
                     self.note_not_given(now, key);
