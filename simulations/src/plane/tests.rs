@@ -68,7 +68,7 @@ fn opened(resume: Checkpoint) -> Plane {
     plane
 }
 
-/// Carries out everything at once, with a sink that acknowledges `takes` sends and then falls silent. Gives back what arrived, and what was told.
+/// Carries out everything at once, with a sink that acknowledges `takes` sends and then falls silent, and witnesses that hold all that they are told. Gives back what arrived, and what was told.
 fn drive(plane: &mut Plane, source: &Source, mut takes: usize) -> (Vec<Range<u64>>, Vec<InstanceEvent>) {
     let (mut arrived, mut told) = (Vec::new(), Vec::new());
     while let Some(effect) = plane.poll_effect() {
@@ -81,7 +81,12 @@ fn drive(plane: &mut Plane, source: &Source, mut takes: usize) -> (Vec<Range<u64
                 plane.handle_outcome(now(1), flow, send, Outcome::Acknowledged);
             }
             Effect::Send { .. } => {}
-            Effect::Tell(event) => told.push(event),
+            Effect::Tell(event) => {
+                if let InstanceEvent::Checkpoint { runner, source, epoch, checkpoint, .. } = event.clone() {
+                    plane.handle_command(now(1), InstanceCommand::Held { runner, source, epoch, checkpoint });
+                }
+                told.push(event);
+            }
         }
     }
     (arrived, told)

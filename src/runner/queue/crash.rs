@@ -230,3 +230,23 @@ fn a_full_disk_is_told_and_leaves_nothing_behind() {
     let found: Vec<u32> = read(&mut Cursor::default(), &log).unwrap().into_iter().map(|(number, ..)| number).collect();
     assert_eq!(found, [0, 1]);
 }
+
+/// Two checkpoints are on the disk at about the same time, and each lets go what is before it.
+#[test]
+fn two_who_let_go_at_once_do_not_meet_in_one_segment() {
+    for _ in 0..200 {
+        let disk = SimulatedDisk::new(filled().0, usize::MAX, false);
+        let (log, _) = Log::open(disk, SEGMENT_BYTES, None, draw).unwrap();
+        let both = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let releases = [3, 4].map(|number| {
+                let (log, both) = (&log, &both);
+                scope.spawn(move || {
+                    both.wait();
+                    log.release(number)
+                })
+            });
+            releases.map(|release| release.join().unwrap().unwrap());
+        });
+    }
+}

@@ -34,6 +34,8 @@ pub(super) struct Log<D> {
     segment_bytes: u64,
     segments: Mutex<BTreeMap<u32, Segment>>,
     writer: Mutex<Writer>,
+    /// Two checkpoints may be on the disk at once, and each lets segments go.
+    releasing: Mutex<()>,
     draw: fn() -> io::Result<Salt>,
 }
 
@@ -79,7 +81,7 @@ impl<D: Disk> Log<D> {
         let (segments, amiss) = (found.segments, found.amiss);
         let last = found.there.last().copied().max(resume.map(|key| key.lineage));
         let next = last.map_or(Ok(0), after)?;
-        let log = Self { disk, segment_bytes, segments: Mutex::new(segments), writer: Mutex::new(Writer { active: None, next }), draw };
+        let log = Self { disk, segment_bytes, segments: Mutex::new(segments), writer: Mutex::new(Writer { active: None, next }), releasing: Mutex::default(), draw };
         log.prune()?;
         Ok((log, amiss))
     }
@@ -184,6 +186,7 @@ impl<D: Disk> Log<D> {
 
     /// A checkpoint that is on the disk is in segment `number`: removes those before it.
     pub(super) fn release(&self, number: u32) -> io::Result<()> {
+        let _alone = lock(&self.releasing);
         let done: Vec<Segment> = self.segments().range(..number).map(|(_, segment)| segment.clone()).collect();
         for segment in &done {
             if segment.file == file_name(segment.number, false) {
