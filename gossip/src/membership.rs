@@ -226,6 +226,13 @@ impl Membership {
         self.take_steps(now);
     }
 
+    /// A member was asked something that it answers at once, if it lives.
+    pub(crate) fn question(&mut self, now: Now, id: &NodeId) {
+        if let Some(Member { id, gossip, generation, .. }) = self.view.get(id).filter(|member| member.status.is_live()) {
+            self.refusals.question(now.at, Identity { id: *id, gossip: *gossip, generation: *generation });
+        }
+    }
+
     /// Where a member takes calls; None if that is only a guess.
     pub(crate) fn quic(&self, id: &NodeId) -> Option<SocketAddr> {
         self.view.get(id).filter(|_| !self.guessed.contains(id)).map(|member| member.quic)

@@ -1,7 +1,8 @@
-//! The short form of a ping and of its acknowledgement: what both sides know of each other already is not said, only checked.
+//! The short form of a ping, of its acknowledgement, and of the answer to a comparison that has shown no difference: what both sides know of each other already
+//! is not said, only checked.
 //!
 //! ```text
-//! [0xc1][check:8][number: LEB128][incarnation:2][1 ping, 2 ack][probe number:1][what foca adds: count:2 and members, if any]
+//! [0xc1][check:8][number: LEB128][incarnation:2][1 ping, 2 ack, 3 alike][probe number:1][what foca adds: count:2 and members, if any]
 //! ```
 //! 0xc1 begins no MessagePack, so the two forms are told apart by their first byte. The check stands for who sends and who receives, each with its
 //! generation and address: who knows either of them otherwise comes to another number, and takes nothing. The seal around it is the same as around all.
@@ -26,6 +27,8 @@ pub(crate) const MARK: u8 = 0xc1;
 pub(crate) enum Kind {
     Ping = 1,
     Ack = 2,
+    /// Nothing differs; nothing of foca's. Without it a comparison of equals would have no answer, and no silence would tell that nobody is there.
+    Alike = 3,
 }
 
 /// What foca writes where it adds nothing.
@@ -74,13 +77,8 @@ pub(crate) fn kind(swim: &[u8]) -> Option<Kind> {
 pub(crate) fn shorten(mut swim: &[u8], number: u64) -> Option<Vec<u8>> {
     let header = SwimCodec.decode_header(&mut swim).ok()?;
     let (kind, probe) = kind_of(&header.message)?;
-    let mut out = vec![MARK];
-    out.put_u64(check(&header.src, &header.dst));
-    put_number(&mut out, number);
-    out.put_u16(header.src_incarnation);
-    out.extend_from_slice(&[kind as u8, probe]);
-    out.extend_from_slice(if swim == NO_MEMBERS { &[] } else { swim });
-    Some(out)
+    let added = if swim == NO_MEMBERS { &[] } else { swim };
+    Some(Short { check: check(&header.src, &header.dst), number, incarnation: header.src_incarnation, kind, probe, added }.write())
 }
 
 impl<'a> Short<'a> {
@@ -92,22 +90,34 @@ impl<'a> Short<'a> {
         let number = bytes.number()?;
         let incarnation = u16::from_be_bytes(bytes.array()?);
         let [kind, probe] = bytes.array()?;
-        let kind = [Kind::Ping, Kind::Ack].into_iter().find(|known| *known as u8 == kind);
+        let kind = [Kind::Ping, Kind::Ack, Kind::Alike].into_iter().find(|known| *known as u8 == kind);
         let kind = kind.filter(|_| number > 0).ok_or(StateError::Damaged)?;
         Ok(Self { check, number, incarnation, kind, probe, added: bytes.0 })
     }
 
-    /// As foca says it between these two.
-    pub(crate) fn lengthen(&self, src: Identity, dst: Identity) -> Vec<u8> {
+    /// The datagram's payload.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut out = vec![MARK];
+        out.put_u64(self.check);
+        put_number(&mut out, self.number);
+        out.put_u16(self.incarnation);
+        out.extend_from_slice(&[self.kind as u8, self.probe]);
+        out.extend_from_slice(self.added);
+        out
+    }
+
+    /// As foca says it between these two; None of what is not foca's.
+    pub(crate) fn lengthen(&self, src: Identity, dst: Identity) -> Option<Vec<u8>> {
         let message = match self.kind {
             Kind::Ping => Message::Ping(self.probe),
             Kind::Ack => Message::Ack(self.probe),
+            Kind::Alike => return None,
         };
         let mut swim = Vec::with_capacity(128 + self.added.len());
         let result = SwimCodec.encode_header(&Header { src, src_incarnation: self.incarnation, dst, message }, &mut swim);
         debug_assert!(result.is_ok(), "a Vec takes all: {result:?}");
         swim.extend_from_slice(self.added);
-        swim
+        Some(swim)
     }
 }
 
@@ -149,7 +159,7 @@ mod tests {
             let read = Short::read(&short).unwrap();
             let (src, dst) = (identity(1, "10.0.0.1:7946", 7), identity(2, "[fd00::2]:7946", 9));
             assert_eq!((read.number, read.check), (u64::MAX, check(&src, &dst)));
-            let again = read.lengthen(src, dst);
+            let again = read.lengthen(src, dst).unwrap();
             let read = |bytes| crate::swim::peek(bytes).map(|peeked| (peeked.header, peeked.named));
             assert_eq!(read(&again).unwrap(), read(&long).unwrap());
         }
@@ -176,7 +186,8 @@ mod tests {
         fn garbage_is_refused_without_a_panic(mut bytes in prop::collection::vec(any::<u8>(), 1..80)) {
             bytes[0] = MARK;
             if let Ok(short) = Short::read(&bytes) {
-                crate::swim::peek(&short.lengthen(identity(1, "10.0.0.1:1", 1), identity(2, "10.0.0.2:1", 1))).ok();
+                let swim = short.lengthen(identity(1, "10.0.0.1:1", 1), identity(2, "10.0.0.2:1", 1));
+                swim.and_then(|swim| crate::swim::peek(&swim).ok());
             }
         }
 

@@ -34,6 +34,12 @@ impl Traffic {
         self.membership.bytes += (payload + SEAL_BYTES) as u64;
     }
 
+    /// The answer to a comparison that has shown no difference, `payload` bytes before sealing.
+    pub(crate) fn agreed(&mut self, payload: usize) {
+        self.state.messages += 1;
+        self.state.bytes += (payload + SEAL_BYTES) as u64;
+    }
+
     /// A call or a reply of `parts`.
     pub(crate) fn count(&mut self, parts: &Parts, bytes: usize) {
         let Parts { roots, members, swim, hello, welcome, suspicion, left, rumour_entries, rumour_marks, rumour_words, .. } = parts;

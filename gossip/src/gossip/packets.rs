@@ -119,7 +119,11 @@ impl Gossip {
             self.membership.handle_suspicion(now, *sender, suspicion.generation, suspicion.incarnation);
         }
         let peer = Peer { id: sender.id, gossip: sender.gossip, quic };
+        let compared = parts.roots.is_some();
         let answers = self.take_state(now, &peer, parts)?;
+        if compared && answers.iter().all(|parts| *parts == Parts::default()) {
+            self.answer_in_short(sender);
+        }
         self.send(now, sender.gossip, Some(&peer), answers);
         Ok(())
     }

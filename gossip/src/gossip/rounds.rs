@@ -48,6 +48,7 @@ impl Gossip {
             let drawn = if planted("no-push-pull") { 0 } else { 1 };
             for peer in self.membership.draw_live(drawn) {
                 self.send(now, peer.gossip, Some(&peer), vec![Parts { roots, ..Parts::default() }]);
+                self.expect_an_answer(now, &peer.id);
             }
         }
         if self.due.members <= now.at {

@@ -1,4 +1,4 @@
-//! Who is sent the short form of a ping, and what becomes of one that is not understood (`short` has the form itself).
+//! Who is sent the short form of a ping or of another answer, and what becomes of one that is not understood (`short` has the form itself).
 //!
 //! ```text
 //! probe ─ it says in its node map that it reads short ones? ─ no ──────────────────────► long ping ──► long ack
@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::{GOODBYE_TIME, GOODBYES_MAX, Gossip, Stage};
 use crate::{
-    DatagramError, Now, Output,
+    DatagramError, Generation, NodeId, Now, Output,
     canary::planted,
     marks,
     membership::MEMBERS_MAX,
@@ -28,7 +28,7 @@ use crate::{
 
 /// The word of a node's own map that says which short forms it reads: a number, [`READS`] so far.
 pub(super) const WIRE: &str = "wire";
-pub(super) const READS: &[u8] = b"1";
+pub(super) const READS: &[u8] = b"2";
 
 impl Gossip {
     /// Says which short forms this node reads.
@@ -42,9 +42,10 @@ impl Gossip {
         self.goodbyes.retain(|_, (_, heard)| now.at.since(*heard) < GOODBYE_TIME);
         let left: Vec<_> = self.goodbyes.iter().take(GOODBYES_MAX).map(|(id, (generation, _))| (*id, *generation)).collect();
         let kind = kind(&swim).filter(|kind| match kind {
-            Kind::Ping => self.may_ask_in_short(&to),
+            Kind::Ping => self.may_send_in_short(&to.id, to.generation),
             // In kind: who did not understand a short ping may not understand a short answer.
             Kind::Ack => self.asked_in_short == Some(to),
+            Kind::Alike => false,
         });
         if left.is_empty()
             && let Some(kind) = kind
@@ -61,11 +62,31 @@ impl Gossip {
         }
     }
 
-    /// Whether `to` says that it reads the short form, and has had time to hear of this node.
-    fn may_ask_in_short(&self, to: &Identity) -> bool {
-        let says_so = |map: &crate::NodeMap| map.generation() == to.generation && map.get(WIRE).is_some_and(|forms| forms == READS);
-        let reads = self.replica.node_map(&to.id).is_some_and(says_so) || planted("short-to-all");
+    /// Whether this node, in that generation, says that it reads the short form, and has had time to hear of this one.
+    fn may_send_in_short(&self, to: &NodeId, generation: Generation) -> bool {
+        let says_so = |map: &crate::NodeMap| map.generation() == generation && map.get(WIRE).is_some_and(|forms| forms == READS);
+        let reads = self.replica.node_map(to).is_some_and(says_so) || planted("short-to-all");
         reads && self.stage == Stage::Active && self.is_joined()
+    }
+
+    /// A comparison was begun with `peer`, which answers it at once: so it is as good a question as a probe (DESIGN §3.1, "Refusal is evidence"). Nobody happens to
+    /// probe a member for 2.3 s once in a hundred times; of comparisons there are half as many as of probes.
+    pub(super) fn expect_an_answer(&mut self, now: Now, peer: &NodeId) {
+        if self.membership.view().get(peer).is_some_and(|known| self.may_send_in_short(peer, known.generation)) {
+            self.membership.question(now, peer);
+        }
+    }
+
+    /// Answers a comparison that has shown no difference, and to which there is nothing else to say.
+    pub(super) fn answer_in_short(&mut self, to: &Identity) {
+        if !self.may_send_in_short(&to.id, to.generation) {
+            return;
+        }
+        let me = Identity { id: self.me.id, gossip: self.me.gossip, generation: self.me.generation };
+        self.sent += 1;
+        let payload = Short { check: check(&me, to), number: self.sent, incarnation: 0, kind: Kind::Alike, probe: 0, added: &[] }.write();
+        self.traffic.agreed(payload.len());
+        self.outputs.push_back(Output::Datagram { to: to.gossip, payload });
     }
 
     /// The answer to a ping is due: if it was sent in short and is unanswered it is sent again in long, which all understand.
@@ -93,13 +114,14 @@ impl Gossip {
             replay::Refused::Full => DatagramError::Full { members_max: MEMBERS_MAX },
             replay::Refused::Repeated | replay::Refused::Former => DatagramError::Repeated { from: sender.id },
         })?;
-        if short.kind == Kind::Ping {
-            self.asked_in_short = Some(sender);
-        } else if self.short_ping.as_ref().is_some_and(|(pinged, _)| *pinged == sender) {
-            self.short_ping = None;
+        match short.kind {
+            Kind::Ping => self.asked_in_short = Some(sender),
+            Kind::Ack => drop(self.short_ping.take_if(|(pinged, _)| *pinged == sender)),
+            Kind::Alike => marks::reached("a comparison of equals was answered"),
         }
-        let swim = short.lengthen(sender, me);
-        self.take_swim(now, &sender, &swim)?;
+        if let Some(swim) = short.lengthen(sender, me) {
+            self.take_swim(now, &sender, &swim)?;
+        }
         self.membership.heard(now, sender.id);
         Ok(())
     }

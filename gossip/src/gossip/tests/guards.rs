@@ -122,6 +122,22 @@ fn a_killed_process_is_proved_gone_in_about_a_second() {
     }
 }
 
+/// Whom nobody happens to probe is found out by who compares with it: that would have been answered, if only with a word.
+#[test]
+fn an_unanswered_comparison_is_as_good_a_question_as_a_probe() {
+    for seed in 91..94 {
+        let mut world = World::with(8, seed, |config| config.probe_period = secs(600));
+        world.refuses = true;
+        world.run(secs(40));
+        assert!(world.all_see_all());
+        world.kill(1);
+        let is_proved = |world: &World| world.up().all(|(_, node)| node.gossip.member(&id(1)).is_some_and(|member| member.proved));
+        let took = world.run_until(secs(20), is_proved);
+        assert!(took.is_some(), "seed {seed}: nobody has noticed");
+        world.wrongs();
+    }
+}
+
 /// A host without power says nothing: suspicion runs its time, and nothing is proved.
 #[test]
 fn a_silent_host_is_declared_down_in_the_suspicions_time() {
