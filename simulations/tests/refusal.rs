@@ -90,8 +90,8 @@ fn a_host_without_power_is_declared_down_in_the_suspicions_time() {
             21.304 c   suspects b
             21.322 a   suspects b
             25.303 d   declares b down
-            25.304 a   declares b down
-            25.304 c   declares b down"#]],
+            25.304 c   declares b down
+            25.304 a   declares b down"#]],
     );
 }
 
@@ -105,8 +105,8 @@ fn where_refusals_are_filtered_nothing_changes() {
             21.304 c   suspects b
             21.322 a   suspects b
             25.303 d   declares b down
-            25.304 a   declares b down
-            25.304 c   declares b down"#]],
+            25.304 c   declares b down
+            25.304 a   declares b down"#]],
     );
 }
 
@@ -122,7 +122,7 @@ fn a_filter_on_some_paths_does_not_hide_a_death() {
             20.927 c   suspects b
             20.950 a   suspects b
             21.394 e   sees that b is gone
-            21.394 a   sees that b is gone
+            21.395 a   sees that b is gone
             21.395 d   sees that b is gone
             21.395 c   sees that b is gone
             40.000     mends"#]],

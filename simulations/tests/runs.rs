@@ -64,8 +64,8 @@ fn a_planned_restart_moves_nothing() {
         expect![[r#"
             20.000 b   is told to stop
             20.008 b   is stopped
-            21.141 c   suspects b
-            21.142 a   suspects b
+            21.201 c   suspects b
+            21.202 a   suspects b
             25.000 b   starts (2)
             25.043 a   trusts b again
             25.043 c   trusts b again
@@ -127,11 +127,11 @@ fn a_split_leaves_one_owner() {
             24.682 c   declares a down
             24.683 b   declares a down
             40.000     mends
-            40.184 a   trusts c again
-            40.186 a   renews itself
-            40.187 b   sees a return
-            40.187 c   sees a return
-            40.192 a   trusts b again"#]],
+            40.057 a   renews itself
+            40.058 b   sees a return
+            40.058 c   sees a return
+            40.063 a   trusts c again
+            40.063 a   trusts b again"#]],
     );
 }
 

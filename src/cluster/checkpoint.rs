@@ -208,7 +208,11 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> impl Strategy<Value = Checkpoint> {
-        let file = (0_u32..12, 0_u64..2, 0_u64..2).prop_map(|(lineage, named, head_hash)| FileKey { lineage, named, name: FileName { head_hash, head_bytes: 1 } });
+        let file = (0_u32..12, 0_u64..2, 0_u64..2).prop_map(|(lineage, named, head_hash)| FileKey {
+            lineage,
+            named,
+            name: FileName { head_hash, head_bytes: 1 },
+        });
         let sender = prop::sample::select(vec!["a", "b"]).prop_map(|name| name.parse::<Name>().unwrap());
         let position = (0_u64..9).prop_map(|offset| Position { offset, marker: offset });
         let positions = prop::collection::btree_map(sender, position, 0..3);

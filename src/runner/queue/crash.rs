@@ -246,7 +246,9 @@ fn two_who_let_go_at_once_do_not_meet_in_one_segment() {
                     log.release(number)
                 })
             });
-            releases.map(|release| release.join().unwrap().unwrap());
+            for release in releases {
+                release.join().unwrap().unwrap();
+            }
         });
     }
 }

@@ -81,7 +81,14 @@ impl<D: Disk> Log<D> {
         let (segments, amiss) = (found.segments, found.amiss);
         let last = found.there.last().copied().max(resume.map(|key| key.lineage));
         let next = last.map_or(Ok(0), after)?;
-        let log = Self { disk, segment_bytes, segments: Mutex::new(segments), writer: Mutex::new(Writer { active: None, next }), releasing: Mutex::default(), draw };
+        let log = Self {
+            disk,
+            segment_bytes,
+            segments: Mutex::new(segments),
+            writer: Mutex::new(Writer { active: None, next }),
+            releasing: Mutex::default(),
+            draw,
+        };
         log.prune()?;
         Ok((log, amiss))
     }

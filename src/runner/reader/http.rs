@@ -69,7 +69,14 @@ impl HttpReaders {
         });
         let dialer = dialer.map_err(|error| ReadError::new(format!("cannot make an HTTP client: {}", causes(&error))))?;
         let framing = Framing::new(spec.line_bytes_max, spec.encoding, spec.multiline.as_ref())?;
-        Ok(Self { dialer, start_at: spec.start_at, poll: Duration::from_millis(spec.poll_ms), framing, has_headers: !spec.headers.is_empty(), counter: 0 })
+        Ok(Self {
+            dialer,
+            start_at: spec.start_at,
+            poll: Duration::from_millis(spec.poll_ms),
+            framing,
+            has_headers: !spec.headers.is_empty(),
+            counter: 0,
+        })
     }
 
     /// The same, for sources that are read from their beginning whatever the spec says of those that were never read.
