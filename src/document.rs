@@ -127,17 +127,34 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 
 /// serde's words in ours, with what was probably meant.
 fn explain(message: &str) -> String {
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let (Some(given), Some(known)) = (quoted.first(), quoted.get(1..)) else { return message.to_owned() };
-    let what = if message.starts_with("unknown variant") {
-        format!("`{given}` is not known here")
-    } else if message.starts_with("unknown field") {
-        format!("there is no key `{given}` here")
-    } else {
-        return message.to_owned();
-    };
-    let meant = nearest(given, known.iter().copied());
-    format!("{what}: the known ones are {}{}", known.join(", "), did_you_mean(meant.get(..1).unwrap_or_default()))
+    let Some(Unknown { given, known, words }) = Unknown::read(message) else { return message.to_owned() };
+    let meant = nearest(given, known);
+    format!("{words}{}", did_you_mean(meant.get(..1).unwrap_or_default()))
+}
+
+/// A word or a key that serde has refused, with those that it knows.
+pub(crate) struct Unknown<'a> {
+    pub(crate) given: &'a str,
+    pub(crate) known: Vec<&'a str>,
+    /// What is wrong, and what is known.
+    pub(crate) words: String,
+}
+
+impl<'a> Unknown<'a> {
+    /// What is unknown by serde's message; none: it is about something else.
+    pub(crate) fn read(message: &'a str) -> Option<Self> {
+        let mut quoted = message.split('`').skip(1).step_by(2);
+        let (given, known) = (quoted.next()?, quoted.collect::<Vec<_>>());
+        let what = if message.starts_with("unknown variant") {
+            format!("`{given}` is not known here")
+        } else if message.starts_with("unknown field") {
+            format!("there is no key `{given}` here")
+        } else {
+            return None;
+        };
+        let words = format!("{what}: the known ones are {}", known.join(", "));
+        Some(Self { given, known, words })
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,54 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// Clocks of a cluster may be so far from each other (a node that is further off takes no writes): who comes from another node begins so much earlier.
 const CLOCKS_APART: Duration = Duration::from_secs(30);
 
+/// All kinds of events.
+pub const KINDS: &[&str] = &[
+    "catalog.changed",
+    "catalog.dropped",
+    "catalog.stamp_ahead",
+    "events.lost",
+    "member.alive",
+    "member.down",
+    "member.forgotten",
+    "member.left",
+    "member.suspect",
+    "node.active",
+    "node.clock_off",
+    "node.clock_right",
+    "node.disk_outdated",
+    "node.incomplete",
+    "node.renewed",
+    "node.started",
+    "node.steady",
+    "node.superseded",
+    "node.unsteady",
+    "node_map.unsaid",
+    "operation.accepted",
+    "operation.commanded",
+    "operation.concluded",
+    "operation.failed",
+    "operation.overruled",
+    "operation.withdrawn",
+    "queue.dropped",
+    "queue.kept",
+    "queue.removed",
+    "runner.failed",
+    "runner.tapped",
+    "runner.tried",
+    "source.claimed",
+    "source.fenced",
+    "source.released",
+    "source.rewound",
+    "source.taken",
+    "source.unsplittable",
+    "source.waiting_for_checkpoint",
+    "source.without_majority",
+    "store.full",
+    "store.room",
+    "store.set_aside",
+    "store.unreadable",
+];
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EventRow {

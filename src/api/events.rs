@@ -14,14 +14,20 @@ use axum::{
 use futures::{Stream, stream};
 use logvine_gossip::Stamp;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::schema::{Object, Type},
+};
 
 use super::{
     ApiError, ApiResult, App,
-    listing::{Listing, PageQuery, Params},
+    listing::{Listing, PageQuery, Params, refused},
     nodes::find,
 };
-use crate::events::{EventLog, EventRow};
+use crate::{
+    document::Unknown,
+    events::{EventLog, EventRow, KINDS},
+};
 
 /// Which events.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -34,6 +40,7 @@ pub(super) struct EventQuery {
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
     /// Only of this kind, or of kinds that begin so: `member`, `source.taken`.
+    #[param(schema_with = kinds_schema)]
     kind: Option<String>,
     /// Only about this node (its id, a unique beginning of it, or its name).
     node: Option<String>,
@@ -41,6 +48,28 @@ pub(super) struct EventQuery {
     runner: Option<String>,
     /// Only after this event (its id), or this time (RFC 3339).
     since: Option<String>,
+}
+
+/// The kinds of events, each after what it begins with: all that a filter can mean.
+fn kinds() -> Vec<&'static str> {
+    let mut words: Vec<_> = KINDS.iter().flat_map(|kind| kind.split_once('.').map(|(begin, _)| begin).into_iter().chain([*kind])).collect();
+    words.sort_unstable();
+    words.dedup();
+    words
+}
+
+fn kinds_schema() -> Object {
+    Object::builder().schema_type(Type::String).enum_values(Some(kinds())).build()
+}
+
+/// A word that no kind is or begins with would find nothing for ever, and look as if nothing had happened.
+fn known(kind: &str) -> ApiResult<()> {
+    let known = kinds();
+    if known.contains(&kind) {
+        return Ok(());
+    }
+    let words = format!("`{kind}` is not known here: the known ones are {}", known.join(", "));
+    Err(refused("kind", &Unknown { given: kind, known, words }))
 }
 
 /// The data of a `reset`: something is missing before what follows.
@@ -75,6 +104,7 @@ impl Filter {
     params(EventQuery, ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received")),
     responses((status = 200, content((Listing<EventRow> = "application/json"), (String = "text/event-stream")))))]
 pub(super) async fn list(State(app): State<App>, Params(query): Params<EventQuery>, headers: HeaderMap) -> ApiResult<Response> {
+    query.kind.as_deref().map(known).transpose()?;
     let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
     let last = text(header::HeaderName::from_static("last-event-id"));
     let since = last.or(query.since.as_deref()).map(|point| app.events().point(point).or_else(|| time(point)).ok_or(point));

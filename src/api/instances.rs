@@ -7,10 +7,22 @@ use utoipa::IntoParams;
 
 use super::{
     ApiResult, App,
-    listing::{Listing, PageQuery, Params, selection},
+    listing::{Listing, PageQuery, Params, selection, words},
     nodes::meant,
     runners::name,
 };
+
+words! {
+    /// What an instance does.
+    InstanceStateWord {
+        Starting = "starting",
+        Running = "running",
+        Paused = "paused",
+        Failed = "failed",
+        Stopped = "stopped",
+        WaitingForNode = "waiting for node",
+    }
+}
 
 /// Which instances.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -26,8 +38,9 @@ pub(super) struct InstanceQuery {
     selector: Option<String>,
     /// Only those of this runner.
     runner: Option<String>,
-    /// Only those in this state: `starting`, `running`, `paused`, `failed`, `stopped`, `waiting for node`.
-    state: Option<String>,
+    /// Only those in this state.
+    #[param(inline)]
+    state: Option<InstanceStateWord>,
 }
 
 /// All instances, by runner and node
@@ -41,7 +54,7 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<InstanceQ
         let meant = meant(node, selection.as_ref());
         let there = |row: &InstanceRow| meant.as_ref().is_none_or(|meant| meant.contains(&row.node));
         let of_runner = |row: &InstanceRow| runner.as_ref().is_none_or(|runner| runner.as_str() == row.runner);
-        let in_state = |row: &InstanceRow| state.as_ref().is_none_or(|state| *state == row.state);
+        let in_state = |row: &InstanceRow| state.is_none_or(|state| state.word() == row.state);
         view::instances(node).into_iter().filter(|row| there(row) && of_runner(row) && in_state(row)).collect()
     });
     Ok(Json(PageQuery { limit, cursor }.page(rows.await?, |row: &InstanceRow| format!("{}\0{}", row.runner, row.node))?))

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiError, ApiResult};
+use crate::document::Unknown;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
@@ -111,9 +112,46 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
         let query = Query::<T>::try_from_uri(&parts.uri);
-        query.map(|Query(query)| Self(query)).map_err(|error| ApiError::bad_request(format!("in the query: {}", error.body_text())))
+        query.map(|Query(query)| Self(query)).map_err(|error| misread(&error.body_text()))
     }
 }
+
+/// Why a query is not read; of an unknown word with its parameter, the known ones and the one that was probably meant.
+fn misread(text: &str) -> ApiError {
+    let told = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    let (parameter, message) = told.split_once(": ").filter(|(_, rest)| rest.starts_with("unknown ")).map_or(("", told), |(name, rest)| (name, rest));
+    match Unknown::read(message) {
+        Some(unknown) => refused(parameter, &unknown),
+        None => ApiError::bad_request(format!("in the query: {told}")),
+    }
+}
+
+/// A parameter's word is none of the known ones. No parameter: there is none of this name.
+pub(super) fn refused(parameter: &str, Unknown { given, known, words }: &Unknown<'_>) -> ApiError {
+    let place = if parameter.is_empty() { String::new() } else { format!("{parameter}: ") };
+    ApiError::bad_request(format!("in the query: {place}{words}")).near(given, known.iter().copied())
+}
+
+/// The words that a column of a list can show, for the filter by it.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+        pub(super) enum $name {
+            $(#[serde(rename = $word)] $variant),+
+        }
+
+        impl $name {
+            /// As the column shows it.
+            pub(super) fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+        }
+    };
+}
+pub(super) use words;
 
 /// What the path names, with our own words where it is not text. Named as axum's, by which the description knows it.
 pub(super) struct Path<T>(pub(super) T);

@@ -18,13 +18,46 @@ use super::{
     ApiError, ApiResult, App,
     body::Document,
     counters::clear_counters,
-    listing::{Listing, PageQuery, Params, Path, selection},
+    listing::{Listing, PageQuery, Params, Path, selection, words},
     problem::Problem,
     queues::drop_queue,
     rewinds::rewind,
     runners::name,
     written::{RevisionHeaders, WriteQuery, Writing, Written, write},
 };
+
+words! {
+    /// What was asked for.
+    VerbWord {
+        Apply = "apply",
+        Delete = "delete",
+        Start = "start",
+        Stop = "stop",
+        Remove = "remove",
+        Follow = "follow",
+        Restart = "restart",
+        Rewind = "rewind",
+        ClearCounters = "clear counters",
+        DropQueue = "drop queue",
+        PatchSources = "patch sources",
+        SetTags = "set tags",
+        RenameTag = "rename tag",
+        Drain = "drain",
+        Undrain = "undrain",
+        Forget = "forget",
+        Set = "set",
+    }
+}
+
+words! {
+    /// How far an operation is.
+    OperationStateWord {
+        Proposed = "proposed",
+        Published = "published",
+        Accepted = "accepted",
+        Withdrawn = "withdrawn",
+    }
+}
 
 /// Which operations.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -40,10 +73,12 @@ pub(super) struct OperationQuery {
     selector: Option<String>,
     /// Only those on this runner.
     runner: Option<String>,
-    /// Only those with this verb: `apply`, `stop`, …
-    verb: Option<String>,
-    /// Only those in this state: `proposed`, `published`, `accepted`, `withdrawn`.
-    state: Option<String>,
+    /// Only those with this verb.
+    #[param(inline)]
+    verb: Option<VerbWord>,
+    /// Only those in this state.
+    #[param(inline)]
+    state: Option<OperationStateWord>,
 }
 
 /// All operations of the last seven days, the newest first
@@ -58,8 +93,9 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<Operation
         let concerns = |row: &OperationRow| {
             let of_runner = runner.as_ref().is_none_or(|runner| row.runners.contains(runner));
             let of_node = |meant: &BTreeSet<String>| view::targets_of(node, &row.id).iter().any(|target| meant.contains(&target.node));
-            let is = |wanted: &Option<String>, given: &String| wanted.as_ref().is_none_or(|wanted| wanted == given);
-            of_runner && is(&verb, &row.verb) && is(&state, &row.state) && meant.as_ref().is_none_or(of_node)
+            let is = |wanted: Option<&str>, given: &String| wanted.is_none_or(|wanted| wanted == given);
+            let by_word = is(verb.map(VerbWord::word), &row.verb) && is(state.map(OperationStateWord::word), &row.state);
+            of_runner && by_word && meant.as_ref().is_none_or(of_node)
         };
         view::operations(node, before.as_deref()).filter(concerns).take(most).collect()
     });

@@ -43,7 +43,7 @@ const LOOK: Duration = Duration::from_millis(300);
 pub(super) enum OperationVerb {
     /// All operations of the last seven days, the newest first
     List {
-        /// Only with this verb: apply, stop, …
+        /// Only with this verb, as the list shows it: apply, stop, "drop queue", …
         #[arg(long)]
         verb: Option<String>,
         /// Only in this state: proposed, published, accepted, withdrawn

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 const ME: NodeId = NodeId([1; 16]);
@@ -115,4 +117,17 @@ fn what_the_disk_did_not_take_is_counted_in_its_place() {
     assert_eq!((last.kind.as_str(), last.detail.starts_with("3 events")), ("events.lost", true), "{last:?}");
     tell(&log, "after");
     assert_eq!(log.0.memory.take_unwritten(Duration::ZERO).0.len(), 1);
+}
+
+/// A kind that is told and not listed could not be asked for.
+#[test]
+fn each_kind_that_is_told_is_listed() {
+    let code = include_str!("../events.rs");
+    let (_, code) = code.split_once("];").expect("the list itself");
+    let is_kind = |word: &&str| {
+        let right = |part: &str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+        word.split_once('.').is_some_and(|(begin, rest)| right(begin) && right(rest))
+    };
+    let told: BTreeSet<&str> = code.split('"').filter(is_kind).collect();
+    assert_eq!(told, KINDS.iter().copied().collect());
 }

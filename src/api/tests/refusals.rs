@@ -1,6 +1,7 @@
 //! What is not understood, not known or too much, and what is said of it.
 
 use super::*;
+use crate::api::operations::VerbWord;
 
 fn nearest(answer: &Answer) -> Vec<&str> {
     answer.body["nearest"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
@@ -64,6 +65,51 @@ async fn a_filter_that_a_list_does_not_have_is_refused() {
         ["/v1/nodes?runner=fleet", "/v1/keys?selector=web", "/v1/settings?selector=web", "/v1/sources?state=lost", "/v1/assignments/check?kind=x"]
     {
         assert_problem(&api.get(path).await, 400, "urn:logvine:bad-request");
+    }
+}
+
+/// A word that a column never shows would find nothing, and look as if there were nothing.
+#[tokio::test]
+async fn a_word_that_a_filter_does_not_know_is_refused_with_the_one_that_is_meant() {
+    let api = Api::new();
+    for (path, field, meant) in [
+        ("/v1/sources?state=colected", "state", "collected"),
+        ("/v1/instances?state=runing", "state", "running"),
+        ("/v1/instances?state=waiting+for+nodes", "state", "waiting for node"),
+        ("/v1/operations?state=acepted", "state", "accepted"),
+        ("/v1/operations?verb=aply", "verb", "apply"),
+        ("/v1/operations?verb=drop-queue", "verb", "drop queue"),
+        ("/v1/events?kind=membr", "kind", "member"),
+        ("/v1/events?kind=source.take", "kind", "source.taken"),
+        ("/v1/nodes?limt=3", "", "limit"),
+    ] {
+        let refused = api.get(path).await;
+        assert_problem(&refused, 400, "urn:logvine:bad-request");
+        assert_eq!(nearest(&refused).first(), Some(&meant), "{path}: {}", refused.body);
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("{field}: ")) || field.is_empty(), "{detail}");
+        assert!(detail.contains("the known ones are "), "{detail}");
+    }
+    for path in [
+        "/v1/events?kind=source",
+        "/v1/events?kind=node_map.unsaid",
+        "/v1/operations?verb=clear+counters",
+        "/v1/instances?state=waiting%20for%20node",
+    ] {
+        assert_eq!(api.get(path).await.status.as_u16(), 200, "{path}");
+    }
+}
+
+/// Each verb there is can be asked for.
+#[test]
+fn operations_are_filtered_by_every_verb() {
+    use logvine_cluster::operation::Verb;
+    let told = serde_json::from_value::<Verb>(json!("?")).unwrap_err().to_string();
+    let verbs: Vec<Verb> = told.split('`').skip(3).step_by(2).map(|word| serde_json::from_value(json!(word)).unwrap()).collect();
+    assert!(verbs.contains(&Verb::Apply) && verbs.contains(&Verb::Set), "the refusal names all: {told}");
+    for word in verbs.into_iter().map(Verb::word) {
+        let read: VerbWord = serde_json::from_value(json!(word)).unwrap();
+        assert_eq!(read.word(), word);
     }
 }
 
