@@ -65,6 +65,51 @@ fn a_revision_that_fails_is_taken_back_and_held_everywhere_also_after_restarts()
     assert_eq!(runs(&cluster, mended).len(), 3, "a further edit is tried anew");
 }
 
+/// Why each node's row of the newest operation is pending, as a node derives it.
+fn pending_at(cluster: &Cluster, at: u8) -> BTreeMap<NodeId, String> {
+    let node = &cluster.hosts[&id(at)].node;
+    let operation = node.catalog().operations().max_by_key(|operation| operation.stamp).expect("there is one");
+    let reason = |row: crate::operation::Row| match row.state {
+        crate::operation::RowState::Pending { reason } => Some((row.node, reason)),
+        _ => None,
+    };
+    node.rows(operation).into_iter().filter_map(reason).collect()
+}
+
+#[test]
+fn rows_of_nodes_that_wait_for_another_to_try_say_so_on_every_node() {
+    let mut cluster = running(4);
+    let (_, new) = edit(&mut cluster, 1);
+    cluster.run(8);
+    let trying = runs(&cluster, new);
+    for at in 1..=4 {
+        let waiting: BTreeSet<_> =
+            pending_at(&cluster, at).into_iter().filter(|(_, reason)| reason == "waiting for rollout").map(|(node, _)| node).collect();
+        assert_eq!(waiting, (1..=4).map(id).filter(|node| !trying.contains(node)).collect(), "as n{at} sees it");
+    }
+    cluster.run(10);
+    assert_eq!(pending_at(&cluster, 2), BTreeMap::new(), "all run it");
+}
+
+#[test]
+fn rows_of_a_revision_that_failed_say_who_found_it_so_and_why() {
+    let mut cluster = running(3);
+    let before = cluster.node(id(1)).catalog().runner(&name("logs")).unwrap().revision;
+    for host in cluster.hosts.values_mut() {
+        host.complains_from = Some(before.next());
+    }
+    let (_, new) = edit(&mut cluster, 2);
+    cluster.run(120);
+    let tried = |host: &&Host| host.commands.iter().any(|command| matches!(command, InstanceCommand::Start { revision, .. } if *revision == new));
+    let by = cluster.hosts.iter().find(|(_, host)| tried(host)).map(|(id, _)| *id).expect("one has tried");
+    for at in 1..=3 {
+        let held = pending_at(&cluster, at);
+        assert_eq!(held.keys().copied().collect::<BTreeSet<_>>(), (1..=3).map(id).filter(|node| *node != by).collect(), "as n{at} sees it");
+        let words = format!("held: {} says: no such field", crate::view::name_of(&cluster.hosts[&id(at)].node, &by));
+        assert!(held.values().all(|reason| *reason == words), "{held:?}");
+    }
+}
+
 #[test]
 fn the_next_node_tries_when_the_first_dies() {
     let mut cluster = running(3);
