@@ -600,7 +600,7 @@ pub fn started(me: NodeId, last: Option<&str>) -> Words {
 /// A look at records: by whom, of which runner, at what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look<'a> {
-    /// The role of whoever asked.
+    /// Who asked.
     pub(crate) by: &'a str,
     pub(crate) runner: &'a str,
     /// The stage of a tap, or what was tried.

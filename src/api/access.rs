@@ -41,6 +41,33 @@ impl std::str::FromStr for Role {
     }
 }
 
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Who {
+    pub(super) role: Role,
+    /// Whose token it is, where the token file says it.
+    name: Option<String>,
+}
+
+/// As the audit has it. What stands in brackets is always the role: a name cannot pass for one.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} ({})", self.role),
+            None => self.role.fmt(f),
+        }
+    }
+}
+
+impl From<Role> for Who {
+    fn from(role: Role) -> Self {
+        Self { role, name: None }
+    }
+}
+
+/// A name is in every operation, in every node's catalog.
+const NAME_BYTES_MAX: usize = 64;
+
 /// A token's SHA-256. Tokens are 32 random bytes, so a slow hash would protect nothing that they do not.
 type TokenHash = [u8; 32];
 
@@ -53,7 +80,7 @@ pub fn token_hash(token: &str) -> String {
 #[derive(Debug)]
 pub struct Access {
     /// None: no tokens are asked for, and everybody is an admin.
-    tokens: Option<Vec<(Role, TokenHash)>>,
+    tokens: Option<Vec<(Who, TokenHash)>>,
     names: BTreeSet<String>,
     addresses: BTreeSet<IpAddr>,
     /// Bound to all interfaces: each of their addresses is ours. A page cannot fake an address, only a name (DNS rebinding).
@@ -80,13 +107,13 @@ impl Access {
         }
     }
 
-    fn role(&self, headers: &HeaderMap) -> Result<Role, ApiError> {
-        let Some(tokens) = &self.tokens else { return Ok(Role::Admin) };
+    fn who(&self, headers: &HeaderMap) -> Result<Who, ApiError> {
+        let Some(tokens) = &self.tokens else { return Ok(Role::Admin.into()) };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let hash: TokenHash = Sha256::digest(given.unwrap_or_default().trim().as_bytes()).into();
         // Every line is compared, whichever fits.
-        let roles = tokens.iter().filter(|(_, known)| bool::from(known.ct_eq(&hash))).map(|(role, _)| *role);
-        roles.max().filter(|_| given.is_some()).ok_or_else(ApiError::no_token)
+        let whose = tokens.iter().filter(|(_, known)| bool::from(known.ct_eq(&hash))).map(|(who, _)| who);
+        whose.max_by_key(|who| who.role).filter(|_| given.is_some()).cloned().ok_or_else(ApiError::no_token)
     }
 }
 
@@ -98,7 +125,7 @@ fn host_name(host: &str) -> &str {
     }
 }
 
-fn read_tokens(path: &Path) -> anyhow::Result<Vec<(Role, TokenHash)>> {
+fn read_tokens(path: &Path) -> anyhow::Result<Vec<(Who, TokenHash)>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read the token file {}; check --token-file and its permissions", path.display()))?;
     let mut tokens = Vec::new();
@@ -108,9 +135,15 @@ fn read_tokens(path: &Path) -> anyhow::Result<Vec<(Role, TokenHash)>> {
         let role = words.next().and_then(|word| word.parse::<Role>().ok());
         let hashed = words.next().is_some_and(|word| hex::decode_to_slice(word, &mut hash).is_ok());
         match role {
-            Some(role) if hashed => tokens.push((role, hash)),
+            Some(role) if hashed => {
+                let name = words.next().map(str::to_owned);
+                if name.as_ref().is_some_and(|name| name.len() > NAME_BYTES_MAX) {
+                    bail!("{}:{}: the name of a token's holder is at most {NAME_BYTES_MAX} bytes long", path.display(), at + 1);
+                }
+                tokens.push((Who { role, name }, hash));
+            }
             _ => bail!(
-                "{}:{}: a line is `ROLE SHA256-HEX [WORD]`, ROLE being view, operate or admin: `logvine keygen --token ROLE` makes one",
+                "{}:{}: a line is `ROLE SHA256-HEX [NAME]`, ROLE being view, operate or admin: `logvine keygen --token ROLE` makes one",
                 path.display(),
                 at + 1
             ),
@@ -127,8 +160,8 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     let path = request.uri().path().to_owned();
     let checked = check(&app, &request);
     let mut response = match checked {
-        Ok(role) => {
-            request.extensions_mut().insert(role);
+        Ok(who) => {
+            request.extensions_mut().insert(who);
             next.run(request).await
         }
         Err(error) => error.into_response(),
@@ -158,7 +191,7 @@ const ANSWER_HEADERS: [(header::HeaderName, &str); 4] = [
     (header::REFERRER_POLICY, "no-referrer"),
 ];
 
-fn check(app: &App, request: &Request) -> Result<Role, ApiError> {
+fn check(app: &App, request: &Request) -> Result<Who, ApiError> {
     let access = app.access();
     let headers = request.headers();
     // HTTP/2 has its host in the URI.
@@ -178,9 +211,9 @@ fn check(app: &App, request: &Request) -> Result<Role, ApiError> {
     // A load balancer has no token, and neither these answers nor the console's files hold anything of the cluster.
     let path = request.uri().path();
     if reads && (OPEN.contains(&path) || path.starts_with("/assets/") || console::is_page(request)) {
-        return Ok(Role::View);
+        return Ok(Role::View.into());
     }
-    let role = access.role(headers)?;
+    let who = access.who(headers)?;
     let wanted = match request.uri().path() {
         // What logs say is more than what the cluster does.
         path if path.starts_with("/v1/runners/") && path.ends_with("/tap") => Role::Operate,
@@ -191,14 +224,14 @@ fn check(app: &App, request: &Request) -> Result<Role, ApiError> {
         path if path == "/v1/keys" || path.starts_with("/v1/keys/") => Role::Admin,
         _ => Role::Operate,
     };
-    if role < wanted { Err(ApiError::role(&role.to_string(), &wanted.to_string())) } else { Ok(role) }
+    if who.role < wanted { Err(ApiError::role(&who.role.to_string(), &wanted.to_string())) } else { Ok(who) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn access(tokens: Option<Vec<(Role, TokenHash)>>) -> Access {
+    fn access(tokens: Option<Vec<(Who, TokenHash)>>) -> Access {
         Access {
             tokens,
             names: ["localhost".to_owned(), "logs.example".to_owned()].into(),
@@ -221,11 +254,13 @@ mod tests {
 
     #[test]
     fn a_token_gives_its_role_and_another_gives_none() {
-        let access = access(Some(vec![(Role::View, Sha256::digest("v").into()), (Role::Operate, Sha256::digest("o").into())]));
-        let role = |value: &'static str| access.role(&HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))])).ok();
+        let access = access(Some(vec![(Role::View.into(), Sha256::digest("v").into()), (Role::Operate.into(), Sha256::digest("o").into())]));
+        let role = |value: &'static str| {
+            access.who(&HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))])).ok().map(|who| who.role)
+        };
         assert_eq!((role("Bearer v"), role("Bearer o")), (Some(Role::View), Some(Role::Operate)));
         assert_eq!((role("Bearer x"), role("Basic v"), role("Bearer ")), (None, None, None));
-        assert!(access.role(&HeaderMap::new()).is_err());
+        assert!(access.who(&HeaderMap::new()).is_err());
     }
 
     #[test]
@@ -234,6 +269,9 @@ mod tests {
         let path = home.path().join("tokens");
         fs::write(&path, format!("# ours\nview {} dashboard\n", token_hash("v"))).unwrap();
         assert_eq!(read_tokens(&path).unwrap().len(), 1);
+        assert_eq!(read_tokens(&path).unwrap()[0].0.to_string(), "dashboard (view)");
+        fs::write(&path, format!("view {} {}\n", token_hash("v"), "d".repeat(NAME_BYTES_MAX + 1))).unwrap();
+        assert!(read_tokens(&path).expect_err("a name that fills the catalog").to_string().contains("tokens:1:"));
         fs::write(&path, format!("view {}\nroot abc\n", token_hash("v"))).unwrap();
         let message = read_tokens(&path).expect_err("a bad line").to_string();
         assert!(message.contains("tokens:2:") && message.contains("keygen --token"), "{message}");

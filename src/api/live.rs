@@ -28,7 +28,8 @@ use tokio::sync::mpsc;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    ApiError, ApiResult, App, Role,
+    ApiError, ApiResult, App,
+    access::Who,
     body::Document,
     known::not_found,
     listing::{Params, Path},
@@ -280,7 +281,7 @@ pub(super) struct TapWord {
     responses((status = 200, body = TapRow, content_type = "text/event-stream"), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn tap(
     State(app): State<App>,
-    Extension(role): Extension<Role>,
+    Extension(who): Extension<Who>,
     Path(runner): Path<String>,
     Params(query): Params<TapQuery>,
 ) -> ApiResult<Response> {
@@ -295,7 +296,7 @@ pub(super) async fn tap(
     }
     let nodes = tapped(&app, &runner_name, query.node.clone()).await?;
     let id = getrandom::u64().map_err(|error| ApiError::unreachable(format!("the system gives no random number: {error}")))?;
-    let by = role.to_string();
+    let by = who.to_string();
     tell(&app, &nodes, &Look { by: &by, runner: &runner, at: query.stage.word() }, None).await?;
     let spec = TapSpec { id, stage: query.stage, source: query.source, grep: query.grep, one_of: query.sample, by };
     let (events, arriving) = mpsc::channel(1);
@@ -451,43 +452,43 @@ pub(super) struct Tried {
 /// Reads the first lines of a source on a node, under that node's policy, and takes them through the stages
 #[utoipa::path(post, path = "/v1/try/read", operation_id = "try_read", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub(super) async fn try_read(State(app): State<App>, Extension(role): Extension<Role>, document: Document) -> ApiResult<Json<Tried>> {
+pub(super) async fn try_read(State(app): State<App>, Extension(who): Extension<Who>, document: Document) -> ApiResult<Json<Tried>> {
     let Try { runner, node, source, count, lines: _ } = Try::read(&document)?;
-    tried(&app, role, runner, node, Input::Source { source, lines: count.unwrap_or(10) }).await
+    tried(&app, &who, runner, node, Input::Source { source, lines: count.unwrap_or(10) }).await
 }
 
 /// Takes lines through the parse stage and the transform of a runner
 #[utoipa::path(post, path = "/v1/try/parse", operation_id = "try_parse", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub(super) async fn try_parse(State(app): State<App>, Extension(role): Extension<Role>, document: Document) -> ApiResult<Json<Tried>> {
-    try_lines(&app, role, &document).await
+pub(super) async fn try_parse(State(app): State<App>, Extension(who): Extension<Who>, document: Document) -> ApiResult<Json<Tried>> {
+    try_lines(&app, &who, &document).await
 }
 
 /// The same; the answer has each record before and after its transform
 #[utoipa::path(post, path = "/v1/try/transform", operation_id = "try_transform", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub(super) async fn try_transform(State(app): State<App>, Extension(role): Extension<Role>, document: Document) -> ApiResult<Json<Tried>> {
-    try_lines(&app, role, &document).await
+pub(super) async fn try_transform(State(app): State<App>, Extension(who): Extension<Who>, document: Document) -> ApiResult<Json<Tried>> {
+    try_lines(&app, &who, &document).await
 }
 
 /// Builds all of a runner on a node and looks at its senders' sinks, which get nothing: whether secrets, files and addresses are there, allowed and answer
 #[utoipa::path(post, path = "/v1/try/send", operation_id = "try_send", tag = "runners", request_body = Try,
     responses((status = 200, body = Tried), (status = 404, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
-pub(super) async fn try_send(State(app): State<App>, Extension(role): Extension<Role>, document: Document) -> ApiResult<Json<Tried>> {
+pub(super) async fn try_send(State(app): State<App>, Extension(who): Extension<Who>, document: Document) -> ApiResult<Json<Tried>> {
     let Try { runner, node, .. } = Try::read(&document)?;
-    tried(&app, role, runner, node, Input::Nothing).await
+    tried(&app, &who, runner, node, Input::Nothing).await
 }
 
-async fn try_lines(app: &App, role: Role, document: &Document) -> ApiResult<Json<Tried>> {
+async fn try_lines(app: &App, who: &Who, document: &Document) -> ApiResult<Json<Tried>> {
     let Try { runner, node, lines, .. } = Try::read(document)?;
-    tried(app, role, runner, node, Input::Lines(lines)).await
+    tried(app, who, runner, node, Input::Lines(lines)).await
 }
 
 fn fault(pointer: &str, detail: String) -> ApiError {
     ApiError::invalid("The body has a fault.", vec![SpecFault { pointer: pointer.to_owned(), detail }])
 }
 
-async fn tried(app: &App, role: Role, runner: Value, node: Option<String>, input: Input) -> ApiResult<Json<Tried>> {
+async fn tried(app: &App, who: &Who, runner: Value, node: Option<String>, input: Input) -> ApiResult<Json<Tried>> {
     let (id, node_name) = app
         .agent()
         .look(move |view, _| {
@@ -504,7 +505,7 @@ async fn tried(app: &App, role: Role, runner: Value, node: Option<String>, input
         ApiError::invalid("The runner has faults.", faults.into_iter().map(below).collect())
     })?;
     let runner = serde_json::to_string(&spec).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let (by, at) = (role.to_string(), input.word());
+    let (by, at) = (who.to_string(), input.word());
     let told = app.asking().ask(id, &Ask::Sample(Box::new(SampleSpec { runner, input, by: by.clone() }))).await;
     let outcome = told.as_ref().map(drop).map_err(ToString::to_string);
     let look = Look { by: &by, runner: spec.name.as_str(), at };

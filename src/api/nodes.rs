@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApiError, ApiResult, App, Role,
+    ApiError, ApiResult, App,
+    access::Who,
     body::Document,
     known::not_found,
     listing::{ListQuery, Listing, Params, Path},
@@ -40,12 +41,12 @@ pub(super) struct SelfRow {
 
 /// This node, the cluster's id, and the caller's role
 #[utoipa::path(get, path = "/v1/self", operation_id = "self", tag = "nodes", responses((status = 200, body = SelfRow)))]
-pub(super) async fn this(State(app): State<App>, Extension(role): Extension<Role>) -> ApiResult<Json<SelfRow>> {
+pub(super) async fn this(State(app): State<App>, Extension(who): Extension<Who>) -> ApiResult<Json<SelfRow>> {
     let name = app.0.name.clone();
     let row = app.agent().look(|node, now| view::node(node, now, &node.id())).await?;
     let node = row.ok_or_else(|| ApiError::not_found("node", &name, "GET /v1/nodes"))?;
     let Unheard { alone, left_behind } = app.agent().unheard();
-    Ok(Json(SelfRow { node, cluster: app.0.cluster.to_string(), role: role.to_string(), alone, left_behind }))
+    Ok(Json(SelfRow { node, cluster: app.0.cluster.to_string(), role: who.role.to_string(), alone, left_behind }))
 }
 
 /// The cluster at a glance, as this node sees it

@@ -45,12 +45,17 @@ impl Api {
 
     /// `tokens`: roles and tokens of the token file; none: no file.
     fn with_tokens(tokens: &[(&str, &str)]) -> Self {
+        Self::with_lines(&tokens.iter().map(|(role, token)| (*role, *token, "")).collect::<Vec<_>>())
+    }
+
+    /// With the names of the tokens' holders.
+    fn with_lines(tokens: &[(&str, &str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut config = load(&crate::config::AgentArgs::default()).unwrap().config;
         config.name = "here".parse().unwrap();
         if !tokens.is_empty() {
             let path = home.path().join("tokens");
-            let lines: String = tokens.iter().map(|(role, token)| format!("{role} {}\n", token_hash(token))).collect();
+            let lines: String = tokens.iter().map(|(role, token, name)| format!("{role} {} {name}\n", token_hash(token))).collect();
             std::fs::write(&path, lines).unwrap();
             config.token_file = Some(path);
         }

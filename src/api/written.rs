@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    ApiError, ApiResult, App, Role, conflict::differences, counters::CountersPreview, known::explain, listing::Params, queues::QueuePreview,
+    ApiError, ApiResult, App, access::Who, conflict::differences, counters::CountersPreview, known::explain, listing::Params, queues::QueuePreview,
     rewinds::RewindPreview,
 };
 
@@ -35,7 +35,7 @@ pub(super) struct WriteQuery {
     pub(super) dry_run: bool,
     /// Why, for the log.
     pub(super) reason: Option<String>,
-    /// Who asks: the role of the token.
+    /// Who asks.
     #[serde(skip)]
     actor: String,
     #[serde(skip)]
@@ -91,7 +91,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Writing {
         if query.reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
             return Err(ApiError::bad_request(format!("reason: at most {REASON_BYTES_MAX} bytes")));
         }
-        let actor = parts.extensions.get::<Role>().map(ToString::to_string).unwrap_or_default();
+        let actor = parts.extensions.get::<Who>().map(ToString::to_string).unwrap_or_default();
         Ok(Self(WriteQuery { actor, idempotency_key: key, if_match: if_match(&parts.headers)?, ..query }))
     }
 }

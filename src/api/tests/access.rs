@@ -33,6 +33,27 @@ async fn a_token_opens_what_its_role_may() {
     }
 }
 
+/// Issue 5: every command with who, what and why. Two people of one role are two, in the audit and for idempotency keys.
+#[tokio::test]
+async fn whose_token_it_was_is_in_the_audit() {
+    let api = Api::with_lines(&[("operate", "a", "ann"), ("operate", "b", "bob"), ("operate", "c", "")]);
+    api.send("PUT", "/v1/runners/fleet", &[("authorization", "Bearer c")], &runner().to_string()).await;
+    let stop = async |token: &str| {
+        let headers = [("authorization", token), ("idempotency-key", "once")];
+        let answer = api.send("POST", "/v1/runners/fleet/stop", &headers, r#"{"nodes": "all", "reason": "a leak"}"#).await;
+        answer.body["operation"].as_str().expect("an operation").to_owned()
+    };
+    let (ann, again, bob) = (stop("Bearer a").await, stop("Bearer a").await, stop("Bearer b").await);
+    assert_eq!(ann, again, "the same person with the same key");
+    assert_ne!(ann, bob, "another person's key is another key");
+    let read = async |path: String| api.send("GET", &path, &[("authorization", "Bearer c")], "").await.body;
+    for (operation, who) in [(&ann, "ann (operate)"), (&bob, "bob (operate)")] {
+        assert_eq!(read(format!("/v1/operations/{operation}")).await["actor"], who);
+    }
+    let unnamed = read("/v1/operations?verb=apply".to_owned()).await;
+    assert_eq!(unnamed["items"][0]["actor"], "operate", "a token without a name is its role, as before");
+}
+
 /// Who may call what: a new operation needs a line here.
 const WHO: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/", None),
