@@ -60,16 +60,40 @@ pub(super) async fn tap(remote: &Remote, args: &TapArgs) -> Result<Exit, Failure
     // A stream ends when it likes; the limit on the whole answer is not for it.
     let stream = remote.client.open(request.timeout(std::time::Duration::from_secs(u64::from(u32::MAX)))).await?;
     let mut chunks = stream.bytes_stream();
-    let mut lines = Lines::default();
+    let mut tapped = Tapped::default();
     while let Some(chunk) = chunks.next().await {
-        lines.push(&chunk.map_err(|error| Failure::error(format!("the stream broke off: {error}")))?);
-        while let Some(line) = lines.next() {
-            if let Some(row) = line.strip_prefix("data:").and_then(|data| serde_json::from_str::<Value>(data).ok()) {
-                print_tapped(remote.output, &row)?;
-            }
+        tapped.lines.push(&chunk.map_err(|error| Failure::error(format!("the stream broke off: {error}")))?);
+        while let Some(row) = tapped.next() {
+            print_tapped(remote.output, &row)?;
         }
     }
-    Ok(Exit::Ok)
+    tapped.end()
+}
+
+/// A tap's stream of events.
+#[derive(Default)]
+struct Tapped {
+    lines: Lines,
+    /// The node has said that it is over.
+    is_over: bool,
+}
+
+impl Tapped {
+    /// The next record or word that is there whole.
+    fn next(&mut self) -> Option<Value> {
+        while let Some(line) = self.lines.next() {
+            self.is_over |= line.strip_prefix("event:").is_some_and(|event| event.trim() == "end");
+            if let Some(row) = line.strip_prefix("data:").and_then(|data| serde_json::from_str(data).ok()) {
+                return Some(row);
+            }
+        }
+        None
+    }
+
+    /// What the stream's end means. A node that stops closes it as cleanly as one that has shown all that was asked for.
+    fn end(&self) -> Result<Exit, Failure> {
+        if self.is_over { Ok(Exit::Ok) } else { Err(Failure::error("the stream broke off: the node that was asked has stopped; ask another")) }
+    }
 }
 
 fn print_tapped(format: OutputFormat, row: &Value) -> Result<(), Failure> {
@@ -210,5 +234,27 @@ mod tests {
         assert_eq!(bars(&[Some(0.0), Some(50.0), None, Some(100.0)]), "▁▅ █");
         assert_eq!(bars(&[Some(0.0), None]), "▁ ");
         assert_eq!(bars(&[]), "");
+    }
+
+    fn tapped(stream: &str) -> (usize, Result<Exit, Failure>) {
+        let mut tapped = Tapped::default();
+        let mut rows = 0;
+        for bytes in stream.as_bytes().chunks(7) {
+            tapped.lines.push(bytes);
+            while tapped.next().is_some() {
+                rows += 1;
+            }
+        }
+        (rows, tapped.end())
+    }
+
+    #[test]
+    fn a_tap_that_ends_without_a_word_has_broken_off() {
+        let record = "event: record\ndata: {\"line\": \"event: end\"}\n\n:\n\n";
+        let (rows, ended) = tapped(&format!("{record}event: end\ndata: {{\"detail\": \"enough\"}}\n\n"));
+        assert!(rows == 2 && matches!(ended, Ok(Exit::Ok)));
+        for cut in [record, "", "event: record\ndata: {\"li"] {
+            assert!(tapped(cut).1.is_err_and(|failure| failure.to_string().contains("broke off")), "{cut}");
+        }
     }
 }

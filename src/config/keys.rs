@@ -120,7 +120,7 @@ pub(super) static KEYS: &[Key] = &[
         "token-file",
         "FILE",
         Preset::Derived("no tokens are asked for", "/etc/logvine/tokens"),
-        "Who may use the API: lines of `ROLE SHA256-HEX [WORD]`, ROLE being view, operate or admin",
+        "Who may use the API: lines of `ROLE SHA256-HEX [NAME]`, ROLE being view, operate or admin; NAME is whose it is, for the audit",
     ),
     Key {
         path: "insecure_http",
