@@ -106,9 +106,12 @@ impl Node {
     /// What the host measures of this process: how busy it is, and how much it could bear, in bytes a second. Every few seconds.
     pub fn handle_host_load(&mut self, now: Now, host: HostLoad, bears: u64) {
         let bytes = self.bytes_per_s();
+        let usual = self.usual_cost();
         let is_usual = self.balancing.known_before().is_none();
         let Balancing { cost, capacity, .. } = &mut self.balancing;
         if is_usual {
+            // The first measure may come before the first look: it goes into what is assumed, not into a cost of one (busy-join, seven nodes).
+            cost.assume(usual);
             cost.observe(host, capacity.said(), bytes);
         }
         if let Some(capacity) = capacity.observe(now.at, bears) {

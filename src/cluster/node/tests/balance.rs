@@ -97,6 +97,22 @@ fn who_has_measured_nothing_takes_a_byte_for_what_it_costs_the_others() {
     assert!(cost > 3_500, "a byte costs it {cost} thousandths");
 }
 
+/// The same with seven nodes: it was measured for the first time when it had sources and had not looked at what they cost the others.
+#[test]
+fn the_first_measure_goes_into_what_a_byte_costs_the_others() {
+    let (mut cluster, mut at) = (cluster(), 0);
+    let per_second = 9 * MIB / SOURCES as u64;
+    work(&mut cluster, &mut at, per_second);
+    cluster.restart(id(3));
+    cluster.run(3);
+    let (now, runner) = (cluster.now, name("logs"));
+    let status = InstanceStatus { state: InstanceState::Running, bytes_per_s: 3.0 * MIB as f64, ..InstanceStatus::default() };
+    cluster.node(id(3)).handle_instance(now, InstanceEvent::Status { runner, status });
+    cluster.node(id(3)).handle_host_load(now, HostLoad { cpu_permille: 190, queue_permille: 0 }, 16 * MIB);
+    let cost = cluster.node(id(3)).weighs(1_000);
+    assert!(cost > 3_500, "a byte costs it {cost} thousandths");
+}
+
 /// Found by the scenario `rate-bursts`: a receiver took the weight that it was told for bytes, at which it then reckoned the weight anew. What it had been
 /// given was four times too heavy in its eyes, and it shed it.
 #[test]
