@@ -68,6 +68,7 @@ async fn each_shape_is_as_the_console_knows_it() {
         ("assignments_check", "/v1/assignments/check"),
         ("operations", "/v1/operations"),
         ("settings", "/v1/settings"),
+        ("revisions", "/v1/runners/fleet/revisions"),
         ("components", "/v1/components"),
         ("problem_not_found", "/v1/runners/fleat"),
     ] {
@@ -75,6 +76,16 @@ async fn each_shape_is_as_the_console_knows_it() {
     }
     golden("operation", api.get(&format!("/v1/operations/{operation}")).await).await;
     golden("plan", api.send("POST", "/v1/plan", &[], r#"{"changes": [{"joins": {"name": "there", "capacity": 16}}]}"#).await).await;
+    let trial = json!({
+        "runner": { "name": "trial", "placement": { "spread": "web" }, "reader": { "type": "http" }, "parse": { "type": "json" }, "senders": [{ "name": "out", "type": "stdout" }] },
+        "lines": [r#"{"level": "warn"}"#, "no json"],
+    });
+    let trial = trial.to_string();
+    golden("tried", api.send("POST", "/v1/try/parse", &[], &trial).await).await;
+    let install = json!({ "key": cluster_key(2).to_text().as_str() }).to_string();
+    golden("key_written", api.send("POST", "/v1/keys", &[], &install).await).await;
+    api.send("POST", &format!("/v1/keys/{}/use", cluster_key(2).fingerprint()), &[], "").await;
+    golden("keys", api.get("/v1/keys").await).await;
     golden("problem_invalid", api.send("PUT", "/v1/runners/bad", &[], "{}").await).await;
     golden(
         "problem_revision",
