@@ -305,9 +305,8 @@ impl World {
     pub(crate) fn answered(&mut self, at: usize, command: CommandId, answer: &Answer) {
         let number = self.hosts[at].process.as_mut().and_then(|process| process.commands.remove(&command));
         let known = self.operator.known.remove(&command).unwrap_or_default();
-        match answer {
-            Answer::Written { accepted: true, .. } => {}
-            Answer::Written { accepted: false, .. } | Answer::Inspected(_) => return,
+        if !answer.accepted {
+            return;
         }
         if let Some((order, _)) = number.and_then(|number| self.operator.pending.remove(&number)) {
             if let Order::Edit { edit: Edit::Remove(source), .. } = order {

@@ -1,7 +1,8 @@
-//! What one node asks of another's data plane: how an instance does, its live records, a sample of a source (DESIGN §6, §8.2).
+//! What one node asks of another beside the protocols: how an instance does, how far a source is, live records, a sample (DESIGN §6, §8.2), and its part in
+//! changing the cluster's key.
 //!
-//! No state is changed by it, and it never reaches a node that was away; who looked at records, at what and where, is told as an event by the asked node.
-//! What that node may read is its own policy's.
+//! None of it is state of the cluster, and it never reaches a node that was away; who looked at records or changed a key, at what, where and why, is told as
+//! an event by the asked node. What that node may read is its own policy's.
 
 mod ways;
 
@@ -12,11 +13,12 @@ use std::{
 
 use bytes::Bytes;
 use logvine_cluster::{
-    message::{Reply, Request},
+    message::{Inspected, Reply, Request},
     name::Name,
+    record::SourceKey,
     view::name_of,
 };
-use logvine_gossip::{NodeId, Peer};
+use logvine_gossip::{NodeId, Peer, seal::Fingerprint};
 use logvine_runner::{
     RunnerContext,
     sample::{self, Sample, SampleSpec},
@@ -28,7 +30,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use self::ways::{Lost, Way, Ways};
-use super::{AgentHandle, Unavailable};
+use super::{
+    AgentHandle, Unavailable,
+    keys::{KeyWord, Keys},
+};
 use crate::events::{self, EventLog, Look};
 
 /// A fetch waits two seconds for a record, a sample five for a source.
@@ -44,11 +49,15 @@ pub(crate) enum Ask {
     Instance {
         runner: Name,
     },
+    /// Of the source's owner.
+    Source(SourceKey),
     Tap {
         runner: Name,
         tap: TapSpec,
     },
     Sample(Box<SampleSpec>),
+    /// A step in changing the cluster's key. One that comes again changes nothing more.
+    Keys(KeyWord),
     /// Of a helper: to ask this of a node that the asking one does not reach. Packed, as a question in a question has no depth.
     For {
         node: NodeId,
@@ -61,8 +70,12 @@ pub(crate) enum Ask {
 pub(crate) enum Told {
     /// None: it does not run there.
     Instance(Option<Box<Detail>>),
+    /// None: it does not own it.
+    Source(Option<Box<Inspected>>),
     Tap(Fetched),
     Sample(Sample),
+    /// The keys that it has now, the one that seals first.
+    Keys(Vec<Fingerprint>),
     /// Why there is none, for people.
     Refused(String),
 }
@@ -87,15 +100,16 @@ struct Inner {
     handle: AgentHandle,
     endpoint: Endpoint,
     context: RunnerContext,
+    keys: Keys,
     events: EventLog,
     ways: Ways,
     answering: Semaphore,
 }
 
 impl Asking {
-    pub(super) fn new(handle: AgentHandle, endpoint: Endpoint, context: RunnerContext, events: EventLog) -> Self {
+    pub(super) fn new(handle: AgentHandle, endpoint: Endpoint, context: RunnerContext, keys: Keys, events: EventLog) -> Self {
         let answering = Semaphore::new(ANSWERED_AT_ONCE_MAX);
-        Self(Arc::new(Inner { handle, endpoint, context, events, ways: Ways::default(), answering }))
+        Self(Arc::new(Inner { handle, endpoint, context, keys, events, ways: Ways::default(), answering }))
     }
 
     /// Asks a node. Errors: it is not there, or it has no answer.
@@ -186,6 +200,12 @@ impl Asking {
         let sights = &self.0.context.sights;
         match ask {
             Ask::Instance { runner } => Told::Instance(sights.of(runner).map(|sight| Box::new(sight.detail()))),
+            Ask::Source(source) => {
+                let source = source.clone();
+                let inspected = self.0.handle.look(move |node, _| node.inspect(&source)).await;
+                inspected.map_or_else(|error| Told::Refused(error.to_string()), |inspected| Told::Source(inspected.map(Box::new)))
+            }
+            Ask::Keys(word) => self.0.keys.obey(word.clone()).await.map_or_else(Told::Refused, Told::Keys),
             Ask::Tap { runner, tap } => match sights.of(runner) {
                 Some(sight) => {
                     let is_new = !sight.taps.has(tap.id);
@@ -224,6 +244,7 @@ pub(crate) fn test_asking(
     handle: AgentHandle,
     node_id: NodeId,
     key: logvine_gossip::seal::ClusterKey,
+    keys: Keys,
     events: EventLog,
 ) -> Asking {
     let keyring = logvine_gossip::seal::Keyring::new(vec![key]).unwrap();
@@ -240,5 +261,5 @@ pub(crate) fn test_asking(
         sights: logvine_runner::Sights::default(),
         tags: logvine_runner::Tags::default(),
     };
-    Asking::new(handle, endpoint, context, events)
+    Asking::new(handle, endpoint, context, keys, events)
 }

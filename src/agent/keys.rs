@@ -13,30 +13,49 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
 use logvine_cluster::{
     keys::{self, KeyOrder, RingRow},
-    message::{Reply, Request},
+    view::name_of,
 };
 use logvine_gossip::{
-    NodeId, Peer,
+    NodeId,
     seal::{ClusterKey, Fingerprint, Keyring, RotationError},
 };
 use logvine_transport::{Endpoint, EndpointError, Udp};
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::{AgentHandle, Unavailable};
+use super::{
+    AgentHandle, Unavailable,
+    asking::{Ask, Asking, Told},
+};
+use crate::events::{self, EventLog};
 
 const FILE: &str = "keyring";
 /// Removed keys that are remembered, so that an old key file does not bring them back.
 const REMOVED_MAX: usize = 32;
-/// For one node to carry an order out: a write and an fsync, and a handshake.
-const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 /// Nodes that are told at a time.
 const RELAYS_MAX: usize = 64;
+
+/// An order, who gave it and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyWord {
+    pub(crate) order: KeyOrder,
+    pub(crate) by: String,
+    pub(crate) reason: Option<String>,
+}
+
+/// How an order is given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// Also if it leaves nodes unheard.
+    pub(crate) force: bool,
+    /// Only ask whether all could be told.
+    pub(crate) dry_run: bool,
+}
 
 /// What the ring file holds.
 #[derive(Debug, Clone)]
@@ -171,6 +190,7 @@ struct Inner {
     udp: Arc<Udp>,
     endpoint: Endpoint,
     handle: AgentHandle,
+    events: EventLog,
 }
 
 /// What became of an order on one node.
@@ -178,7 +198,7 @@ struct Inner {
 pub struct Relayed {
     pub id: NodeId,
     pub name: String,
-    /// The keys that it has now, or why they are as before.
+    /// The keys that it has now (of a dry run: before), or why they are as before.
     pub outcome: Result<Vec<Fingerprint>, String>,
 }
 
@@ -191,19 +211,30 @@ pub enum Refused {
 }
 
 impl Keys {
-    pub(super) fn new(stored: Stored, udp: Arc<Udp>, endpoint: Endpoint, handle: AgentHandle) -> Self {
-        Self(Arc::new(Inner { stored: Mutex::new(stored), udp, endpoint, handle }))
+    pub(super) fn new(stored: Stored, udp: Arc<Udp>, endpoint: Endpoint, handle: AgentHandle, events: EventLog) -> Self {
+        Self(Arc::new(Inner { stored: Mutex::new(stored), udp, endpoint, handle, events }))
     }
 
     /// Carries out an order on this node, and tells the others by its node map.
-    pub(super) async fn obey(&self, order: KeyOrder) -> Result<Vec<Fingerprint>, String> {
-        let keys = self.clone();
+    pub(super) async fn obey(&self, word: KeyWord) -> Result<Vec<Fingerprint>, String> {
+        let (keys, order) = (self.clone(), word.order.clone());
+        let before = self.fingerprints();
         let done = tokio::task::spawn_blocking(move || keys.change(&order)).await;
         let ring = done.map_err(|error| error.to_string())?.map_err(|error| format!("{:#}", anyhow!(error)))?;
         let said = ring.clone();
         // A node that stops has nobody to tell.
-        let _ = self.0.handle.change(move |node, now| node.set_keys(now, &said)).await;
+        let own = self.0.handle.change(move |node, now| {
+            node.set_keys(now, &said);
+            (node.id(), name_of(node, &node.id()))
+        });
+        if let (Ok((id, name)), true) = (own.await, ring != before) {
+            self.0.events.tell(self.0.handle.now().wall, events::key_changed(id, &name, &word));
+        }
         Ok(ring)
+    }
+
+    fn fingerprints(&self) -> Vec<Fingerprint> {
+        self.0.stored.lock().unwrap_or_else(PoisonError::into_inner).ring.fingerprints()
     }
 
     /// Blocks on the disk. One order at a time.
@@ -216,77 +247,82 @@ impl Keys {
             self.0.endpoint.set_keyring(&after.ring)?;
             self.0.udp.set_keyring(after.ring.clone());
             *stored = after;
-            info!(%order, keys = ?stored.ring.fingerprints(), "the ring has changed");
         }
         Ok(stored.ring.fingerprints())
     }
 
-    /// Gives an order to all live nodes, this one last, if it would leave none unheard (or in any case, by `force`).
-    pub async fn relay(&self, order: KeyOrder, force: bool) -> Result<Vec<Relayed>, Refused> {
-        let (own, rings, peers) = self.cluster().await.map_err(Refused::Unavailable)?;
-        if !force && !matches!(order, KeyOrder::Tell | KeyOrder::Install(_)) {
-            let rings = self.asked(rings, &peers).await;
-            let hindrances = keys::hindrances(&order, &rings);
-            if !hindrances.is_empty() {
-                return Err(Refused::Hindered(hindrances));
+    /// Gives an order to all live nodes, this one last, if it would leave none unheard (or in any case, by `force`). Told as an event before and after.
+    pub(crate) async fn relay(&self, asking: &Asking, word: KeyWord, Manner { force, dry_run }: Manner) -> Result<Vec<Relayed>, Refused> {
+        let Cluster { id, name, mut rings, others } = self.cluster().await.map_err(Refused::Unavailable)?;
+        // What the view has of live nodes may be seconds old.
+        let tell = KeyWord { order: KeyOrder::Tell, ..word.clone() };
+        let mut relayed = give(asking, &tell, &others).await;
+        for told in &relayed {
+            if let (Some(row), Ok(keys)) = (rings.iter_mut().find(|row| row.id == told.id), &told.outcome) {
+                row.keys = Some(keys.clone());
             }
         }
-        let mut relayed = self.tell(&order, &peers).await;
-        let outcome = self.obey(order).await;
-        relayed.push(Relayed { id: own.0, name: own.1, outcome });
+        let hindrances = keys::hindrances(&word.order, &rings);
+        if !force && !hindrances.is_empty() {
+            return Err(Refused::Hindered(hindrances));
+        }
+        if dry_run {
+            relayed.push(Relayed { id, name, outcome: Ok(self.fingerprints()) });
+        } else {
+            self.0.events.tell(self.0.handle.now().wall, events::key_commanded(id, &name, &word, others.len() + 1));
+            relayed = give(asking, &word, &others).await;
+            relayed.push(Relayed { id, name: name.clone(), outcome: self.obey(word.clone()).await });
+            self.0.events.tell(self.0.handle.now().wall, events::key_concluded(id, &name, &word, &relayed));
+        }
         relayed.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
         Ok(relayed)
     }
 
-    /// This node, the rings as the view has them, and whom to call.
-    async fn cluster(&self) -> Result<((NodeId, String), Vec<RingRow>, Vec<(Peer, String)>), Unavailable> {
+    async fn cluster(&self) -> Result<Cluster, Unavailable> {
         let looked = self.0.handle.look(|node, _| {
             let live = node.gossip().members().filter(|member| member.status.is_live());
-            let peers = live.map(|member| (member.peer(), logvine_cluster::view::name_of(node, &member.id))).collect();
-            let id = node.id();
-            ((id, logvine_cluster::view::name_of(node, &id)), keys::rings(node), peers)
+            let others = live.map(|member| (member.id, name_of(node, &member.id))).collect();
+            Cluster { id: node.id(), name: name_of(node, &node.id()), rings: keys::rings(node), others }
         });
         looked.await
     }
+}
 
-    /// The rings, with live nodes' own word of now: what the view has of them may be seconds old.
-    async fn asked(&self, mut rings: Vec<RingRow>, peers: &[(Peer, String)]) -> Vec<RingRow> {
-        for told in self.tell(&KeyOrder::Tell, peers).await {
-            if let (Some(row), Ok(keys)) = (rings.iter_mut().find(|row| row.id == told.id), told.outcome) {
-                row.keys = Some(keys);
-            }
-        }
-        rings
-    }
+/// This node, the rings as the view has them, and whom to tell.
+struct Cluster {
+    id: NodeId,
+    name: String,
+    rings: Vec<RingRow>,
+    others: Vec<(NodeId, String)>,
+}
 
-    async fn tell(&self, order: &KeyOrder, peers: &[(Peer, String)]) -> Vec<Relayed> {
-        let mut relayed = Vec::with_capacity(peers.len());
-        for some in peers.chunks(RELAYS_MAX) {
-            let calls = some.iter().map(async |(peer, name)| {
-                let answer = self.0.endpoint.call(peer.id, peer.quic, &Request::Keys(order.clone()), ORDER_PATIENCE).await;
-                let outcome = match answer {
-                    Ok(Reply::Keys(outcome)) => outcome,
-                    Ok(Reply::Refused(reason)) => Err(reason),
-                    Ok(_) => Err("its answer makes no sense: is it of another version?".to_owned()),
-                    Err(error) => Err(error.to_string()),
-                };
-                Relayed { id: peer.id, name: name.clone(), outcome }
-            });
-            relayed.extend(futures::future::join_all(calls).await);
-        }
-        relayed
+/// Gives an order to nodes, through others to those that are not reached.
+async fn give(asking: &Asking, word: &KeyWord, nodes: &[(NodeId, String)]) -> Vec<Relayed> {
+    let mut relayed = Vec::with_capacity(nodes.len());
+    let ask = Ask::Keys(word.clone());
+    for some in nodes.chunks(RELAYS_MAX) {
+        let calls = some.iter().map(async |(id, name)| {
+            let outcome = match asking.ask(*id, &ask).await {
+                Ok(Told::Keys(keys)) => Ok(keys),
+                Ok(_) => Err("its answer makes no sense: is it of another version?".to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            Relayed { id: *id, name: name.clone(), outcome }
+        });
+        relayed.extend(futures::future::join_all(calls).await);
     }
+    relayed
 }
 
 /// The keys of a node of one, alone, with its ring file in `home` and its QUIC on any port.
 #[cfg(test)]
-pub(crate) fn test_keys(home: &Path, handle: AgentHandle, key: ClusterKey) -> Keys {
+pub(crate) fn test_keys(home: &Path, handle: AgentHandle, key: ClusterKey, events: EventLog) -> Keys {
     let any = "127.0.0.1:0".parse().unwrap();
     let stored = Stored::load(home, key, Path::new("/etc/logvine/cluster.key")).unwrap();
     let node_key = logvine_transport::NodeKey::generate().unwrap();
     let (endpoint, _) = Endpoint::bind(any, &node_key, stored.ring(), &logvine_transport::EndpointConfig::default()).unwrap();
     let udp = Udp::bind(any, any, stored.ring().clone()).unwrap();
-    Keys::new(stored, Arc::new(udp), endpoint, handle)
+    Keys::new(stored, Arc::new(udp), endpoint, handle, events)
 }
 
 #[cfg(test)]

@@ -37,12 +37,15 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 
 pub use self::asking::Asking;
 use self::shell::Shell;
-pub(crate) use self::shell::Superseded;
 #[cfg(test)]
 pub(crate) use self::{asking::test_asking, handle::test_handle, keys::test_keys};
 pub use self::{
     handle::{AgentHandle, Clock, Unavailable, Unheard},
     keys::{Keys, KeysError, Refused, Relayed},
+};
+pub(crate) use self::{
+    keys::{KeyWord, Manner},
+    shell::Superseded,
 };
 use crate::{
     api,
@@ -152,12 +155,12 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     tokio::spawn(seeds::watch(config.clone(), handle.clone(), endpoint.clone(), unheard));
     tokio::spawn(host::watch(handle.clone(), dir.path().to_owned()));
     tokio::spawn(load::watch(handle.clone(), context.sights.clone()));
-    let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone());
+    let keys = Keys::new(ring, udp.clone(), endpoint.clone(), handle.clone(), events.clone());
     let series = Series::default();
     tokio::spawn(series.clone().watch(handle.clone()));
     let tags = context.tags.clone();
-    let asking = Asking::new(handle.clone(), endpoint.clone(), context, events.clone());
-    let app = api::App::new(handle.clone(), asking.clone(), keys.clone(), events.clone(), series, &config, access, cluster);
+    let asking = Asking::new(handle.clone(), endpoint.clone(), context, keys.clone(), events.clone());
+    let app = api::App::new(handle.clone(), asking.clone(), keys, events.clone(), series, &config, access, cluster);
     let server = tokio::spawn(async move {
         if let Err(error) = api::serve(http, tls, app).await {
             error!(%error, "the API has ended");
@@ -165,7 +168,7 @@ async fn start(effective: Effective, exit_with_stdin: bool) -> anyhow::Result<()
     });
     tokio::spawn(stop_when_told(handle, exit_with_stdin));
 
-    let shell = Shell::new(node, clock, udp, endpoint.clone(), keys, asking, store, runners, tags, events);
+    let shell = Shell::new(node, clock, udp, endpoint.clone(), asking, store, runners, tags, events);
     let result = shell.run(waiting, incoming, from_instances).await;
     server.abort();
     endpoint.close().await;

@@ -29,7 +29,6 @@ use super::{
     asking::Asking,
     handle::{Call, Clock},
     introductions::Introductions,
-    keys::Keys,
 };
 use crate::{
     events::EventLog,
@@ -54,7 +53,6 @@ pub(super) struct Shell {
     clock: Clock,
     udp: Arc<Udp>,
     endpoint: Endpoint,
-    keys: Keys,
     asking: Asking,
     store: Store,
     runners: Runners,
@@ -96,7 +94,6 @@ impl Shell {
         clock: Clock,
         udp: Arc<Udp>,
         endpoint: Endpoint,
-        keys: Keys,
         asking: Asking,
         store: Store,
         runners: Runners,
@@ -108,7 +105,6 @@ impl Shell {
             clock,
             udp,
             endpoint,
-            keys,
             asking,
             store,
             runners,
@@ -197,15 +193,6 @@ impl Shell {
 
     fn take_request(&mut self, incoming: Incoming) {
         match incoming.request::<Request>() {
-            Ok(Request::Keys(order)) => {
-                let keys = self.keys.clone();
-                tokio::spawn(async move {
-                    let reply = Reply::Keys(keys.obey(order).await);
-                    if let Err(error) = incoming.responder.reply(&reply) {
-                        debug!(%error, "reply not sent");
-                    }
-                });
-            }
             Ok(Request::Host(body)) => {
                 let asking = self.asking.clone();
                 tokio::spawn(async move {

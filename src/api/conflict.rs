@@ -37,8 +37,7 @@ pub(super) fn differences(node: &Node, sent: &Command) -> Vec<Fault> {
         | Command::DropQueue { .. }
         | Command::RenameTag { .. }
         | Command::Drain { .. }
-        | Command::Forget { .. }
-        | Command::Inspect { .. } => Vec::new(),
+        | Command::Forget { .. } => Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use logvine_cluster::{
-    command::{Answer, Command, CommandError, Said},
+    command::{Command, CommandError},
     name::Name,
     operation::ENTRIES_MAX,
     spec::SourceSpec,
@@ -21,6 +21,7 @@ use super::{
     runners::name,
     written::{RevisionHeaders, WriteQuery, Writing, Written, obey},
 };
+use crate::agent::asking::{Ask, Told};
 
 /// Which sources.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -63,15 +64,22 @@ pub(super) async fn list(State(app): State<App>, Params(query): Params<SourceQue
     responses((status = 200, body = SourceView), (status = 404, body = Problem)))]
 pub(super) async fn one(State(app): State<App>, Path((runner, source)): Path<(String, String)>) -> ApiResult<Json<SourceView>> {
     let (runner_name, source_name) = (name(&runner)?, name(&source)?);
-    let inspected = match app.agent().command(Command::Inspect { runner: runner_name.clone(), source: source_name.clone() }, Said::default()).await? {
-        Ok(Answer::Inspected(inspected)) => inspected,
-        Ok(Answer::Written { .. }) => unreachable!("a question is not answered as a write"),
-        // The view still has it, though this node takes no commands any more.
-        Err(CommandError::Stopping) => None,
-        Err(error) => return Err(explain(&app, error).await),
+    let claimed = app.agent().look({
+        let (runner, source) = (runner_name.clone(), source_name.clone());
+        move |node, _| view::claimant(node, &runner, &source).ok_or_else(|| no_source(node, runner.as_str(), source.as_str()))
+    });
+    let (key, claimant) = claimed.await??;
+    let inspected = match claimant {
+        Some(claimant) => Some(match app.asking().ask(claimant, &Ask::Source(key)).await {
+            Ok(Told::Source(Some(inspected))) => Ok(*inspected),
+            Ok(_) => Err("it does not own it now".to_owned()),
+            // The view still has its row: an answer that says what it lacks is better than none.
+            Err(error) => Err(error.to_string()),
+        }),
+        None => None,
     };
     let looked = app.agent().look(move |node, now| {
-        let found = view::source(node, now, &runner_name, &source_name, inspected.as_ref());
+        let found = view::source(node, now, &runner_name, &source_name, inspected);
         found.ok_or_else(|| no_source(node, runner_name.as_str(), source_name.as_str()))
     });
     looked.await?.map(Json)

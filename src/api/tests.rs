@@ -61,9 +61,9 @@ impl Api {
         }
         let access = Access::load(&config).unwrap();
         let (agent, me) = test_handle(&config);
-        let keys = test_keys(home.path(), agent.clone(), cluster_key(1));
         let events = EventLog::new(me);
-        let asking = test_asking(home.path(), agent.clone(), me, cluster_key(1), events.clone());
+        let keys = test_keys(home.path(), agent.clone(), cluster_key(1), events.clone());
+        let asking = test_asking(home.path(), agent.clone(), me, cluster_key(1), keys.clone(), events.clone());
         let app = App::new(agent, asking, keys, events, crate::series::Series::default(), &config, access, ClusterId([7; 8]));
         Self { router: router(app), home }
     }
@@ -165,6 +165,12 @@ async fn a_key_is_installed_used_and_the_old_one_removed() {
     let api = Api::new();
     let [old, new] = [1, 2].map(|secret| cluster_key(secret).fingerprint().to_string());
     let install = json!({ "key": cluster_key(2).to_text().as_str() }).to_string();
+    let planned = api.send("POST", "/v1/keys?dry_run=true", &[], &install).await;
+    assert_eq!((planned.status, &planned.body["nodes"][0]["outcome"]), (StatusCode::OK, &json!("planned")), "{}", planned.body);
+    assert_problem(&api.send("POST", "/v1/keys", &[("if-match", "\"1\"")], &install).await, 400, "urn:logvine:unconditional");
+    assert_problem(&api.send("POST", &format!("/v1/keys/{new}/use?dry_run=true"), &[], "").await, 409, "urn:logvine:unheard");
+    let listed = api.get("/v1/keys").await.body;
+    assert!(!listed.to_string().contains(&new), "nothing has changed yet: {listed}");
     let installed = api.send("POST", "/v1/keys", &[], &install).await;
     assert_eq!((installed.status, &installed.body["nodes"][0]["outcome"]), (StatusCode::OK, &json!("applied")), "{}", installed.body);
     assert_problem(&api.send("DELETE", &format!("/v1/keys/{old}"), &[], "").await, 409, "urn:logvine:unheard");
@@ -175,7 +181,9 @@ async fn a_key_is_installed_used_and_the_old_one_removed() {
     assert_eq!(api.send("DELETE", &format!("/v1/keys/{old}"), &[], "").await.status, StatusCode::OK);
     let listed = api.get("/v1/keys").await.body;
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
-    assert!(!listed.to_string().contains("0202020202"), "{listed}");
+    let events = api.get("/v1/events?kind=key").await.body;
+    assert_eq!(events["items"].as_array().unwrap().len(), 9, "of each step: it is said, done, and what came of it: {events}");
+    assert!(!format!("{listed}{events}").contains("0202020202"), "{listed}{events}");
 }
 
 #[tokio::test]

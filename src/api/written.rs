@@ -24,7 +24,7 @@ use super::{
 pub(super) const KEY_BYTES_MAX: usize = 128;
 
 /// A reason is a sentence, and in every node's catalog for a week.
-pub(super) const REASON_BYTES_MAX: usize = 1_024;
+const REASON_BYTES_MAX: usize = 1_024;
 
 /// What all writes take.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -51,13 +51,26 @@ pub(super) struct WriteQuery {
 impl WriteQuery {
     /// The reason of a body, where the query has none. Errors: it is longer than a sentence.
     pub(super) fn give_reason(&mut self, reason: Option<String>) -> ApiResult<()> {
-        if let Some(reason) = reason.as_ref().filter(|reason| reason.len() > REASON_BYTES_MAX) {
-            let detail = format!("is {} bytes long, and {REASON_BYTES_MAX} are the most", reason.len());
-            return Err(ApiError::invalid("The reason is too long.", vec![SpecFault { pointer: "/reason".to_owned(), detail }]));
-        }
-        self.reason = self.reason.take().or(reason);
+        self.reason = self.reason.take().or(reason_of_body(reason)?);
         Ok(())
     }
+}
+
+/// Errors: it is longer than a sentence.
+pub(super) fn reason_of_body(reason: Option<String>) -> ApiResult<Option<String>> {
+    if let Some(reason) = reason.as_ref().filter(|reason| reason.len() > REASON_BYTES_MAX) {
+        let detail = format!("is {} bytes long, and {REASON_BYTES_MAX} are the most", reason.len());
+        return Err(ApiError::invalid("The reason is too long.", vec![SpecFault { pointer: "/reason".to_owned(), detail }]));
+    }
+    Ok(reason)
+}
+
+/// Errors: it is longer than a sentence.
+pub(super) fn reason_of_query(reason: Option<&str>) -> ApiResult<()> {
+    if reason.is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
+        return Err(ApiError::bad_request(format!("reason: at most {REASON_BYTES_MAX} bytes")));
+    }
+    Ok(())
 }
 
 /// The revision that a change is for.
@@ -88,9 +101,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Writing {
         if key.as_ref().is_some_and(|key| !right(key)) {
             return Err(ApiError::bad_request(format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} visible characters of ASCII")));
         }
-        if query.reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
-            return Err(ApiError::bad_request(format!("reason: at most {REASON_BYTES_MAX} bytes")));
-        }
+        reason_of_query(query.reason.as_deref())?;
         let actor = parts.extensions.get::<Who>().map(ToString::to_string).unwrap_or_default();
         Ok(Self(WriteQuery { actor, idempotency_key: key, if_match: if_match(&parts.headers)?, ..query }))
     }
@@ -179,19 +190,18 @@ async fn carry_out(app: &App, query: &WriteQuery, command: Command) -> ApiResult
     let (actor, reason) = (said.actor.clone(), said.reason.clone());
     match app.agent().command(command, said).await? {
         Err(error) => Ok(Err(error)),
-        Ok(Answer::Written { operation, revision, accepted }) => {
+        Ok(Answer { operation, revision, accepted }) => {
             tracing::info!(operation, actor, reason, accepted, "an operator's command");
             let id = operation.clone();
             let targets = app.agent().look(move |node, _| view::targets_of(node, &id)).await?;
             let revision = (revision > Stamp::ZERO).then(|| revision.to_string());
             Ok(Ok(Written { operation: Some(operation), accepted, revision, targets, ..Written::default() }))
         }
-        Ok(Answer::Inspected(_)) => unreachable!("a write is not answered as a question"),
     }
 }
 
 /// The revision that `If-Match` asks for; `If-None-Match: *` asks that there is none.
-fn if_match(headers: &HeaderMap) -> ApiResult<Option<Stamp>> {
+pub(super) fn if_match(headers: &HeaderMap) -> ApiResult<Option<Stamp>> {
     if let Some(value) = headers.get(header::IF_NONE_MATCH) {
         let all = value == "*";
         return if all { Ok(Some(Stamp::ZERO)) } else { Err(ApiError::bad_request("If-None-Match: only `*` is understood: there is nothing yet")) };

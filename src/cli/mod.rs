@@ -483,13 +483,18 @@ enum KeyVerb {
     Install {
         /// The file with the key; `-` for standard input
         file: PathBuf,
+        #[command(flatten)]
+        step: StepArgs,
     },
     /// 2. Have all nodes seal with it, once all accept it
     Use {
         /// As `key list` shows it
         key: String,
+        /// Even if nodes are left behind that are not ready for it
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
-        force: ForceArgs,
+        step: StepArgs,
     },
     /// 3. Have all nodes accept an old key no more, once nobody seals with it
     Remove {
@@ -498,16 +503,22 @@ enum KeyVerb {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        /// Even if nodes are left behind that are not ready for it
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
-        force: ForceArgs,
+        step: StepArgs,
     },
 }
 
-#[derive(Debug, Clone, Copy, Args)]
-struct ForceArgs {
-    /// Even if nodes are left behind that are not ready for it
+#[derive(Debug, Clone, Default, Args)]
+struct StepArgs {
+    /// Check whether it may be done and which nodes answer, and change nothing
     #[arg(long)]
-    force: bool,
+    dry_run: bool,
+    /// Why, for the record: `events` shows it
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -9,8 +9,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, ComponentVerb, Exit, Failure, ForceArgs, InstanceVerb, KeyVerb, ListArgs, NodeVerb,
-    OfRunnerArgs, OutputFormat, PageArgs, PlanArgs, SettingVerb, SourceVerb, TagVerb, TagsArgs, Verb,
+    AssignmentVerb, ChangeArgs, ClientArgs, ClusterVerb, ComponentVerb, Exit, Failure, InstanceVerb, KeyVerb, ListArgs, NodeVerb, OfRunnerArgs,
+    OutputFormat, PageArgs, PlanArgs, SettingVerb, SourceVerb, StepArgs, TagVerb, TagsArgs, Verb,
     client::Client,
     events, live,
     local::read_text,
@@ -279,24 +279,32 @@ impl Remote {
     }
 
     async fn key(&self, verb: KeyVerb) -> Result<Exit, Failure> {
-        let force = |args: ForceArgs| if args.force { &[("force", "true")][..] } else { &[] };
         match verb {
             KeyVerb::List(page) => self.pages(&["keys"], &page, KEYS, "/fingerprint").await,
-            KeyVerb::Install { file } => {
+            KeyVerb::Install { file, step } => {
                 let key = read_text(&file)?;
                 let body = json!({ "key": key.trim() }).to_string();
-                let request = self.client.request(Method::POST, &["keys"], &[]).header(reqwest::header::CONTENT_TYPE, Format::Json.content_type());
-                self.key_change(request.body(body)).await
+                self.key_change(Method::POST, &["keys"], false, step, Some(body)).await
             }
-            KeyVerb::Use { key, force: args } => self.key_change(self.client.request(Method::POST, &["keys", &key, "use"], force(args))).await,
-            KeyVerb::Remove { key, yes, force: args } => {
-                confirm(yes, &format!("remove key {key}: nodes that have no other one come back only when they are given the present one"))?;
-                self.key_change(self.client.request(Method::DELETE, &["keys", &key], force(args))).await
+            KeyVerb::Use { key, force, step } => self.key_change(Method::POST, &["keys", &key, "use"], force, step, None).await,
+            KeyVerb::Remove { key, yes, force, step } => {
+                confirm(
+                    yes || step.dry_run,
+                    &format!("remove key {key}: nodes that have no other one come back only when they are given the present one"),
+                )?;
+                self.key_change(Method::DELETE, &["keys", &key], force, step, None).await
             }
         }
     }
 
-    async fn key_change(&self, request: reqwest::RequestBuilder) -> Result<Exit, Failure> {
+    async fn key_change(&self, method: Method, path: &[&str], force: bool, step: StepArgs, body: Option<String>) -> Result<Exit, Failure> {
+        let mut query = step.reason.as_deref().map(|reason| vec![("reason", reason)]).unwrap_or_default();
+        query.extend(step.dry_run.then_some(("dry_run", "true")));
+        query.extend(force.then_some(("force", "true")));
+        let mut request = self.client.request(method, path, &query);
+        if let Some(body) = body {
+            request = request.header(reqwest::header::CONTENT_TYPE, Format::Json.content_type()).body(body);
+        }
         let (status, answer) = self.client.send(request).await?;
         match self.output {
             OutputFormat::Json => output::print(&format!("{answer:#}\n"))?,

@@ -6,7 +6,6 @@ use logvine_gossip::{ClockOff, NodeId, Stamp};
 
 use crate::{
     catalog::Desired,
-    message::Inspected,
     name::Name,
     selection::Selection,
     setting::Setting,
@@ -52,8 +51,6 @@ pub enum Command {
     Forget { node: NodeId },
     /// Set a cluster-wide setting; none: back to its default.
     Set { setting: &'static Setting, value: Option<u64> },
-    /// What the owner of a source knows of it. Writes nothing.
-    Inspect { runner: Name, source: Name },
 }
 
 impl Command {
@@ -74,11 +71,11 @@ pub struct Said {
 
 /// What is answered: once all of a write's targets have said what became of it, or after [`ANSWER_WITHIN`].
 #[derive(Debug, Clone)]
-pub enum Answer {
-    /// `revision`: the stamp of what is there now.
-    Written { operation: String, revision: Stamp, accepted: bool },
-    /// None: nobody owns it now, or its owner did not answer.
-    Inspected(Option<Inspected>),
+pub struct Answer {
+    pub operation: String,
+    /// The stamp of what is there now.
+    pub revision: Stamp,
+    pub accepted: bool,
 }
 
 /// Why a command was refused. Nothing was written.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use logvine_gossip::{Entry, Generation, NodeId, Stamp, seal::Fingerprint};
+use logvine_gossip::{Entry, Generation, NodeId, Stamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     checkpoint::Checkpoint,
     event::Cause,
     instance::Epoch,
-    keys::KeyOrder,
     name::Name,
     operation::Outcome,
     record::{DiskId, Record, SourceKey},
@@ -58,17 +57,14 @@ pub enum Request {
         #[serde(default)]
         cause: Cause,
     },
-    /// Positions, for people: what the owner knows of a source.
-    Inspect(SourceKey),
     /// Keep these entries of an operation's, made at `stamp`, on your disk: the answer says that they are there.
     Hold { stamp: Stamp, entries: Vec<(String, Entry)> },
     /// Ask that of a node that I do not reach.
     HoldFor { node: NodeId, stamp: Stamp, entries: Vec<(String, Entry)> },
     /// What became of your operation here.
     Report { operation: String, outcome: Outcome },
-    /// A step in changing the cluster's key. The host's to carry out: it keeps the ring.
-    Keys(KeyOrder),
-    /// What the host's data plane is asked: how an instance does, its live records, a sample of a source. The host's shapes, and its to answer.
+    /// What the host is asked beside the protocols: how an instance does, its live records, a step in changing the cluster's key. The host's shapes, and its to
+    /// answer.
     Host(Bytes),
     /// To another process that may be this node itself: I am at this gossip address, and began under this generation.
     Twin { gossip: SocketAddr, first: Generation },
@@ -109,13 +105,10 @@ pub enum Reply {
     Question(Option<Ownership>),
     /// To an offer and a release.
     Offer(OfferReply),
-    Inspect(Option<Inspected>),
     /// To `Hold` and `HoldFor`: all of it is on disk. To `Report`: noted.
     Held,
     /// To [`Request::Orphans`].
     Noted,
-    /// The keys that the node has now, the one that seals first; or why they are as before.
-    Keys(Result<Vec<Fingerprint>, String>),
     /// To [`Request::Host`].
     Host(Bytes),
     /// The generation under which this process began.

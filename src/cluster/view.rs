@@ -22,7 +22,7 @@ pub use self::{
         AtWork, ClusterRow, DrainRow, Finding, FindingKind, HostRow, InstanceRow, MoveRow, NodeRow, OperationRow, OperationView, Place, PlanView,
         RevisionRow, RunnerRow, RunnerView, ShareRow, SourceRow, SourceState, SourceView, TagRow, TargetRow,
     },
-    sources::{check, places, source, source_order, sources},
+    sources::{check, claimant, places, source, source_order, sources},
     times::rfc3339,
 };
 use crate::{

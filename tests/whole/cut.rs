@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     net::Ipv4Addr,
     process::{Child, Command, Stdio},
 };
@@ -12,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Cluster, Node, Web, client, until, write_key},
+    harness::{Cluster, Node, Web, client, printed, until, write_key},
     lines::{SOURCES, all_arrive, all_is_well, apply, most_often, write},
 };
 
@@ -189,14 +190,19 @@ async fn a_command_and_a_question_go_through_others_where_the_direct_way_is_cut(
     let (cluster, _namespaces) = start().await;
     let web = Web::start_at(HUB).await;
     apply(&cluster, 2, &web);
-    let (relay, target) = (&cluster.nodes[0], &cluster.nodes[NODES - 1]);
+    let cut_off = cluster.owners(2, "web", SOURCES).await["s0"];
+    let asked = (cut_off + 1) % NODES;
+    let (relay, target) = (&cluster.nodes[asked], &cluster.nodes[cut_off]);
     // What only the target knows: asked of itself.
     let told = async || (relay.get(&format!("/v1/instances/{}/web", target.name)).await?["unanswered"] == serde_json::Value::Null).then_some(());
     until("the relay asks the target straight", told).await;
 
-    cut_between("add", 0, NODES - 1);
+    cut_between("add", asked, cut_off);
     // Over a connection that was there before, packets vanish without a word.
     until("the relay asks it through others", told).await;
+    // How far a source is, only its owner knows.
+    let shown = relay.get("/v1/sources/web/s0").await.expect("it answers");
+    assert!(shown["owner_name"] == target.name && shown["unanswered"].is_null() && shown["held"].is_array(), "{shown}");
     let body = serde_json::json!({ "nodes": format!("name={}", target.name) });
     let answer = client().post(format!("{}/v1/runners/web/stop", relay.api())).json(&body).send().await.expect("the relay answers");
     let written: serde_json::Value = answer.json().await.expect("in JSON");
@@ -206,6 +212,11 @@ async fn a_command_and_a_question_go_through_others_where_the_direct_way_is_cut(
         (row["state"] == "applied").then_some(())
     })
     .await;
+    // A key, too, is brought to it.
+    let new = cluster.path("next.key");
+    fs::write(&new, printed(&["keygen", "--next", cluster.path("cluster.key").to_str().expect("a text path")])).expect("write the next key");
+    let installed = printed(&["key", "install", new.to_str().expect("a text path"), "--api", &relay.api()]);
+    assert_eq!(installed.matches("applied").count(), NODES, "{installed}");
     assert!(relay.sees("alive").await.expect("it answers").contains(&target.name), "to be cut off from one is no death");
-    cut_between("del", 0, NODES - 1);
+    cut_between("del", asked, cut_off);
 }

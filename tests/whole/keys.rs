@@ -62,7 +62,9 @@ async fn a_clusters_key_is_changed_while_it_works_and_who_missed_it_is_told() {
     let [old_file, new_file] = [cluster.path("cluster.key"), cluster.path("next.key")].map(|path| path.to_str().expect("a text path").to_owned());
     fs::write(&new_file, printed(&["keygen", "--next", &old_file])).expect("write the next key");
     let old = keys(&cluster.nodes[0])[0]["fingerprint"].as_str().expect("a fingerprint").to_owned();
-    printed(&["key", "install", &new_file, "--api", &api]);
+    let planned = printed(&["key", "install", &new_file, "--dry-run", "--api", &api]);
+    assert_eq!((planned.matches("planned").count(), keys(&cluster.nodes[1]).len()), (3, 1), "{planned}");
+    printed(&["key", "install", &new_file, "--reason", "once a year", "--api", &api]);
     let new = keys(&cluster.nodes[1]).iter().filter_map(|row| row["fingerprint"].as_str()).find(|key| *key != old).expect("the new key").to_owned();
     write(100..200);
     arrive(&cluster, 200).await;
@@ -77,7 +79,17 @@ async fn a_clusters_key_is_changed_while_it_works_and_who_missed_it_is_told() {
     write(300..400);
     arrive(&cluster, 400).await;
 
-    for node in &cluster.nodes[..3] {
+    for (at, node) in cluster.nodes[..3].iter().enumerate() {
+        // Who was asked tells of the orders, and each node of what it did.
+        let told = async |kind: &str| {
+            let page = node.get(&format!("/v1/events?kind={kind}")).await.expect("it answers");
+            page["items"].as_array().expect("rows").iter().map(|event| event["detail"].as_str().expect("a text").to_owned()).collect::<Vec<_>>()
+        };
+        let by = format!("key install {new} by admin through n2 (once a year)");
+        let (commanded, concluded, changed) = (told("key.commanded").await, told("key.concluded").await, told("key.changed").await);
+        assert_eq!((commanded.len(), concluded.len(), changed.len()), if at == 1 { (3, 3, 3) } else { (0, 0, 3) }, "{changed:?}");
+        assert!(at != 1 || commanded[0] == format!("{by}: 3 node(s) are told") && concluded[0] == format!("{by}: 3 of 3 have carried it out"));
+        assert_eq!(changed[0], format!("key install {new} by admin (once a year): {} has carried it out", node.name));
         until(&format!("{} knows that three nodes seal with the new key", node.name), async || {
             keys(node).iter().any(|row| row["fingerprint"] == *new && row["sealing"] == 3).then_some(())
         })

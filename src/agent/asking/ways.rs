@@ -1,6 +1,6 @@
 //! Which way a question goes: straight to its node, or through two others where the direct way is cut (DESIGN §6).
 //!
-//! No question changes anything, so one that may have arrived is asked again all the same.
+//! A question changes nothing, and an order about keys nothing more when it comes twice: what may have arrived is asked again all the same.
 
 use std::{
     collections::{BTreeMap, VecDeque},

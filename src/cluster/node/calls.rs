@@ -6,11 +6,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use logvine_gossip::{Instant, NodeId, Now, Peer, canary};
 
-use super::{After, CallFailed, CallId, CommandId, Node, Output, RequestId, Table};
+use super::{After, CallFailed, CallId, Node, Output, RequestId, Table};
 use crate::{
     balance::{Kind, Refused},
     catalog::pack,
-    command::Answer,
     instance::Epoch,
     member::Phase,
     message::{CheckpointItem, Inspected, OfferReply, Ownership, Reply, Request, Vote},
@@ -60,7 +59,6 @@ pub(super) enum Pending {
     Orphans,
     Offer(SourceKey),
     Release(SourceKey),
-    Inspect(CommandId),
     /// Whether the process at this gossip address is this node too.
     Twin(SocketAddr),
     /// Whether a node keeps a part of an operation; asked of itself, or of a helper.
@@ -176,13 +174,6 @@ impl Node {
             (Pending::Report, _) => {} // gossip tells it too
             (Pending::Twin(at), Some(Reply::Twin { first })) => self.note_twin(now, at, Some(first)),
             (Pending::Twin(at), _) => self.note_twin(now, at, None),
-            (Pending::Inspect(command), reply) => {
-                let inspected = match reply {
-                    Some(Reply::Inspect(inspected)) => inspected,
-                    _ => None,
-                };
-                self.outputs.push_back(Output::Answer { command, answer: Answer::Inspected(inspected) });
-            }
         }
     }
 
@@ -231,18 +222,13 @@ impl Node {
                 self.after.push(After::Reply(to, Reply::Offer(reply)));
             }
             Request::Release { source, record, checkpoint, cause } => self.serve_release(now, from, &source, record, checkpoint, cause, to),
-            Request::Inspect(source) => {
-                let inspected = self.inspect(&source);
-                self.after.push(After::Reply(to, Reply::Inspect(inspected)));
-            }
             Request::Hold { stamp, entries } => self.serve_hold(now, stamp, &entries, to),
             Request::HoldFor { node, stamp, entries } if node != from => {
                 self.ask(now, node, Request::Hold { stamp, entries }, Pending::Passed(Box::new(to)));
             }
             Request::HoldFor { .. } => self.after.push(After::Reply(to, Reply::Refused("that is you yourself".to_owned()))),
             Request::Report { operation, outcome } => self.serve_report(now, from, &operation, outcome, to),
-            Request::Keys(_) => self.after.push(After::Reply(to, Reply::Refused("this host has no keys to change".to_owned()))),
-            Request::Host(_) => self.after.push(After::Reply(to, Reply::Refused("this host has no data plane to ask".to_owned()))),
+            Request::Host(_) => self.after.push(After::Reply(to, Reply::Refused("this host answers no questions".to_owned()))),
         }
     }
 
@@ -288,7 +274,8 @@ impl Node {
         }
     }
 
-    pub(super) fn inspect(&self, source: &SourceKey) -> Option<Inspected> {
+    /// What this node knows of a source that it owns, for people. None: it does not own it.
+    pub fn inspect(&self, source: &SourceKey) -> Option<Inspected> {
         let owned = self.sources.owned(source)?;
         Some(Inspected {
             node: self.id(),

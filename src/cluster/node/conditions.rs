@@ -35,8 +35,7 @@ impl Node {
             | Command::DropQueue { .. }
             | Command::RenameTag { .. }
             | Command::Drain { .. }
-            | Command::Forget { .. }
-            | Command::Inspect { .. } => {
+            | Command::Forget { .. } => {
                 return Err(CommandError::Unconditional);
             }
         })

@@ -50,9 +50,6 @@ impl Foresight {
 impl Node {
     /// What a command would do now. The node is as before. Errors: those of the command.
     pub fn foresee(&mut self, now: Now, command: Command) -> Result<Foresight, CommandError> {
-        if matches!(command, Command::Inspect { .. }) {
-            return Ok(Foresight { targets: Vec::new(), thought: None });
-        }
         let meant = command.unconditional();
         let changes = match meant {
             Command::Drain { node, draining: true } => vec![Change::Leaves(*node)],

@@ -6,15 +6,14 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use logvine_gossip::{NodeId, Now, Stamp, StateError, check_entry};
 
-use super::{CommandId, Node, Output, calls::Pending};
+use super::{CommandId, Node};
 use crate::{
     catalog::{
         Desired, DesiredValue, Origin, RewindScope, RunnerValue, SourceValue, clear_key, desired_key, drain_key, pack, runner_key, source_key,
         tag_key,
     },
-    command::{Answer, Command, CommandError, Said},
+    command::{Command, CommandError, Said},
     member::value,
-    message::Request,
     name::Name,
     operation::{DESIRED_MAX, ENTRIES_MAX, Rename, Verb},
     record::SourceKey,
@@ -88,9 +87,6 @@ impl Node {
     fn obey(&mut self, now: Now, id: CommandId, command: Command, said: Said) -> Result<(), CommandError> {
         if self.stopping.is_some() {
             return Err(CommandError::Stopping);
-        }
-        if let Command::Inspect { runner, source } = &command {
-            return self.ask_owner(now, id, runner, source);
         }
         if self.answer_as_before(now, id, &said) {
             return Ok(());
@@ -170,7 +166,6 @@ impl Node {
                 Ok(draft)
             }
             Command::Set { setting, value } => self.set(stamp, setting, value),
-            Command::Inspect { .. } => unreachable!("a question writes nothing"),
         }?;
         let count = draft.entries.len() + draft.kept.len() + draft.new_sources.len();
         // The keys of desired states are not listed one by one.
@@ -387,16 +382,6 @@ impl Node {
             None => {}
         }
         Ok(draft)
-    }
-
-    fn ask_owner(&mut self, now: Now, id: CommandId, runner: &Name, source: &Name) -> Result<(), CommandError> {
-        let not_found = || CommandError::NotFound { kind: "source", name: format!("{runner}/{source}") };
-        let entry = self.catalog.source(runner, source).cloned().ok_or_else(not_found)?;
-        match self.claims_of(runner, &entry).first().map(|(owner, _)| *owner) {
-            Some(owner) => self.ask(now, owner, Request::Inspect(entry.key), Pending::Inspect(id)),
-            None => self.outputs.push_back(Output::Answer { command: id, answer: Answer::Inspected(None) }),
-        }
-        Ok(())
     }
 
     /// The nodes on which a runner should run now.

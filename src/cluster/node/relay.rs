@@ -348,7 +348,7 @@ impl Node {
             };
             if is_done || now.at >= until {
                 let revision = self.relay.proposals.get(&id).map_or(Stamp::ZERO, |errand| errand.revision);
-                self.outputs.push_back(Output::Answer { command, answer: Answer::Written { operation: id, revision, accepted } });
+                self.outputs.push_back(Output::Answer { command, answer: Answer { operation: id, revision, accepted } });
             } else {
                 self.relay.waiting.push((command, id, until));
             }

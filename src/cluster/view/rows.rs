@@ -240,6 +240,8 @@ pub struct SourceView {
     pub row: SourceRow,
     /// The name of the node that ranks first for it.
     pub home: Option<String>,
+    /// Why the rest is missing: its owner does not answer, or does not own it any more.
+    pub unanswered: Option<String>,
     /// How far its senders have acknowledged it; null where its owner did not answer.
     pub acknowledged: Option<Vec<Place>>,
     /// How far a majority of its witnesses holds it; null where its owner did not answer.

@@ -17,6 +17,7 @@ use crate::{
     message::Inspected,
     name::Name,
     node::{Expecting, Node},
+    record::SourceKey,
 };
 
 /// The movable sources of one runner, or of all, by runner and id: those whose [`source_order`] is after `after`.
@@ -134,16 +135,27 @@ fn is_live(node: &Node, id: &NodeId) -> bool {
     node.view().get(id).is_some_and(NodeInfo::is_live)
 }
 
-/// One movable source; `inspected` is what its owner said, if it was asked and answered.
-pub fn source(node: &Node, now: Now, runner: &Name, id: &Name, inspected: Option<&Inspected>) -> Option<SourceView> {
+/// A movable source's key, and who claims it last: what only that node knows is asked of it.
+pub fn claimant(node: &Node, runner: &Name, id: &Name) -> Option<(SourceKey, Option<NodeId>)> {
+    let source = node.catalog().source(runner, id)?;
+    Some((source.key.clone(), node.claims_of(runner, source).first().map(|(claimant, _)| *claimant)))
+}
+
+/// One movable source; `inspected` is what its claimant said, or why it said nothing; none: nobody claims it.
+pub fn source(node: &Node, now: Now, runner: &Name, id: &Name, inspected: Option<Result<Inspected, String>>) -> Option<SourceView> {
+    let (inspected, unanswered) = match inspected.transpose() {
+        Ok(inspected) => (inspected, None),
+        Err(why) => (None, Some(why)),
+    };
     let row = source_row(&Sight::of(node, now, runner), node.catalog().source(runner, id)?);
     let home = node.home_of(now, runner, id).map(|id| name_of(node, &id));
     Some(SourceView {
         row,
         home,
-        acknowledged: inspected.map(|inspected| places(&inspected.checkpoint)),
-        held: inspected.map(|inspected| places(&inspected.held)),
-        last_error: inspected.and_then(|inspected| inspected.error.clone()),
+        unanswered,
+        acknowledged: inspected.as_ref().map(|inspected| places(&inspected.checkpoint)),
+        held: inspected.as_ref().map(|inspected| places(&inspected.held)),
+        last_error: inspected.and_then(|inspected| inspected.error),
     })
 }
 

@@ -22,7 +22,7 @@ fn said_at_once(ours: Command, theirs: Command) -> (Cluster, [String; 2]) {
     cluster.cut.clear();
     cluster.run(40);
     let operations = commands.map(|(via, command)| match cluster.hosts[&id(via)].answers.get(&command) {
-        Some(Answer::Written { operation, .. }) => operation.clone(),
+        Some(Answer { operation, .. }) => operation.clone(),
         other => panic!("{via} answered {other:?}"),
     });
     (cluster, operations)

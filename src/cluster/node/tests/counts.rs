@@ -57,7 +57,7 @@ fn who_is_named_counts_anew_and_the_others_go_on() {
     let since = cluster.cleared(3, &format!("clear/logs@{}", id(2)));
     assert!(since > Stamp::ZERO);
     assert_eq!([1, 2, 3].map(|at| cluster.counted_on(id(at)).since), [Stamp::ZERO, since, Stamp::ZERO]);
-    let Some(Answer::Written { operation, .. }) = cluster.hosts[&id(1)].answers.get(&command) else { panic!("no answer") };
+    let Some(Answer { operation, .. }) = cluster.hosts[&id(1)].answers.get(&command) else { panic!("no answer") };
     let node = &cluster.hosts[&id(1)].node;
     let states: Vec<_> = node.rows(node.operation(operation).unwrap().0).into_iter().map(|row| row.state).collect();
     assert_eq!(states, [RowState::Applied]);

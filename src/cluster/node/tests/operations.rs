@@ -23,10 +23,8 @@ fn running(nodes: u8) -> Cluster {
 
 /// What a node answered: the operation, and whether it is accepted.
 fn answer(cluster: &Cluster, via: u8, command: CommandId) -> Option<(String, bool)> {
-    match cluster.hosts[&id(via)].answers.get(&command)? {
-        Answer::Written { operation, accepted, .. } => Some((operation.clone(), *accepted)),
-        Answer::Inspected(_) => None,
-    }
+    let Answer { operation, accepted, .. } = cluster.hosts[&id(via)].answers.get(&command)?;
+    Some((operation.clone(), *accepted))
 }
 
 /// Its rows as a node derives them: `1` applied, `-` pending, `x` failed, by node.

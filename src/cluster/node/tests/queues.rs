@@ -37,7 +37,7 @@ impl Cluster {
     }
 
     fn rows_of(&self, at: u8, command: CommandId) -> Vec<RowState> {
-        let Some(Answer::Written { operation, .. }) = self.hosts[&id(at)].answers.get(&command) else { panic!("no answer") };
+        let Some(Answer { operation, .. }) = self.hosts[&id(at)].answers.get(&command) else { panic!("no answer") };
         let node = &self.hosts[&id(at)].node;
         node.rows(node.operation(operation).unwrap().0).into_iter().map(|Row { state, .. }| state).collect()
     }

@@ -27,7 +27,7 @@ fn rows(cluster: &Cluster, at: u8, operation: &str) -> Vec<RowState> {
 
 fn operation(cluster: &Cluster, at: u8, command: CommandId) -> String {
     match cluster.hosts[&id(at)].answers.get(&command) {
-        Some(Answer::Written { operation, .. }) => operation.clone(),
+        Some(Answer { operation, .. }) => operation.clone(),
         other => panic!("it was answered {other:?}"),
     }
 }

@@ -46,7 +46,7 @@ impl Cluster {
     }
 
     fn row(&self, at: u8, command: CommandId, of: NodeId) -> RowState {
-        let Some(Answer::Written { operation, .. }) = self.hosts[&id(at)].answers.get(&command) else { panic!("no answer") };
+        let Some(Answer { operation, .. }) = self.hosts[&id(at)].answers.get(&command) else { panic!("no answer") };
         let node = &self.hosts[&id(at)].node;
         let (operation, _) = node.operation(operation).unwrap();
         node.rows(operation).into_iter().find(|row| row.node == of).unwrap().state
