@@ -79,9 +79,9 @@ pub(super) struct InstanceView {
 struct StageRow {
     /// `read`, `parse`, `transform`, `route`, `send NAME`, `finder`, `dead letters`, `instance`.
     stage: String,
-    /// Since the instance was started in this process.
+    /// Since `counted_since`.
     errors: u64,
-    /// The last 100, the newest first; equal ones in a row are one.
+    /// The last 100 of this process, the newest first; equal ones in a row are one.
     recent: Vec<ErrorRow>,
 }
 
@@ -101,7 +101,7 @@ struct ErrorRow {
 #[derive(Debug, Serialize, ToSchema)]
 struct SenderRow {
     name: String,
-    /// Records that its sink has acknowledged, and their bytes as they were sent.
+    /// Records that its sink has acknowledged since `counted_since`, and their bytes as they were sent.
     records: u64,
     bytes: u64,
     /// Sends that failed and are repeated.
@@ -170,10 +170,10 @@ fn shaped(row: InstanceRow, detail: Detail, unanswered: Option<String>) -> Insta
     });
     let senders = detail.senders.into_iter().map(|(name, note)| SenderRow {
         name,
-        records: note.records,
-        bytes: note.bytes,
-        retries: note.retries,
-        dead_lettered: note.dead_lettered,
+        records: note.counts.records,
+        bytes: note.counts.bytes,
+        retries: note.counts.retries,
+        dead_lettered: note.counts.dead_lettered,
         in_flight: note.in_flight,
         ack_ms: note.ack_ms,
         acknowledged: note.acknowledged_at.map(rfc3339),
@@ -522,6 +522,7 @@ async fn tried(app: &App, who: &Who, runner: Value, node: Option<String>, input:
 #[cfg(test)]
 mod tests {
     use futures::StreamExt;
+    use serde_json::json;
 
     use super::*;
     use logvine_runner::tap::Tapped;
@@ -547,6 +548,21 @@ mod tests {
         assert!(text.contains("\"record\":{\"offset\":0,\"body\":\"a\"}") && text.contains("\"line\":\"{\\\"offset\\\":1\""), "{text}");
         assert!(text.contains("7 records that match") && text.contains("event: end"), "{text}");
         assert!(events.is_closed(), "and who fetches for it knows");
+    }
+
+    /// The console's own tests read it.
+    #[tokio::test]
+    async fn what_a_tap_tells_is_as_the_console_knows_it() {
+        let (events, arriving) = mpsc::channel(4);
+        let cut = Tapped { sender: Some("out".to_owned()), cut: true, ..record("{\"offset\":1,\"bo") };
+        let fetched = Fetched { records: vec![record("{\"offset\":0,\"body\":\"a\"}"), cut], skipped: 7 };
+        events.send((NodeId([1; 16]), "n1".to_owned(), Ok(fetched))).await.unwrap();
+        events.send((NodeId([2; 16]), "n2".to_owned(), Err("it does not answer".to_owned()))).await.unwrap();
+        drop(events);
+        let text = text(limited(arriving, Stage::Send, 9)).await;
+        let pairs = text.trim().split("\n\n").map(|event| event.strip_prefix("event: ").and_then(|event| event.split_once("\ndata: ")).unwrap());
+        let told: Vec<_> = pairs.map(|(event, data)| json!({ "event": event, "data": serde_json::from_str::<Value>(data).unwrap() })).collect();
+        crate::api::tests::fixtures::golden_json("tapped", json!({ "told": told }));
     }
 
     /// What somebody logged is a line, also where it looks like a record of ours.

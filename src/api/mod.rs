@@ -121,7 +121,7 @@ impl App {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "logvine", description = "A node's API. Any node answers for the whole cluster.", license(name = "Apache-2.0")),
-    components(schemas(Problem, logvine_runner::tap::Stage)),
+    components(schemas(Problem, live::TapWord, logvine_runner::tap::Stage)),
     tags(
         (name = "nodes"), (name = "runners"), (name = "operations"), (name = "sources"), (name = "events"), (name = "keys"), (name = "settings"), (name = "process")
     )

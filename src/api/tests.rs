@@ -1,6 +1,6 @@
 mod access;
 mod bulk;
-mod fixtures;
+pub(super) mod fixtures;
 mod hang_up;
 mod refusals;
 mod rewinds;
@@ -29,6 +29,7 @@ fn cluster_key(secret: u8) -> ClusterKey {
 /// A node's API without sockets: real routes, real node, no peers.
 struct Api {
     router: Router,
+    app: App,
     home: tempfile::TempDir,
 }
 
@@ -65,7 +66,7 @@ impl Api {
         let keys = test_keys(home.path(), agent.clone(), cluster_key(1), events.clone());
         let asking = test_asking(home.path(), agent.clone(), me, cluster_key(1), keys.clone(), events.clone());
         let app = App::new(agent, asking, keys, events, crate::series::Series::default(), &config, access, ClusterId([7; 8]));
-        Self { router: router(app), home }
+        Self { router: router(app.clone()), app, home }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {

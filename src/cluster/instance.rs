@@ -121,7 +121,7 @@ pub enum InstanceEvent {
 
 /// What an instance has counted in all its runs on this node. On the node's disk about a second later, so that a crash loses no more than that; what was
 /// counted and is sent again after it is counted again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
     /// The word by which an operator had them cleared last; zero: since the runner's creation.
@@ -140,6 +140,23 @@ pub struct Counts {
     pub rotation_gaps: u64,
     /// Records that no sender took, as no `when` held for them; they are among those that all senders have acknowledged.
     pub unrouted: u64,
+    /// By stage: its errors.
+    pub stages: BTreeMap<String, u64>,
+    pub senders: BTreeMap<Name, SenderCounts>,
+}
+
+/// What a sender has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SenderCounts {
+    /// Records that its sink has acknowledged.
+    pub records: u64,
+    /// Their bytes, as they were sent.
+    pub bytes: u64,
+    /// Sends that failed and were repeated.
+    pub retries: u64,
+    /// Records that its sink refused for themselves.
+    pub dead_lettered: u64,
 }
 
 /// How an instance does, as its node map tells it. Numbers are quantised where they are published.

@@ -88,13 +88,15 @@ impl Board {
         board
     }
 
-    /// Sets the counters. What is counted in the same moment may be lost: that is no more than if it had come a moment before.
+    /// Sets the counters; those of stages and senders are the sight's. What is counted in the same moment may be lost: that is no more than if it had come a
+    /// moment before.
     pub(super) fn count_from(&self, counts: &Counts) {
-        let Counts { since: _, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted } = *counts;
+        let Counts { since: _, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted, stages: _, senders: _ } =
+            counts;
         for (counter, value) in
             self.counters().into_iter().zip([read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted])
         {
-            counter.store(value, Relaxed);
+            counter.store(*value, Relaxed);
         }
     }
 
@@ -102,7 +104,7 @@ impl Board {
     pub(super) fn counts(&self, since: Stamp) -> Counts {
         let [read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted] =
             self.counters().map(|counter| counter.load(Relaxed));
-        Counts { since, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted }
+        Counts { since, read_records, read_bytes, records, bytes, errors, dead_lettered, rotation_gaps, unrouted, ..Counts::default() }
     }
 
     fn counters(&self) -> [&AtomicU64; 8] {
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn rates_follow_the_counts_and_come_to_rest() {
         let before = Counts { records: 1_000_000, ..Counts::default() };
-        let (mut counts, mut meter, mut status) = (before, Meter::from(&before), InstanceStatus::default());
+        let (mut counts, mut meter, mut status) = (before.clone(), Meter::from(&before), InstanceStatus::default());
         for _ in 0..60 {
             counts.records += 100;
             meter.fill(&counts, Duration::from_secs(1), &mut status);

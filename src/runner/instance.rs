@@ -223,6 +223,9 @@ impl Instance {
             self.opened.clear();
             self.rewound.clear();
         }
+        if self.tasks.is_none() {
+            self.adopt_counts(wanted.uid, &wanted.counts);
+        }
         match (self.build(&wanted).await, self.tasks.is_some()) {
             (Err(text), true) if same_runner => {
                 error!(runner = %self.name, revision = %wanted.revision, error = %text, "refused; the last good revision runs on");
@@ -304,9 +307,7 @@ impl Instance {
     }
 
     fn launch(&mut self, built: Built, wanted: &Wanted) {
-        if self.counts_of != built.uid || self.counts.since < built.counts.since {
-            (self.counts_of, self.counts) = (built.uid, built.counts);
-        }
+        self.adopt_counts(wanted.uid, &wanted.counts);
         let tasks = Tasks::start(&self.context, &self.name, built, &self.counts, self.events.clone());
         info!(runner = %self.name, revision = %tasks.revision, "started");
         self.tasks = Some(tasks);
@@ -475,8 +476,8 @@ impl Instance {
 
     /// Lets go of the tree, but not of what its tasks have noted of their positions.
     fn drop_tasks(&mut self) {
+        self.counts = self.counts();
         let Some(tasks) = self.tasks.take() else { return };
-        self.counts = tasks.board.counts(self.counts.since);
         for (source, note) in &*tasks.board.sources() {
             let Some(checkpoint) = &note.checkpoint else { continue };
             match (self.opened.get_mut(source), &mut self.wanted, &note.place) {

@@ -11,6 +11,7 @@ use std::{
 use logvine_cluster::{
     checkpoint::Checkpoint,
     delivery::{Outcome, Trouble},
+    instance::{Counts, SenderCounts},
     name::Name,
 };
 use logvine_gossip::UnixMicros;
@@ -42,9 +43,9 @@ pub struct ErrorNote {
 /// The errors of one stage.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StageErrors {
-    /// All of them since the instance was first started in this process.
+    /// See `Counts`.
     pub count: u64,
-    /// The newest last, at most [`ERRORS_MAX`].
+    /// Of this process, the newest last, at most [`ERRORS_MAX`].
     pub recent: VecDeque<ErrorNote>,
 }
 
@@ -69,14 +70,8 @@ impl StageErrors {
 /// How a sender does, over all sources of its instance.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SenderNote {
-    /// Records that its sink has acknowledged.
-    pub records: u64,
-    /// Their bytes, as they were sent.
-    pub bytes: u64,
-    /// Sends that failed and are repeated.
-    pub retries: u64,
-    /// Records that its sink refused for themselves.
-    pub dead_lettered: u64,
+    #[serde(flatten)]
+    pub counts: SenderCounts,
     /// Sends that have no answer yet.
     pub in_flight: u64,
     /// From the last send to its acknowledgement, its time in the sender's queue included.
@@ -159,22 +154,22 @@ impl Sight {
             match outcome {
                 None => None,
                 Some(Outcome::Acknowledged) => {
-                    note.records += sent.records;
-                    note.bytes += sent.bytes;
+                    note.counts.records += sent.records;
+                    note.counts.bytes += sent.bytes;
                     note.ack_ms = u64::try_from(sent.at.elapsed().as_millis()).ok();
                     note.acknowledged_at = Some(wall);
                     None
                 }
                 Some(Outcome::Retry { reason, .. } | Outcome::Paused { reason }) => {
-                    note.retries += 1;
+                    note.counts.retries += 1;
                     Some(reason)
                 }
                 Some(Outcome::Mixed { rejected, again }) => {
                     let taken = sent.records.saturating_sub(rejected.len() as u64 + again.as_ref().map_or(0, |again| again.records.count().into()));
-                    note.records += taken;
+                    note.counts.records += taken;
                     // As if all were of one length.
-                    note.bytes += sent.bytes * taken / sent.records.max(1);
-                    note.retries += u64::from(again.is_some());
+                    note.counts.bytes += sent.bytes * taken / sent.records.max(1);
+                    note.counts.retries += u64::from(again.is_some());
                     again.as_ref().map(|again| &again.reason)
                 }
                 // Halves of it are sent again; what remains is told as a dead letter. Nothing was sent of what is skipped.
@@ -188,7 +183,7 @@ impl Sight {
 
     /// A sink has refused a record for itself.
     pub(super) fn note_dead_letter(&self, source: &Name, sender: &Name, reason: &str) {
-        lock(&self.senders).entry(sender.clone()).or_default().dead_lettered += 1;
+        lock(&self.senders).entry(sender.clone()).or_default().counts.dead_lettered += 1;
         self.note_error(&format!("send {sender}"), Some(source), reason, 1);
     }
 
@@ -202,6 +197,26 @@ impl Sight {
         }
         drop(notes);
         *lock(&self.board) = Arc::downgrade(board);
+    }
+
+    /// Counts on from there. What was seen of errors is no counter, and stays.
+    pub(super) fn count_from(&self, Counts { stages, senders, .. }: &Counts) {
+        let mut errors = lock(&self.errors);
+        errors.values_mut().for_each(|of_stage| of_stage.count = 0);
+        stages.iter().for_each(|(stage, count)| errors.entry(stage.clone()).or_default().count = *count);
+        drop(errors);
+        let mut notes = lock(&self.senders);
+        notes.values_mut().for_each(|note| note.counts = SenderCounts::default());
+        senders.iter().for_each(|(sender, counts)| notes.entry(sender.clone()).or_default().counts = *counts);
+    }
+
+    /// What has been counted: by stage its errors, and by sender.
+    pub(super) fn counts(&self) -> (BTreeMap<String, u64>, BTreeMap<Name, SenderCounts>) {
+        let stages =
+            lock(&self.errors).iter().filter(|(_, of_stage)| of_stage.count > 0).map(|(stage, errors)| (stage.clone(), errors.count)).collect();
+        let counted = |(_, note): &(&Name, &SenderNote)| note.counts != SenderCounts::default();
+        let senders = lock(&self.senders).iter().filter(counted).map(|(sender, note)| (sender.clone(), note.counts)).collect();
+        (stages, senders)
     }
 
     /// It was re-created under its name: what is known of the old one is not its.
@@ -311,7 +326,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use logvine_cluster::instance::Counts;
 
     use super::*;
 

@@ -47,8 +47,6 @@ pub(super) struct Wanted {
 /// All that can fail before a task runs, done.
 #[derive(Debug)]
 pub(super) struct Built {
-    pub(super) uid: Stamp,
-    pub(super) counts: Counts,
     revision: Stamp,
     stages: Stages,
     senders: Vec<(Name, Sender)>,
@@ -102,8 +100,8 @@ impl Built {
             ReaderSpec::Syslog(_) | ReaderSpec::HttpPush(_) | ReaderSpec::Stdin(_) => Ok(Readers::Queue),
         };
         let readers = readers.map_err(|error| format!("reader: {error}"))?;
-        let (uid, revision, counts, rewind) = (wanted.uid, wanted.revision, wanted.counts, wanted.rewind);
-        Ok(Self { uid, counts, revision, stages, senders, readers, pinned: wanted.pinned.clone(), rewind, sight })
+        let (revision, rewind) = (wanted.revision, wanted.rewind);
+        Ok(Self { revision, stages, senders, readers, pinned: wanted.pinned.clone(), rewind, sight })
     }
 }
 

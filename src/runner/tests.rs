@@ -10,7 +10,7 @@ use std::{
 use axum::http::StatusCode;
 use logvine_cluster::{
     checkpoint::Checkpoint,
-    instance::{Counts, Epoch, InstanceState, InstanceStatus, Pinned},
+    instance::{Counts, Epoch, InstanceState, InstanceStatus, Pinned, SenderCounts},
     spec::{RunnerSpec, SourceSpec},
 };
 use logvine_gossip::Stamp;
@@ -228,20 +228,46 @@ async fn counters_go_on_from_where_they_were_and_from_nothing_once_cleared() {
     let mut host = Host::new();
     host.write("in.log", &numbers(0..10));
     let (runner, spec) = (name("r"), Arc::new(host.file_spec("r", "in.log", host.to_file("out.ndjson"))));
-    let (uid, counts) = (Stamp(1), Counts { records: 1_000, dead_lettered: 3, ..Counts::default() });
+    let of_sender = SenderCounts { records: 900, dead_lettered: 3, ..SenderCounts::default() };
+    let (stages, senders) = (BTreeMap::from([("send out".to_owned(), 3)]), BTreeMap::from([(name("out"), of_sender)]));
+    let (uid, counts) = (Stamp(1), Counts { records: 1_000, dead_lettered: 3, stages, senders, ..Counts::default() });
     let start = InstanceCommand::Start { runner: runner.clone(), uid, revision: uid, spec, pinned: BTreeMap::new(), rewind: Stamp::ZERO, counts };
     host.runners.handle(start);
     let status = host.status("r", |status| status.records == 1_010).await;
     assert_eq!((status.dead_lettered, status.counted_since), (3, Stamp::ZERO));
+    let sights = host.sights.clone();
+    let seen = || {
+        let detail = sights.of(&name("r")).unwrap().detail();
+        let sender = &detail.senders["out"].counts;
+        (sender.records, sender.dead_lettered, detail.stages["send out"].count)
+    };
+    assert_eq!(seen(), (910, 3, 3));
     host.runners.handle(InstanceCommand::ClearCounters { runner: runner.clone(), uid, since: Stamp(7) });
     let status = host.status("r", |status| status.counted_since == Stamp(7)).await;
-    assert_eq!((status.records, status.dead_lettered), (0, 0));
+    assert_eq!((status.records, status.dead_lettered, seen()), (0, 0, (0, 0, 0)));
     // Said again, or late, it changes nothing.
     host.write("in.log", &numbers(10..15));
     host.status("r", |status| status.records == 5).await;
     host.runners.handle(InstanceCommand::ClearCounters { runner, uid, since: Stamp(6) });
     host.runners.handle(InstanceCommand::Restart { runner: name("r"), operation: Stamp(9) });
     host.status("r", |status| status.restarted == Stamp(9) && status.records == 5).await;
+    assert_eq!(seen(), (5, 0, 0));
+}
+
+/// What a start that fails has counted is kept as any other count, and so is what was counted before it.
+#[tokio::test]
+async fn errors_of_a_start_that_fails_are_counted_on() {
+    let mut host = Host::new();
+    host.write("in.log", &numbers(0..10));
+    let headers = json!({"authorization": "secret://env/NO_SUCH_VARIABLE"});
+    let sender = json!({"name": "out", "type": "http", "url": "http://127.0.0.1:9/logs", "headers": headers});
+    let spec = Arc::new(host.file_spec("r", "in.log", sender));
+    let counts = Counts { stages: BTreeMap::from([("instance".to_owned(), 4)]), ..Counts::default() };
+    let start =
+        InstanceCommand::Start { runner: name("r"), uid: Stamp(1), revision: Stamp(1), spec, pinned: BTreeMap::new(), rewind: Stamp::ZERO, counts };
+    host.runners.handle(start);
+    let told = host.until(|event| if let InstanceEvent::Counted { counts, .. } = event { Some(counts) } else { None }).await;
+    assert_eq!(told.stages["instance"], 5);
 }
 
 #[tokio::test]

@@ -33,7 +33,11 @@ fn settled_digits(text: &str) -> String {
 }
 
 async fn golden(name: &str, answer: Answer) {
-    let mut body = answer.body;
+    golden_json(name, answer.body);
+}
+
+/// The same of what is no answer of its own.
+pub(in crate::api) fn golden_json(name: &str, mut body: Value) {
     assert!(body.is_object(), "{name}: {body}");
     settled(&mut body);
     body.sort_all_objects();
@@ -50,9 +54,13 @@ async fn each_shape_is_as_the_console_knows_it() {
     while api.get("/v1/sources/fleet/s-1").await.body["state"] != "collected" {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    for (name, path) in [("sources", "/v1/sources"), ("source", "/v1/sources/fleet/s-1")] {
+    for (name, path) in
+        [("sources", "/v1/sources"), ("source", "/v1/sources/fleet/s-1"), ("instances", "/v1/instances"), ("instance", "/v1/instances/here/fleet")]
+    {
         golden(name, api.get(path).await).await;
     }
+    let series = api.app.series().clone();
+    api.app.agent().look(move |node, now| series.measure(node, now.wall)).await.unwrap();
     let stopped = api.send("POST", "/v1/runners/fleet/stop", &[], r#"{"nodes": "web", "reason": "a drill"}"#).await;
     let operation = stopped.body["operation"].as_str().unwrap().to_owned();
     for (name, path) in [
@@ -63,11 +71,10 @@ async fn each_shape_is_as_the_console_knows_it() {
         ("tags", "/v1/tags"),
         ("runners", "/v1/runners"),
         ("runner", "/v1/runners/fleet"),
-        ("instances", "/v1/instances"),
-        ("instance", "/v1/instances/here/fleet"),
         ("assignments_check", "/v1/assignments/check"),
         ("operations", "/v1/operations"),
         ("settings", "/v1/settings"),
+        ("series", "/v1/series?runner=fleet"),
         ("revisions", "/v1/runners/fleet/revisions"),
         ("components", "/v1/components"),
         ("problem_not_found", "/v1/runners/fleat"),
@@ -86,6 +93,7 @@ async fn each_shape_is_as_the_console_knows_it() {
     golden("key_written", api.send("POST", "/v1/keys", &[], &install).await).await;
     api.send("POST", &format!("/v1/keys/{}/use", cluster_key(2).fingerprint()), &[], "").await;
     golden("keys", api.get("/v1/keys").await).await;
+    golden("events", api.get("/v1/events").await).await;
     golden("problem_invalid", api.send("PUT", "/v1/runners/bad", &[], "{}").await).await;
     golden(
         "problem_revision",

@@ -38,7 +38,7 @@ impl Node {
     /// Where an instance that starts goes on counting.
     pub(super) fn counts_of(&self, name: &Name, uid: Stamp) -> Counts {
         let since = self.catalog.cleared_on(name, &self.id());
-        let known = self.instances.counts.get(&uid).copied().filter(|counts| counts.since >= since);
+        let known = self.instances.counts.get(&uid).cloned().filter(|counts| counts.since >= since);
         known.unwrap_or(Counts { since, ..Counts::default() })
     }
 

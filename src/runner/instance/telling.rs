@@ -18,14 +18,30 @@ impl Instance {
             self.tell(InstanceEvent::Status { runner: self.name.clone(), status }).await;
         }
         let counts = self.counts();
-        if self.counted != counts {
-            self.counted = counts;
+        // What an old runner of this name counts to its end is not the new one's.
+        let is_its = self.wanted.as_ref().is_none_or(|wanted| wanted.uid == self.counts_of);
+        if is_its && self.counted != counts {
+            self.counted = counts.clone();
             self.tell(InstanceEvent::Counted { runner: self.name.clone(), counts }).await;
         }
     }
 
-    fn counts(&self) -> Counts {
-        self.tasks.as_ref().map_or(self.counts, |tasks| tasks.board.counts(self.counts.since))
+    pub(super) fn counts(&self) -> Counts {
+        let counts = self.tasks.as_ref().map_or_else(|| self.counts.clone(), |tasks| tasks.board.counts(self.counts.since));
+        let (stages, senders) = self.context.sights.begin(&self.name).counts();
+        Counts { stages, senders, ..counts }
+    }
+
+    /// Counts on from what the runner of this uid had counted here, unless it does already.
+    pub(super) fn adopt_counts(&mut self, uid: Stamp, counts: &Counts) {
+        if self.counts_of != uid || self.counts.since < counts.since {
+            self.set_counts(uid, counts.clone());
+        }
+    }
+
+    fn set_counts(&mut self, uid: Stamp, counts: Counts) {
+        self.context.sights.begin(&self.name).count_from(&counts);
+        (self.counts_of, self.counts) = (uid, counts);
     }
 
     /// Counts from nothing again, unless it does since a later word.
@@ -34,7 +50,7 @@ impl Instance {
             wanted.counts = Counts { since, ..Counts::default() };
         }
         if self.counts_of == uid && self.counts.since < since {
-            self.counts = Counts { since, ..Counts::default() };
+            self.set_counts(uid, Counts { since, ..Counts::default() });
             self.meter.count_from(&self.counts);
             if let Some(tasks) = &self.tasks {
                 tasks.board.count_from(&self.counts);

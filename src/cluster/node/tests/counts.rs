@@ -29,7 +29,7 @@ impl Cluster {
     /// Where a node's data plane was told to go on counting, at its last start or since.
     fn counted_on(&self, node: NodeId) -> Counts {
         let told = |command: &InstanceCommand| match command {
-            InstanceCommand::Start { counts, .. } => Some(*counts),
+            InstanceCommand::Start { counts, .. } => Some(counts.clone()),
             InstanceCommand::ClearCounters { since, .. } => Some(Counts { since: *since, ..Counts::default() }),
             _ => None,
         };
