@@ -7,16 +7,12 @@ use logvine_cluster::{
     checkpoint::{Checkpoint, FileKey, FileName, Position},
     event::Cause,
     instance::Epoch,
-    keys::{CarriedKey, KeyOrder},
-    message::{Accepted, CheckpointItem, CheckpointReply, Inspected, OfferReply, Orphan, Ownership, Reply, Request, Vote},
+    message::{Accepted, CheckpointItem, CheckpointReply, OfferReply, Orphan, Ownership, Reply, Request, Vote},
     name::Name,
     operation::Outcome,
     record::{DiskId, Record, SourceKey, Witness},
 };
-use logvine_gossip::{
-    Entry, Generation, Stamp,
-    seal::{ClusterId, ClusterKey},
-};
+use logvine_gossip::{Entry, Generation, Stamp};
 
 use crate::node::{gossip_address, id};
 
@@ -48,10 +44,6 @@ fn checkpoint() -> Checkpoint {
     Checkpoint { rewind: Stamp(9 << 16), files, ..Checkpoint::default() }
 }
 
-fn key() -> ClusterKey {
-    ClusterKey::new(ClusterId([1; 8]), [2; 32])
-}
-
 /// A write and a deletion.
 fn entries() -> Vec<(String, Entry)> {
     let entry = |value: Option<&'static [u8]>| Entry { stamp: Stamp(9 << 16), origin: id(1), value: value.map(Into::into) };
@@ -76,7 +68,6 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("question", Request::Question(source())),
         ("offer", Request::Offer { source: source(), epoch: epoch(4), weight: 1 << 20, bytes_per_s: Some(1 << 19), kind: Kind::Shed }),
         ("release", Request::Release { source: source(), record: record(5), checkpoint: checkpoint(), cause: Cause::Draining }),
-        ("inspect", Request::Inspect(source())),
         ("hold", Request::Hold { stamp: Stamp(9 << 16), entries: entries() }),
         ("hold-for", Request::HoldFor { node: id(2), stamp: Stamp(9 << 16), entries: entries() }),
         ("report", Request::Report { operation: "00000000000000589824-00000000".to_owned(), outcome: Outcome::Applied }),
@@ -87,10 +78,6 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
                 outcome: Outcome::Failed { reason: "no such field".to_owned() },
             },
         ),
-        ("keys-tell", Request::Keys(KeyOrder::Tell)),
-        ("keys-install", Request::Keys(KeyOrder::Install(CarriedKey(key())))),
-        ("keys-use", Request::Keys(KeyOrder::Use(key().fingerprint()))),
-        ("keys-remove", Request::Keys(KeyOrder::Remove(key().fingerprint()))),
         ("host", Request::Host(vec![0x81, 0xa1, 0x66, 0x01].into())),
         ("twin", Request::Twin { gossip: gossip_address(1), first: Generation(1_700_000_000_000) }),
     ]
@@ -99,14 +86,6 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
 /// As for requests.
 pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
     let answer = |refused| CheckpointReply { source: source(), epoch: epoch(3), refused };
-    let inspected = Inspected {
-        node: id(0),
-        runner: name("web"),
-        epoch: epoch(3),
-        checkpoint: checkpoint(),
-        held: Checkpoint::default(),
-        error: Some("404 Not Found".to_owned()),
-    };
     let accepted = Accepted { ballot: epoch(4), record: record(4) };
     vec![
         ("gossip", Reply::Gossip(vec![0x81, 0xa1, 0x66, 0x01].into())),
@@ -121,10 +100,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
         ("question-none", Reply::Question(None)),
         ("offer-admitted", Reply::Offer(OfferReply::Admitted { promised: epoch(2) })),
         ("offer-refused", Reply::Offer(OfferReply::Refused { reason: "no room".to_owned(), load: Some(1 << 20) })),
-        ("inspect", Reply::Inspect(Some(inspected))),
         ("held", Reply::Held),
-        ("keys", Reply::Keys(Ok(vec![key().fingerprint()]))),
-        ("keys-refused", Reply::Keys(Err("the ring is full".to_owned()))),
         ("host", Reply::Host(vec![0x81, 0xa1, 0x66, 0x01].into())),
         ("twin", Reply::Twin { first: Generation(1_700_000_000_000) }),
         ("refused", Reply::Refused("of another version".to_owned())),
@@ -166,8 +142,5 @@ mod tests {
         assert_eq!(committed::<Reply>("reply-"), kinds::<Reply>());
         assert!(kinds::<Vote>().iter().all(|vote| replies().iter().any(|(_, reply)| matches!(reply, Reply::Vote(of) if kind(of) == *vote))));
         assert!(kinds::<OfferReply>().iter().all(|word| replies().iter().any(|(_, reply)| matches!(reply, Reply::Offer(of) if kind(of) == *word))));
-        assert!(
-            kinds::<KeyOrder>().iter().all(|order| requests().iter().any(|(_, request)| matches!(request, Request::Keys(of) if kind(of) == *order)))
-        );
     }
 }
