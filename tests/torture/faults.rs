@@ -23,13 +23,14 @@ pub(crate) enum Kind {
     OldImage,
     FullDisk,
     FullLogs,
+    BadDisk,
     Sink,
     Edits,
     BadRunner,
     Rewind,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::Kill,
     Kind::KillAll,
     Kind::KillInHandover,
@@ -39,6 +40,7 @@ const KINDS: [Kind; 13] = [
     Kind::OldImage,
     Kind::FullDisk,
     Kind::FullLogs,
+    Kind::BadDisk,
     Kind::Sink,
     Kind::Edits,
     Kind::BadRunner,
@@ -54,6 +56,15 @@ pub(crate) enum Damage {
     Deleted,
 }
 
+/// How a disk syncs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum BadDisk {
+    /// Each sync takes so long.
+    Slow { ms: u64 },
+    /// None works. An agent must not go on by what may not be on its disk: it ends.
+    Fails,
+}
+
 /// One fault, as drawn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
@@ -66,6 +77,7 @@ pub(crate) enum Fault {
     OldImage { node: usize },
     FullDisk { secs: u64 },
     FullLogs { secs: u64 },
+    BadDisk { node: usize, how: BadDisk, secs: u64 },
     Sink { mood: Mood, secs: u64 },
     Edits { times: u64 },
     BadRunner { secs: u64 },
@@ -87,6 +99,8 @@ impl fmt::Display for Fault {
             Self::OldImage { node } => write!(f, "n{} is killed, and gets an old image of its store", n(node)),
             Self::FullDisk { secs } => write!(f, "n{}'s disk is full for {secs} s", n(&SMALL)),
             Self::FullLogs { secs } => write!(f, "the disk that n{}'s files are on is full for {secs} s", n(&SMALL)),
+            Self::BadDisk { node, how: BadDisk::Slow { ms }, secs } => write!(f, "each sync of n{}'s disk takes {ms} ms, for {secs} s", n(node)),
+            Self::BadDisk { node, how: BadDisk::Fails, secs } => write!(f, "no sync of n{}'s disk works, for {secs} s", n(node)),
             Self::Sink { mood, secs } => write!(f, "the sink is {} for {secs} s", format!("{mood:?}").to_lowercase()),
             Self::Edits { times } => write!(f, "the runner is edited, stopped, started and restarted {times} times"),
             Self::BadRunner { secs } => write!(f, "for {secs} s the runner is one that cannot run"),
@@ -120,6 +134,10 @@ impl Deck {
             Kind::OldImage if scene.images.contains_key(&node) => Fault::OldImage { node },
             Kind::FullDisk if scene.has_small_disk => Fault::FullDisk { secs: rng.random_range(3..8) },
             Kind::FullLogs if scene.has_small_disk => Fault::FullLogs { secs: rng.random_range(3..8) },
+            Kind::BadDisk if scene.has_bad_disk => {
+                let how = if rng.random() { BadDisk::Fails } else { BadDisk::Slow { ms: rng.random_range(100..1_500) } };
+                Fault::BadDisk { node, how, secs: rng.random_range(3..10) }
+            }
             Kind::Sink => {
                 let mood = Mood::BAD[rng.random_range(0..Mood::BAD.len())];
                 Fault::Sink { mood, secs: rng.random_range(3..12) }
@@ -127,7 +145,9 @@ impl Deck {
             Kind::Edits => Fault::Edits { times: rng.random_range(2..5) },
             Kind::BadRunner => Fault::BadRunner { secs: rng.random_range(2..6) },
             Kind::Rewind => Fault::Rewind,
-            Kind::Kill | Kind::OldImage | Kind::FullDisk | Kind::FullLogs => Fault::Kill { node, down_ms: rng.random_range(0..8_000) },
+            Kind::Kill | Kind::OldImage | Kind::FullDisk | Kind::FullLogs | Kind::BadDisk => {
+                Fault::Kill { node, down_ms: rng.random_range(0..8_000) }
+            }
         }
     }
 }
@@ -200,6 +220,21 @@ impl Scene {
             }
             Fault::FullDisk { secs } => fill_disk(&self.cluster.path(&format!("n{}", SMALL + 1)), secs).await,
             Fault::FullLogs { secs } => fill_disk(&self.logs(SMALL), secs).await,
+            Fault::BadDisk { node, how, secs } => {
+                let word = match how {
+                    BadDisk::Slow { ms } => format!("slow {ms}"),
+                    BadDisk::Fails => "fails".to_owned(),
+                };
+                let state = self.disk(node);
+                fs::write(&state, word).expect("tell the disk");
+                rest(secs * 1_000).await;
+                fs::remove_file(&state).expect("mend the disk");
+                if matches!(how, BadDisk::Fails) {
+                    // What failed at the last moment is still being told.
+                    rest(2_000).await;
+                    self.take_down_with_its_disk(node);
+                }
+            }
             Fault::Sink { mood, secs } => {
                 self.sink.set(mood);
                 rest(secs * 1_000).await;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     account::Balance,
-    harness::{Cluster, Web, own_address, run},
+    harness::{Cluster, Node, Web, own_address, run},
     sink::{Mood, Sink},
     writers::{Rotation, Writers},
 };
@@ -32,6 +32,8 @@ pub(crate) struct Scene {
     pub(crate) images: BTreeMap<usize, Vec<u8>>,
     /// Whether the small disks, of a node's state and of its files, are such.
     pub(crate) has_small_disk: bool,
+    /// Whether the agents' disks can be made slow, or to fail.
+    pub(crate) has_bad_disk: bool,
     /// What no account shows: agents that ended by themselves.
     pub(crate) unexpected: Vec<String>,
     pub(crate) run: u64,
@@ -44,7 +46,15 @@ pub(crate) struct Scene {
 impl Scene {
     /// Starts all of it. `may_mount`: mounts that are made here end with this process.
     pub(crate) async fn set(run: u64, may_mount: bool) -> Self {
-        let cluster = Cluster::prepare(NODES, &[]);
+        let mut cluster = Cluster::prepare(NODES, &[]);
+        let bad_disk = bad_disk(&cluster);
+        let has_bad_disk = bad_disk.is_some();
+        if let Some(library) = bad_disk {
+            let preload = format!("LD_PRELOAD={}", library.display());
+            let over = |node: Node, state: PathBuf| node.within(&["env", &preload, &format!("TORTURE_DISK={}", state.display())]);
+            let states: Vec<PathBuf> = (0..NODES).map(|at| disk(&cluster, at)).collect();
+            cluster.nodes = cluster.nodes.into_iter().zip(states).map(|(node, state)| over(node, state)).collect();
+        }
         let has_small_disk = [format!("n{}", SMALL + 1), format!("in/n{}", SMALL + 1)].into_iter().all(|small| {
             let small = cluster.path(&small);
             std::fs::create_dir_all(&small).expect("a directory");
@@ -62,7 +72,7 @@ impl Scene {
         let writers = Writers::start(run, run ^ 2, &files);
         let (images, unexpected) = (BTreeMap::new(), Vec::new());
         let sink_url = format!("http://{address}/");
-        let mut scene = Self { cluster, sink, images, has_small_disk, unexpected, run, sink_url, web, writers, began: Instant::now() };
+        let mut scene = Self { cluster, sink, images, has_small_disk, has_bad_disk, unexpected, run, sink_url, web, writers, began: Instant::now() };
         for at in 0..NODES {
             scene.start(at);
         }
@@ -120,6 +130,22 @@ impl Scene {
     /// The file that a node remembers in.
     pub(crate) fn store(&self, at: usize) -> PathBuf {
         self.cluster.path(&self.cluster.nodes[at].name).join("store.redb")
+    }
+
+    /// The file that says how a node's disk is.
+    pub(crate) fn disk(&self, at: usize) -> PathBuf {
+        disk(&self.cluster, at)
+    }
+
+    /// Its disk has failed, and is mended: it has ended for that reason, or has written nothing meanwhile.
+    pub(crate) fn take_down_with_its_disk(&mut self, at: usize) {
+        let Some(status) = self.cluster.nodes[at].ended() else { return };
+        let node = &self.cluster.nodes[at];
+        let said = node.said();
+        if status.code() != Some(1) || !said.lines().rev().take(5).any(|line| line.contains("cannot write the store")) {
+            self.unexpected.push(format!("{}'s disk failed, and it ended with {status} without saying so:\n{said}", node.name));
+        }
+        self.start(at);
     }
 
     /// Where a node's own files are.
@@ -240,6 +266,18 @@ impl Scene {
 
 fn logs(cluster: &Cluster, at: usize) -> PathBuf {
     cluster.path(&format!("in/n{}", at + 1))
+}
+
+fn disk(cluster: &Cluster, at: usize) -> PathBuf {
+    cluster.path(&format!("disk-{}", at + 1))
+}
+
+/// The library that makes an agent's disk bad. None: nobody compiles C here.
+fn bad_disk(cluster: &Cluster) -> Option<PathBuf> {
+    let library = cluster.path("bad_disk.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/torture/bad_disk.c");
+    let status = Command::new("cc").args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    status.is_ok_and(|status| status.success()).then_some(library)
 }
 
 /// Room for what a node writes, or for its files, and for little more.

@@ -31,6 +31,10 @@ const NAMED: &[(&str, u64, usize, u64)] = &[
     ("disk-loss", 10, 5, 5),
     ("long-away", 2, 5, 26),
 ];
+/// Of every other scenario so many seeds, at its own size and length.
+const OTHERS: u64 = 2;
+/// It is a measure: minutes of a core.
+const TOO_LONG: &str = "thousand-nodes";
 /// Each so many-th run is made twice: five in a hundred.
 const TWICE: u64 = 20;
 
@@ -55,8 +59,13 @@ fn jobs() -> Vec<Job> {
         let plan = Plan { named: scenarios::find(name), wishes, canary: None };
         (1..=*seeds).map(move |seed| (plan, seed))
     });
+    let is_other = |scenario: &&scenarios::Named| scenario.name != TOO_LONG && NAMED.iter().all(|(name, ..)| *name != scenario.name);
+    let others = scenarios::all().filter(is_other).flat_map(|scenario| {
+        let plan = Plan { named: Some(scenario), ..Plan::default() };
+        (1..=OTHERS).map(move |seed| (plan, seed))
+    });
     // The long ones first, so that no core waits for the last of them.
-    let all = named.chain((1..=SEEDS).map(|seed| (Plan::default(), seed)));
+    let all = named.chain(others).chain((1..=SEEDS).map(|seed| (Plan::default(), seed)));
     all.enumerate().map(|(number, (plan, seed))| Job { plan, seed, twice: (number as u64).is_multiple_of(TWICE) }).collect()
 }
 

@@ -1,6 +1,9 @@
 //! This node's load, and its part in the balance: looks every five seconds, offers what is too much, lets in what it has room for (DESIGN §5.2).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use logvine_gossip::{Instant, NodeId, Now};
 
@@ -45,7 +48,21 @@ pub(super) struct Balancing {
     pub(super) said_cost: ByteCost,
     unsplittable: BTreeSet<SourceKey>,
     capped: BTreeSet<SourceKey>,
+    let_in: BTreeMap<NodeId, LetIn>,
 }
+
+/// What this node has let in of another's and that one's load, as it was said last, still has. Counted at both, it would make the mean look higher the more is
+/// let in, and so let in more than the share (scenario `busy-join`, six nodes, seed 2).
+#[derive(Debug)]
+struct LetIn {
+    said: u64,
+    until: Instant,
+    /// Bytes a second, by source.
+    rates: BTreeMap<SourceKey, u64>,
+}
+
+/// Who has given something away says so within seconds, if it is worth a word.
+const LET_IN_FOR: Duration = Duration::from_secs(60);
 
 impl Balancing {
     pub(super) fn new(now: Now, me: NodeId, capacity: Capacity, kept: Option<KeptLoad>) -> Self {
@@ -62,6 +79,7 @@ impl Balancing {
             said_cost: ByteCost::default(),
             unsplittable: BTreeSet::new(),
             capped: BTreeSet::new(),
+            let_in: BTreeMap::new(),
         };
         if let Some(kept) = kept {
             balancing.take_up(now, kept);
@@ -81,6 +99,23 @@ impl Balancing {
     /// A node did not answer an offer, or did not take what it had let in.
     pub(super) fn shun(&mut self, now: Now, node: NodeId) {
         self.balance.shun(now.at, node);
+    }
+
+    /// A source is let in from a node that has said this load.
+    fn note_let_in(&mut self, now: Now, from: NodeId, said: u64, source: &SourceKey, rate: u64) {
+        self.let_in.retain(|_, let_in| now.at < let_in.until);
+        let anew = || LetIn { said, until: now.at + LET_IN_FOR, rates: BTreeMap::new() };
+        let let_in = self.let_in.entry(from).or_insert_with(anew);
+        if let_in.said != said {
+            *let_in = anew();
+        }
+        let_in.rates.insert(source.clone(), rate);
+    }
+
+    /// The load of a node that has said `said`, without what is on its way here.
+    pub(super) fn load_of(&self, now: Now, node: &NodeId, said: u64, cost: ByteCost) -> u64 {
+        let let_in = self.let_in.get(node).filter(|let_in| let_in.said == said && now.at < let_in.until);
+        said.saturating_sub(let_in.map_or(0, |let_in| cost.of(let_in.rates.values().sum())))
     }
 
     fn rate(&self, source: &SourceKey) -> u64 {
@@ -248,7 +283,10 @@ impl Node {
     pub(super) fn pool(&self, now: Now, eligible: &BTreeMap<NodeId, Eligible>) -> Pool {
         let present = eligible.iter().filter(|(_, node)| node.present);
         let peer = |(id, node): (&NodeId, &Eligible)| {
-            let said = || self.view.get(id).map_or_else(Default::default, |info| (info.load, info.cost));
+            let said = || {
+                let (said, cost) = self.view.get(id).map_or_else(Default::default, |info| (info.load, info.cost));
+                (self.balancing.load_of(now, id, said, cost), cost)
+            };
             let (load, cost) = if *id == self.id() { (self.load(now), self.balancing.cost()) } else { said() };
             // Who is back has what was its own, and needs no filling.
             let has_returned = self.view.get(id).is_some_and(|info| info.is_returned);
@@ -295,7 +333,10 @@ impl Node {
     pub(super) fn has_room(&mut self, now: Now, from: NodeId, runner: &Name, key: &SourceKey, rate: u64, kind: Kind) -> Result<(), Refused> {
         let (Some(source), Some(found)) = (self.catalog.source(runner, &key.source), self.catalog.runner(runner)) else { return Ok(()) };
         let pool = self.pool(now, &self.eligible(now, runner, found, source.spec.selection.as_deref()));
-        self.balancing.balance.admit(now.at, &pool, key, rate, kind, from)
+        self.balancing.balance.admit(now.at, &pool, key, rate, kind, from)?;
+        let said = self.view.get(&from).map_or(0, |info| info.load);
+        self.balancing.note_let_in(now, from, said, key, rate);
+        Ok(())
     }
 
     /// Tells the data plane of what is held back, each time anew, and once of what is not any more.

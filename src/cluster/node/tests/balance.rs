@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    balance::load::HostLoad,
+    balance::{
+        Kind,
+        load::{ByteCost, HostLoad},
+    },
     event::{Cause, Why},
 };
 
@@ -111,6 +114,30 @@ fn the_first_measure_goes_into_what_a_byte_costs_the_others() {
     cluster.node(id(3)).handle_host_load(now, HostLoad { cpu_permille: 190, queue_permille: 0 }, 16 * MIB);
     let cost = cluster.node(id(3)).weighs(1_000);
     assert!(cost > 3_500, "a byte costs it {cost} thousandths");
+}
+
+/// Found by the scenario `busy-join`: what it had let in counted at the giver, too, until that said its load anew. So the mean rose with what was let in, and
+/// with it what might be: a fifth more than its share.
+#[test]
+fn what_is_let_in_is_counted_once() {
+    let (mut cluster, mut at) = (cluster(), 0);
+    flow(&mut cluster, &mut at, 60, 36 * MIB / SOURCES as u64);
+    let (now, runner) = (cluster.now, name("logs"));
+    let owned: Vec<_> = cluster.node(id(2)).owned_sources().map(|(key, _)| key.clone()).take(3).collect();
+    let node = cluster.node(id(1));
+    let loads = |node: &Node| {
+        let eligible = node.eligible(now, &runner, node.catalog().runner(&runner).unwrap(), None);
+        let pool = node.pool(now, &eligible);
+        [1, 2, 3].map(|n| pool.load(id(n)))
+    };
+    let before = loads(node);
+    for key in &owned {
+        node.has_room(now, id(2), &runner, key, 100_000, Kind::Must).unwrap();
+    }
+    assert_eq!(loads(node), [before[0] + 300_000, before[1] - 300_000, before[2]]);
+    assert_eq!(node.balancing.load_of(now, &id(2), before[1] - 250_000, ByteCost::default()), before[1] - 250_000, "what it says anew is without it");
+    let later = Now { at: now.at + Duration::from_secs(61), ..now };
+    assert_eq!(node.balancing.load_of(later, &id(2), before[1], ByteCost::default()), before[1], "or it has kept them");
 }
 
 /// Found by the scenario `rate-bursts`: a receiver took the weight that it was told for bytes, at which it then reckoned the weight anew. What it had been

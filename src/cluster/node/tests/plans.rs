@@ -114,3 +114,9 @@ fn a_busy_node_dies_as_planned() {
 fn a_busy_node_is_drained_as_planned() {
     check_loads(Change::Leaves(id(3)), |cluster| cluster.drain(id(3), true));
 }
+
+#[test]
+fn a_busy_node_joins_as_planned() {
+    let joins = Change::Joins { id: Some(id(4)), name: name("n4"), tags: BTreeSet::new(), capacity: None };
+    check_loads(joins, |cluster| cluster.start(id(4), Vec::new()));
+}
