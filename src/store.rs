@@ -326,8 +326,12 @@ enum LoadError {
 
 /// Opens the file, proves its checksums and reads all of it.
 fn load(path: &Path) -> Result<(Database, Vec<Write>), LoadError> {
+    judged(path, || open(path))
+}
+
+fn judged(path: &Path, open: impl FnOnce() -> Opened) -> Result<(Database, Vec<Write>), LoadError> {
     // Debug builds of redb assert what release builds report; either way a damaged file must not stop the node for ever.
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| open(path)));
+    let result = std::panic::catch_unwind(AssertUnwindSafe(open));
     match result {
         Ok(Ok(Ok(loaded))) => Ok(loaded),
         Ok(Ok(Err(needs))) => Err(LoadError::Refused(StoreError::Newer { path: path.to_owned(), needs })),
@@ -353,12 +357,17 @@ fn builder() -> redb::Builder {
 }
 
 /// Ok(Err(version)): written by a newer one.
-fn open(path: &Path) -> Result<Result<(Database, Vec<Write>), String>, redb::Error> {
+type Opened = Result<Result<(Database, Vec<Write>), String>, redb::Error>;
+
+fn open(path: &Path) -> Opened {
     // redb would take it for a new one, and nobody would hear of what is gone.
     if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
         return Err(redb::Error::Corrupted("it is empty".to_owned()));
     }
-    let database = builder().set_check_integrity_on_open(true).create(path)?;
+    read(builder().set_check_integrity_on_open(true).create(path)?)
+}
+
+fn read(database: Database) -> Opened {
     if let Err(needs) = check_format(&database)? {
         return Ok(Err(needs));
     }
@@ -403,5 +412,7 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
+#[cfg(test)]
+mod crash;
 #[cfg(test)]
 mod tests;
