@@ -80,7 +80,7 @@ impl Program {
 /// Stands for what conditions are asked of.
 #[cfg(not(feature = "vrl"))]
 #[derive(Debug, Default)]
-pub(crate) struct Asked;
+pub(crate) struct Asked {}
 
 /// Stands for the VRL expression that this build cannot compile.
 #[cfg(not(feature = "vrl"))]

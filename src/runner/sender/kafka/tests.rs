@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use logvine_cluster::spec::SenderSpec;
+use logvine_cluster::{delivery::SendId, spec::SenderSpec};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     message::Headers,
     mocking::MockCluster,
-    producer::DefaultProducerContext,
+    producer::{DefaultProducerContext, Producer},
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use serde_json::json;
@@ -209,6 +209,39 @@ async fn kafka_a_stop_does_not_wait_for_what_nobody_waits_for() {
     jobs.send(bench.job(1, lines(1..2), to)).unwrap();
     drop((jobs, answers));
     tokio::time::timeout(Duration::from_secs(60), running).await.expect("it ends long before the message does").unwrap();
+}
+
+/// Brokers that say nothing when they are asked who they are hold back no answer of before: its source would wait for it, and so would its checkpoint.
+#[tokio::test]
+async fn kafka_what_was_given_is_answered_while_the_brokers_are_asked() {
+    let cluster = Cluster::start(1);
+    let spec = json!({"timeout_ms": 8_000});
+    let policy = Arc::new(Policy::new(&PolicyConfig::default(), false, std::path::Path::new("/nowhere")));
+    let SenderSpec::Kafka(kafka) = cluster.spec(&spec) else { panic!() };
+    let mut sender = KafkaSender::new(&kafka, &"nginx".parse().unwrap(), &"web-1".parse().unwrap(), &policy).unwrap();
+    let addresses: Vec<SocketAddr> = cluster.brokers().iter().map(|broker| broker.parse().unwrap()).collect();
+    let connection = Arc::new(Connection::new(&kafka, &policy, &addresses, 1_000_000).unwrap());
+    connection.look(TOPIC, &policy, Duration::from_secs(60)).await.ok().unwrap();
+    sender.connection = Some(connection.clone());
+    let (jobs, queue) = mpsc::unbounded_channel();
+    let running = tokio::spawn(sender.run(queue));
+    let (to, mut answers) = mpsc::unbounded_channel();
+    let bench = cluster.bench(&spec);
+    let give = |number: u32| jobs.send(bench.job(number.into(), lines(number..number + 1), to.clone())).unwrap();
+    give(0);
+    assert_eq!(answers.recv().await.unwrap(), (SendId(0), Outcome::Acknowledged));
+    // Longer than each question may take, and shorter than all of them.
+    cluster.mock.broker_round_trip_time(1, Duration::from_secs(2)).unwrap();
+    give(1);
+    while connection.producer().in_flight_count() == 0 {
+        tokio::time::sleep(ROOM).await;
+    }
+    connection.forget();
+    give(2);
+    assert_eq!(answers.recv().await.unwrap(), (SendId(1), Outcome::Acknowledged));
+    assert_eq!(answers.recv().await.unwrap().0, SendId(2));
+    drop(jobs);
+    running.await.unwrap();
 }
 
 #[tokio::test]
