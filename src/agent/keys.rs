@@ -30,7 +30,7 @@ use tracing::{info, warn};
 
 use super::{
     AgentHandle, Unavailable,
-    asking::{Ask, Asking, Told},
+    asking::{Ask, AskError, Asking, Told},
 };
 use crate::events::{self, EventLog};
 
@@ -305,6 +305,7 @@ async fn give(asking: &Asking, word: &KeyWord, nodes: &[(NodeId, String)]) -> Ve
             let outcome = match asking.ask(*id, &ask).await {
                 Ok(Told::Keys(keys)) => Ok(keys),
                 Ok(_) => Err("its answer makes no sense: is it of another version?".to_owned()),
+                Err(AskError::Unreachable { why, .. }) => Err(format!("it does not answer: {why}")),
                 Err(error) => Err(error.to_string()),
             };
             Relayed { id: *id, name: name.clone(), outcome }

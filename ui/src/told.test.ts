@@ -12,6 +12,13 @@ test('an event is told in Chinese, with the sentence within it', () => {
   )
 })
 
+test('a change of keys is told', () => {
+  expect(sayTold('zh', 'key install 757cdfd6aea5277b by ann (admin) through a1: 5 node(s) are told')).toBe('ann (admin) 经 a1 添加密钥 757cdfd6aea5277b：通知 5 个节点')
+  expect(sayTold('zh', 'key use 757cdfd6aea5277b by admin through a1: 4 of 5 have carried it out; not a5: it does not answer: no route')).toBe(
+    'admin 经 a1 启用密钥 757cdfd6aea5277b：5 个目标中 4 个已执行；未执行：a5: it does not answer: no route',
+  )
+})
+
 test('what a newer node writes, and all of it in English, stays as it was written', () => {
   for (const told of ['brand new words', '', '/var/log/x: permission denied']) expect(sayTold('zh', told)).toBe(told)
   expect(sayTold('en', 'a3 is alive')).toBe('a3 is alive')

@@ -91,12 +91,20 @@ const SENTENCES: readonly (readonly [string, string])[] = [
   ['{what}: operation {id}', '{what}：操作 {id}'],
   ['{what}: {n} of {all} have carried it out', '{what}：{all} 个目标中 {n} 个已执行'],
   ['{what}: {n} of {all} have carried it out, {failed} could not', '{what}：{all} 个目标中 {n} 个已执行，{failed} 个未能执行'],
+  ['{what}: {n} node(s) are told', '{what}：通知 {n} 个节点'],
+  ['{what}: {n} of {all} have carried it out; not {faults}', '{what}：{all} 个目标中 {n} 个已执行；未执行：{faults}'],
+  ['{what}: {node} has carried it out', '{what}：{node} 已执行'],
+  ['key install {key} by {who}', '{who} 添加密钥 {key}'],
+  ['key use {key} by {who}', '{who} 启用密钥 {key}'],
+  ['key remove {key} by {who}', '{who} 移除密钥 {key}'],
+  ['{node} does not answer: {why}', '{node} 没有应答：{why}'],
   ['{what} on no node by {who} through {via}', '{who} 经 {via} 对 0 个节点执行：{what}'],
   ['{what} on {n} nodes by {who} through {via}', '{who} 经 {via} 在 {n} 个节点上执行：{what}'],
   ['{what} on {target} by {who} through {via}', '{who} 经 {via} 在 {target} 上执行：{what}'],
   ['{who} looks at the records of {runner} at `{stage}` on {nodes}', '{who} 在 {nodes} 上查看 {runner} 在 `{stage}` 阶段的记录'],
   ['{who} tried `{what}` of {runner} on {nodes}', '{who} 在 {nodes} 上试运行了 {runner} 的 `{what}`'],
   ['{who} tried `{what}` of {runner} on {nodes}, in vain: {fault}', '{who} 在 {nodes} 上试运行 {runner} 的 `{what}` 未成功：{fault}'],
+  ['{who} through {via}', '{who} 经 {via}'],
 ]
 
 const HOLE = /\{(\w+)\}/g

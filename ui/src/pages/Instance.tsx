@@ -39,11 +39,11 @@ function Known({ runner, node }: { runner: string; node: string }) {
 }
 
 function View({ view }: { view: InstanceView }) {
-  const { t, language } = useWords()
+  const { t, told, language } = useWords()
   if (view.unanswered)
     return (
       <Text size="sm" c="var(--bad)">
-        {view.unanswered}
+        {told(view.unanswered)}
       </Text>
     )
   return (

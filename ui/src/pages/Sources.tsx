@@ -346,11 +346,11 @@ function SourcePage({ view }: { view: SourceView }) {
           <Figure title={t('acknowledged')} text={places(view.acknowledged)} />
           <Figure title={t('held')} text={places(view.held)} />
         </Group>
-        {(view.last_error ?? view.error) && (
-          <Text size="sm" mt="sm" c="var(--bad)">
-            {view.last_error ?? view.error}
+        {[view.unanswered, view.last_error ?? view.error].map((trouble) => trouble && (
+          <Text key={trouble} size="sm" mt="sm" c="var(--bad)">
+            {told(trouble)}
           </Text>
-        )}
+        ))}
       </Panel>
       <Panel title={t('moved_lately')}>
         <Events rows={events} empty={t('no_source_events')} />
