@@ -582,9 +582,13 @@ test('a plan shows what would move if nodes joined', async ({ page }) => {
   await page.goto(`${cluster.url(1)}/sources?show=plan`)
   await page.getByLabel('What happens').selectOption('joins')
   await page.getByLabel('How many').fill('2')
+  await page.getByLabel('Tags').fill('web')
   await page.getByRole('button', { name: 'Show' }).click()
   await expect(page.getByRole('paragraph').filter({ hasText: /^(1 source moves|\d+ sources move|Everything stays where it is\.)$/ })).toBeVisible()
   await expect(page.getByRole('list', { name: 'before / after' })).toContainText('joiner-2')
+  await page.getByLabel('Tags').fill('Web')
+  await page.getByRole('button', { name: 'Show' }).click()
+  await expect(page.getByRole('alert')).toContainText('Web')
 })
 
 test('a runner is stopped by tag with one node down: pending there, then applied', async ({ page }) => {

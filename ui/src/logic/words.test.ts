@@ -17,6 +17,7 @@ test('an event makes those lists old that show what it tells', () => {
 })
 
 test('a plan asks for as many joiners as were said, each under a name of its own', () => {
-  expect(question('joins', '', 2).changes).toEqual([{ joins: { name: 'joiner-1' } }, { joins: { name: 'joiner-2' } }])
-  expect(question('dies', 'n', 2).changes).toEqual([{ dies: 'n' }])
+  const joins = ['joiner-1', 'joiner-2'].map((name) => ({ joins: { name, tags: ['web'] } }))
+  expect(question('joins', '', 2, ['web']).changes).toEqual(joins)
+  expect(question('dies', 'n', 2, ['web']).changes).toEqual([{ dies: 'n' }])
 })

@@ -1,4 +1,4 @@
-import { Button, Group, NativeSelect, NumberInput, Stack, Tabs, Text, Title } from '@mantine/core'
+import { Button, Group, NativeSelect, Stack, Tabs, Text, TextInput, Title } from '@mantine/core'
 import { useInfiniteQuery, useMutation, useQuery } from '@tanstack/react-query'
 import { getRouteApi } from '@tanstack/react-router'
 import { useEffect, useMemo, useState } from 'react'
@@ -16,6 +16,7 @@ import { Ago, Moment } from '../components/When'
 import { useMore } from '../components/useMore'
 import { useWords } from '../components/words'
 import { question } from '../logic/plan'
+import { words } from '../logic/tags'
 import { sayState } from '../text'
 import { FilterInput } from './Machines'
 import { Events, Figure, Panel } from './Overview'
@@ -206,9 +207,11 @@ function Planner() {
   const known = useQuery(nodes)
   const [what, setWhat] = useState<'dies' | 'leaves' | 'joins'>('dies')
   const [node, setNode] = useState('')
-  const [many, setMany] = useState(2)
+  const [many, setMany] = useState('2')
+  const [tags, setTags] = useState('')
   const [isEmpty, setEmpty] = useState(false)
-  const asked = useMutation({ mutationFn: () => ask(api.POST('/v1/plan', { body: question(what, node, many) })) })
+  const body = () => question(what, node, Math.min(100, Math.max(1, Math.trunc(Number(many)) || 1)), words(tags))
+  const asked = useMutation({ mutationFn: () => ask(api.POST('/v1/plan', { body: body() })) })
   const go = () => {
     setEmpty(what !== 'joins' && node === '')
     if (what === 'joins' || node !== '') asked.mutate()
@@ -230,7 +233,10 @@ function Planner() {
                 ]}
               />
               {what === 'joins' ? (
-                <NumberInput label={t('plan_how_many')} min={1} max={100} value={many} onChange={(value) => setMany(Math.max(1, Number(value) || 1))} />
+                <>
+                  <TextInput type="number" label={t('plan_how_many')} min={1} max={100} value={many} onChange={(event) => setMany(event.currentTarget.value)} />
+                  <TextInput label={t('tags')} placeholder="web, zone-a" value={tags} onChange={(event) => setTags(event.currentTarget.value)} />
+                </>
               ) : (
                 <NativeSelect
                   label={t('node')}
