@@ -229,6 +229,26 @@ test('a runner is created with the guide, and its records arrive', async ({ page
   await expect(page.getByRole('heading', { name: 'guided' })).toBeVisible()
 })
 
+test('a runner is added to a tag', async ({ page }) => {
+  cluster.log('added', 'a line for the spare ones\n')
+  await page.goto(`${cluster.url(2)}/tags`)
+  await row(page, /^spare$/).getByRole('link', { name: 'Add a runner' }).click()
+  await page.getByRole('textbox', { name: 'Name', exact: true }).fill('added')
+  await page.getByLabel('Reader').selectOption('http')
+  await page.getByLabel('Sources, one a line').fill(`one ${cluster.webUrl}/added`)
+  await page.getByRole('button', { name: 'Where records go' }).click()
+  await page.getByLabel('File on the node that sends').fill(cluster.path('added.ndjson'))
+  await page.getByRole('button', { name: 'Next' }).click()
+  await expect(page.getByLabel('Selection of nodes')).toHaveValue('spare')
+  await page.getByRole('button', { name: 'Next' }).click()
+  await expect(page.getByRole('heading', { name: 'Nodes that will run it (2)' })).toBeVisible()
+  await page.getByRole('button', { name: 'Save', exact: true }).click()
+  await expect(page.getByRole('heading', { name: 'Saved.' })).toBeVisible()
+  await cluster.until('the line is written', async () => cluster.read('added.ndjson').includes('a line for the spare ones'))
+  await page.goto(`${cluster.url(2)}/tags`)
+  await expect(row(page, /^spare$/)).toContainText('added')
+})
+
 test('each component that a node has can be had by the guide, with its own fields', async ({ page }) => {
   await page.goto(`${cluster.url(1)}/create`)
   await page.getByRole('textbox', { name: 'Name', exact: true }).fill('by-schema')
