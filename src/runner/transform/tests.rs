@@ -18,14 +18,20 @@ fn object(value: &Value) -> Body {
     Body::Object(value.as_object().unwrap().clone())
 }
 
+/// The fields that a program left.
+fn fields(body: &Body) -> Value {
+    let Body::Json(json) = body else { panic!("{body:?}") };
+    serde_json::from_slice(json).unwrap()
+}
+
 #[test]
 fn every_kind_of_body_is_changed_as_an_object() {
     let text = apply(".env = \"prod\"", Body::Text(Bytes::from("hello")));
-    assert_eq!((text.body, text.error), (object(&json!({"message": "hello", "env": "prod"})), None));
+    assert_eq!((fields(&text.body), text.error), (json!({"message": "hello", "env": "prod"}), None));
     let json = apply(".b = .a + 1 ?? 0", Body::Json(Bytes::from(r#"{"a":1}"#)));
-    assert_eq!(json.body, object(&json!({"a": 1, "b": 2})));
-    let fields = apply("del(.a)\n.n.x = [1, null, 1.5]", object(&json!({"a": true})));
-    assert_eq!(fields.body, object(&json!({"n": {"x": [1, null, 1.5]}})));
+    assert_eq!(fields(&json.body), json!({"a": 1, "b": 2}));
+    let object = apply("del(.a)\n.n.x = [1, null, 1.5]", object(&json!({"a": true})));
+    assert_eq!(fields(&object.body), json!({"n": {"x": [1, null, 1.5]}}));
 }
 
 #[test]
@@ -48,7 +54,7 @@ fn no_record_sees_what_another_left() {
     transform.apply(&mut record(object(&json!({"a": 1}))));
     transform.clone().apply(&mut second.clone());
     transform.apply(&mut second);
-    assert_eq!(second.body, object(&json!({"b": 1, "x": null})));
+    assert_eq!(fields(&second.body), json!({"b": 1, "x": null}));
 }
 
 #[test]

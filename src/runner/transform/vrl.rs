@@ -13,6 +13,8 @@ use vrl::{
 use super::depth;
 use crate::record::Body;
 
+mod json;
+
 /// Text of a record that nothing has taken apart.
 const MESSAGE: &str = "message";
 
@@ -54,6 +56,10 @@ impl Program {
         let Value::Object(fields) = target.value else {
             return Err("the program must leave an object in `.`".to_owned());
         };
+        let guess = 64 + if let Body::Json(json) = body { json.len() } else { 0 };
+        if let Some(json) = json::write(&fields, guess) {
+            return Ok(Body::Json(json));
+        }
         let json = |(key, value): (_, Value)| value.try_into().map(|value| (String::from(key), value));
         let fields: Result<Map<_, _>, _> = fields.into_iter().map(json).collect();
         fields.map(Body::Object).map_err(|error: <Value as TryInto<serde_json::Value>>::Error| error.to_string())
@@ -119,7 +125,7 @@ fn target(body: &Body) -> Result<TargetValue, String> {
 fn value(body: &Body) -> Result<Value, String> {
     match body {
         Body::Text(text) => Ok(Value::Object([(MESSAGE.into(), Value::Bytes(Bytes::clone(text)))].into())),
-        Body::Json(json) => serde_json::from_slice(json).map_err(|error| error.to_string()),
+        Body::Json(json) => json::read(json).map_err(|error| error.to_string()),
         Body::Object(fields) => Ok(Value::Object(fields.iter().map(|(key, value)| (key.as_str().into(), value.into())).collect())),
     }
 }
