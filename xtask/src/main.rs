@@ -17,8 +17,9 @@ cargo xtask bench [agents] [--nodes 5,32] [--profile release]
                                     time to notice and to take over after a SIGKILL; memory, CPU and traffic of an idle agent
 cargo xtask bench api [--sources 10000] [--rate 1000] [--seconds 30] [--profile release]
                                     how long a node's API takes for the first page of its sources, under a steady load
-cargo xtask bench dataplane [--megabytes 256] [--profile release] [--without-vrl]
-                                    MB a CPU-second and memory of one runner over one file, beside bare loops and the peers that are installed
+cargo xtask bench dataplane [--megabytes 256] [--seconds 30] [--profile release] [--without-vrl]
+                                    MB a CPU-second and memory of one runner over one file, beside bare loops and the peers that are installed;
+                                    CPU and memory over many files, and over a dead sink
 cargo xtask bench gossip [MEASURE…] [--quick|--whole]
                                     gossip and the simulator against their goals, in virtual time
 cargo xtask bench orders [--nodes 32] [--runners 1000] [--profile release]

@@ -1,7 +1,9 @@
 //! What following many files costs, of which few are written to: CPU, memory and descriptors of one runner.
 //!
-//! `cargo run -p logvine-runner --example many_files -- FILES ACTIVE SECONDS [LINES]`: a process of its own writes LINES (500) a second to each active file.
-//! Numbers are of this process alone (`/proc/self/stat`, `/proc/self/status`), after all files have been found and read.
+//! `cargo run -p logvine-runner --example many_files -- FILES ACTIVE SECONDS [LINES [dead]]`: a process of its own writes LINES (500) a second to each active
+//! file. `dead`: the sink is one that nobody answers at, so that nothing is ever acknowledged.
+//! Numbers are of this process alone (its clock, `/proc/self/status`), after all files have been found and, unless the sink is dead, read. Prints one JSON
+//! object, which `cargo xtask bench dataplane` reads.
 
 use std::{
     fs::{self, OpenOptions},
@@ -28,7 +30,6 @@ use tokio::{
 
 /// Lines are written in so many portions a second.
 const PORTIONS: u64 = 20;
-const TICKS_PER_SECOND: f64 = 100.0;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -38,10 +39,11 @@ fn main() -> Result<(), Failure> {
     if given.first().is_some_and(|word| word == "write") {
         return write(Path::new(&given[1]), number(2).unwrap_or(0), number(3).unwrap_or(0));
     }
+    let is_dead = given.get(4).is_some_and(|word| word == "dead");
     let (Some(files), Some(active), Some(seconds)) = (number(0), number(1), number(2)) else {
-        return Err("say FILES ACTIVE SECONDS [LINES]".into());
+        return Err("say FILES ACTIVE SECONDS [LINES [dead]]".into());
     };
-    tokio::runtime::Runtime::new()?.block_on(measure(files, active, Duration::from_secs(seconds), number(3).unwrap_or(500)))
+    tokio::runtime::Runtime::new()?.block_on(measure(files, active, Duration::from_secs(seconds), number(3).unwrap_or(500), is_dead))
 }
 
 /// Writes until it is ended.
@@ -58,20 +60,20 @@ fn write(dir: &Path, active: u64, lines: u64) -> Result<(), Failure> {
     }
 }
 
-async fn measure(files: u64, active: u64, span: Duration, lines: u64) -> Result<(), Failure> {
+async fn measure(files: u64, active: u64, span: Duration, lines: u64, is_dead: bool) -> Result<(), Failure> {
     let dir = std::env::temp_dir().join(format!("logvine-many-files-{}", std::process::id()));
     let logs = dir.join("logs");
     fs::create_dir_all(&logs)?;
     for n in 0..files {
         fs::write(logs.join(format!("{n}.log")), format!("the first line of file {n}\n"))?;
     }
-    let measured = follow(&dir, &logs, files, active, span, lines).await;
+    let measured = follow(&dir, &logs, files, active, span, lines, is_dead).await;
     fs::remove_dir_all(&dir)?;
     println!("{}", measured?);
     Ok(())
 }
 
-async fn follow(dir: &Path, logs: &Path, files: u64, active: u64, span: Duration, lines: u64) -> Result<String, Failure> {
+async fn follow(dir: &Path, logs: &Path, files: u64, active: u64, span: Duration, lines: u64, is_dead: bool) -> Result<serde_json::Value, Failure> {
     let (tell, mut events) = mpsc::channel(64);
     let policy = Arc::new(Policy::new(&PolicyConfig::default(), false, &dir.join("data")));
     let context = RunnerContext {
@@ -83,10 +85,15 @@ async fn follow(dir: &Path, logs: &Path, files: u64, active: u64, span: Duration
         tags: Tags::default(),
     };
     let mut runners = Runners::new(context, tell);
+    let sender = if is_dead {
+        serde_json::json!({ "name": "out", "type": "http", "url": "http://127.0.0.1:9/", "timeout_ms": 1_000 })
+    } else {
+        serde_json::json!({ "name": "out", "type": "file", "path": dir.join("out.ndjson") })
+    };
     let spec: RunnerSpec = serde_json::from_value(serde_json::json!({
         "name": "r", "placement": { "every": "all" },
         "reader": { "type": "file", "paths": [logs.join("*.log")] },
-        "senders": [{ "name": "out", "type": "file", "path": dir.join("out.ndjson") }],
+        "senders": [sender],
     }))?;
     let (runner, uid, revision) = ("r".parse()?, Stamp(1), Stamp(1));
     runners.handle(InstanceCommand::Start {
@@ -99,7 +106,7 @@ async fn follow(dir: &Path, logs: &Path, files: u64, active: u64, span: Duration
         counts: Counts::default(),
     });
     let mut records = 0;
-    while records < files {
+    while records < files && !is_dead {
         if let Some(InstanceEvent::Status { status, .. }) = hold(&mut runners, &mut events).await {
             records = status.records;
         }
@@ -108,14 +115,15 @@ async fn follow(dir: &Path, logs: &Path, files: u64, active: u64, span: Duration
     drain(&mut runners, &mut events, Duration::from_secs(15)).await;
     let mut writer = Writer::start(logs, active, lines)?;
     drain(&mut runners, &mut events, Duration::from_secs(5)).await;
-    let before = cpu()?;
+    let (before, begun) = (cpu()?, memory_kib("VmRSS")?);
     drain(&mut runners, &mut events, span).await;
     let used = cpu()? - before;
     writer.0.kill()?;
     writer.0.wait()?;
-    let descriptors = fs::read_dir("/proc/self/fd")?.count();
-    let percent = used / span.as_secs_f64() * 100.0;
-    Ok(format!("files {files} active {active}: {percent:.2} % of a core, {}, {} descriptors", memory()?, descriptors))
+    Ok(serde_json::json!({
+        "files": files, "active": active, "cpu_percent": used.as_secs_f64() / span.as_secs_f64() * 100.0, "rss_kib_before": begun,
+        "rss_kib": memory_kib("VmRSS")?, "peak_kib": memory_kib("VmHWM")?, "descriptors": fs::read_dir("/proc/self/fd")?.count(),
+    }))
 }
 
 /// A process that writes, ended with this one.
@@ -150,15 +158,14 @@ async fn drain(runners: &mut Runners, events: &mut mpsc::Receiver<InstanceEvent>
     sleep(end.saturating_duration_since(Instant::now())).await;
 }
 
-/// Seconds of CPU so far, of the user and the kernel.
-fn cpu() -> Result<f64, Failure> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat.rsplit_once(')').ok_or("no name")?.1.split_whitespace().collect();
-    Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / TICKS_PER_SECOND)
+/// CPU so far, of the user and the kernel.
+fn cpu() -> Result<Duration, Failure> {
+    let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Ok(Duration::new(cpu.tv_sec.try_into()?, cpu.tv_nsec.try_into()?))
 }
 
-fn memory() -> Result<String, Failure> {
+fn memory_kib(key: &str) -> Result<u64, Failure> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let of = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(|rest| rest.trim_matches([':', ' ', '\t']).to_owned());
-    Ok(format!("RSS {} (peak {})", of("VmRSS").ok_or("no VmRSS")?, of("VmHWM").ok_or("no VmHWM")?))
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).ok_or("it is not told")?;
+    Ok(line.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").parse()?)
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use self::peers::Work;
 
+mod files;
 mod peers;
 
 /// Runs of each row; the median counts.
@@ -24,13 +25,15 @@ pub(crate) struct Options {
     profile: String,
     megabytes: u64,
     vrl: bool,
-    /// Built before.
+    /// Built before; `many_files` beside it.
     program: Option<PathBuf>,
+    /// How long each row of many files takes, besides half a minute; none: they are left out.
+    seconds: u64,
 }
 
 impl Options {
     pub(crate) fn parse(args: &[&str]) -> anyhow::Result<Self> {
-        let mut options = Self { profile: "release".to_owned(), megabytes: 256, vrl: true, program: None };
+        let mut options = Self { profile: "release".to_owned(), megabytes: 256, vrl: true, program: None, seconds: 30 };
         let mut args = args.iter();
         while let Some(option) = args.next() {
             let mut value = || args.next().with_context(|| format!("{option}: write a value after it"));
@@ -38,10 +41,11 @@ impl Options {
                 "--profile" => options.profile = (*value()?).to_owned(),
                 "--megabytes" => options.megabytes = value()?.parse().context("--megabytes: write a number")?,
                 "--program" => options.program = Some(value()?.into()),
+                "--seconds" => options.seconds = value()?.parse().context("--seconds: write a number")?,
                 "--without-vrl" => options.vrl = false,
                 _ => bail!(
-                    "unknown option `{option}`: there are --profile NAME, --megabytes N, --without-vrl (which is built in minutes less) and --program PATH (the \
-                     example `dataplane`, built before)"
+                    "unknown option `{option}`: there are --profile NAME, --megabytes N, --seconds N (for each row of many files; 0 leaves them out), --without-vrl \
+                     (which is built in minutes less) and --program PATH (the example `dataplane`, built before, with `many_files` beside it)"
                 ),
             }
         }
@@ -78,13 +82,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     fs::create_dir_all(&place.directory).with_context(|| format!("make {}", place.directory.display()))?;
     let result = measure(&program, &place, options);
     fs::remove_dir_all(&place.directory).with_context(|| format!("remove {}", place.directory.display()))?;
-    result.map(|()| true)
+    result?;
+    if options.seconds > 0 {
+        files::measure(&program.with_file_name("many_files"), options.seconds)?;
+    }
+    Ok(true)
 }
 
 fn build(options: &Options) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--package", "logvine-runner", "--example", "dataplane", "--profile", &options.profile]);
+    build.args(["build", "--package", "logvine-runner", "--example", "dataplane", "--example", "many_files", "--profile", &options.profile]);
     build.args(["--message-format", "json-render-diagnostics"]);
     if options.vrl {
         build.args(["--features", "vrl"]);
@@ -92,11 +100,11 @@ fn build(options: &Options) -> anyhow::Result<PathBuf> {
     let output = build.stderr(std::process::Stdio::inherit()).output().context("run cargo")?;
     ensure!(output.status.success(), "the program does not build");
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut built = messages
+    let built = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    built.next_back().context("cargo names no executable")
+    built.filter(|path| path.ends_with("dataplane")).last().context("cargo names no executable")
 }
 
 fn measure(program: &Path, place: &Place, options: &Options) -> anyhow::Result<()> {
