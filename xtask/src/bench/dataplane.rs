@@ -100,11 +100,11 @@ fn build(options: &Options) -> anyhow::Result<PathBuf> {
     let output = build.stderr(std::process::Stdio::inherit()).output().context("run cargo")?;
     ensure!(output.status.success(), "the program does not build");
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let built = messages
+    let mut built = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    built.filter(|path| path.ends_with("dataplane")).last().context("cargo names no executable")
+    built.rfind(|path| path.ends_with("dataplane")).context("cargo names no executable")
 }
 
 fn measure(program: &Path, place: &Place, options: &Options) -> anyhow::Result<()> {
