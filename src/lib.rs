@@ -14,4 +14,5 @@ pub mod document;
 pub mod events;
 pub mod near;
 pub mod series;
+mod signals;
 pub mod store;

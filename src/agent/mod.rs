@@ -28,10 +28,7 @@ use logvine_runner::{
     policy::{Policy, PolicyConfig},
 };
 use logvine_transport::{Endpoint, EndpointConfig, NodeKey, Udp};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -52,6 +49,7 @@ use crate::{
     config::{Config, Effective, GossipPreset, LogFormat},
     events::EventLog,
     series::Series,
+    signals::Signals,
     store::{DataDir, Store},
 };
 
@@ -219,20 +217,16 @@ fn capacity() -> u8 {
 
 /// Stops the node on SIGTERM, SIGINT or the end of standard input; exits at once on a second signal.
 async fn stop_when_told(handle: AgentHandle, exit_with_stdin: bool) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let Ok(mut signals) = Signals::listen() else {
         error!("signals cannot be listened to: this node stops only by being killed");
         return;
     };
     tokio::select! {
-        _ = terminate.recv() => info!("told to stop by SIGTERM"),
-        _ = interrupt.recv() => info!("told to stop by SIGINT"),
+        name = signals.next() => info!("told to stop by {name}"),
         () = end_of_stdin(), if exit_with_stdin => info!("told to stop: standard input has ended"),
     }
     handle.stop().await;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    signals.next().await;
     warn!("told to stop again: exiting at once");
     std::process::exit(1);
 }

@@ -20,9 +20,10 @@ mod writers;
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use play::Stage;
+
+use crate::signals::Signals;
 
 /// Starts a cluster of real agents on this machine with sources and a sink, kills one, and accounts for every line. Ctrl-C removes everything.
 #[derive(Debug, Clone, clap::Args)]
@@ -83,7 +84,7 @@ pub enum DemoError {
 /// Errors: see [`DemoError`].
 pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
     // Before the first file and the first process: from here on every end goes through `clear`.
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen_with_hangup().context("listen for signals")?;
     // The agents' clients install one too; the first one stays, and all are the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut stage = Stage::set(args).await?;
@@ -94,26 +95,6 @@ pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
     };
     stage.clear().await?;
     if end? { Ok(()) } else { Err(DemoError::Account) }
-}
-
-/// The signals that end a demo.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("listen for signals");
-        Ok(Self([on(SignalKind::hangup())?, on(SignalKind::interrupt())?, on(SignalKind::terminate())?]))
-    }
-
-    /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
-        let [hangup, interrupt, terminate] = &mut self.0;
-        tokio::select! {
-            _ = hangup.recv() => "SIGHUP",
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
-        }
-    }
 }
 
 /// The address that the demo serves its sources at.
