@@ -34,6 +34,7 @@ pub fn asset(path: &str) -> Option<File> {
         "js" => "text/javascript; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",
+        "json" => "application/json",
         _ => return None,
     };
     let gzipped = Dist::get(&format!("{path}.gz")).map(|file| file.data);

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { around, named, sayTold } from './told'
 
@@ -10,6 +11,40 @@ test('an event is told in Chinese, with the sentence within it', () => {
   expect(sayTold('zh', 'drop queue fleet, other on a2 by operator through a1: 0 of 1 have carried it out, 1 could not')).toBe(
     'operator 经 a1 在 a2 上执行：丢弃队列 fleet, other：1 个目标中 0 个已执行，1 个未能执行',
   )
+})
+
+/** The sentences of a file of Rust, with something in each of their holes. */
+function sentences(path: string): string[] {
+  const [code = ''] = readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8').split('#[cfg(test)]')
+  const bare = code.replace(/^\s*\/\/.*$/gm, '').replace(/\\\n\s*/g, '')
+  const literals = [...bare.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, text = '']) => text.replaceAll('\\"', '"'))
+  return literals.filter((text) => text.includes(' ')).map((text) => text.replace(/\{[^}]*\}/g, '7'))
+}
+const untold = (texts: string[]) => texts.filter((text) => !/[\u4e00-\u9fff]/.test(sayTold('zh', text)))
+
+/** Beginnings and ends of sentences, and what no operator reads. */
+const FRAGMENTS = [
+  ': its host says that no process listens there', '7 is 77', ', 7 could not', '7: 7 of 7 have carried it out7', ' (7 by 7)', '7 was changed on 7', 'operation 7', ' (7)',
+  'on no node', 'on 7', 'on 7 nodes', ', ', ' ', ': of what happened since 7 it has only seen what is left of it', 'this node starts7', ' through 7', 'key 7 by 777', '7: 7', '; not 7',
+  '; ', ' and ', '7 7', 'not told', 'SHA-256 has 32 bytes', 'helpers are of the others', 'it is for another node',
+]
+
+test('what nodes write of events, and of why something is as it is, is told', () => {
+  const files = [
+    'src/events/words.rs', 'src/cluster/view.rs', 'src/cluster/view/sources.rs', 'src/cluster/node/outcomes.rs', 'src/cluster/node/queues.rs', 'src/cluster/node/renaming.rs',
+    'src/cluster/node/rewinds.rs', 'src/cluster/operation.rs', 'src/cluster/rollout.rs', 'src/agent/asking.rs',
+  ]
+  const texts = files.flatMap(sentences)
+  expect(texts.length).toBeGreaterThan(100)
+  expect(untold(texts).filter((text) => !FRAGMENTS.includes(text))).toEqual([])
+})
+
+test('what the API says where it refuses something is told', () => {
+  const problems = [...sentences('src/api/problem.rs'), ...sentences('src/cluster/command.rs')]
+  expect(problems.length).toBeGreaterThan(80)
+  // Said in other words by the API, or with a hole that is a part of a word.
+  const others = /^(there is no|it has 7 fault|the revision is|what it changes has no revision|It would leave|it concerns|GET )/
+  expect(untold(problems.filter((text) => !others.test(text)).concat('It would leave 2 nodes unheard.', 'it concerns 1 node now, not 3'))).toEqual([])
 })
 
 test('a change of keys is told', () => {

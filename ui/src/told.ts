@@ -1,3 +1,4 @@
+import { PROBLEMS } from './problems'
 import { type Language, sayState } from './text'
 
 /**
@@ -105,12 +106,28 @@ const SENTENCES: readonly (readonly [string, string])[] = [
   ['{who} tried `{what}` of {runner} on {nodes}', '{who} 在 {nodes} 上试运行了 {runner} 的 `{what}`'],
   ['{who} tried `{what}` of {runner} on {nodes}, in vain: {fault}', '{who} 在 {nodes} 上试运行 {runner} 的 `{what}` 未成功：{fault}'],
   ['{who} through {via}', '{who} 经 {via}'],
+  // How a revision or a node does.
+  ['tried on {nodes}', '正在 {nodes} 上试运行'],
+  ['its node died while it tried this revision; if that had another cause, apply the runner again', '试运行此版本时其节点宕机；若另有原因，请重新应用该收集器'],
+  ['crashed {n} times in a row: no sources before it has run for {s} s', '连续崩溃 {n} 次：运行满 {s} 秒之前不分配数据源'],
+  ["the node at {node} has this node's key and was there first: two copies of one data directory run, and this one ends", '{node} 处的节点使用本节点的密钥且先于本节点运行：同一数据目录有两份在运行，本节点退出'],
+  ['the tag is `{name}` already', '标签已是 `{name}`'],
+  ["the sources of `{runner}` are no node's own: name them by `sources`, or say `all`", '`{runner}` 的数据源不属于任何节点本身：请用 `sources` 指明，或写 `all`'],
+  // Why a question has no answer.
+  ['it is not alive, as this node sees it', '在本节点看来它并未存活'],
+  ['it is not alive, as the node sees it that was to help', '在协助的节点看来它并未存活'],
+  ['it answers too many questions already: ask again later', '它正在应答过多的询问：请稍后再试'],
+  ['it does not understand the question: is it of another version?', '它无法理解该询问：版本是否不同？'],
+  ['its answer makes no sense: is it of another version?', '其应答无法理解：版本是否不同？'],
+  ['{runner} does not run on {node}', '{runner} 未在 {node} 上运行'],
+  ['it does not run there now', '目前未在该处运行'],
+  ['it does not own it now', '目前不归它所有'],
 ]
 
 const HOLE = /\{(\w+)\}/g
 /** What may stand in a hole: a node's name has no spaces, and what is counted is a number; else `changing placements and sources` would be so many sources. */
 const MAY_BE: Record<string, string> = { node: '\\S+', n: '\\d+', s: '\\d+', all: '\\d+', failed: '\\d+', active: '\\d+', expected: '\\d+' }
-const SHAPES = SENTENCES.map(([english, chinese]) => {
+const SHAPES = [...PROBLEMS, ...SENTENCES].map(([english, chinese]) => {
   const literal = english.replace(/[.*+?^$()[\]\\|]/g, '\\$&')
   return { shape: new RegExp(`^${literal.replace(HOLE, (_, hole: string) => `(?<${hole}>${MAY_BE[hole] ?? '.+?'})`)}$`), chinese }
 })

@@ -1,4 +1,5 @@
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
+import table from '../described.zh.json?url'
 import { all, api, ask, Failure, PAGE, type Schemas, type SeriesView } from './client'
 
 /** Events say when to look again; this is for what they do not tell (rates, loads) and for events that were lost. */
@@ -32,6 +33,12 @@ export const runner = (name: string) =>
     queryFn: () => ask(api.GET('/v1/runners/{runner}', { params: { path: { runner: name } } })),
     refetchInterval: EVERY_MS,
   })
+/** What the API says of a runner's fields, in Chinese, by the English: a file of its own, as most never need it. */
+export const chinese = queryOptions({
+  queryKey: ['described.zh'],
+  queryFn: async (): Promise<Record<string, string>> => (await fetch(table)).json(),
+  staleTime: Number.POSITIVE_INFINITY,
+})
 /** What runners can be made of on the node that is asked: it does not change while that runs. */
 export const components = queryOptions({
   queryKey: ['components'],

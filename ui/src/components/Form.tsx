@@ -1,7 +1,9 @@
 import { Button, Checkbox, Fieldset, NativeSelect, Stack, Text, Textarea, TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
 import { createContext, Fragment, type ReactNode, useContext, useState } from 'react'
+import { chinese } from '../api/queries'
 import { type Book, type Draft, isOdd, missing, ordered, withKind, withReader, withSender, withValue } from '../logic/draft'
-import { blank, entered, type Field, fieldOf, isObject, type Json, kindOf, look, type Member, meant, type Schema, strangers, turned, written } from '../logic/schema'
+import { blank, described, entered, type Field, fieldOf, isObject, type Json, kindOf, look, type Member, meant, type Schema, strangers, turned, written } from '../logic/schema'
 import { fieldName } from '../text'
 import { useWords } from './words'
 
@@ -29,9 +31,14 @@ interface Of {
   disabled?: boolean
 }
 
-/** Descriptions as the API has them: what stands between backticks is code. */
-export const Described = ({ text }: { text: string }) =>
-  text.split('`').map((piece, at) => (at % 2 === 1 ? <code key={at}>{piece}</code> : <Fragment key={at}>{piece}</Fragment>))
+/** Descriptions as the API has them, in the reader's language as far as that has them: what stands between backticks is code. */
+function Described({ of }: { of: string }) {
+  const { language } = useWords()
+  const { data } = useQuery({ ...chinese, enabled: language === 'zh' })
+  const text = described(of)
+  const told = (language === 'zh' && data?.[text]) || text
+  return told.split('`').map((piece, at) => (at % 2 === 1 ? <code key={at}>{piece}</code> : <Fragment key={at}>{piece}</Fragment>))
+}
 
 /** The field of a value of the draft, whatever its schema is. */
 export function Value({ at, schema, isNeeded = false, disabled }: Of) {
@@ -42,7 +49,7 @@ export function Value({ at, schema, isNeeded = false, disabled }: Of) {
   const whole = meant(schema, book.defs)
   const field = fieldOf(schema, book.defs, key)
   const set = (value: Json | undefined) => onChange(withValue(draft, at, value))
-  const described = whole.description ? <Described text={whole.description} /> : undefined
+  const described = whole.description ? <Described of={whole.description} /> : undefined
   const common = { label: fieldName(language, key), description: described, error: fault(at), disabled, required: isNeeded, withAsterisk: isNeeded }
   if (isOdd(value, schema, book.defs, key)) return <Area at={at} common={common} field={{ is: 'json' }} value={value} />
   switch (field.is) {
@@ -169,7 +176,7 @@ function Kinds({ at, field, described, isNeeded }: { at: string; field: Extract<
     <Stack gap="sm">
       <NativeSelect
         label={isKeyed || KIND_WORDS[at] ? t('place_kind') : /^\d+$/.test(key) ? t('sender_type') : fieldName(language, key)}
-        description={kind?.schema.description && !isKeyed ? <Described text={kind.schema.description.replace(/^`type = "[^"]*"`[.:] ?/, '')} /> : described}
+        description={kind?.schema.description && !isKeyed ? <Described of={kind.schema.description} /> : described}
         error={fault(at)}
         value={kind?.name ?? unknown ?? ''}
         onChange={(event) => choose(event.currentTarget.value)}

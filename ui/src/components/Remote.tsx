@@ -13,26 +13,26 @@ interface Look<T> {
 }
 
 export function useReason() {
-  const { t } = useWords()
-  return (error: Error) => (error instanceof Failure && error.problem ? error.problem.detail : t('no_answer'))
+  const { t, told } = useWords()
+  return (error: Error) => (error instanceof Failure && error.problem ? told(error.problem.detail) : t('no_answer'))
 }
 
 /** What could not be done, why, and what to do about it. */
 export function Trouble({ error, title, retry }: { error: Error; title?: string; retry?: () => unknown }) {
-  const { t } = useWords()
+  const { t, told } = useWords()
   const reason = useReason()
   const problem = error instanceof Failure ? error.problem : undefined
   return (
-    <Alert color="red" variant="outline" title={title ?? problem?.title ?? t('load_failed')} role="alert">
+    <Alert color="red" variant="outline" title={title ?? (problem ? told(problem.title) : t('load_failed'))} role="alert">
       <Stack gap="xs" align="flex-start">
         <Text size="sm">{reason(error)}</Text>
         {problem?.errors?.map((fault) => (
           <div key={fault.pointer + fault.detail} className="fault">
             {fault.pointer && <code>{fault.pointer}</code>} {/* A compiler's word has lines, and points into them. */}
-            {fault.detail.includes('\n') ? <pre tabIndex={0}>{fault.detail}</pre> : fault.detail}
+            {fault.detail.includes('\n') ? <pre tabIndex={0}>{fault.detail}</pre> : told(fault.detail)}
           </div>
         ))}
-        {problem?.action && <Text size="sm">{problem.action}</Text>}
+        {problem?.action && <Text size="sm">{told(problem.action)}</Text>}
         {retry && (
           <Button size="xs" variant="default" onClick={retry}>
             {t('retry')}

@@ -5,6 +5,9 @@ export interface JsonObject {
   [key: string]: Json
 }
 
+/** A description without the `type` that a kind begins with: the guide has chosen that already. */
+export const described = (description: string) => description.replace(/^`type = "[^"]*"`[.:] ?/, '')
+
 /** The part of JSON Schema 2020-12 that the API's description uses. */
 export interface Schema {
   $ref?: string

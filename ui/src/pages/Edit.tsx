@@ -14,6 +14,7 @@ import { type Book, bookOf, type Draft, draftOf, emptyDraft, isMovable, specOf, 
 import { type Fault, isObject, type Json } from '../logic/schema'
 import { Panel } from './Overview'
 import { fieldName, type Language, type Words } from '../text'
+import { sayTold } from '../told'
 import { Try } from './Try'
 
 const createRoute = getRouteApi('/create')
@@ -92,7 +93,7 @@ function Editor({ book, place, draft, spec, revision }: { book: Book; place: str
   useEffect(checked.reset, [key])
   const problems: { at: string; text: string }[] = [
     ...faults.map((fault) => ({ at: fault.at, text: told(fault, t, language) })),
-    ...[checked.error, saved.error].flatMap((error) => (error instanceof Failure ? (error.problem?.errors ?? []).map((fault) => ({ at: fault.pointer, text: fault.detail })) : [])),
+    ...[checked.error, saved.error].flatMap((error) => (error instanceof Failure ? (error.problem?.errors ?? []).map((fault) => ({ at: fault.pointer, text: sayTold(language, fault.detail) })) : [])),
   ]
   if (written)
     return (

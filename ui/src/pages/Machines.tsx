@@ -157,7 +157,7 @@ export function Machine() {
 }
 
 function MachinePage({ node, title }: { node: NodeRow; title: string }) {
-  const { t } = useWords()
+  const { t, told } = useWords()
   const bar = useRoleBar()
   const [deed, setDeed] = useState<Deed>()
   const [tagging, setTagging] = useState(false)
@@ -206,7 +206,7 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
         )}
         {node.unsteady && (
           <Text size="sm" mt="sm">
-            {node.unsteady}
+            {told(node.unsteady)}
           </Text>
         )}
       </Panel>

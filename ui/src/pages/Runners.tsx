@@ -27,7 +27,7 @@ const listRoute = getRouteApi('/runners')
 const oneRoute = getRouteApi('/runners/$runner')
 
 export function Runners() {
-  const { t, language } = useWords()
+  const { t, told, language } = useWords()
   const search = listRoute.useSearch()
   const navigate = listRoute.useNavigate()
   const bar = useRoleBar()
@@ -46,7 +46,7 @@ export function Runners() {
     { key: 'rates', title: t('bytes_rate'), width: '7em', cell: (row) => `${bytes(total(work.data, row.name, 'bytes_per_s'))}/s` },
     { key: 'trend', title: t('trend'), width: '90px', cell: (row) => <Spark runner={row.name} /> },
     { key: 'lag', title: t('lag'), width: '6em', cell: (row) => bytes(total(work.data, row.name, 'lag_bytes')) },
-    { key: 'error', title: t('last_error'), width: 'minmax(0, 1.5fr)', cell: (row) => row.error ?? row.rollout ?? '' },
+    { key: 'error', title: t('last_error'), width: 'minmax(0, 1.5fr)', cell: (row) => told(row.error ?? row.rollout ?? '') },
   ]
   const named = (name: string) => !search.name || name.includes(search.name)
   const selectorError = of.error && selector ? reason(of.error) : undefined
@@ -133,7 +133,7 @@ function Tally({ counts }: { counts: Record<string, number> }) {
 
 /** `of`: what all rows have in common, and needs no column. */
 export function InstanceList({ rows, short, of }: { rows: InstanceRow[]; short?: boolean; of?: 'runner' | 'node' }) {
-  const { t, language } = useWords()
+  const { t, told, language } = useWords()
   const runner: Column<InstanceRow> = { key: 'runner', title: t('runner'), cell: (row) => <Go to="/runners/$runner" params={{ runner: row.runner }}>{row.runner}</Go> }
   const node: Column<InstanceRow> = { key: 'node', title: t('node'), cell: (row) => <Go to="/machines/$node" params={{ node: row.node }}>{row.node_name}</Go> }
   return (
@@ -153,7 +153,7 @@ export function InstanceList({ rows, short, of }: { rows: InstanceRow[]; short?:
         { key: 'lag', title: t('lag'), width: '6em', cell: (row) => bytes(row.lag_bytes) },
         { key: 'errors', title: t('errors'), width: '5em', cell: (row) => count(row.errors, language) },
         { key: 'dead', title: t('dead_letters'), width: '6em', cell: (row) => count(row.dead_lettered, language) },
-        { key: 'error', title: t('last_error'), width: 'minmax(0, 2.5fr)', cell: (row) => row.error ?? '' },
+        { key: 'error', title: t('last_error'), width: 'minmax(0, 2.5fr)', cell: (row) => told(row.error ?? '') },
       ]}
     />
   )
@@ -177,7 +177,7 @@ const VERBS = [
 ] as const satisfies readonly { verb: RunnerVerb; loses: string; danger: boolean }[]
 
 function RunnerPage({ view }: { view: RunnerView }) {
-  const { t, language } = useWords()
+  const { t, told, language } = useWords()
   const navigate = useNavigate()
   const { node } = oneRoute.useSearch()
   const bar = useRoleBar()
@@ -241,10 +241,10 @@ function RunnerPage({ view }: { view: RunnerView }) {
             <Figure title={t('lag')} text={bytes(total(work.data, view.name, 'lag_bytes'))} />
             <Figure title={t('revision')} text={view.revision} />
           </Group>
-          {view.rollout && <Text size="sm">{view.rollout}</Text>}
+          {view.rollout && <Text size="sm">{told(view.rollout)}</Text>}
           {view.error && (
             <Text size="sm" c="var(--bad)">
-              {view.error}
+              {told(view.error)}
             </Text>
           )}
         </Stack>
