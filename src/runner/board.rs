@@ -181,18 +181,20 @@ impl Board {
 
     /// The part of a status that the tasks know.
     pub(super) fn fill(&self, status: &mut InstanceStatus) {
-        let sources = self.sources();
-        status.lag_bytes = sources.values().map(|note| note.lag_bytes).sum();
-        let errors = sources.iter().filter_map(|(source, note)| Some((source.clone(), note.error.clone()?)));
-        status.source_errors = errors.take(SOURCE_ERRORS_MAX).collect();
-        let paused = sources.values().find_map(|note| match &note.trouble {
-            Some(Trouble::Paused { reason }) => Some(reason.clone()),
-            _ => None,
-        });
-        let retrying = sources.values().find_map(|note| match &note.trouble {
-            Some(Trouble::Retrying { reason }) => Some(reason.clone()),
-            _ => None,
-        });
+        // Once a second, of all sources, of which most have nothing to say: one pass, and no name is copied that is not told.
+        let (mut paused, mut retrying) = (None, None);
+        (status.lag_bytes, status.source_errors) = (0, BTreeMap::new());
+        for (source, note) in &*self.sources() {
+            status.lag_bytes += note.lag_bytes;
+            if let Some(error) = note.error.as_ref().filter(|_| status.source_errors.len() < SOURCE_ERRORS_MAX) {
+                status.source_errors.insert(source.clone(), error.clone());
+            }
+            match &note.trouble {
+                Some(Trouble::Paused { reason }) if paused.is_none() => paused = Some(reason.clone()),
+                Some(Trouble::Retrying { reason }) if retrying.is_none() => retrying = Some(reason.clone()),
+                _ => {}
+            }
+        }
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         status.state = if paused.is_some() { InstanceState::Paused } else { InstanceState::Running };
         status.error = paused.or_else(|| faults.values().next().cloned()).or(retrying);
