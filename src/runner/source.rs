@@ -22,7 +22,9 @@ use super::{
     clock,
     dead_letter::{Letter, Refused},
     payload::{Parcel, Payload},
-    reader::{Acknowledged, Read, ReadError, Reader, file::FileReader, http::HttpReader, journal::JournalReader, queue::QueueReader},
+    reader::{
+        Acknowledged, Read, ReadError, Reader, SHORT_CHUNK_BYTES_MAX, file::FileReader, http::HttpReader, journal::JournalReader, queue::QueueReader,
+    },
     record::Chunk,
     sender::{Job, Reply},
     sight::Sent,
@@ -36,6 +38,9 @@ pub(super) trait Follow: Reader + 'static {
 
     /// Who is to hear what has been acknowledged.
     fn acknowledged(&self) -> Option<Acknowledged>;
+
+    /// What the next chunk may have, but for a longer line.
+    fn set_chunk_bytes_max(&mut self, _bytes: usize) {}
 }
 
 impl Follow for FileReader {
@@ -45,6 +50,10 @@ impl Follow for FileReader {
 
     fn acknowledged(&self) -> Option<Acknowledged> {
         Some(FileReader::acknowledged(self))
+    }
+
+    fn set_chunk_bytes_max(&mut self, bytes: usize) {
+        FileReader::set_chunk_bytes_max(self, bytes);
     }
 }
 
@@ -112,6 +121,8 @@ pub(super) struct Shared {
     pub(super) letters: mpsc::UnboundedSender<Letter>,
     pub(super) board: Arc<Board>,
     pub(super) events: mpsc::Sender<InstanceEvent>,
+    /// Where memory has room.
+    pub(super) chunk_bytes_max: usize,
 }
 
 /// Answers of senders and dead letters, as many as sends are unanswered.
@@ -230,11 +241,13 @@ impl<R: Follow> Source<R> {
 
     /// Reads ahead as far as the delivery and the instance's memory allow.
     fn begin_read(&mut self) {
-        let room = self.delivery.may_read() && (self.delivery.buffered_bytes() == 0 || self.shared.board.has_room());
-        if room
+        let room = self.shared.board.has_room();
+        if self.delivery.may_read()
+            && (room || self.delivery.buffered_bytes() == 0)
             && !self.finished
             && let Some(mut reader) = self.reader.take()
         {
+            reader.set_chunk_bytes_max(if room { self.shared.chunk_bytes_max } else { SHORT_CHUNK_BYTES_MAX });
             self.reading = Some(Box::pin(async move {
                 let read = reader.next().await;
                 (reader, read)

@@ -21,6 +21,7 @@ use super::{
     dead_letter, enrich,
     intake::Intake,
     reader::{
+        CHUNK_BYTES_MAX, LONG_CHUNK_BYTES_MAX,
         finder::{Finder, Found, Scan},
         http::HttpReaders,
         journal::JournalReaders,
@@ -172,6 +173,9 @@ impl Tasks {
     pub(super) fn start(context: &RunnerContext, runner: &Name, built: Built, counts: &Counts, events: mpsc::Sender<InstanceEvent>) -> Self {
         let mut set = JoinSet::new();
         let board = Arc::new(Board::new(built.sight.clone(), counts));
+        // A chunk is a request, for those who make requests: their sinks have limits.
+        let makes_requests = built.senders.iter().any(|(_, sender)| sender.makes_requests());
+        let chunk_bytes_max = if makes_requests { CHUNK_BYTES_MAX } else { LONG_CHUNK_BYTES_MAX };
         let mut senders = BTreeMap::new();
         for (name, sender) in built.senders {
             let (jobs, queue) = mpsc::unbounded_channel();
@@ -208,7 +212,7 @@ impl Tasks {
             stages: built.stages,
             readers,
             sender_names,
-            shared: Shared { runner: runner.clone(), senders, letters, board: board.clone(), events },
+            shared: Shared { runner: runner.clone(), senders, letters, board: board.clone(), events, chunk_bytes_max },
             board,
             set,
             scans,

@@ -27,7 +27,7 @@ use logvine_cluster::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader,
+    BACKOFF_MAX, Read, ReadError, Reader, SHORT_CHUNK_BYTES_MAX,
     content::Content,
     known::{Acknowledged, Context, Copied, Identity, Listed, Progress, Sibling, Stat},
     tail::Tail,
@@ -63,6 +63,10 @@ pub struct FileReader {
     /// It has got another name that the globs mean too: its old writer will not come back.
     renamed: bool,
     lag: u64,
+    /// What a look may take.
+    chunk_bytes_max: usize,
+    /// Whether the last look took all that it might.
+    more: bool,
 }
 
 #[derive(Debug)]
@@ -92,6 +96,8 @@ struct Look {
     packed: bool,
     whereabouts: Whereabouts,
     bytes: Bytes,
+    /// There may be more.
+    more: bool,
 }
 
 enum Whereabouts {
@@ -131,6 +137,8 @@ impl FileReader {
             asleep: false,
             renamed: false,
             lag: 0,
+            chunk_bytes_max: SHORT_CHUNK_BYTES_MAX,
+            more: false,
         };
         reader.tell_progress();
         reader
@@ -169,10 +177,16 @@ impl FileReader {
         }
     }
 
+    /// What a look may take from the next one on; not all of that at once of a file that was read to its end.
+    pub(crate) fn set_chunk_bytes_max(&mut self, bytes: usize) {
+        self.chunk_bytes_max = bytes;
+    }
+
     /// Looks at `copy`, or at the file itself. None: it is not open, and not found.
     async fn look(&self, copy: Option<Arc<Content>>) -> Result<Option<Look>, io::Error> {
         let before = self.tail.recent().len();
         let from = self.tail.offset() - before as u64;
+        let most = before + if self.more { self.chunk_bytes_max } else { SHORT_CHUNK_BYTES_MAX };
         let (path, identity, context) = (self.path.clone(), self.identity, self.context.clone());
         blocking(move || {
             let own = copy.is_none();
@@ -180,13 +194,13 @@ impl FileReader {
             let metadata = file.metadata()?;
             let packed = file.is_packed();
             let waiting = if packed { usize::MAX } else { usize::try_from(metadata.len().saturating_sub(from)).unwrap_or(usize::MAX) };
-            let bytes = file.read_at(from, waiting.min(before + CHUNK_BYTES_MAX))?;
+            let bytes = file.read_at(from, waiting.min(most))?;
             let whereabouts = match () {
                 () if !own => Whereabouts::InPlace,
                 () if metadata.nlink() == 0 => Whereabouts::Left,
                 () => whereabouts(&context, &path, identity, &file),
             };
-            Ok(Some(Look { stat: Stat::of(&metadata), packed, whereabouts, bytes: bytes.into() }))
+            Ok(Some(Look { stat: Stat::of(&metadata), packed, whereabouts, more: bytes.len() == most, bytes: bytes.into() }))
         })
         .await
     }
@@ -218,7 +232,7 @@ impl FileReader {
     }
 
     fn take(&mut self, look: &Look) -> Option<Read> {
-        self.missing = 0;
+        (self.missing, self.more) = (0, look.more);
         let recent = self.tail.recent();
         // What a packed file holds is not known before it is unpacked.
         self.lag = if look.packed { 0 } else { look.stat.size.saturating_sub(self.tail.offset()) };
@@ -232,6 +246,7 @@ impl FileReader {
 
     /// The rest of a truncated file: it is complete, as it was copied before the truncation.
     fn take_rest(&mut self, look: &Look) -> Option<Read> {
+        self.more = look.more;
         let recent = self.tail.recent();
         let whole = look.bytes.starts_with(recent);
         let block = if whole { self.tail.whole_units(&look.bytes.slice(recent.len()..)) } else { Bytes::new() };

@@ -22,7 +22,11 @@ pub use self::known::Acknowledged;
 use super::record::Chunk;
 
 /// Bytes that one read takes at most.
-const CHUNK_BYTES_MAX: usize = 256 << 10;
+pub(crate) const CHUNK_BYTES_MAX: usize = 256 << 10;
+/// The same of a file whose senders make no request of it: each chunk has its turns between threads, whatever its length.
+pub(crate) const LONG_CHUNK_BYTES_MAX: usize = 2 * CHUNK_BYTES_MAX;
+/// What a file gives at first, and where memory has no room: that much of each of a thousand files whose sink takes nothing.
+pub(crate) const SHORT_CHUNK_BYTES_MAX: usize = 64 << 10;
 /// A reader that fails waits this long at most before it tries again.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
@@ -55,7 +59,7 @@ impl ReadError {
 
 /// Follows one source.
 ///
-/// `next` waits for about one poll interval, or longer where nothing changes; it holds at most one chunk (≤ 256 KiB unless a single line is longer), and is cancel-safe: a chunk
+/// `next` waits for about one poll interval, or longer where nothing changes; it holds at most one chunk (≤ 256 KiB, a file's ≤ 512 KiB, unless a single line is longer), and is cancel-safe: a chunk
 /// that was not returned is read again.
 pub trait Reader: Send {
     fn next(&mut self) -> impl Future<Output = Result<Read, ReadError>> + Send;

@@ -103,6 +103,11 @@ pub(super) enum Sender {
 }
 
 impl Sender {
+    /// Whether it asks a sink to take each batch, which may be too long for that.
+    pub(super) fn makes_requests(&self) -> bool {
+        !matches!(self, Self::File(_) | Self::Stdout)
+    }
+
     /// Prepares a sender of `runner` on `node`. `host`: the machine's name, where records are to say it. Errors: what is wrong with its spec here, for
     /// people. Blocks on the disk (secrets).
     pub(super) fn new(spec: &SenderSpec, runner: &Name, node: &Name, host: Option<&str>, policy: &Arc<Policy>) -> Result<Self, String> {

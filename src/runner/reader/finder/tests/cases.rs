@@ -356,6 +356,27 @@ async fn polling_alone_finds_everything() {
     assert_eq!(rig.sorted(), ["five", "four", "one", "three", "two"]);
 }
 
+/// A thousand files whose sink takes nothing have a chunk each in memory.
+#[tokio::test]
+async fn a_chunk_is_short_at_first_and_as_long_as_there_is_room_where_there_is_more() {
+    let mut rig = Rig::new(&["*.log"]);
+    let lines: String = (0..1_500).map(|n| format!("{n:0>999}\n")).collect();
+    rig.append("a.log", &lines);
+    let mut reader = rig.finder.poll().await.found.remove(0).reader;
+    let mut chunk = async |bytes: usize| {
+        reader.set_chunk_bytes_max(bytes);
+        let Read::Chunk(chunk) = reader.next().await.unwrap() else { panic!() };
+        chunk.end.offset - chunk.start.offset
+    };
+    let least = |bytes: u64| bytes - 1_000..=bytes;
+    assert!(least(64 << 10).contains(&chunk(512 << 10).await));
+    for kib in [512, 256, 64] {
+        // The unfinished line of before comes with it.
+        let bytes = chunk(kib << 10).await;
+        assert!((bytes.saturating_sub(1_000)..=bytes + 1_000).contains(&((kib as u64) << 10)), "{bytes} of {kib} KiB");
+    }
+}
+
 /// Case 33: times say whether a file has changed, never in which order.
 #[tokio::test]
 async fn clocks_that_step_stall_nothing_and_double_nothing() {
