@@ -178,8 +178,8 @@ impl ApiError {
     /// Somebody else changed it since it was read; `differences` are the places where both say something else.
     pub(super) fn revision(wanted: Stamp, present: Stamp, differences: Vec<Fault>) -> Self {
         let (detail, action) = if wanted == Stamp::ZERO {
-            let detail = format!("There is one already, at revision {present}.");
-            (detail, format!("Choose another name, or replace it with If-Match: \"{present}\"."))
+            let detail = format!("The change is for what nobody had written, and it was written meanwhile: it is at revision {present}.");
+            (detail, format!("Read it, and repeat the change with If-Match: \"{present}\"; for one more, choose another name."))
         } else if present == Stamp::ZERO {
             (format!("The change is for revision {wanted}, and there is nothing now."), "Send it without If-Match to create it again.".to_owned())
         } else {

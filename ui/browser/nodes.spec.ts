@@ -71,6 +71,27 @@ test('a tag is moved from one node to another, and what is no tag is refused wit
   await expect(row(page, 'moved').getByText('a4')).toHaveCount(0)
 })
 
+test('who edits tags that another has changed meanwhile is told, and what was typed stays', async ({ page }) => {
+  await page.goto(`${cluster.url(2)}/machines?name=a4`)
+  await page.getByRole('button', { name: 'Edit tags of a4' }).click()
+  const field = page.getByRole('textbox', { name: 'Tags' })
+  await field.fill('all-of-us mine')
+  expect((await page.request.put(`${cluster.url(1)}/v1/nodes/a4/tags`, { data: { tags: ['all-of-us', 'theirs'] } })).status()).toBe(200)
+  const dialog = page.getByRole('dialog')
+  await dialog.getByRole('button', { name: 'Next' }).click()
+  await confirm(page, 1)
+  await expect(dialog.getByText('It was changed meanwhile')).toBeVisible()
+  await page.screenshot({ path: 'screenshots/tags-conflict.png' })
+  await expect(page.locator('main').getByText('all-of-us, theirs')).toBeVisible()
+  await dialog.getByRole('button', { name: 'Cancel' }).click()
+  await expect(field).toHaveValue('all-of-us mine')
+  // What would go is told: the other's tag with it.
+  await dialog.getByRole('button', { name: 'Next' }).click()
+  await expect(dialog.getByText('all-of-us, theirs → all-of-us, mine')).toBeVisible()
+  await confirm(page, 1)
+  await expect(dialog.getByText('applied')).toBeVisible()
+})
+
 test('the node that serves the page is killed: the page says so and goes on at the same place on another', async ({ page }) => {
   await page.goto(`${cluster.url(5)}/runners/fleet`)
   await expect(page.getByText('live', { exact: true })).toBeVisible()

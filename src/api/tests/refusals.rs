@@ -193,7 +193,7 @@ async fn tags_desires_sources_and_settings_have_revisions_too() {
             assert_problem(&refused, 412, "urn:logvine:revision");
             let (detail, shown) = (refused.body["detail"].as_str().unwrap(), refused.body["errors"][0]["detail"].as_str().unwrap());
             // Where nothing was there before, that is what it says.
-            let says_before = if before == "\"0\"" { detail.contains("There is one already") } else { detail.contains(before.trim_matches('"')) };
+            let says_before = if before == "\"0\"" { detail.contains("what nobody had written") } else { detail.contains(before.trim_matches('"')) };
             assert!(says_before && detail.contains(&between) && shown.contains(both), "{}", refused.body);
         }
         assert_eq!(read(at, pointer).await, between, "what is refused changes nothing");

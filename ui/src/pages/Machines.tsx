@@ -113,7 +113,7 @@ export function Machines() {
           <List label={t('machines')} columns={columns} rows={rows.filter(matches).sort((a, b) => a.name.localeCompare(b.name))} rowKey={(node) => node.id} empty={rows.length === 0 ? t('no_nodes') : t('nothing_matches')} />
         )}
       </Remote>
-      {tagging && <Tagging key={tagging.id} node={tagging} onClose={() => setTagging(undefined)} />}
+      {tagging && <Tagging key={tagging.id} node={of.data?.find((node) => node.id === tagging.id) ?? tagging} onClose={() => setTagging(undefined)} />}
       <Act deed={deed} onClose={() => setDeed(undefined)} />
     </Stack>
   )
@@ -226,35 +226,51 @@ function MachinePage({ node, title }: { node: NodeRow; title: string }) {
 function Tagging({ node, onClose }: { node: NodeRow; onClose: () => void }) {
   const { t } = useWords()
   // As it was when it was opened: looks that come later do not touch what is being typed.
-  const [of] = useState(node)
+  const [of, setOf] = useState(node)
+  const [text, setText] = useState(node.tags.join(' '))
   const [deed, setDeed] = useState<Deed>()
-  if (deed) return <Act deed={deed} onClose={onClose} />
+  const [isDone, setDone] = useState(false)
+  // Cancelled, or refused as another has changed them: back to what was typed, now for the tags as they are.
+  const back = () => (setOf(node), setDeed(undefined))
+  if (deed) return <Act deed={deed} onClose={isDone ? onClose : back} />
   return (
     <EditTags
       node={of}
+      text={text}
+      onText={setText}
       onClose={onClose}
       onAsk={(tags) =>
         setDeed({
           title: `${t('edit_tags')}: ${of.name}`,
           loses: `${of.tags.join(', ') || '–'} → ${tags.join(', ') || '–'}`,
-          run: ({ dry_run, reason }) =>
-            ask(
+          run: async ({ dry_run, reason }) => {
+            const written = await ask(
               api.PUT('/v1/nodes/{node}/tags', {
                 params: { path: { node: of.id }, query: { dry_run, reason } },
                 // All tags are sent: one that another gave meanwhile must not go with them.
                 headers: dry_run ? {} : { 'if-match': `"${of.tags_revision}"` },
                 body: { tags },
               }),
-            ),
+            )
+            setDone(!dry_run)
+            return written
+          },
         })
       }
     />
   )
 }
 
-function EditTags({ node, onAsk, onClose }: { node: NodeRow; onAsk: (tags: string[]) => void; onClose: () => void }) {
+interface Editor {
+  node: NodeRow
+  text: string
+  onText: (text: string) => void
+  onAsk: (tags: string[]) => void
+  onClose: () => void
+}
+
+function EditTags({ node, text, onText, onAsk, onClose }: Editor) {
   const { t } = useWords()
-  const [text, setText] = useState(node.tags.join(' '))
   const [wrong, setWrong] = useState<string>()
   const go = () => {
     const tags = words(text)
@@ -272,7 +288,7 @@ function EditTags({ node, onAsk, onClose }: { node: NodeRow; onAsk: (tags: strin
             description={t('tags_help')}
             value={text}
             error={wrong}
-            onChange={(event) => (setText(event.currentTarget.value), setWrong(undefined))}
+            onChange={(event) => (onText(event.currentTarget.value), setWrong(undefined))}
           />
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>
