@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::{append::AppendFile, board::Board};
+use super::{append::AppendFile, board::Board, source::Answered};
 use crate::policy::OpenError;
 
 /// How long a disk that would not take a dead letter is left alone.
@@ -36,7 +36,7 @@ pub(super) struct Letter {
     pub(super) refused: Vec<Refused>,
     pub(super) send: SendId,
     /// Told once the letter is on the disk.
-    pub(super) to: mpsc::UnboundedSender<SendId>,
+    pub(super) to: mpsc::UnboundedSender<Answered>,
 }
 
 /// One of them.
@@ -91,7 +91,7 @@ pub(super) async fn run(mut file: AppendFile, mut letters: mpsc::UnboundedReceiv
         for letter in group {
             board.dead_lettered.fetch_add(letter.refused.len() as u64, std::sync::atomic::Ordering::Relaxed);
             // A source that was closed meanwhile does not want to know.
-            let _ = letter.to.send(letter.send);
+            let _ = letter.to.send(Answered::DeadLettered(letter.send));
         }
     }
 }

@@ -125,29 +125,35 @@ pub(super) struct Shared {
     pub(super) chunk_bytes_max: usize,
 }
 
-/// Answers of senders and dead letters, as many as sends are unanswered.
-type Answers<T> = (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>);
-type Reading<R> = Pin<Box<dyn Future<Output = (R, Result<Read, ReadError>)> + Send>>;
+/// What has become of a send. There are as many as sends are unanswered.
+#[derive(Debug)]
+pub(super) enum Answered {
+    /// Boxed: a channel has memory for 32 at once, and a node has a channel for each source.
+    Outcome(SendId, Box<Outcome>),
+    /// What its sink refused is a dead letter, and on the disk.
+    DeadLettered(SendId),
+}
 
-/// The task of one source.
+type Reading<R> = Pin<Box<dyn Future<Output = (Box<R>, Result<Read, ReadError>)> + Send>>;
+
+/// The task of one source. What is large in it is boxed: a future has room for each place that it may be moved to, and a node has thousands of these.
 pub(super) struct Source<R> {
     source: Name,
     epoch: Option<Epoch>,
     shared: Shared,
     /// None while a chunk is in them.
-    stages: Option<Stages>,
+    stages: Option<Box<Stages>>,
     delivery: Delivery,
     payloads: BTreeMap<BatchId, Held>,
     /// The reader, while it is not reading.
-    reader: Option<R>,
+    reader: Option<Box<R>>,
     /// One read, kept from turn to turn: an HTTP answer that is dropped at each acknowledgement would never be read to its end.
     reading: Option<Reading<R>>,
     place: Option<FilePlace>,
     acknowledged: Option<Acknowledged>,
     finished: bool,
     commands: mpsc::UnboundedReceiver<SourceCommand>,
-    outcomes: Answers<(SendId, Outcome)>,
-    letters: Answers<SendId>,
+    answers: (mpsc::UnboundedSender<Answered>, mpsc::UnboundedReceiver<Answered>),
     /// What is on its way to sinks: for people.
     sent: BTreeMap<SendId, Sent>,
     /// Bytes that were read, and those that all senders have: what the lag counts from.
@@ -177,12 +183,11 @@ impl<R: Follow> Source<R> {
             stages: Some(stages.of(&source)),
             place: reader.place(),
             acknowledged: reader.acknowledged(),
-            reader: Some(reader),
+            reader: Some(Box::new(reader)),
             reading: None,
             finished: false,
             payloads: BTreeMap::new(),
-            outcomes: mpsc::unbounded_channel(),
-            letters: mpsc::unbounded_channel(),
+            answers: mpsc::unbounded_channel(),
             sent: BTreeMap::new(),
             read_bytes: 0,
             done_bytes: 0,
@@ -195,7 +200,7 @@ impl<R: Follow> Source<R> {
     }
 
     /// Reads and delivers until it is closed, finished or broken.
-    pub(super) async fn run(mut self) -> SourceEnd {
+    pub(super) async fn run(mut self: Box<Self>) -> SourceEnd {
         loop {
             if let Some(why) = self.carry_out().await {
                 return self.end(why);
@@ -214,13 +219,7 @@ impl<R: Follow> Source<R> {
                     // The instance is gone, and with it whoever would hear of an end.
                     None => return self.end(EndReason::Closed { flushed: false }),
                 },
-                Some((send, outcome)) = self.outcomes.1.recv() => {
-                    if let Some(sent) = self.sent.remove(&send) {
-                        self.shared.board.sight.note_outcome(&self.source, &sent, Some(&outcome));
-                    }
-                    self.delivery.handle_outcome(clock::now(), send, outcome);
-                }
-                Some(send) = self.letters.1.recv() => self.delivery.handle_dead_lettered(clock::now(), send),
+                Some(answer) = self.answers.1.recv() => self.handle(answer),
                 (reader, read) = next(&mut self.reading) => {
                     self.reading = None;
                     if let Err(error) = self.take(reader, read).await {
@@ -232,11 +231,23 @@ impl<R: Follow> Source<R> {
         }
     }
 
-    fn end(self, why: EndReason) -> SourceEnd {
+    fn handle(&mut self, answer: Answered) {
+        match answer {
+            Answered::Outcome(send, outcome) => {
+                if let Some(sent) = self.sent.remove(&send) {
+                    self.shared.board.sight.note_outcome(&self.source, &sent, Some(&outcome));
+                }
+                self.delivery.handle_outcome(clock::now(), send, *outcome);
+            }
+            Answered::DeadLettered(send) => self.delivery.handle_dead_lettered(clock::now(), send),
+        }
+    }
+
+    fn end(self: Box<Self>, why: EndReason) -> SourceEnd {
         for sent in self.sent.values() {
             self.shared.board.sight.note_outcome(&self.source, sent, None);
         }
-        SourceEnd { checkpoint: self.delivery.checkpoint(), source: self.source, why }
+        SourceEnd { checkpoint: self.delivery.checkpoint(), source: self.source.clone(), why }
     }
 
     /// Reads ahead as far as the delivery and the instance's memory allow.
@@ -256,7 +267,7 @@ impl<R: Follow> Source<R> {
     }
 
     /// Errors: what the reader brought cannot be delivered without a loss.
-    async fn take(&mut self, reader: R, read: Result<Read, ReadError>) -> Result<(), String> {
+    async fn take(&mut self, reader: Box<R>, read: Result<Read, ReadError>) -> Result<(), String> {
         self.place = reader.place();
         let lag_bytes = reader.lag_bytes();
         self.reader = Some(reader);
@@ -330,7 +341,7 @@ impl<R: Follow> Source<R> {
                         self.delivery.handle_outcome(clock::now(), send, Outcome::Skipped);
                         continue;
                     }
-                    let reply = Reply { send, to: self.outcomes.0.clone() };
+                    let reply = Reply { send, to: self.answers.0.clone() };
                     let job = Job { source: self.source.clone(), parcel, reply, lease: held.lease.clone() };
                     self.note_send(send, &sender, &job.parcel);
                     // A sender that has panicked takes its whole instance down: no answer is the right one.
@@ -366,7 +377,7 @@ impl<R: Follow> Source<R> {
             Refused { reason, record: parcel.shown(&item).into_owned() }
         });
         let refused = refused.collect();
-        let _ = self.shared.letters.send(Letter { sender, refused, send, to: self.letters.0.clone() });
+        let _ = self.shared.letters.send(Letter { sender, refused, send, to: self.answers.0.clone() });
     }
 
     fn note_send(&mut self, send: SendId, sender: &Name, parcel: &Parcel) {
@@ -396,7 +407,7 @@ impl<R: Follow> Source<R> {
 }
 
 /// The read under way; none never ends.
-async fn next<R>(reading: &mut Option<Reading<R>>) -> (R, Result<Read, ReadError>) {
+async fn next<R>(reading: &mut Option<Reading<R>>) -> (Box<R>, Result<Read, ReadError>) {
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,

@@ -71,16 +71,16 @@ impl Stages {
         Ok(Self { uid, parser, transform, origin, enrichment, router, outlets, sight })
     }
 
-    /// The same for one source.
-    pub(super) fn of(&self, source: &Name) -> Self {
-        let mut stages = self.clone();
+    /// The same for one source. Boxed, as its task moves them about.
+    pub(super) fn of(&self, source: &Name) -> Box<Self> {
+        let mut stages = Box::new(self.clone());
         stages.origin = stages.enrichment.origin(&self.origin.runner, &self.origin.node, source.as_str());
         stages
     }
 
     /// Runs the stages on a chunk; a panic of a stage goes through. VRL takes long enough, and stack enough, to leave the async threads alone; the
     /// native stages take a chunk in about a millisecond.
-    pub(super) async fn apply(mut self, chunk: Chunk) -> (Self, Staged) {
+    pub(super) async fn apply(mut self: Box<Self>, chunk: Chunk) -> (Box<Self>, Staged) {
         if self.transform.is_none() && !self.router.as_ref().is_some_and(Router::has_expressions) {
             let staged = self.run(chunk);
             return (self, staged);
@@ -183,7 +183,7 @@ mod tests {
         assert!(line != b"panic!" && (line != b"panic once" || AGAIN.swap(true, Relaxed)), "a stage was told to panic");
     }
 
-    fn stages(more: &Value, context: &RunnerContext) -> Stages {
+    fn stages(more: &Value, context: &RunnerContext) -> Box<Stages> {
         let mut spec = json!({
             "name": "r", "placement": {"every": "all"}, "reader": {"type": "file", "paths": ["/x"]}, "senders": [{"type": "stdout", "name": "out"}],
         });

@@ -273,7 +273,7 @@ impl Tasks {
     fn spawn<R: Follow>(&mut self, source: Name, epoch: Option<Epoch>, delivery: Delivery, reader: R) {
         let (commands, queue) = mpsc::unbounded_channel();
         let rewind = delivery.checkpoint().rewind;
-        let task = Source::new(source.clone(), epoch, self.shared.clone(), &self.stages, delivery, reader, queue);
+        let task = Box::new(Source::new(source.clone(), epoch, self.shared.clone(), &self.stages, delivery, reader, queue));
         self.set.spawn(async move { TaskEnd::Source(task.run().await) });
         self.board.note(&source, |note| note.error = None);
         self.sources.insert(source, Handle { epoch, rewind, commands });

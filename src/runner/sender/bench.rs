@@ -13,13 +13,14 @@ use crate::{
     board::Board,
     payload::Parcel,
     policy::{Policy, PolicyConfig},
+    source::Answered,
 };
 
 /// A sender at work for one source (of the runner `nginx`, on `web-1`), and the answers to what it is given.
 pub(super) struct Bench {
     pub(super) jobs: mpsc::UnboundedSender<Job>,
-    tell: mpsc::UnboundedSender<(SendId, Outcome)>,
-    answers: mpsc::UnboundedReceiver<(SendId, Outcome)>,
+    tell: mpsc::UnboundedSender<Answered>,
+    answers: mpsc::UnboundedReceiver<Answered>,
     board: Arc<Board>,
 }
 
@@ -39,7 +40,7 @@ impl Bench {
     }
 
     /// A job that is answered to `to`.
-    pub(super) fn job(&self, send: u64, parcel: Parcel, to: mpsc::UnboundedSender<(SendId, Outcome)>) -> Job {
+    pub(super) fn job(&self, send: u64, parcel: Parcel, to: mpsc::UnboundedSender<Answered>) -> Job {
         Job { source: "access".parse().unwrap(), parcel, reply: Reply { send: SendId(send), to }, lease: self.board.lease(1) }
     }
 
@@ -48,7 +49,8 @@ impl Bench {
     }
 
     pub(super) async fn answer(&mut self) -> (SendId, Outcome) {
-        tokio::time::timeout(Duration::from_secs(60), self.answers.recv()).await.expect("an answer comes").unwrap()
+        let answered = tokio::time::timeout(Duration::from_secs(60), self.answers.recv()).await;
+        said(answered.expect("an answer comes").unwrap())
     }
 
     pub(super) async fn outcome_of(&mut self, parcel: Parcel) -> Outcome {
@@ -72,5 +74,13 @@ impl Bench {
             outcomes.insert(send, outcome);
         }
         outcomes.into_values().collect()
+    }
+}
+
+/// What a sender has said of which send.
+pub(super) fn said(answered: Answered) -> (SendId, Outcome) {
+    match answered {
+        Answered::Outcome(send, outcome) => (send, *outcome),
+        Answered::DeadLettered(send) => panic!("a sender has no dead letters ({send:?})"),
     }
 }

@@ -12,7 +12,7 @@ use logvine_cluster::{
 };
 use tokio::sync::mpsc;
 
-use crate::{payload::Parcel, policy::Policy};
+use crate::{payload::Parcel, policy::Policy, source::Answered};
 
 #[cfg(test)]
 mod bench;
@@ -57,7 +57,7 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) send: SendId,
-    pub(super) to: mpsc::UnboundedSender<(SendId, Outcome)>,
+    pub(super) to: mpsc::UnboundedSender<Answered>,
 }
 
 impl Job {
@@ -70,7 +70,7 @@ impl Job {
         let outcome = self.judged(outcome);
         drop((self.parcel, self.lease));
         // A source that was closed meanwhile does not want to know.
-        let _ = self.reply.to.send((self.reply.send, outcome));
+        let _ = self.reply.to.send(Answered::Outcome(self.reply.send, Box::new(outcome)));
     }
 
     /// Of the only record for this sender nothing need be halved to know which one is refused.

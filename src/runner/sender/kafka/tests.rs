@@ -18,7 +18,10 @@ use super::*;
 use crate::{
     payload::Parcel,
     policy::PolicyConfig,
-    sender::{bench::Bench, encoding::Encoding},
+    sender::{
+        bench::{Bench, said},
+        encoding::Encoding,
+    },
 };
 
 mod sasl;
@@ -204,7 +207,7 @@ async fn kafka_a_stop_does_not_wait_for_what_nobody_waits_for() {
     let (to, mut answers) = mpsc::unbounded_channel();
     let bench = cluster.bench(&json!({}));
     jobs.send(bench.job(0, lines(0..1), to.clone())).unwrap();
-    assert_eq!(answers.recv().await.unwrap().1, Outcome::Acknowledged);
+    assert_eq!(said(answers.recv().await.unwrap()).1, Outcome::Acknowledged);
     cluster.mock.broker_down(1).unwrap();
     jobs.send(bench.job(1, lines(1..2), to)).unwrap();
     drop((jobs, answers));
@@ -229,7 +232,7 @@ async fn kafka_what_was_given_is_answered_while_the_brokers_are_asked() {
     let bench = cluster.bench(&spec);
     let give = |number: u32| jobs.send(bench.job(number.into(), lines(number..number + 1), to.clone())).unwrap();
     give(0);
-    assert_eq!(answers.recv().await.unwrap(), (SendId(0), Outcome::Acknowledged));
+    assert_eq!(said(answers.recv().await.unwrap()), (SendId(0), Outcome::Acknowledged));
     // Longer than each question may take, and shorter than all of them.
     cluster.mock.broker_round_trip_time(1, Duration::from_secs(2)).unwrap();
     give(1);
@@ -238,8 +241,8 @@ async fn kafka_what_was_given_is_answered_while_the_brokers_are_asked() {
     }
     connection.forget();
     give(2);
-    assert_eq!(answers.recv().await.unwrap(), (SendId(1), Outcome::Acknowledged));
-    assert_eq!(answers.recv().await.unwrap().0, SendId(2));
+    assert_eq!(said(answers.recv().await.unwrap()), (SendId(1), Outcome::Acknowledged));
+    assert_eq!(said(answers.recv().await.unwrap()).0, SendId(2));
     drop(jobs);
     running.await.unwrap();
 }
