@@ -18,10 +18,9 @@ use logvine_cluster::{
 use logvine_gossip::Stamp;
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::sight::{Detail, LagClock, Sight, SourceAt};
 
-/// Payload bytes of all sources of an instance together. A source that holds nothing may always read one chunk, so none starves.
-const BUFFERED_BYTES_MAX: u64 = 64 << 20;
 /// `InstanceStatus::source_errors` names so many.
 const SOURCE_ERRORS_MAX: usize = 16;
 /// Rates are averaged over about this time: long enough to be read, short enough to see a stop.
@@ -48,7 +47,7 @@ pub(super) struct SourceNote {
 /// Shared by the tasks of one instance.
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    buffered_bytes: AtomicU64,
+    pub(super) budget: Arc<Budget>,
     pub(super) records: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) read_records: AtomicU64,
@@ -65,19 +64,6 @@ pub(super) struct Board {
     /// What is wrong with no source in particular (the finder, the dead letters), by who says it.
     faults: Mutex<BTreeMap<&'static str, String>>,
     pub(super) sight: Arc<Sight>,
-}
-
-/// A batch's share of the memory; given back when the last one who has its bytes lets go.
-#[derive(Debug)]
-pub(super) struct Lease {
-    board: Arc<Board>,
-    bytes: u64,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.board.buffered_bytes.fetch_sub(self.bytes, Relaxed);
-    }
 }
 
 impl Board {
@@ -109,16 +95,6 @@ impl Board {
 
     fn counters(&self) -> [&AtomicU64; 8] {
         [&self.read_records, &self.read_bytes, &self.records, &self.bytes, &self.errors, &self.dead_lettered, &self.rotation_gaps, &self.unrouted]
-    }
-
-    /// Whether a source that holds something already may read more.
-    pub(super) fn has_room(&self) -> bool {
-        self.buffered_bytes.load(Relaxed) < BUFFERED_BYTES_MAX
-    }
-
-    pub(super) fn lease(self: &Arc<Self>, bytes: u64) -> Arc<Lease> {
-        self.buffered_bytes.fetch_add(bytes, Relaxed);
-        Arc::new(Lease { board: self.clone(), bytes })
     }
 
     /// All sources. A panic while it was held leaves notes that are at worst old.
@@ -238,17 +214,6 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_is_given_back_by_the_last_who_holds_it() {
-        let board = Arc::new(Board::default());
-        let lease = board.lease(BUFFERED_BYTES_MAX);
-        let other = lease.clone();
-        drop(lease);
-        assert!(!board.has_room());
-        drop(other);
-        assert!(board.has_room());
-    }
 
     #[test]
     fn rates_follow_the_counts_and_come_to_rest() {

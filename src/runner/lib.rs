@@ -5,6 +5,7 @@
 
 mod append;
 mod board;
+mod budget;
 mod clock;
 mod dead_letter;
 mod enrich;
@@ -12,6 +13,7 @@ mod files;
 mod instance;
 mod intake;
 mod json_text;
+
 pub mod parse;
 mod payload;
 pub mod policy;

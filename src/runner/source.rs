@@ -18,13 +18,12 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{
-    board::{Board, Lease},
+    board::Board,
+    budget::{Lease, Room},
     clock,
     dead_letter::{Letter, Refused},
     payload::{Parcel, Payload},
-    reader::{
-        Acknowledged, Read, ReadError, Reader, SHORT_CHUNK_BYTES_MAX, file::FileReader, http::HttpReader, journal::JournalReader, queue::QueueReader,
-    },
+    reader::{Acknowledged, Read, ReadError, Reader, file::FileReader, http::HttpReader, journal::JournalReader, queue::QueueReader},
     record::Chunk,
     sender::{Job, Reply},
     sight::Sent,
@@ -39,8 +38,10 @@ pub(super) trait Follow: Reader + 'static {
     /// Who is to hear what has been acknowledged.
     fn acknowledged(&self) -> Option<Acknowledged>;
 
-    /// What the next chunk may have, but for a longer line.
-    fn set_chunk_bytes_max(&mut self, _bytes: usize) {}
+    /// What it may read, if it asks; otherwise its chunks must be small by themselves.
+    fn room(&mut self) -> Option<&mut Room> {
+        None
+    }
 }
 
 impl Follow for FileReader {
@@ -52,8 +53,8 @@ impl Follow for FileReader {
         Some(FileReader::acknowledged(self))
     }
 
-    fn set_chunk_bytes_max(&mut self, bytes: usize) {
-        FileReader::set_chunk_bytes_max(self, bytes);
+    fn room(&mut self) -> Option<&mut Room> {
+        Some(FileReader::room(self))
     }
 }
 
@@ -64,6 +65,10 @@ impl Follow for HttpReader {
 
     fn acknowledged(&self) -> Option<Acknowledged> {
         None
+    }
+
+    fn room(&mut self) -> Option<&mut Room> {
+        Some(HttpReader::room(self))
     }
 }
 
@@ -121,8 +126,8 @@ pub(super) struct Shared {
     pub(super) letters: mpsc::UnboundedSender<Letter>,
     pub(super) board: Arc<Board>,
     pub(super) events: mpsc::Sender<InstanceEvent>,
-    /// Where memory has room.
-    pub(super) chunk_bytes_max: usize,
+    /// Whether a file may give more at once than a request should have.
+    pub(super) long_chunks: bool,
 }
 
 /// What has become of a send. There are as many as sends are unanswered.
@@ -176,9 +181,12 @@ impl<R: Follow> Source<R> {
         shared: Shared,
         stages: &Stages,
         delivery: Delivery,
-        reader: R,
+        mut reader: R,
         commands: mpsc::UnboundedReceiver<SourceCommand>,
     ) -> Self {
+        if let Some(room) = reader.room() {
+            *room = Room::new(shared.board.budget.clone(), shared.long_chunks);
+        }
         Self {
             stages: Some(stages.of(&source)),
             place: reader.place(),
@@ -252,13 +260,11 @@ impl<R: Follow> Source<R> {
 
     /// Reads ahead as far as the delivery and the instance's memory allow.
     fn begin_read(&mut self) {
-        let room = self.shared.board.has_room();
         if self.delivery.may_read()
-            && (room || self.delivery.buffered_bytes() == 0)
+            && (self.shared.board.budget.has_room() || self.delivery.buffered_bytes() == 0)
             && !self.finished
             && let Some(mut reader) = self.reader.take()
         {
-            reader.set_chunk_bytes_max(if room { self.shared.chunk_bytes_max } else { SHORT_CHUNK_BYTES_MAX });
             self.reading = Some(Box::pin(async move {
                 let read = reader.next().await;
                 (reader, read)
@@ -290,19 +296,16 @@ impl<R: Follow> Source<R> {
             note.lag.note_known(tokio::time::Instant::now(), known);
         });
         match read {
-            Ok(Read::Chunk(chunk)) => self.take_chunk(chunk).await,
-            Ok(Read::Rotated { gap }) => {
-                if gap {
-                    self.note_gap();
-                }
-                Ok(())
-            }
-            Ok(Read::Finished) => {
-                self.finished = true;
-                Ok(())
-            }
-            Ok(Read::AtEnd) | Err(_) => Ok(()),
+            Ok(Read::Chunk(chunk)) => self.take_chunk(chunk).await?,
+            Ok(Read::Rotated { gap: true }) => self.note_gap(),
+            Ok(Read::Finished) => self.finished = true,
+            Ok(Read::Rotated { gap: false } | Read::AtEnd) | Err(_) => {}
         }
+        // What was read has its own lease now.
+        if let Some(room) = self.reader.as_mut().and_then(|reader| reader.room()) {
+            room.give_back();
+        }
+        Ok(())
     }
 
     fn note_gap(&self) {
@@ -325,7 +328,7 @@ impl<R: Follow> Source<R> {
         }
         let batch = Batch { file, start, end, records: payload.records(), bytes: payload.bytes() };
         let id = self.delivery.handle_batch(clock::now(), batch).map_err(|error| error.to_string())?;
-        let lease = self.shared.board.lease(payload.bytes());
+        let lease = Arc::new(self.shared.board.budget.lease(payload.bytes()));
         self.payloads.insert(id, Held { payload, lease, span: end.offset - start.offset });
         Ok(())
     }

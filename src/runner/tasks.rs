@@ -21,7 +21,6 @@ use super::{
     dead_letter, enrich,
     intake::Intake,
     reader::{
-        CHUNK_BYTES_MAX, LONG_CHUNK_BYTES_MAX,
         finder::{Finder, Found, Scan},
         http::HttpReaders,
         journal::JournalReaders,
@@ -175,7 +174,6 @@ impl Tasks {
         let board = Arc::new(Board::new(built.sight.clone(), counts));
         // A chunk is a request, for those who make requests: their sinks have limits.
         let makes_requests = built.senders.iter().any(|(_, sender)| sender.makes_requests());
-        let chunk_bytes_max = if makes_requests { CHUNK_BYTES_MAX } else { LONG_CHUNK_BYTES_MAX };
         let mut senders = BTreeMap::new();
         for (name, sender) in built.senders {
             let (jobs, queue) = mpsc::unbounded_channel();
@@ -212,7 +210,7 @@ impl Tasks {
             stages: built.stages,
             readers,
             sender_names,
-            shared: Shared { runner: runner.clone(), senders, letters, board: board.clone(), events, chunk_bytes_max },
+            shared: Shared { runner: runner.clone(), senders, letters, board: board.clone(), events, long_chunks: !makes_requests },
             board,
             set,
             scans,

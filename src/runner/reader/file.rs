@@ -27,12 +27,12 @@ use logvine_cluster::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    BACKOFF_MAX, Read, ReadError, Reader, SHORT_CHUNK_BYTES_MAX,
+    BACKOFF_MAX, Read, ReadError, Reader,
     content::Content,
     known::{Acknowledged, Context, Copied, Identity, Listed, Progress, Sibling, Stat},
     tail::Tail,
 };
-use crate::policy::opened_path;
+use crate::{budget::Room, policy::opened_path};
 
 /// Looks without a change after which a file that left its place is final. Its writer may go on for a while after a rename: nginx until it is told to
 /// reopen, which logrotate does at once; ten looks are 5 s by default.
@@ -63,10 +63,9 @@ pub struct FileReader {
     /// It has got another name that the globs mean too: its old writer will not come back.
     renamed: bool,
     lag: u64,
-    /// What a look may take.
-    chunk_bytes_max: usize,
-    /// Whether the last look took all that it might.
-    more: bool,
+    room: Room,
+    /// Whether the last look took all that it might; None: there was none yet.
+    more: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -137,8 +136,8 @@ impl FileReader {
             asleep: false,
             renamed: false,
             lag: 0,
-            chunk_bytes_max: SHORT_CHUNK_BYTES_MAX,
-            more: false,
+            room: Room::default(),
+            more: None,
         };
         reader.tell_progress();
         reader
@@ -177,16 +176,21 @@ impl FileReader {
         }
     }
 
-    /// What a look may take from the next one on; not all of that at once of a file that was read to its end.
-    pub(crate) fn set_chunk_bytes_max(&mut self, bytes: usize) {
-        self.chunk_bytes_max = bytes;
+    /// What it may read.
+    pub(crate) fn room(&mut self) -> &mut Room {
+        &mut self.room
     }
 
     /// Looks at `copy`, or at the file itself. None: it is not open, and not found.
-    async fn look(&self, copy: Option<Arc<Content>>) -> Result<Option<Look>, io::Error> {
+    async fn look(&mut self, copy: Option<Arc<Content>>) -> Result<Option<Look>, io::Error> {
         let before = self.tail.recent().len();
         let from = self.tail.offset() - before as u64;
-        let most = before + if self.more { self.chunk_bytes_max } else { SHORT_CHUNK_BYTES_MAX };
+        let most = before
+            + match self.more {
+                // It was read to its end, and most looks find nothing.
+                Some(false) => self.room.glance(),
+                more => self.room.take(more.is_some()).await,
+            };
         let (path, identity, context) = (self.path.clone(), self.identity, self.context.clone());
         blocking(move || {
             let own = copy.is_none();
@@ -232,7 +236,7 @@ impl FileReader {
     }
 
     fn take(&mut self, look: &Look) -> Option<Read> {
-        (self.missing, self.more) = (0, look.more);
+        (self.missing, self.more) = (0, Some(look.more));
         let recent = self.tail.recent();
         // What a packed file holds is not known before it is unpacked.
         self.lag = if look.packed { 0 } else { look.stat.size.saturating_sub(self.tail.offset()) };
@@ -246,7 +250,7 @@ impl FileReader {
 
     /// The rest of a truncated file: it is complete, as it was copied before the truncation.
     fn take_rest(&mut self, look: &Look) -> Option<Read> {
-        self.more = look.more;
+        self.more = Some(look.more);
         let recent = self.tail.recent();
         let whole = look.bytes.starts_with(recent);
         let block = if whole { self.tail.whole_units(&look.bytes.slice(recent.len()..)) } else { Bytes::new() };

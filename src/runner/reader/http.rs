@@ -25,6 +25,7 @@ use self::remote::{Part, Remote};
 pub(super) use self::remote::{causes, shown};
 use super::{BACKOFF_MAX, CHUNK_BYTES_MAX, Read, ReadError, Reader, lines::Framing, tail::Tail};
 use crate::{
+    budget::Room,
     policy::{Dialer, Policy},
     secret,
 };
@@ -116,6 +117,8 @@ impl HttpReaders {
             wake: Instant::now(),
             backoff: Duration::ZERO,
             lag: 0,
+            more: None,
+            room: Room::default(),
         })
     }
 }
@@ -140,6 +143,9 @@ pub struct HttpReader {
     wake: Instant,
     backoff: Duration,
     lag: u64,
+    /// Whether the last answer had all that was asked for; None: there was none yet.
+    more: Option<bool>,
+    room: Room,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -163,6 +169,11 @@ impl HttpReader {
         }
     }
 
+    /// What it may read.
+    pub(crate) fn room(&mut self) -> &mut Room {
+        &mut self.room
+    }
+
     fn place(&self) -> &Remote {
         &self.places[self.at]
     }
@@ -170,7 +181,12 @@ impl HttpReader {
     async fn follow(&mut self) -> Result<Option<Read>, ReadError> {
         let recent = self.tail.recent().len();
         let from = self.tail.offset() - recent as u64;
-        match self.place().ask(from, recent + CHUNK_BYTES_MAX).await? {
+        let most = match self.more {
+            // Nothing is held while a slow server says that there is nothing.
+            Some(false) => self.room.glance(),
+            more => self.room.take(more.is_some()).await,
+        };
+        match self.place().ask(from, recent + most).await? {
             Part::Beyond if self.tail.offset() == 0 => self.at_end().await,
             Part::Missing(_) if self.tail.offset() == 0 && self.at > 0 => self.at_end().await,
             Part::Missing(status) if self.at == 0 => Err(self.place().missing(status)),
@@ -180,6 +196,7 @@ impl HttpReader {
                 let block = self.tail.whole_units(&bytes.slice(recent..));
                 let end = self.tail.offset() + block.len() as u64;
                 self.lag = size.map_or(0, |size| size.saturating_sub(end));
+                self.more = Some(bytes.len() == recent + most);
                 match (block.is_empty(), broken) {
                     (false, _) => Ok(self.take(block)),
                     (true, None) => self.at_end().await,
@@ -230,7 +247,7 @@ impl HttpReader {
     /// Goes on with the file that was begun when this one was rotated. What comes of that one counts only if this one is still where it was afterwards: else
     /// there was another rotation meanwhile, and it was another file.
     async fn go_on(&mut self) -> Result<Option<Read>, ReadError> {
-        let next = match self.places[self.at - 1].ask(0, CHUNK_BYTES_MAX).await? {
+        let next = match self.places[self.at - 1].ask(0, self.room.glance()).await? {
             Part::Bytes { bytes, .. } => self.tail.whole_units(&bytes),
             Part::Beyond => Bytes::new(),
             Part::Missing(status) => return Err(self.places[self.at - 1].missing(status)),
@@ -280,7 +297,7 @@ impl HttpReader {
     }
 
     async fn at_end(&mut self) -> Result<Option<Read>, ReadError> {
-        self.lag = 0;
+        (self.lag, self.more) = (0, Some(false));
         if let Some(chunk) = self.tail.flush_waiting() {
             return Ok(Some(Read::Chunk(chunk)));
         }

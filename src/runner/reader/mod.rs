@@ -23,10 +23,6 @@ use super::record::Chunk;
 
 /// Bytes that one read takes at most.
 pub(crate) const CHUNK_BYTES_MAX: usize = 256 << 10;
-/// The same of a file whose senders make no request of it: each chunk has its turns between threads, whatever its length.
-pub(crate) const LONG_CHUNK_BYTES_MAX: usize = 2 * CHUNK_BYTES_MAX;
-/// What a file gives at first, and where memory has no room: that much of each of a thousand files whose sink takes nothing.
-pub(crate) const SHORT_CHUNK_BYTES_MAX: usize = 64 << 10;
 /// A reader that fails waits this long at most before it tries again.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 

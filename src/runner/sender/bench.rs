@@ -41,7 +41,7 @@ impl Bench {
 
     /// A job that is answered to `to`.
     pub(super) fn job(&self, send: u64, parcel: Parcel, to: mpsc::UnboundedSender<Answered>) -> Job {
-        Job { source: "access".parse().unwrap(), parcel, reply: Reply { send: SendId(send), to }, lease: self.board.lease(1) }
+        Job { source: "access".parse().unwrap(), parcel, reply: Reply { send: SendId(send), to }, lease: Arc::new(self.board.budget.lease(1)) }
     }
 
     pub(super) fn give(&self, send: u64, parcel: Parcel) {

@@ -12,7 +12,7 @@ use logvine_cluster::{
 };
 use tokio::sync::mpsc;
 
-use crate::{payload::Parcel, policy::Policy, source::Answered};
+use crate::{budget::Lease, payload::Parcel, policy::Policy, source::Answered};
 
 #[cfg(test)]
 mod bench;
@@ -50,7 +50,7 @@ pub(super) struct Job {
     pub(super) parcel: Parcel,
     pub(super) reply: Reply,
     /// Keeps the batch in the instance's account of memory as long as this job has its bytes.
-    pub(super) lease: Arc<super::board::Lease>,
+    pub(super) lease: Arc<Lease>,
 }
 
 /// Where a job's outcome goes.

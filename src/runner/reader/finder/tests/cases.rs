@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rustix::io::Errno;
 
 use super::*;
+use crate::budget::{Budget, Room};
 
 /// 10 restarts under writing, with rotations between them (cases 1, 2, 12, 13).
 #[tokio::test]
@@ -356,24 +357,20 @@ async fn polling_alone_finds_everything() {
     assert_eq!(rig.sorted(), ["five", "four", "one", "three", "two"]);
 }
 
-/// A thousand files whose sink takes nothing have a chunk each in memory.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_chunk_is_short_at_first_and_as_long_as_there_is_room_where_there_is_more() {
     let mut rig = Rig::new(&["*.log"]);
     let lines: String = (0..1_500).map(|n| format!("{n:0>999}\n")).collect();
     rig.append("a.log", &lines);
     let mut reader = rig.finder.poll().await.found.remove(0).reader;
-    let mut chunk = async |bytes: usize| {
-        reader.set_chunk_bytes_max(bytes);
+    let budget = Arc::new(Budget::default());
+    for (kib, is_long, others) in [(64, true, 0), (512, true, 0), (256, false, 0), (4, false, 1 << 30), (256, false, 0)] {
+        let _others = budget.lease(others);
+        *reader.room() = Room::new(budget.clone(), is_long);
         let Read::Chunk(chunk) = reader.next().await.unwrap() else { panic!() };
-        chunk.end.offset - chunk.start.offset
-    };
-    let least = |bytes: u64| bytes - 1_000..=bytes;
-    assert!(least(64 << 10).contains(&chunk(512 << 10).await));
-    for kib in [512, 256, 64] {
-        // The unfinished line of before comes with it.
-        let bytes = chunk(kib << 10).await;
-        assert!((bytes.saturating_sub(1_000)..=bytes + 1_000).contains(&((kib as u64) << 10)), "{bytes} of {kib} KiB");
+        // The unfinished line of before comes with it, that at its end does not.
+        let bytes = chunk.end.offset - chunk.start.offset;
+        assert!(bytes.abs_diff(kib << 10) <= 1_000, "{bytes} of {kib} KiB");
     }
 }
 
