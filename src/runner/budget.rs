@@ -16,7 +16,7 @@ use tokio::{sync::Notify, time::timeout};
 use crate::reader::CHUNK_BYTES_MAX;
 
 /// What the batches of all sources of an instance may take, exceeded by at most a chunk of each source.
-const BYTES_MAX: u64 = 16 << 20;
+const BYTES_MAX: u64 = 12 << 20;
 /// What one read of a file takes whose senders make no request of it: each chunk has its turns between threads, whatever its length.
 const LONG_CHUNK_BYTES_MAX: usize = 2 * CHUNK_BYTES_MAX;
 /// What is read at once where it is not known that there is more.

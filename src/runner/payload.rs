@@ -1,6 +1,13 @@
 //! The records of a chunk as their senders take them: written once for each encoding, cut out for each send.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use bytes::Bytes;
 use logvine_cluster::{delivery::Records, name::Name, spec::SenderSpec};
@@ -11,10 +18,17 @@ use crate::{
     sender::{encoding::Encoding, ndjson::Origin},
 };
 
+/// What is written around a short line, in NDJSON: the first guess.
+const FRAME_BYTES: usize = 192;
+/// A batch has about so much besides its records, in maps and queues.
+const BATCH_BYTES: usize = 512;
+
 /// What is written of each record, and which sender takes which of it.
 #[derive(Debug, Default)]
 pub(crate) struct Outlets {
     outlets: Vec<Outlet>,
+    /// How long a record of each was in the last chunk of any source, on average; 0 before the first. So a chunk's memory is as large as what is written.
+    lengths: Vec<AtomicUsize>,
     by_sender: BTreeMap<Name, usize>,
 }
 
@@ -38,6 +52,7 @@ impl Outlets {
             let known = outlets.outlets.iter().position(|known| *known == outlet);
             let at = known.unwrap_or_else(|| {
                 outlets.outlets.push(outlet);
+                outlets.lengths.push(AtomicUsize::new(0));
                 outlets.outlets.len() - 1
             });
             outlets.by_sender.insert(sender.name().clone(), at);
@@ -61,9 +76,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// `records` and `bytes`: about how many there will be in each encoding.
+    /// `records` and `bytes`: how many lines there are in the chunk, and how long they are together.
     pub(crate) fn new(outlets: &Arc<Outlets>, records: usize, bytes: usize, observed: u64) -> Self {
-        let parts = outlets.outlets.iter().map(|_| (Vec::with_capacity(bytes), Vec::with_capacity(records))).collect();
+        let guess = |length: &AtomicUsize| match length.load(Relaxed) {
+            0 => bytes + records * FRAME_BYTES,
+            length => records * (length + length / 16 + 1),
+        };
+        let parts = outlets.lengths.iter().map(|length| (Vec::with_capacity(guess(length)), Vec::with_capacity(records))).collect();
         Self { outlets: outlets.clone(), observed, ids: Vec::with_capacity(records), parts }
     }
 
@@ -83,8 +102,14 @@ impl Writer {
 
     pub(crate) fn finish(self) -> Payload {
         let ids: Arc<[[u8; 16]]> = self.ids.into();
-        let encoded = self.outlets.outlets.iter().zip(self.parts);
-        let encoded = encoded.map(|(Outlet { encoding, .. }, (bytes, ends))| {
+        let encoded = self.outlets.outlets.iter().zip(&self.outlets.lengths).zip(self.parts);
+        let encoded = encoded.map(|((Outlet { encoding, .. }, length), (mut bytes, ends))| {
+            if !ids.is_empty() {
+                length.store(bytes.len().div_ceil(ids.len()), Relaxed);
+            }
+            if bytes.capacity() - bytes.len() > bytes.len() / 4 {
+                bytes.shrink_to_fit();
+            }
             Arc::new(Encoded { encoding: encoding.clone(), bytes: bytes.into(), ends, ids: ids.clone() })
         });
         Payload { encoded: encoded.collect(), records: ids.len(), outlets: self.outlets }
@@ -124,7 +149,7 @@ impl Payload {
     /// Memory that it takes.
     pub(crate) fn bytes(&self) -> u64 {
         let encoded: usize = self.encoded.iter().map(|encoded| encoded.bytes.len() + encoded.ends.len() * size_of::<usize>()).sum();
-        (encoded + self.records * size_of::<[u8; 16]>()) as u64
+        (BATCH_BYTES + encoded + self.records * size_of::<[u8; 16]>()) as u64
     }
 
     /// Some of the records as `sender` takes them. Copied only where they are not next to each other.
@@ -230,7 +255,7 @@ mod tests {
         let payload = payload(3);
         let [a, b] = ["a", "b"].map(|sender| payload.parcel(&sender.parse().unwrap(), (0..3).into()));
         assert_eq!(a.bytes().as_ptr(), b.bytes().as_ptr());
-        assert_eq!(payload.bytes(), a.bytes().len() as u64 + 3 * (8 + 16));
+        assert_eq!(payload.bytes(), BATCH_BYTES as u64 + a.bytes().len() as u64 + 3 * (8 + 16));
     }
 
     #[test]

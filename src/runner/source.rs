@@ -95,9 +95,14 @@ impl Follow for QueueReader {
 /// What an instance says to one of its sources.
 #[derive(Debug)]
 pub(super) enum SourceCommand {
-    Held(Checkpoint),
-    Cap { bytes_per_s: Option<u64> },
-    Close { flush: Duration },
+    /// Boxed, as an [`Answered`].
+    Held(Box<Checkpoint>),
+    Cap {
+        bytes_per_s: Option<u64>,
+    },
+    Close {
+        flush: Duration,
+    },
 }
 
 /// How a source's task ended.

@@ -97,9 +97,8 @@ impl Stages {
 
     fn run(&mut self, chunk: Chunk) -> Staged {
         self.enrichment.renew(&mut self.origin);
-        // A record's frame of names and numbers is about this long.
-        let guess = chunk.lines.iter().map(|line| line.bytes.len() + 192).sum();
-        let mut writer = Writer::new(&self.outlets, chunk.lines.len(), guess, clock::now().wall.0);
+        let bytes = chunk.lines.iter().map(|line| line.bytes.len()).sum();
+        let mut writer = Writer::new(&self.outlets, chunk.lines.len(), bytes, clock::now().wall.0);
         let mut notes = Notes::default();
         let taps = [Stage::Read, Stage::Parse, Stage::Transform].map(|stage| self.sight.taps.look_at(stage, &self.origin.source));
         let mut room = Room::default();

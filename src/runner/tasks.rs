@@ -134,7 +134,7 @@ pub(super) struct Handle {
 impl Handle {
     pub(super) fn hold(&self, checkpoint: Checkpoint) {
         // One that has just ended needs no word.
-        let _ = self.commands.send(SourceCommand::Held(checkpoint));
+        let _ = self.commands.send(SourceCommand::Held(Box::new(checkpoint)));
     }
 
     /// See [`Delivery::handle_cap`].
