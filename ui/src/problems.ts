@@ -5,6 +5,7 @@ export const PROBLEMS: readonly (readonly [string, string])[] = [
   ['The body has faults', '内容有误'],
   ['This is no key for this cluster', '不是本集群的密钥'],
   ['Not all nodes are ready for this step', '并非所有节点都已为此步骤做好准备'],
+  ['this build lacks the feature `{f}`: install a package, or build with `--features {g}`', '此构建不含特性 `{f}`：请安装软件包，或以 `--features {g}` 构建'],
   ['Not found', '未找到'],
   ['It does not run', '未在运行'],
   ['The node does not answer', '节点没有应答'],

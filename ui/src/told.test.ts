@@ -40,7 +40,8 @@ test('what nodes write of events, and of why something is as it is, is told', ()
 })
 
 test('what the API says where it refuses something is told', () => {
-  const problems = [...sentences('src/api/problem.rs'), ...sentences('src/cluster/command.rs')]
+  const problems = [...sentences('src/api/problem.rs'), ...sentences('src/cluster/command.rs'), ...sentences('src/api/components.rs').filter((text) => text.startsWith('this build'))]
+  expect(problems.filter((text) => text.startsWith('this build'))).toHaveLength(1)
   expect(problems.length).toBeGreaterThan(80)
   // Said in other words by the API, or with a hole that is a part of a word.
   const others = /^(there is no|it has 7 fault|the revision is|what it changes has no revision|It would leave|it concerns|GET )/

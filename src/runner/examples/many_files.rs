@@ -1,7 +1,7 @@
 //! What following many files costs, of which few are written to: CPU, memory and descriptors of one runner.
 //!
-//! `cargo run -p logvine-runner --example many_files -- FILES ACTIVE SECONDS [LINES [dead]]`: a process of its own writes LINES (500) a second to each active
-//! file. `dead`: the sink is one that nobody answers at, so that nothing is ever acknowledged.
+//! `cargo run -p logvine-runner --example many_files -- FILES ACTIVE SECONDS [LINES [BACKLOG [dead]]]`: a process of its own writes LINES (500) a second to each
+//! active file; each file has BACKLOG lines (1) before the runner starts. `dead`: the sink is one that nobody answers at, so that nothing is ever acknowledged.
 //! Numbers are of this process alone (its clock, `/proc/self/status`), after all files have been found and, unless the sink is dead, read. Prints one JSON
 //! object, which `cargo xtask bench dataplane` reads.
 
@@ -28,6 +28,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+const LINE: &str = "127.0.0.1 - - a line of about the length that an access log's lines have, with a path and an agent in it\n";
 /// Lines are written in so many portions a second.
 const PORTIONS: u64 = 20;
 
@@ -39,19 +40,31 @@ fn main() -> Result<(), Failure> {
     if given.first().is_some_and(|word| word == "write") {
         return write(Path::new(&given[1]), number(2).unwrap_or(0), number(3).unwrap_or(0));
     }
-    let is_dead = given.get(4).is_some_and(|word| word == "dead");
     let (Some(files), Some(active), Some(seconds)) = (number(0), number(1), number(2)) else {
-        return Err("say FILES ACTIVE SECONDS [LINES [dead]]".into());
+        return Err("say FILES ACTIVE SECONDS [LINES [BACKLOG [dead]]]".into());
     };
-    tokio::runtime::Runtime::new()?.block_on(measure(files, active, Duration::from_secs(seconds), number(3).unwrap_or(500), is_dead))
+    let (lines, backlog) = (number(3).unwrap_or(500), number(4).unwrap_or(1));
+    let is_dead = given.get(5).is_some_and(|word| word == "dead");
+    let work = Work { files, active, span: Duration::from_secs(seconds), lines, backlog, is_dead };
+    tokio::runtime::Runtime::new()?.block_on(measure(&work))
+}
+
+struct Work {
+    files: u64,
+    active: u64,
+    span: Duration,
+    /// A second, to each active file.
+    lines: u64,
+    /// Lines of each file at the start.
+    backlog: u64,
+    is_dead: bool,
 }
 
 /// Writes until it is ended.
 fn write(dir: &Path, active: u64, lines: u64) -> Result<(), Failure> {
     let open = |n: u64| OpenOptions::new().append(true).open(dir.join(format!("{n}.log")));
     let mut files = (0..active).map(open).collect::<Result<Vec<_>, _>>()?;
-    let portion = "127.0.0.1 - - a line of about the length that an access log's lines have, with a path and an agent in it\n"
-        .repeat(usize::try_from(lines / PORTIONS)?);
+    let portion = LINE.repeat(usize::try_from(lines / PORTIONS)?);
     loop {
         for file in &mut files {
             file.write_all(portion.as_bytes())?;
@@ -60,20 +73,22 @@ fn write(dir: &Path, active: u64, lines: u64) -> Result<(), Failure> {
     }
 }
 
-async fn measure(files: u64, active: u64, span: Duration, lines: u64, is_dead: bool) -> Result<(), Failure> {
+async fn measure(work: &Work) -> Result<(), Failure> {
     let dir = std::env::temp_dir().join(format!("logvine-many-files-{}", std::process::id()));
     let logs = dir.join("logs");
     fs::create_dir_all(&logs)?;
-    for n in 0..files {
-        fs::write(logs.join(format!("{n}.log")), format!("the first line of file {n}\n"))?;
+    let more = LINE.repeat(usize::try_from(work.backlog.saturating_sub(1))?);
+    for n in 0..work.files {
+        fs::write(logs.join(format!("{n}.log")), format!("the first line of file {n}\n{more}"))?;
     }
-    let measured = follow(&dir, &logs, files, active, span, lines, is_dead).await;
+    let measured = follow(&dir, &logs, work).await;
     fs::remove_dir_all(&dir)?;
     println!("{}", measured?);
     Ok(())
 }
 
-async fn follow(dir: &Path, logs: &Path, files: u64, active: u64, span: Duration, lines: u64, is_dead: bool) -> Result<serde_json::Value, Failure> {
+async fn follow(dir: &Path, logs: &Path, work: &Work) -> Result<serde_json::Value, Failure> {
+    let &Work { files, active, span, lines, backlog, is_dead } = work;
     let (tell, mut events) = mpsc::channel(64);
     let policy = Arc::new(Policy::new(&PolicyConfig::default(), false, &dir.join("data")));
     let context = RunnerContext {
@@ -106,7 +121,7 @@ async fn follow(dir: &Path, logs: &Path, files: u64, active: u64, span: Duration
         counts: Counts::default(),
     });
     let mut records = 0;
-    while records < files && !is_dead {
+    while records < files * backlog && !is_dead {
         if let Some(InstanceEvent::Status { status, .. }) = hold(&mut runners, &mut events).await {
             records = status.records;
         }

@@ -24,8 +24,8 @@ use rustix::{
 
 use super::known::Listed;
 
-/// Looks of which one is whole, whatever the kernel says: 10 s by default.
-const WHOLE_EVERY: u32 = 20;
+/// Looks of which one is whole, whatever the kernel says: 30 s by default. It says nothing of a write through a memory map, which hardly any log is.
+const WHOLE_EVERY: u32 = 60;
 /// Directories of one instance that are watched.
 const DIRECTORIES_MAX: usize = 256;
 /// File systems whose every change is made by this kernel: ext2 to 4, XFS, Btrfs, tmpfs, F2FS, ZFS.

@@ -86,6 +86,7 @@ export function Value({ at, schema, isNeeded = false, disabled }: Of) {
 /** What is written in lines. */
 function Area({ at, common, field, value, rows = 2, barred }: { at: string; common: object; field: Field; value: Json | undefined; rows?: number; barred?: string }) {
   const { draft, onChange } = useEditing()
+  const { told } = useWords()
   return (
     <Textarea
       className="mono"
@@ -94,7 +95,7 @@ function Area({ at, common, field, value, rows = 2, barred }: { at: string; comm
       maxRows={24}
       spellCheck={false}
       {...common}
-      {...(barred ? { disabled: true, error: barred } : {})}
+      {...(barred ? { disabled: true, error: told(barred) } : {})}
       value={written(value, field) ?? ''}
       onChange={(event) => onChange(withValue(draft, at, entered(event.currentTarget.value, field)))}
     />
@@ -153,7 +154,7 @@ function Optional({ at, schema, described }: { at: string; schema: Schema; descr
 /** One of several shapes: which, and its own fields. */
 function Kinds({ at, field, described, isNeeded }: { at: string; field: Extract<Field, { is: 'kinds' }>; described: ReactNode; isNeeded: boolean }) {
   const { book, draft, onChange, fault } = useEditing()
-  const { t, language } = useWords()
+  const { t, told, language } = useWords()
   const key = at.split('/').at(-1) ?? ''
   const value = look(draft.spec, at)
   const kind = kindOf(value, field.kinds)
@@ -184,7 +185,7 @@ function Kinds({ at, field, described, isNeeded }: { at: string; field: Extract<
       />
       {lacking.length > 0 && (
         <Text size="xs" c="dimmed">
-          {lacking.map((kind) => `${kind.name}: ${why(kind.name)}`).join('; ')}
+          {lacking.map((kind) => `${kind.name}: ${told(why(kind.name) ?? '')}`).join('; ')}
         </Text>
       )}
       {kind && members?.is === 'group' && <Group at={at} schema={kind.schema} members={members.members} />}

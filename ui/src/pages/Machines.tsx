@@ -119,7 +119,7 @@ export function Machines() {
   )
 }
 
-const load = ({ host }: NodeRow) => (host ? `${host.cpu_pct} / ${host.memory_pct} / ${host.disk_pct} %` : '–')
+const load = ({ host }: NodeRow) => (host ? `${host.cpu_pct} / ${host.memory_pct} / ${host.disk_pct}\u00a0%` : '–')
 
 /** What can be done with a node, or why it cannot. */
 function deedsOn(node: NodeRow, t: Words): { verb: 'drain' | 'undrain' | 'forget'; barred: string | undefined; deed: Deed }[] {
