@@ -164,6 +164,19 @@ mod tests {
         assert_eq!(budget.used.load(Relaxed), 0);
     }
 
+    /// One large batch may be followed by several small ones.
+    #[tokio::test(start_paused = true)]
+    async fn what_one_gives_back_is_room_for_several() {
+        let budget = Arc::new(Budget::default());
+        let lease = budget.lease(BYTES_MAX);
+        let mut rooms = [(); 3].map(|()| Room::new(budget.clone(), false));
+        let waiting = join_all(rooms.iter_mut().map(|room| room.take(false)));
+        tokio::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(lease);
+        assert_eq!(waiting.await, [SHORT_CHUNK_BYTES_MAX; 3]);
+    }
+
     /// One that is dropped while it waits does not take the word with it.
     #[tokio::test(start_paused = true)]
     async fn a_source_that_is_closed_while_it_waits_leaves_its_turn_to_the_next() {
