@@ -19,8 +19,8 @@ mod cases;
 mod packed;
 mod records;
 
-/// Enough looks for all that is decided by counting looks.
-const LONG: u32 = 30;
+/// Enough looks for all that is decided by counting looks: more than from one whole look to the next.
+const LONG: u32 = 70;
 
 struct Rig {
     dir: tempfile::TempDir,
