@@ -14,11 +14,19 @@ use super::{Exit, Failure, output};
 use crate::{
     api::{Role, token_hash},
     config::{self, AgentArgs},
+    demo::DemoArgs,
     document::{self, Format},
+    signals,
 };
 
 pub(super) fn runtime() -> Result<Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?)
+}
+
+pub(super) fn demo(args: DemoArgs) -> Result<Exit, Failure> {
+    // From its first file on a demo undoes what it has done, however early it is interrupted.
+    signals::hold_back().context("hold signals back")?;
+    runtime()?.block_on(crate::demo::run(args)).map(|()| Exit::Ok).map_err(Failure::from)
 }
 
 pub(super) fn agent(args: &AgentArgs) -> Result<Exit, Failure> {

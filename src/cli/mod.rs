@@ -574,7 +574,7 @@ pub fn run() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match cli.verb {
         Verb::Agent(args) => local::agent(&args),
-        Verb::Demo(args) => local::runtime()?.block_on(crate::demo::run(args)).map(|()| Exit::Ok).map_err(Failure::from),
+        Verb::Demo(args) => local::demo(args),
         Verb::Keygen { token, next } => local::keygen(token.as_deref(), next.as_deref()),
         Verb::Config(ConfigVerb::Show(args)) => local::config_show(&args),
         Verb::Validate { files } => local::validate(&files),
